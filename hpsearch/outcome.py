@@ -1,0 +1,89 @@
+"""How an epoch went, and how a trial can end."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+METRICS = {"val_accuracy": "maximize", "val_loss": "minimize"}
+"""What a study can optimize, and in which direction."""
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """One finished epoch. Losses are means of the cross-entropy in nats, accuracies fractions of 1."""
+
+    epoch: int
+    """Counted from 1."""
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    """In force at the end of the epoch."""
+    seconds: float
+    """Wall clock of training and validating this epoch."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether both losses are numbers; a training whose loss is not has diverged."""
+        return math.isfinite(self.train_loss) and math.isfinite(self.val_loss)
+
+    def value(self, metric: str) -> float:
+        """The figure the study optimizes."""
+        return self.val_accuracy if metric == "val_accuracy" else self.val_loss
+
+
+class Ending(StrEnum):
+    """How a trial ended (DESIGN.md, "How a trial can end")."""
+
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    CRASHED = "crashed"
+    STALLED = "stalled"
+    ERROR = "error"
+
+
+OPTUNA_STATE: dict[Ending, Literal["COMPLETE", "PRUNED", "FAIL"]] = {
+    Ending.COMPLETED: "COMPLETE",
+    Ending.PRUNED: "PRUNED",
+    Ending.DIVERGED: "PRUNED",
+    Ending.OUT_OF_MEMORY: "PRUNED",
+    Ending.CRASHED: "FAIL",
+    Ending.STALLED: "FAIL",
+    Ending.ERROR: "FAIL",
+}
+"""The state Optuna's table shows for each ending."""
+
+INFEASIBLE = frozenset({Ending.DIVERGED, Ending.OUT_OF_MEMORY})
+"""Endings that tell the sampler to stay away from such a configuration."""
+
+RETRIED = frozenset({Ending.CRASHED, Ending.STALLED})
+"""Endings of an attempt that another attempt may still mend."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a training, as the trainer sees it.
+
+    `detail` is one line for the user; `traceback` is kept for an error; `model` is the local path of the best epoch's
+    `.keras` file where one was written.
+    """
+
+    ending: Ending
+    detail: str = ""
+    traceback: str | None = None
+    model: str | None = None
+    memory: int = 0
+    """Resident bytes of the trainer afterwards."""
+
+
+def best(epochs: list[EpochMetrics], metric: str) -> EpochMetrics | None:
+    """The epoch with the best finite value of `metric`; the earliest of equals; None where no epoch has one."""
+    finite = [epoch for epoch in epochs if math.isfinite(epoch.value(metric))]
+    if not finite:
+        return None
+    sign = 1 if METRICS[metric] == "maximize" else -1
+    return max(finite, key=lambda epoch: (sign * epoch.value(metric), -epoch.epoch))

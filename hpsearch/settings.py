@@ -1,0 +1,108 @@
+"""The only reader of the environment; every value says where it came from."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from hpsearch.errors import UsageError
+
+TRAINER_MEMORY = "HPSEARCH_TRAINER_MEMORY"
+"""Set by a worker for its trainers; not a setting of the user's."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and its source, such as `--storage`, `HPSEARCH_STORAGE` or `HPSEARCH_STORAGE_FILE`."""
+
+    value: str
+    source: str
+
+
+def read(name: str) -> Setting | None:
+    """The variable `name`, or the content of the file that `name_FILE` names (how secrets are given to containers).
+
+    Raises:
+        UsageError: both are set, or the file cannot be read or is empty.
+    """
+    value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
+    if value and file:
+        raise UsageError(f"{name} and {name}_FILE are both set: keep one of them")
+    if file:
+        try:
+            content = Path(file).read_text(encoding="utf-8-sig").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"{name}_FILE: {file} cannot be read ({_reason(error)}): name a readable text file"
+            ) from None
+        if not content:
+            raise UsageError(f"{name}_FILE: {file} is empty: put the value in it")
+        return Setting(content, f"{name}_FILE")
+    return Setting(value, name) if value else None
+
+
+def storage(option: str | None) -> Setting | None:
+    """Where the database is: `--storage`, else HPSEARCH_STORAGE; None means the embedded server."""
+    return Setting(option, "--storage") if option else read("HPSEARCH_STORAGE")
+
+
+def artifacts() -> Setting | None:
+    """Where the files of new studies are kept (HPSEARCH_ARTIFACTS); None means in Postgres."""
+    return read("HPSEARCH_ARTIFACTS")
+
+
+def data_dir() -> Path | None:
+    """The directory in which the user keeps datasets (HPSEARCH_DATA_DIR)."""
+    setting = read("HPSEARCH_DATA_DIR")
+    return Path(setting.value).expanduser() if setting else None
+
+
+def cache_dir() -> Path:
+    """Where downloaded datasets are kept, in the user's cache directory."""
+    return platformdirs.user_cache_path("hpsearch")
+
+
+def home_dir() -> Path:
+    """Where the embedded Postgres keeps its data, in the user's data directory."""
+    return platformdirs.user_data_path("hpsearch")
+
+
+def trainer_environment(gpu: str | None, memory: int | None = None, threads: int | None = None) -> Mapping[str, str]:
+    """The environment of a trainer process.
+
+    Args:
+        gpu: the UUID (or index) to pin, or None to hide every GPU.
+        memory: bytes of the GPU it may take, where it shares it.
+        threads: how many it may compute with, where it shares the host's cores.
+    """
+    pinned = {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": gpu if gpu is not None else "-1",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if gpu is None:
+        pinned["JAX_PLATFORMS"] = "cpu"
+    if memory is not None:
+        pinned[TRAINER_MEMORY] = str(memory)
+    if threads is not None:
+        pinned |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
+    return {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **pinned}
+
+
+def trainer_memory() -> int | None:
+    """Bytes of its GPU that this trainer process may take; None: all of them."""
+    share = os.environ.get(TRAINER_MEMORY)
+    return int(share) if share else None
+
+
+def visible_devices() -> str | None:
+    """CUDA_VISIBLE_DEVICES as inherited: indices given to `--gpu` count within it."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "not UTF-8"

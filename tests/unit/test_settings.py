@@ -1,0 +1,132 @@
+"""settings.py: where a value comes from, and what is said when it cannot be had."""
+
+import pytest
+
+from hpsearch import settings
+from hpsearch.errors import UsageError
+from hpsearch.settings import Setting
+
+
+@pytest.fixture(autouse=True)
+def _nothing_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HPSEARCH_STORAGE", "HPSEARCH_STORAGE_FILE", "HPSEARCH_DATA_DIR", "HPSEARCH_DATA_DIR_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_variable_names_itself_as_source(monkeypatch):
+    """A plain variable is its own source."""
+    monkeypatch.setenv("HPSEARCH_STORAGE", "postgresql://a/b")
+    assert settings.read("HPSEARCH_STORAGE") == Setting("postgresql://a/b", "HPSEARCH_STORAGE")
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_unset_and_empty_are_the_same(monkeypatch, given):
+    """An empty variable, as compose passes for one that is not set, counts as unset."""
+    if given is not None:
+        monkeypatch.setenv("HPSEARCH_STORAGE", given)
+        monkeypatch.setenv("HPSEARCH_STORAGE_FILE", given)
+    assert settings.read("HPSEARCH_STORAGE") is None
+    assert settings.storage(None) is None
+
+
+def test_a_file_gives_its_content_without_the_last_newline(monkeypatch, tmp_path):
+    """NAME_FILE is how a container is given a secret; editors end files with a newline."""
+    (tmp_path / "url").write_text("postgresql://u:p@h/d\n")
+    monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(tmp_path / "url"))
+    assert settings.read("HPSEARCH_STORAGE") == Setting("postgresql://u:p@h/d", "HPSEARCH_STORAGE_FILE")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(monkeypatch, tmp_path):
+    """Some editors put one there unasked, and nobody sees it."""
+    (tmp_path / "url").write_bytes(b"\xef\xbb\xbfpostgresql://u:p@h/d\r\n")
+    monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(tmp_path / "url"))
+    assert settings.read("HPSEARCH_STORAGE") == Setting("postgresql://u:p@h/d", "HPSEARCH_STORAGE_FILE")
+
+
+def test_both_set_is_refused(monkeypatch, tmp_path):
+    """Two sources for one value are a contradiction, not a question of precedence."""
+    monkeypatch.setenv("HPSEARCH_STORAGE", "postgresql://u:secret@h/d")
+    monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(tmp_path / "url"))
+    with pytest.raises(UsageError) as refused:
+        settings.storage(None)
+    assert str(refused.value) == "HPSEARCH_STORAGE and HPSEARCH_STORAGE_FILE are both set: keep one of them"
+
+
+@pytest.mark.parametrize("made", ["missing", "directory", "binary"])
+def test_an_unreadable_file_is_one_line(monkeypatch, tmp_path, made):
+    """A file that cannot be read is named, with the reason and without a traceback."""
+    path = tmp_path / "secret"
+    if made == "directory":
+        path.mkdir()
+    elif made == "binary":
+        path.write_bytes(b"\xff\xfe\x00")
+    monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(path))
+    with pytest.raises(UsageError) as refused:
+        settings.read("HPSEARCH_STORAGE")
+    reason = {"missing": "No such file or directory", "directory": "Is a directory", "binary": "not UTF-8"}[made]
+    assert str(refused.value) == (f"HPSEARCH_STORAGE_FILE: {path} cannot be read ({reason}): name a readable text file")
+    assert refused.value.exit_code == 2
+
+
+def test_an_empty_file_is_refused(monkeypatch, tmp_path):
+    """A secret that was never written must not pass for a value."""
+    (tmp_path / "url").write_text("\n")
+    monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(tmp_path / "url"))
+    with pytest.raises(UsageError) as refused:
+        settings.read("HPSEARCH_STORAGE")
+    assert str(refused.value) == f"HPSEARCH_STORAGE_FILE: {tmp_path / 'url'} is empty: put the value in it"
+
+
+def test_an_option_goes_before_the_environment(monkeypatch):
+    """--storage on the command line decides, and says so."""
+    monkeypatch.setenv("HPSEARCH_STORAGE", "postgresql://environment/d")
+    assert settings.storage("postgresql://option/d") == Setting("postgresql://option/d", "--storage")
+    assert settings.storage(None) == Setting("postgresql://environment/d", "HPSEARCH_STORAGE")
+
+
+def test_data_dir_takes_a_tilde(monkeypatch, tmp_path):
+    """Quoted in a shell or written in compose, ~ reaches us as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HPSEARCH_DATA_DIR", "~/data")
+    assert settings.data_dir() == tmp_path / "data"
+
+
+def test_data_dir_is_none_where_nobody_named_one():
+    """Without HPSEARCH_DATA_DIR the cache is looked at instead."""
+    assert settings.data_dir() is None
+
+
+def test_home_and_cache_follow_the_users_directories(monkeypatch, tmp_path):
+    """The embedded Postgres and the downloads are where the platform keeps such things."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert settings.home_dir() == tmp_path / "share" / "hpsearch"
+    assert settings.cache_dir() == tmp_path / "cache" / "hpsearch"
+
+
+def test_a_trainer_is_pinned_to_its_gpu(monkeypatch):
+    """The trainer sees one GPU, by UUID, counted in PCI order; what else is set reaches it unchanged."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    environment = settings.trainer_environment("GPU-a1")
+    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-a1"
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    assert environment["KERAS_BACKEND"] == "jax"
+
+
+def test_a_trainer_on_the_cpu_sees_no_gpu(monkeypatch):
+    """--cpu hides every GPU from both frameworks, whatever was inherited."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    environment = settings.trainer_environment(None)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert environment["JAX_PLATFORMS"] == "cpu"
+
+
+@pytest.mark.parametrize("inherited", [None, "", "1,2"])
+def test_visible_devices_tells_unset_from_empty(monkeypatch, inherited):
+    """An empty CUDA_VISIBLE_DEVICES hides all GPUs; one that is not set hides none."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if inherited is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)
+    assert settings.visible_devices() == inherited
