@@ -1,0 +1,121 @@
+"""The NVIDIA GPUs of this machine, as NVML sees them: no framework is loaded for it and no memory taken."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from hpsearch import settings
+from hpsearch.errors import NotFoundError
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU, or one MIG slice of one."""
+
+    index: int
+    """What `--gpu` takes; it counts within an inherited CUDA_VISIBLE_DEVICES."""
+    uuid: str
+    """What CUDA_VISIBLE_DEVICES takes, the same whatever order the devices are counted in."""
+    name: str
+    memory: int
+    """In bytes; 0 where the driver does not say."""
+
+    def __str__(self) -> str:
+        return f"GPU {self.index} ({self.name})"
+
+
+def available(nvml: ModuleType | None = None) -> tuple[Gpu, ...]:
+    """The GPUs that a trainer could use, in the order of their indices; none where there is no driver.
+
+    Args:
+        nvml: stands in for pynvml.
+    """
+    return _look(nvml)[0]
+
+
+def choose(index: int, nvml: ModuleType | None = None) -> Gpu:
+    """The GPU that `--gpu` means.
+
+    Raises:
+        NotFoundError: it is not there; the line says which are.
+    """
+    gpus, reason = _look(nvml)
+    if 0 <= index < len(gpus):
+        return gpus[index]
+    if gpus:
+        there = ", ".join(map(str, gpus))
+        raise NotFoundError(f"GPU {index} is not there: this machine has {there}: choose one of them, or --cpu")
+    raise NotFoundError(
+        f"GPU {index} is not there: this machine has no NVIDIA GPU that NVML can see ({reason}): use --cpu"
+    )
+
+
+def _look(given: ModuleType | None) -> tuple[tuple[Gpu, ...], str]:
+    """The GPUs, and where there are none why."""
+    # imported only when asked about GPUs, as training on the CPU never is
+    nvml = given or importlib.import_module("pynvml")
+    visible = settings.visible_devices()
+    try:
+        with _session(nvml):
+            handles = _visible(_all(nvml), visible, nvml)
+            gpus = tuple(_describe(index, handle, nvml) for index, handle in enumerate(handles))
+    except nvml.NVMLError as error:
+        return (), str(error)
+    return gpus, "the driver knows of none" if visible is None else f"CUDA_VISIBLE_DEVICES is '{visible}'"
+
+
+@contextmanager
+def _session(nvml: ModuleType) -> Iterator[None]:
+    nvml.nvmlInit()
+    try:
+        yield
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _all(nvml: ModuleType) -> list[Any]:
+    handles = []
+    for position in range(nvml.nvmlDeviceGetCount()):
+        try:
+            handles.append(nvml.nvmlDeviceGetHandleByIndex(position))
+        except nvml.NVMLError:
+            # counted, but fallen off the bus or withheld from this job; CUDA does not count those either
+            continue
+    return handles
+
+
+def _visible(handles: list[Any], visible: str | None, nvml: ModuleType) -> list[Any]:
+    """What CUDA_VISIBLE_DEVICES leaves, as CUDA reads it: the first entry without a device ends the list."""
+    if visible is None:
+        return handles
+    left: list[Any] = []
+    for entry in visible.split(","):
+        handle = _named(entry.strip(), handles, nvml)
+        if handle is None:
+            break
+        left.append(handle)
+    return left
+
+
+def _named(entry: str, handles: list[Any], nvml: ModuleType) -> Any | None:
+    if entry.isdecimal():
+        return handles[int(entry)] if int(entry) < len(handles) else None
+    if entry.startswith("GPU-"):
+        # CUDA takes the beginning of a UUID too, where only one device has it
+        found = [handle for handle in handles if nvml.nvmlDeviceGetUUID(handle).startswith(entry)]
+        return found[0] if len(found) == 1 else None
+    try:
+        return nvml.nvmlDeviceGetHandleByUUID(entry) if entry.startswith("MIG-") else None
+    except nvml.NVMLError:
+        return None
+
+
+def _describe(index: int, handle: Any, nvml: ModuleType) -> Gpu:
+    try:
+        memory = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    except nvml.NVMLError:  # devices that share the host's memory do not say
+        memory = 0
+    return Gpu(index, nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle), memory)

@@ -1,0 +1,126 @@
+"""What supervisor and trainer say to each other, over a pipe of pickled frozen messages.
+
+    supervisor                              trainer
+                               Ready   ◀──  Keras is loaded, this is the device
+    Train                        ──▶
+                               Loaded  ◀──  the data and the model are there
+    GoOn | Stop                  ──▶
+                          Progress ...  ◀──  at most one a second
+                          EpochReport  ◀──  an epoch, its checkpoint already on disk
+    GoOn | Stop                  ──▶
+                               Ended   ◀──  (or Released after a Stop)
+
+A Stop may also come unasked, in the middle of an epoch: the trainer finishes its batch. Imports neither Keras nor
+Optuna.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hpsearch.outcome import EpochMetrics, Outcome
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images: see the study file's `[data]`."""
+
+    name: str
+    train_limit: int | None
+    validation: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one configuration.
+
+    `hyperparameters` holds every row of the table; `checkpoint` is a local file to resume from; `workdir` a directory
+    the trainer may write to; `checkpoint_every` the seconds between two checkpoints on disk.
+    """
+
+    hyperparameters: Mapping[str, object]
+    data: Data
+    seed: int
+    epochs: int
+    metric: str
+    patience: int
+    early_stopping: int | None
+    workdir: str
+    checkpoint: str | None = None
+    checkpoint_every: float = 30.0
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """Continue."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Leave this trial after the current batch; with `checkpoint`, write one of the last finished epoch first."""
+
+    checkpoint: bool = False
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The framework is loaded: its backend, and the device it computes on ("GPU" or "CPU")."""
+
+    backend: str
+    device: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The data and the model are in place.
+
+    `epochs` are the ones the checkpoint brought along; `weights` is the model's parameter count.
+    """
+
+    data_fingerprint: str
+    weights: int
+    epochs: tuple[EpochMetrics, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Batches done of the epoch under way."""
+
+    epoch: int
+    batch: int
+    batches: int
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """A finished epoch; `checkpoint` is the local file that was written for it before this was sent, if one was."""
+
+    metrics: EpochMetrics
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The training is over."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Released:
+    """A Stop was obeyed; `checkpoint` holds the last finished epoch, where one was asked for and there is one."""
+
+    epoch: int
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """This host cannot train this: a dataset that is missing or broken. One line."""
+
+    detail: str
+
+
+FromTrainer = Ready | Loaded | Progress | EpochReport | Ended | Released | Refused
+ToTrainer = Train | GoOn | Stop

@@ -1,0 +1,107 @@
+"""The state of a training after an epoch: taken from a model, put back into one, kept in a file.
+
+The file is one `.npz` without pickles, so that reading one runs nothing: the arrays `model-N`, `optimizer-N` and
+`best-N` in Keras's order of variables (the state of dropout's and augmentation's random numbers is among the model's),
+and `epochs`, the metrics so far as JSON.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from hpsearch.outcome import EpochMetrics
+
+Arrays = tuple[npt.NDArray[Any], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Everything that the next epoch depends on, in host memory; `best` are the model's variables at the best epoch."""
+
+    epochs: tuple[EpochMetrics, ...]
+    model: Arrays
+    optimizer: Arrays
+    best: Arrays
+
+
+def take(model: keras.Model, epochs: Sequence[EpochMetrics], best: Arrays | None) -> Checkpoint:
+    """The state of a compiled model after `epochs`; `best` is None where the last of them is the best."""
+    now = _values(model.variables)
+    return Checkpoint(tuple(epochs), now, _values(model.optimizer.variables), now if best is None else best)
+
+
+def restore(checkpoint: Checkpoint, model: keras.Model) -> None:
+    """Puts the state back into a model compiled from the same hyperparameters."""
+    _assign(model.variables, checkpoint.model)
+    _assign(model.optimizer.variables, checkpoint.optimizer)
+
+
+def restore_best(checkpoint: Checkpoint, model: keras.Model) -> None:
+    """Gives the model the weights of its best epoch."""
+    _assign(model.variables, checkpoint.best)
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    arrays = {
+        f"{part}-{number}": value
+        for part in ("model", "optimizer", "best")
+        # Most often the best epoch is the last, and a third of the file can be left out.
+        if part != "best" or checkpoint.best is not checkpoint.model
+        for number, value in enumerate(getattr(checkpoint, part))
+    }
+    arrays["epochs"] = np.array(json.dumps([asdict(epoch) for epoch in checkpoint.epochs]))
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            np.savez(file, **arrays)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def load(path: Path, model: keras.Model) -> Checkpoint | None:
+    """The checkpoint in `path`; None where it cannot be read or is not of such a (compiled) model."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        epochs = tuple(EpochMetrics(**epoch) for epoch in json.loads(str(arrays["epochs"])))
+        now = _numbered(arrays, "model", model.variables)
+        optimizer = _numbered(arrays, "optimizer", model.optimizer.variables)
+        best = _numbered(arrays, "best", model.variables) if "best-0" in arrays else now
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
+    whole = [epoch.epoch for epoch in epochs] == list(range(1, len(epochs) + 1))
+    return Checkpoint(epochs, now, optimizer, best) if whole and epochs else None
+
+
+def _numbered(arrays: Mapping[str, npt.NDArray[Any]], part: str, like: Sequence[Any]) -> Arrays:
+    values = tuple(arrays[f"{part}-{number}"] for number in range(len(like)))
+    if f"{part}-{len(like)}" in arrays:
+        raise ValueError(f"more of {part} than the model has")
+    for value, variable in zip(values, like, strict=True):
+        if value.shape != tuple(variable.shape):
+            raise ValueError(f"{part} has another shape")
+    return values
+
+
+def _values(variables: Sequence[Any]) -> Arrays:
+    # A copy: a framework may lend out the memory that its next step overwrites.
+    return tuple(np.array(keras.ops.convert_to_numpy(variable)) for variable in variables)
+
+
+def _assign(variables: Sequence[Any], values: Arrays) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

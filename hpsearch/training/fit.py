@@ -1,0 +1,241 @@
+"""The training of one configuration: epochs, the learning rate's schedule, when it is over, checkpoint and resume."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from hpsearch.messages import Released, Stop, Train
+from hpsearch.outcome import Ending, EpochMetrics, Outcome, best
+from hpsearch.training import checkpoint, model
+from hpsearch.training.checkpoint import Checkpoint
+from hpsearch.training.data import Dataset
+from hpsearch.training.epoch import compile_for, run_epoch, validate
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[EpochMetrics, str | None], Stop | None]
+"""Told of an epoch and the checkpoint on disk that holds it, if one does; a Stop ends the training."""
+
+Progress = Callable[[int, int, int], Stop | None]
+"""Told of epoch, batch and batches after each batch; a Stop ends the training."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A compiled model, in the state of `start` where there was a checkpoint to go on from."""
+
+    job: Train
+    dataset: Dataset
+    model: keras.Model
+    start: Checkpoint | None
+
+    @property
+    def epochs(self) -> tuple[EpochMetrics, ...]:
+        """Those the checkpoint brought along."""
+        return self.start.epochs if self.start else ()
+
+
+def prepare(job: Train, dataset: Dataset) -> Training:
+    """Builds the model, and resumes it from `job.checkpoint`; one that cannot be read means from the beginning.
+
+    Raises:
+        KeyError: a hyperparameter is missing.
+        ValueError: a hyperparameter has a value that Keras refuses.
+    """
+    shape = dataset.x_train.shape[1:]
+    network = model.build(job.hyperparameters, shape, len(dataset.classes), job.seed, dataset.statistics)
+    compile_for(network, model.optimizer(job.hyperparameters))
+    start = checkpoint.load(Path(job.checkpoint), network) if job.checkpoint else None
+    if start:
+        checkpoint.restore(start, network)
+    return Training(job, dataset, network, start)
+
+
+def train(training: Training, report: Report, progress: Progress) -> Outcome | Released:
+    """Trains until the configuration is done, or until a Stop.
+
+    A checkpoint is on disk before its epoch is reported; between two there are at least `job.checkpoint_every`
+    seconds. Each epoch draws its order of the images from (seed, epoch), and all other random numbers come from
+    variables of the model, so a training resumed from a checkpoint goes on as if it had never stopped.
+
+    Args:
+        training: from `prepare`; its model is changed.
+        report: see `Report`.
+        progress: see `Progress`.
+
+    Returns:
+        The outcome, with the best epoch's model saved where the training completed; or, after a Stop, what was kept.
+    """
+    job, state, files = training.job, training.start, _Files(Path(training.job.workdir))
+    epochs, written = list(training.epochs), time.monotonic()
+    while (ending := verdict(job, epochs, len(training.dataset.classes), len(training.dataset.y_val))) is None:
+        ended = _epoch(training, len(epochs) + 1, progress)
+        if isinstance(ended, Stop):
+            return _release(ended, state, files)
+        if isinstance(ended, Outcome):
+            return ended
+        epochs.append(ended)
+        state = _take(training, epochs, state)
+        path = None
+        if time.monotonic() - written >= job.checkpoint_every:
+            path, written = files.save(state), time.monotonic()
+        stop = report(ended, path)
+        if stop:
+            return _release(stop, state, files)
+    return _finish(ending, training, state)
+
+
+def learning_rate(start: float, schedule: str, epoch: int, epochs: int) -> float:
+    """The rate of an epoch, counted from 1: the same for all of its steps.
+
+    constant: `start`. step: divided by 10 once half of the epochs are over, and again after three quarters (the
+    shape of He et al. 2016, arXiv:1512.03385). cosine: start * (1 + cos(pi * (epoch - 1) / epochs)) / 2 (Loshchilov
+    and Hutter 2017, arXiv:1608.03983, without restarts): it would be 0 in the epoch after the last.
+    """
+    done = (epoch - 1) / epochs
+    if schedule == "step":
+        return float(start / 10 ** ((done >= 0.5) + (done >= 0.75)))
+    if schedule == "cosine":
+        return start * (1 + math.cos(math.pi * done)) / 2
+    return start
+
+
+def verdict(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: int) -> Outcome | None:
+    """How the training ended after `epochs`; None where it goes on.
+
+    Args:
+        job: its epochs, metric, patience and early stopping.
+        epochs: all so far.
+        classes: of the dataset.
+        images: in the validation set.
+    """
+    if not epochs:
+        return None
+    last = epochs[-1]
+    if not (math.isfinite(last.train_loss) and math.isfinite(last.val_loss)):
+        return Outcome(Ending.DIVERGED, f"the loss is not finite after epoch {last.epoch}")
+    tail = epochs[-job.patience :]
+    if len(tail) == job.patience and all(at_chance(epoch, classes, images) for epoch in tail):
+        return Outcome(Ending.DIVERGED, f"no better than guessing for {job.patience} epochs in a row")
+    if len(epochs) >= job.epochs:
+        return Outcome(Ending.COMPLETED)
+    top = best(list(epochs), job.metric)
+    if job.early_stopping is not None and top and last.epoch - top.epoch >= job.early_stopping:
+        return Outcome(Ending.COMPLETED, f"no better {job.metric} for {job.early_stopping} epochs")
+    return None
+
+
+def at_chance(epoch: EpochMetrics, classes: int, images: int) -> bool:
+    """Whether a model that guesses could have had these validation figures.
+
+    Its accuracy is 1 / classes, give or take three standard errors of a proportion (sqrt(p (1 - p) / images)), and
+    its cross-entropy at least ln(classes), less 1%. Both must hold: a model may well learn probabilities before its
+    first choice gets better.
+    """
+    chance = 1 / classes
+    lucky = chance + 3 * math.sqrt(chance * (1 - chance) / images)
+    return epoch.val_accuracy <= lucky and epoch.val_loss >= 0.99 * math.log(classes)
+
+
+class _Watch:
+    """Looks up after each batch: whether to stop, and whether the loss still is a number."""
+
+    def __init__(self, epoch: int, batches: int, progress: Progress) -> None:
+        self.epoch, self.batches, self.progress = epoch, batches, progress
+        self.ended: Stop | Outcome | None = None
+
+    def training(self, batch: int, loss: float) -> bool:
+        if not math.isfinite(loss):  # it never comes back, so the rest of the epoch would be wasted
+            detail = f"the loss is not finite in batch {batch} of epoch {self.epoch}"
+            self.ended = Outcome(Ending.DIVERGED, detail)
+            return False
+        self.ended = self.progress(self.epoch, batch, self.batches)
+        return self.ended is None
+
+    def validating(self, batch: int, loss: float) -> bool:
+        self.ended = self.progress(self.epoch, self.batches, self.batches)
+        return self.ended is None
+
+
+def _epoch(training: Training, epoch: int, progress: Progress) -> EpochMetrics | Stop | Outcome:
+    """One epoch: its metrics, the Stop that ended it, or the divergence that did."""
+    job, data, network = training.job, training.dataset, training.model
+    values: Any = job.hyperparameters
+    rate = learning_rate(values["learning_rate"], values["schedule"], epoch, job.epochs)
+    network.optimizer.learning_rate = rate  # a variable: setting it compiles nothing anew
+    n, batch_size = len(data.y_train), values["batch_size"]
+    watch = _Watch(epoch, math.ceil(n / batch_size), progress)
+    began = time.monotonic()
+    order = np.random.default_rng((job.seed, epoch)).permutation(n)
+    trained = run_epoch(network, data.x_train, data.y_train, order, batch_size, watch.training)
+    # Without gradients several times the batch fits where the batch did.
+    larger = max(batch_size, min(4 * batch_size, 256))
+    valid = trained and validate(network, data.x_val, data.y_val, larger, watch.validating)
+    if trained is None or valid is None:
+        assert watch.ended is not None
+        return watch.ended
+    figures = trained.loss, trained.accuracy, valid.loss, valid.accuracy
+    return EpochMetrics(epoch, *figures, rate, time.monotonic() - began)
+
+
+def _take(training: Training, epochs: Sequence[EpochMetrics], before: Checkpoint | None) -> Checkpoint:
+    improved = before is None or best(list(epochs), training.job.metric) is epochs[-1]
+    return checkpoint.take(training.model, epochs, None if improved or before is None else before.best)
+
+
+class _Files:
+    """The checkpoint files of one training: the newest alone is kept."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.newest: Path | None = None
+
+    def save(self, state: Checkpoint) -> str | None:
+        """The file that holds `state`; None, with a warning, where it cannot be written: training is worth more."""
+        path = self.directory / f"epoch-{len(state.epochs)}.npz"
+        if path == self.newest:
+            return str(path)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            checkpoint.save(state, path)
+        except OSError as error:
+            log.warning("no checkpoint of epoch %d: %s", len(state.epochs), error)
+            return None
+        if self.newest:
+            self.newest.unlink(missing_ok=True)
+        self.newest = path
+        return str(path)
+
+
+def leave(training: Training, stop: Stop) -> Released:
+    """What a Stop before the first epoch leaves behind: the state the training would have gone on from."""
+    return _release(stop, training.start, _Files(Path(training.job.workdir)))
+
+
+def _release(stop: Stop, state: Checkpoint | None, files: _Files) -> Released:
+    if state is None:
+        return Released(0, None)
+    return Released(len(state.epochs), files.save(state) if stop.checkpoint else None)
+
+
+def _finish(outcome: Outcome, training: Training, state: Checkpoint | None) -> Outcome:
+    """A completed training's outcome with the best epoch's model, saved without the optimizer's variables."""
+    if outcome.ending is not Ending.COMPLETED or state is None:
+        return outcome
+    checkpoint.restore_best(state, training.model)
+    path = Path(training.job.workdir) / "model.keras"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A model of the same layers that was never compiled: half the size, and all that predicting needs.
+        keras.Model(training.model.input, training.model.output, name=training.model.name).save(path)
+    except OSError as error:
+        log.warning("the model is not saved: %s", error)
+        return outcome
+    return replace(outcome, model=str(path))

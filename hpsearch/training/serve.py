@@ -1,0 +1,93 @@
+"""One trial after another: what the trainer does with each job, and what it says about it."""
+
+import gc
+import logging
+import platform
+import textwrap
+import traceback
+from dataclasses import replace
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+import psutil
+
+from hpsearch import __version__
+from hpsearch.errors import HpsearchError, NotFoundError
+from hpsearch.messages import Ended, EpochReport, FromTrainer, Loaded, Ready, Refused, Stop, Train
+from hpsearch.outcome import Ending, EpochMetrics, Outcome
+from hpsearch.training import backend, data, fit
+
+if TYPE_CHECKING:
+    from hpsearch.training.process import Line
+
+
+def serve(line: "Line") -> None:
+    """Trains what it is given, one job after another; never returns."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("hpsearch").setLevel(logging.INFO)
+    # TensorFlow warns that functions are compiled again and again: every trial is another model.
+    logging.getLogger(keras.backend.backend()).setLevel(logging.ERROR)
+    keras.config.disable_interactive_logging()
+    _settle()
+    while True:
+        job = line.train()
+        last = _attempt(job, line)
+        backend.forget()
+        if isinstance(last, Ended):
+            memory = psutil.Process().memory_info().rss
+            last = Ended(replace(last.outcome, memory=memory))
+        line.send(last)
+
+
+def ready() -> Ready:
+    """What this process computes with."""
+    backend.take_share()  # before the first look at the device, which takes hold of it
+    framework = keras.backend.backend()
+    versions = {
+        "hpsearch": __version__,
+        "python": platform.python_version(),
+        "keras": keras.version(),
+        framework: backend.version(),
+        "numpy": np.__version__,
+        "scikit-learn": metadata.version("scikit-learn"),
+    }
+    return Ready(framework, backend.device(), versions)
+
+
+def _attempt(job: Train, line: "Line") -> FromTrainer:
+    """Trains, and whatever happens has an answer for the supervisor."""
+    try:
+        return _train(job, line)
+    except NotFoundError as error:
+        return Refused(str(error))
+    except HpsearchError as error:
+        return Ended(Outcome(Ending.ERROR, str(error)))
+    except Exception as error:  # noqa: BLE001 a configuration may break in any way, and the next one must not suffer
+        detail = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+        if backend.out_of_memory(error):
+            return Ended(Outcome(Ending.OUT_OF_MEMORY, detail))
+        return Ended(Outcome(Ending.ERROR, detail, traceback.format_exc()))
+
+
+def _train(job: Train, line: "Line") -> FromTrainer:
+    dataset = data.load(job.data)
+    training = fit.prepare(job, dataset)
+    line.send(Loaded(dataset.fingerprint, training.model.count_params(), training.epochs))
+
+    def report(metrics: EpochMetrics, path: str | None) -> Stop | None:
+        line.send(EpochReport(metrics, path))
+        return line.answer()
+
+    stop = line.answer()
+    if stop:
+        return fit.leave(training, stop)
+    end = fit.train(training, report, line.progress)
+    return Ended(end) if isinstance(end, Outcome) else end
+
+
+def _settle() -> None:
+    """Takes what importing made out of the garbage collector's sight: it would look at it after every trial."""
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,65 @@
+"""Small jobs on scikit-learn's digits, which train in a second."""
+
+import io
+import os
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpsearch.hyperparameters import complete
+from hpsearch.messages import Data, Train
+from hpsearch.training import cifar10
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before any test here imports the framework
+
+DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
+MakeJob = Callable[..., Train]
+TINY = {"filters": 4, "dense_units": 16, "batch_size": 32, "learning_rate": 0.003, "optimizer": "adam"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Keras reads its TensorFlow variables in a way that numpy 2 finds old-fashioned; nothing here can change that.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+    )
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> MakeJob:
+    """Makes a Train of a tiny model: hyperparameters by `values`, the message's own fields by name."""
+
+    def make(values: dict[str, Any] | None = None, **fields: Any) -> Train:
+        given: dict[str, Any] = {
+            "hyperparameters": complete({**TINY, **(values or {})}),
+            "data": DIGITS,
+            "seed": 1,
+            "epochs": 3,
+            "metric": "val_accuracy",
+            "patience": 10,
+            "early_stopping": None,
+            "workdir": str(tmp_path / "work"),
+            "checkpoint_every": 0.0,
+        }
+        return Train(**{**given, **fields})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cifar_archive() -> bytes:
+    """An archive in CIFAR-10's layout with 20 made-up images a batch."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for number, name in enumerate((*cifar10.TRAIN, cifar10.TEST, cifar10.META)):
+            rows = np.random.default_rng(number).integers(0, 256, (20, 3072), dtype=np.uint8)
+            batch = {b"data": rows, b"labels": [image % 10 for image in range(20)]}
+            content = pickle.dumps({b"label_names": [b"thing"] * 10} if name == cifar10.META else batch, protocol=2)
+            member = tarfile.TarInfo(f"{cifar10.DIRECTORY}/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()

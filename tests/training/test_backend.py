@@ -1,0 +1,37 @@
+"""What differs by backend: errors of memory, and what a trial leaves behind."""
+
+import gc
+from collections.abc import Callable
+
+import keras
+import pytest
+
+from hpsearch.messages import Train
+from hpsearch.training import backend, data, fit
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (type("ResourceExhaustedError", (Exception,), {})("OOM when allocating tensor"), True),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes"), True),
+        (ValueError("shapes do not fit"), False),
+    ],
+)
+def test_out_of_memory_is_told_from_other_errors(error: Exception, memory: bool) -> None:
+    """TensorFlow's, JAX's and Python's own errors for it count, and no other."""
+    assert backend.out_of_memory(error) is memory
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs are TensorFlow's")
+def test_graphs_of_a_trial_are_forgotten(job: Callable[..., Train]) -> None:
+    """A trainer serves a thousand trials: none may leave its graphs behind."""
+
+    def graphs() -> int:
+        given = job({"l2": 1e-4, "batch_norm": True}, epochs=1)
+        fit.train(fit.prepare(given, data.load(given.data)), lambda *_: None, lambda *_: None)
+        backend.forget()
+        return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+    assert graphs() == graphs()

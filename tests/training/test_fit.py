@@ -1,0 +1,313 @@
+"""The training loop: its endings, and that a resumed training is the one that was never stopped."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpsearch.messages import Released, Stop, Train
+from hpsearch.outcome import Ending, EpochMetrics, Outcome
+from hpsearch.training import data, fit
+
+MakeJob = Callable[..., Train]
+
+
+@dataclass
+class Ear:
+    """Hears what a training reports, and answers with a Stop where a test wants one."""
+
+    stop_after: int | None = None
+    stop_in: tuple[int, int] | None = None
+    checkpoint: bool = True
+    epochs: list[EpochMetrics] = field(default_factory=list)
+    checkpoints: list[str | None] = field(default_factory=list)
+    batches: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def report(self, metrics: EpochMetrics, path: str | None) -> Stop | None:
+        self.epochs.append(metrics)
+        self.checkpoints.append(path)
+        return Stop(self.checkpoint) if metrics.epoch == self.stop_after else None
+
+    def progress(self, epoch: int, batch: int, batches: int) -> Stop | None:
+        self.batches.append((epoch, batch, batches))
+        return Stop(self.checkpoint) if (epoch, batch) == self.stop_in else None
+
+
+def run(job: Train, ear: Ear | None = None) -> tuple[Outcome | Released, Ear]:
+    ear = ear or Ear()
+    training = fit.prepare(job, data.load(job.data))
+    return fit.train(training, ear.report, ear.progress), ear
+
+
+def figures(epochs: list[EpochMetrics]) -> list[list[float]]:
+    return [[e.train_loss, e.train_accuracy, e.val_loss, e.val_accuracy, e.learning_rate] for e in epochs]
+
+
+def metrics(epoch: int, accuracy: float = 0.5, loss: float = 1.0, train_loss: float = 1.0) -> EpochMetrics:
+    return EpochMetrics(epoch, train_loss, 0.5, loss, accuracy, 0.1, 1.0)
+
+
+def test_training_learns_and_completes(job: MakeJob) -> None:
+    """All epochs are reported in order, and the digits are told apart a little better each time."""
+    outcome, ear = run(job(epochs=5, checkpoint_every=1e9))
+    assert isinstance(outcome, Outcome)
+    assert outcome.ending is Ending.COMPLETED
+    assert [epoch.epoch for epoch in ear.epochs] == [1, 2, 3, 4, 5]
+    assert ear.epochs[-1].val_accuracy > 0.3
+    assert ear.epochs[-1].train_loss < ear.epochs[0].train_loss
+    assert ear.checkpoints == [None] * 5  # none is due in so short a time
+    assert {batches for _, _, batches in ear.batches} == {7}  # 200 images by 32
+    assert all(epoch.seconds > 0 for epoch in ear.epochs)
+
+
+def test_same_seed_gives_the_same_curve(job: MakeJob) -> None:
+    """A trial can be repeated: everything random in it follows from its seed."""
+    first, again, other = (figures(run(job(epochs=2, seed=seed))[1].epochs) for seed in (1, 1, 2))
+    assert np.allclose(first, again, rtol=1e-4)
+    assert not np.allclose(first, other, rtol=1e-2)
+
+
+STATEFUL = {
+    "dropout and momentum": {"dropout": 0.5, "optimizer": "nesterov", "learning_rate": 0.02},
+    "augmentation": {"augment": True, "optimizer": "rmsprop"},
+    "batch norm and cosine": {"batch_norm": True, "schedule": "cosine", "activation": "prelu"},
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_resumed_training_is_the_uninterrupted_one(job: MakeJob, tmp_path: Path, name: str) -> None:
+    """Stopped in the middle of epoch 3 and gone on elsewhere, the curve and the weights are the same."""
+    given = job(STATEFUL[name], epochs=4)
+    outcome, whole = run(given)
+    released, before = run(given, Ear(stop_in=(3, 4)))
+    assert isinstance(released, Released)
+    assert released.epoch == 2
+    elsewhere = replace(given, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
+    training = fit.prepare(elsewhere, data.load(given.data))
+    assert list(training.epochs) == before.epochs
+    ear = Ear()
+    again = fit.train(training, ear.report, ear.progress)
+    assert [epoch.epoch for epoch in ear.epochs] == [3, 4]
+    assert figures(before.epochs + ear.epochs) == pytest.approx(np.array(figures(whole.epochs)), rel=1e-4)
+    assert isinstance(outcome, Outcome)
+    assert isinstance(again, Outcome)
+    ours, theirs = (predictions(o.model) for o in (again, outcome))
+    assert np.allclose(ours, theirs, atol=1e-4)
+
+
+def predictions(path: str | None) -> np.ndarray:
+    import keras
+
+    assert path is not None
+    guesses: np.ndarray = keras.models.load_model(path).predict(np.arange(3072).reshape(1, 32, 32, 3) % 256, verbose=0)
+    return guesses
+
+
+def test_checkpoint_is_on_disk_before_its_epoch(job: MakeJob) -> None:
+    """Whoever hears of an epoch finds its checkpoint already there, and the one before it gone."""
+    seen: list[list[str]] = []
+    ear = Ear()
+
+    def report(epoch: EpochMetrics, path: str | None) -> Stop | None:
+        assert path is not None
+        seen.append([file.name for file in Path(path).parent.iterdir()])
+        return ear.report(epoch, path)
+
+    given = job(epochs=2)
+    fit.train(fit.prepare(given, data.load(given.data)), report, ear.progress)
+    assert seen == [["epoch-1.npz"], ["epoch-2.npz"]]
+
+
+def test_stop_without_a_checkpoint_writes_none(job: MakeJob, tmp_path: Path) -> None:
+    """A trial that nobody will go on with costs no file."""
+    released, _ = run(job(checkpoint_every=1e9), Ear(stop_after=2, checkpoint=False))
+    assert released == Released(2, None)
+    assert not (tmp_path / "work").exists()
+
+
+def test_stop_in_the_first_epoch_has_nothing_to_keep(job: MakeJob) -> None:
+    """Before an epoch is over there is no state worth keeping."""
+    released, ear = run(job(), Ear(stop_in=(1, 2)))
+    assert released == Released(0, None)
+    assert ear.batches[-1] == (1, 2, 7)  # it was obeyed at that batch
+
+
+def test_stop_while_validating_is_obeyed(job: MakeJob) -> None:
+    """The validation images are no reason to keep anybody waiting; their epoch is not finished."""
+    ear = Ear()
+
+    def progress(epoch: int, batch: int, batches: int) -> Stop | None:
+        ear.progress(epoch, batch, batches)
+        return Stop(True) if ear.batches.count((2, 7, 7)) == 2 else None  # once for training, then for validating
+
+    given = job()
+    released = fit.train(fit.prepare(given, data.load(given.data)), ear.report, progress)
+    assert isinstance(released, Released)
+    assert released.epoch == 1
+
+
+def test_stop_before_the_first_epoch_keeps_what_was_there(job: MakeJob) -> None:
+    """A trial adopted and handed on at once loses nothing."""
+    given = job()
+    released, _ = run(given, Ear(stop_after=2))
+    assert isinstance(released, Released)
+    training = fit.prepare(replace(given, checkpoint=released.checkpoint), data.load(given.data))
+    left = fit.leave(training, Stop(checkpoint=True))
+    assert left.epoch == 2
+    assert fit.prepare(replace(given, checkpoint=left.checkpoint), data.load(given.data)).epochs == training.epochs
+    assert fit.leave(fit.prepare(given, data.load(given.data)), Stop(checkpoint=True)) == Released(0, None)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut off", "text", "another model", "no epochs"])
+def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: Path, damage: str) -> None:
+    """A checkpoint that is no good is as none: the training starts over, and says so by bringing no epochs."""
+    given = job(epochs=1)
+    other = {"filters": 5} if damage == "another model" else {}
+    _, ear = run(job(other, epochs=1))
+    path = Path(str(ear.checkpoints[0]))
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "no epochs":
+        with np.load(path) as file:
+            arrays = dict(file)
+        np.savez(path, **{**arrays, "epochs": np.array("[]")})
+    elif damage != "another model":
+        path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "text": b"hello"}[damage])
+    training = fit.prepare(replace(given, checkpoint=str(path)), data.load(given.data))
+    assert training.epochs == ()
+    assert training.start is None
+
+
+def test_finished_checkpoint_ends_without_training(job: MakeJob) -> None:
+    """One that holds all epochs gives the outcome and the best epoch's model straight away."""
+    given = job(epochs=2)
+    outcome, ear = run(given)
+    assert isinstance(outcome, Outcome)
+    expected = predictions(outcome.model)
+    Path(str(outcome.model)).unlink()
+    again, silent = run(replace(given, checkpoint=ear.checkpoints[-1]))
+    assert again == outcome
+    assert (silent.epochs, silent.batches) == ([], [])
+    assert np.allclose(predictions(outcome.model), expected)
+
+
+def test_saved_model_is_of_the_best_epoch(job: MakeJob) -> None:
+    """With a metric that only gets worse the first epoch's weights are kept, whatever came after."""
+    given = job({"optimizer": "sgd", "learning_rate": 0.5, "schedule": "constant"}, epochs=4, metric="val_loss", seed=3)
+    outcome, ear = run(given)
+    assert isinstance(outcome, Outcome)
+    best = min(ear.epochs, key=lambda epoch: epoch.val_loss)
+    assert best.epoch < 4  # or it would show nothing
+    digits = data.load(given.data)
+    import keras
+
+    model = keras.models.load_model(outcome.model)
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    assert model.evaluate(digits.x_val, digits.y_val, verbose=0)[0] == pytest.approx(best.val_loss, rel=1e-3)
+
+
+def test_saved_model_needs_only_keras(job: MakeJob) -> None:
+    """Any program with Keras can load the model and classify raw pixels, without this package."""
+    values = {"activation": "prelu", "batch_norm": True, "augment": True, "preprocessing": "standardize", "l2": 1e-4}
+    outcome, _ = run(job(values, epochs=1))
+    assert isinstance(outcome, Outcome)
+    program = (
+        "import sys; sys.modules['hpsearch'] = None\n"
+        "import keras, numpy\n"
+        f"model = keras.models.load_model({outcome.model!r})\n"
+        "print(model.predict(numpy.zeros((2, 32, 32, 3), 'uint8'), verbose=0).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd="/", check=False)
+    assert done.stdout.strip() == "(2, 10)", done.stderr
+
+
+def test_infinite_loss_ends_at_once(job: MakeJob) -> None:
+    """A loss that is not a number never comes back: the rest of the epoch is spared."""
+    outcome, ear = run(job({"optimizer": "sgd", "learning_rate": 10.0, "l2": 10.0, "batch_size": 4}))
+    assert isinstance(outcome, Outcome)
+    assert outcome.ending is Ending.DIVERGED
+    assert "not finite in batch" in outcome.detail
+    assert ear.epochs == []
+
+
+def test_guessing_for_patience_epochs_is_divergence(job: MakeJob) -> None:
+    """A rate that moves nothing stays at chance, and is given up after `patience` epochs."""
+    outcome, ear = run(job({"optimizer": "sgd", "learning_rate": 1e-9, "activation": "sigmoid"}, epochs=9, patience=2))
+    assert isinstance(outcome, Outcome)
+    assert (outcome.ending, len(ear.epochs)) == (Ending.DIVERGED, 2)
+    assert outcome.detail == "no better than guessing for 2 epochs in a row"
+    assert outcome.model is None
+
+
+def test_loss_leaves_the_penalty_out(job: MakeJob) -> None:
+    """Losses are cross-entropies, so that a study of l2 compares like with like."""
+    _, plain = run(job({"optimizer": "sgd", "learning_rate": 1e-9}, epochs=1))
+    _, heavy = run(job({"optimizer": "sgd", "learning_rate": 1e-9, "l1": 1.0, "l2": 1.0}, epochs=1))
+    assert np.allclose(figures(plain.epochs), figures(heavy.epochs), rtol=1e-3)
+
+
+def test_learning_rate_follows_the_schedule(job: MakeJob) -> None:
+    """The rate in force is the reported one, epoch by epoch."""
+    given = job({"schedule": "step", "learning_rate": 0.01}, epochs=4)
+    _, ear = run(given)
+    assert [epoch.learning_rate for epoch in ear.epochs] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+
+
+def test_schedules() -> None:
+    """constant stays; step is a tenth from the half, a hundredth from three quarters; cosine falls towards 0."""
+    rates = {
+        name: [fit.learning_rate(1.0, name, epoch, 8) for epoch in range(1, 9)]
+        for name in ("constant", "step", "cosine")
+    }
+    assert rates["constant"] == [1.0] * 8
+    assert rates["step"] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert rates["cosine"][0] == 1.0
+    assert rates["cosine"][4] == pytest.approx(0.5)
+    assert 0 < rates["cosine"][-1] < 0.05
+    assert fit.learning_rate(1.0, "step", 1, 1) == 1.0
+
+
+def test_chance_is_judged_by_accuracy_and_loss() -> None:
+    """Three standard errors of accuracy, or a hundredth of the loss, are enough to have learned something."""
+    guess = math.log(10)
+    assert fit.at_chance(metrics(1, 0.10, guess), 10, 5000)
+    assert fit.at_chance(metrics(1, 0.112, guess * 1.5), 10, 5000)  # 0.1 + 3 * sqrt(0.09 / 5000) = 0.1127
+    assert not fit.at_chance(metrics(1, 0.114, guess), 10, 5000)
+    assert not fit.at_chance(metrics(1, 0.10, guess * 0.98), 10, 5000)
+    assert fit.at_chance(metrics(1, 0.18, guess), 10, 100)  # few images prove little
+
+
+def test_verdict(job: MakeJob) -> None:
+    """Every ending follows from the metrics alone, so a resumed training ends where the first would have."""
+
+    def ends(*epochs: EpochMetrics, **fields: object) -> Ending | None:
+        outcome = fit.verdict(job(**{"epochs": 9, "patience": 2, **fields}), epochs, 10, 5000)
+        return outcome.ending if outcome else None
+
+    lost = {"accuracy": 0.1, "loss": 2.31}
+    assert ends() is None
+    assert ends(metrics(1)) is None
+    assert ends(metrics(1), epochs=1) is Ending.COMPLETED
+    assert ends(metrics(1, loss=math.nan)) is Ending.DIVERGED
+    assert ends(metrics(1, train_loss=math.inf), epochs=1) is Ending.DIVERGED
+    assert ends(metrics(1, **lost)) is None
+    assert ends(metrics(1, **lost), metrics(2, **lost)) is Ending.DIVERGED
+    assert ends(metrics(1), metrics(2, **lost)) is None
+    stale = metrics(1, 0.6), metrics(2, 0.5), metrics(3, 0.6)
+    assert ends(*stale, early_stopping=3) is None
+    assert ends(*stale, early_stopping=2) is Ending.COMPLETED  # as good is not better
+    assert ends(*stale) is None
+
+
+def test_full_disk_costs_the_checkpoint_not_the_training(job: MakeJob, tmp_path: Path) -> None:
+    """Where nothing can be written the training goes on, without a checkpoint and a model."""
+    (tmp_path / "file").write_text("in the way")
+    outcome, ear = run(job(epochs=1, workdir=str(tmp_path / "file" / "work")))
+    assert isinstance(outcome, Outcome)
+    assert (outcome.ending, outcome.model, ear.checkpoints) == (Ending.COMPLETED, None, [None])

@@ -1,0 +1,255 @@
+"""The trainer process, over a real pipe: what it says, what it obeys, and when it goes."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from hpsearch import settings
+from hpsearch.messages import (
+    Data,
+    Ended,
+    EpochReport,
+    GoOn,
+    Loaded,
+    Progress,
+    Ready,
+    Refused,
+    Released,
+    Stop,
+    Train,
+)
+from hpsearch.outcome import Ending
+from hpsearch.training.process import Line
+
+MakeJob = Callable[..., Train]
+DEADLINE = 60.0  # seconds until a test gives up waiting for a message
+
+
+class Trainer:
+    """The supervisor's end of a trainer process."""
+
+    def __init__(self, stderr: Path | None = None, **environment: str) -> None:
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.said: list[Any] = []
+        with (stderr or Path(os.devnull)).open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "hpsearch.training.process", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={**settings.trainer_environment(None), **environment},
+                stdout=subprocess.PIPE,
+                stderr=file,
+            )
+        theirs.close()
+
+    def hear(self, *kinds: type) -> Any:
+        """The next message of one of `kinds`."""
+        until = time.monotonic() + DEADLINE
+        while self.pipe.poll(max(0.0, until - time.monotonic())):
+            self.said.append(self.pipe.recv())
+            if isinstance(self.said[-1], kinds):
+                return self.said[-1]
+        raise TimeoutError(f"no {kinds} after {self.said}")
+
+    def run(self, job: Train) -> list[Any]:
+        """Everything said about a job that is let go on to its end."""
+        self.said = []
+        self.pipe.send(job)
+        while not isinstance(self.hear(Loaded, EpochReport, Ended, Refused), Ended | Refused):
+            self.pipe.send(GoOn())
+        return [message for message in self.said if not isinstance(message, Progress)]
+
+    def close(self) -> int:
+        self.pipe.close()
+        return self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
+    stderr = tmp_path_factory.mktemp("trainer") / "stderr"
+    trainer = Trainer(stderr)
+    assert isinstance(trainer.hear(Ready), Ready)
+    yield trainer
+    assert trainer.close() == 0
+    assert stderr.read_text() == ""  # all this went well, so it had nothing to say there
+    assert trainer.process.stdout is not None
+    assert trainer.process.stdout.read() == b""
+
+
+def test_ready_names_backend_device_and_versions(trainer: Trainer) -> None:
+    """With every GPU hidden it computes on the CPU, and says with what."""
+    ready = trainer.said[0]
+    assert (ready.backend, ready.device) == (os.environ.get("KERAS_BACKEND", "tensorflow"), "CPU")
+    assert {"hpsearch", "python", "keras", "numpy", ready.backend} <= set(ready.versions)
+
+
+def test_job_runs_to_its_end(trainer: Trainer, job: MakeJob) -> None:
+    """Loaded, an epoch at a time, Ended: with the model and the memory it took."""
+    loaded, *reports, ended = trainer.run(job(epochs=2))
+    assert isinstance(loaded, Loaded)
+    assert (len(loaded.data_fingerprint), loaded.epochs) == (64, ())
+    assert loaded.weights > 1000
+    assert [report.metrics.epoch for report in reports] == [1, 2]
+    assert all(Path(reports[-1].checkpoint).exists() for _ in reports)
+    assert ended.outcome.ending is Ending.COMPLETED
+    assert Path(ended.outcome.model).exists()
+    assert ended.outcome.memory > 50_000_000
+
+
+def test_stop_in_an_epoch_and_resume(trainer: Trainer, job: MakeJob) -> None:
+    """A Stop that comes unasked is obeyed within a batch; the checkpoint goes on in the same curve."""
+    given = job({"batch_size": 1}, epochs=3)
+    whole = [message.metrics.val_loss for message in trainer.run(given) if isinstance(message, EpochReport)]
+    trainer.pipe.send(given)
+    trainer.hear(Loaded)
+    trainer.pipe.send(GoOn())
+    trainer.hear(EpochReport)
+    trainer.pipe.send(GoOn())
+    time.sleep(0.1)  # into the second epoch
+    trainer.pipe.send(Stop(checkpoint=True))
+    released = trainer.hear(Released, EpochReport)
+    if isinstance(released, EpochReport):  # this machine is quick: the Stop came with the second epoch's end
+        released = trainer.hear(Released)
+    assert released.checkpoint is not None
+    loaded, *reports, _ = trainer.run(replace(given, checkpoint=released.checkpoint))
+    assert [epoch.epoch for epoch in loaded.epochs] == list(range(1, released.epoch + 1))
+    resumed = [epoch.val_loss for epoch in loaded.epochs] + [report.metrics.val_loss for report in reports]
+    assert resumed == pytest.approx(whole, rel=1e-3)
+
+
+def test_stop_as_an_answer_ends_the_trial(trainer: Trainer, job: MakeJob) -> None:
+    """Answered with Stop, to Loaded or to an epoch, it releases the trial and waits for the next."""
+    trainer.pipe.send(job())
+    trainer.hear(Loaded)
+    trainer.pipe.send(Stop())
+    assert trainer.hear(Released) == Released(0, None)
+    trainer.pipe.send(job())
+    trainer.hear(Loaded)
+    trainer.pipe.send(GoOn())
+    trainer.hear(EpochReport)
+    trainer.pipe.send(Stop())
+    assert trainer.hear(Released) == Released(1, None)
+
+
+def test_answers_that_crossed_a_release_are_dropped(trainer: Trainer, job: MakeJob) -> None:
+    """What was on its way when a trial ended does not start or stop the next one."""
+    trainer.pipe.send(job())
+    trainer.hear(Loaded)
+    for late in (Stop(checkpoint=True), GoOn(), Stop()):
+        trainer.pipe.send(late)
+    assert trainer.hear(Released) == Released(0, None)
+    assert trainer.run(job(epochs=1))[-1].outcome.ending is Ending.COMPLETED
+
+
+def test_missing_data_are_refused(trainer: Trainer, job: MakeJob) -> None:
+    """A dataset that this host lacks is one line, before anything is trained; the trainer goes on."""
+    (refused,) = trainer.run(job(data=Data("nothing", None, 10, 0)))
+    assert isinstance(refused, Refused)
+    assert "\n" not in refused.detail
+    assert trainer.run(job(epochs=1))[-1].outcome.ending is Ending.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HPSEARCH_DATA_DIR", "~nobody-has-this-name/data", "home directory"),
+        ("HPSEARCH_DATA_DIR", "/" + "x" * 300, "File name too long"),
+        ("HPSEARCH_DATA_DIR_FILE", "/no/such/file", "/no/such/file cannot be read"),
+    ],
+)
+def test_a_host_that_is_set_up_wrong_refuses_the_study(
+    job: MakeJob, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    """Where the data cannot be looked for, no trial of the study is to blame, and none fails for it."""
+    monkeypatch.delenv("HPSEARCH_DATA_DIR", raising=False)
+    trainer = Trainer(**{name: value})
+    trainer.hear(Ready)
+    (refused,) = trainer.run(job(data=Data("cifar10", None, 5000, 0)))
+    assert isinstance(refused, Refused)
+    assert said in refused.detail
+    assert trainer.close() == 0
+
+
+def test_raising_configuration_is_an_error(trainer: Trainer, job: MakeJob) -> None:
+    """An exception becomes an outcome with one line and a traceback, and the next trial runs."""
+    given = job(epochs=1)
+    broken = {name: value for name, value in given.hyperparameters.items() if name != "filters"}
+    (ended,) = trainer.run(replace(given, hyperparameters=broken))
+    assert (ended.outcome.ending, ended.outcome.detail) == (Ending.ERROR, "KeyError: 'filters'")
+    assert "model.py" in ended.outcome.traceback
+    (ended,) = trainer.run(replace(given, data=replace(given.data, validation=5000)))
+    assert ended.outcome.ending is Ending.ERROR
+    assert ended.outcome.detail.startswith("validation of digits: 5,000 is not from 10")
+    assert trainer.run(given)[-1].outcome.ending is Ending.COMPLETED
+
+
+def test_diverged_training_says_so(trainer: Trainer, job: MakeJob) -> None:
+    """A loss that is not finite ends the trial."""
+    ended = trainer.run(job({"optimizer": "sgd", "learning_rate": 10.0, "l2": 10.0, "batch_size": 4}))[-1]
+    assert ended.outcome.ending is Ending.DIVERGED
+
+
+def test_interrupt_and_terminate_are_ignored(trainer: Trainer, job: MakeJob) -> None:
+    """A Ctrl-C in the terminal reaches the trainer too, and must leave it to the supervisor."""
+    trainer.pipe.send(job({"batch_size": 1}, epochs=1))
+    trainer.hear(Loaded)
+    trainer.pipe.send(GoOn())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        trainer.process.send_signal(number)
+        time.sleep(0.05)
+    trainer.hear(EpochReport)
+    trainer.pipe.send(GoOn())
+    assert trainer.hear(Ended).outcome.ending is Ending.COMPLETED
+
+
+def test_trainer_goes_when_the_pipe_closes_in_an_epoch(job: MakeJob) -> None:
+    """The supervisor killed in the middle of a long epoch: its trainer is gone within seconds."""
+    trainer = Trainer()
+    trainer.hear(Ready)
+    trainer.pipe.send(job({"batch_size": 1, "filters": 64, "dense_units": 512}))
+    trainer.hear(Loaded)
+    trainer.pipe.send(GoOn())
+    trainer.hear(Progress)
+    assert trainer.close() == 0
+
+
+def test_trainer_goes_when_the_pipe_closes_while_it_loads() -> None:
+    """The same while it still imports its framework."""
+    trainer = Trainer()
+    time.sleep(0.7)
+    assert trainer.close() == 0
+    assert not psutil.pid_exists(trainer.process.pid)
+
+
+def test_failed_start_says_why(tmp_path: Path) -> None:
+    """What a framework said while it would not load is not kept back."""
+    trainer = Trainer(tmp_path / "stderr", KERAS_BACKEND="nonsense")
+    assert trainer.process.wait(30) != 0
+    assert "nonsense" in (tmp_path / "stderr").read_text()
+
+
+def test_progress_comes_once_a_second() -> None:
+    """However fast the batches are, the supervisor hears of one a second."""
+    ours, theirs = multiprocessing.Pipe()
+    os.dup(ours.fileno())  # never closed: the line's thread would take its end for the supervisor's, and exit
+    line = Line(theirs)
+    for batch in range(100):
+        assert line.progress(1, batch, 100) is None
+    assert not ours.poll()
+    line._progress -= 1.0
+    line.progress(1, 7, 100)
+    assert ours.recv() == Progress(1, 7, 100)
+    ours.send(Stop(checkpoint=True))
+    until = time.monotonic() + 5
+    while (stop := line.progress(1, 8, 100)) is None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert stop == Stop(checkpoint=True)
