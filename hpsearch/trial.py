@@ -1,0 +1,170 @@
+"""Our SQL on Optuna's tables, all of it: trials, their parameters, values and attributes.
+
+Optuna commits on connections of its own, and what a worker writes about a trial must share a transaction with the
+attempt that allows it. Every function here takes the connection of such a transaction; the rows are what Optuna 5
+itself would have written.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from optuna.distributions import BaseDistribution, distribution_to_json
+from sqlalchemy import Connection, text
+
+State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
+NOTE_PART = 2045
+"""Characters of a note that the Optuna dashboard keeps in one attribute."""
+
+UTC_NOW = "(clock_timestamp() at time zone 'utc')"
+
+
+def create(connection: Connection, study_id: int, number: int, state: State = "RUNNING") -> int:
+    """A new trial's id. The caller holds the study's lock, and `number` is how many trials the study has.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: the study is gone.
+    """
+    started = UTC_NOW if state == "RUNNING" else "null"
+    trial_id: int = connection.execute(
+        text(
+            "insert into trials (number, study_id, state, datetime_start) "
+            f"values (:number, :study_id, :state, {started}) returning trial_id"
+        ),
+        {"number": number, "study_id": study_id, "state": state},
+    ).scalar_one()
+    return trial_id
+
+
+def enqueue(connection: Connection, study_id: int, number: int, params: Mapping[str, object]) -> int:
+    """A WAITING trial that will be suggested exactly `params` (as `Study.enqueue_trial` writes it)."""
+    trial_id = create(connection, study_id, number, "WAITING")
+    set_attributes(connection, "system", trial_id, {"fixed_params": dict(params)})
+    return trial_id
+
+
+def start(connection: Connection, trial_id: int) -> None:
+    """WAITING becomes RUNNING."""
+    connection.execute(
+        text(f"update trials set state = 'RUNNING', datetime_start = {UTC_NOW} where trial_id = :trial_id"),
+        {"trial_id": trial_id},
+    )
+
+
+def set_parameters(
+    connection: Connection, trial_id: int, parameters: Mapping[str, tuple[float, BaseDistribution]]
+) -> None:
+    """The suggested parameters, in Optuna's internal representation; one that is there already stays."""
+    rows = [
+        {
+            "trial_id": trial_id,
+            "name": name,
+            "value": value,
+            "distribution": distribution_to_json(distribution),
+        }
+        for name, (value, distribution) in parameters.items()
+    ]
+    if rows:
+        connection.execute(
+            text(
+                "insert into trial_params (trial_id, param_name, param_value, distribution_json) "
+                "values (:trial_id, :name, :value, :distribution) on conflict do nothing"
+            ),
+            rows,
+        )
+
+
+def set_attributes(
+    connection: Connection, kind: Literal["user", "system"], trial_id: int, attributes: Mapping[str, object]
+) -> None:
+    """User or system attributes of a trial; an earlier value is replaced."""
+    _set_attributes(connection, "trial", kind, trial_id, attributes)
+
+
+def set_study_attributes(
+    connection: Connection, kind: Literal["user", "system"], study_id: int, attributes: Mapping[str, object]
+) -> None:
+    """User or system attributes of a study; an earlier value is replaced."""
+    _set_attributes(connection, "study", kind, study_id, attributes)
+
+
+def _set_attributes(
+    connection: Connection, owner: str, kind: str, owner_id: int, attributes: Mapping[str, object]
+) -> None:
+    rows = [{"id": owner_id, "key": key, "value": json.dumps(value)} for key, value in attributes.items()]
+    if rows:
+        connection.execute(
+            text(
+                f"insert into {owner}_{kind}_attributes ({owner}_id, key, value_json) values (:id, :key, :value) "
+                f"on conflict ({owner}_id, key) do update set value_json = excluded.value_json"
+            ),
+            rows,
+        )
+
+
+def note(connection: Connection, study_id: int, trial_id: int, markdown: str) -> None:
+    """Add to the note that the Optuna dashboard shows beside a trial; what a person wrote there stays above it."""
+    prefix = f"dashboard:{trial_id}:note_"
+    rows = connection.execute(
+        text(
+            "select key, value_json from study_system_attributes "
+            "where study_id = :study_id and starts_with(key, :prefix)"
+        ),
+        {"study_id": study_id, "prefix": prefix},
+    )
+    stored = {key: json.loads(value) for key, value in rows}
+    version = stored.pop(f"{prefix}ver", 0)
+    written = "".join(stored.get(f"{prefix}str:{part}", "") for part in range(len(stored)))
+    whole = f"{written}\n\n{markdown}" if written else markdown
+    parts = [whole[start : start + NOTE_PART] for start in range(0, len(whole), NOTE_PART)]
+    numbered = {f"{prefix}str:{number}": part for number, part in enumerate(parts)}
+    set_study_attributes(connection, "system", study_id, {f"{prefix}ver": version + 1, **numbered})
+
+
+def set_intermediate(connection: Connection, trial_id: int, step: int, value: float) -> None:
+    """The value at `step`; the first one to be written stays."""
+    connection.execute(
+        text(
+            "insert into trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type) "
+            "values (:trial_id, :step, :value, :type) on conflict do nothing"
+        ),
+        {"trial_id": trial_id, "step": step, "value": _finite(value), "type": _kind(value)},
+    )
+
+
+def cut(connection: Connection, trial_id: int, last: int) -> None:
+    """Forget what was stored about the epochs after `last`, in Optuna's table and in ours."""
+    for table, column in (("trial_intermediate_values", "step"), ("hpsearch.epochs", "epoch")):
+        connection.execute(
+            text(f"delete from {table} where trial_id = :trial_id and {column} > :last"),
+            {"trial_id": trial_id, "last": last},
+        )
+
+
+def end(connection: Connection, trial_id: int, state: State, value: float | None) -> None:
+    """Finish a trial. A value that is not a number is left out, as `Study.tell` does for a pruned one."""
+    if value is not None and not math.isnan(value):
+        connection.execute(
+            text(
+                "insert into trial_values (trial_id, objective, value, value_type) "
+                "values (:trial_id, 0, :value, :type) on conflict do nothing"
+            ),
+            {"trial_id": trial_id, "value": _finite(value), "type": _kind(value)},
+        )
+    connection.execute(
+        text(f"update trials set state = :state, datetime_complete = {UTC_NOW} where trial_id = :trial_id"),
+        {"trial_id": trial_id, "state": state},
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _kind(value: float) -> str:
+    if math.isnan(value):
+        return "NAN"
+    if math.isinf(value):
+        return "INF_POS" if value > 0 else "INF_NEG"
+    return "FINITE"

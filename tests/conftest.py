@@ -1,0 +1,165 @@
+"""What the whole suite shares: a real Postgres, a database a test, and the real images where they are.
+
+A missing service skips a test locally and fails it in CI (`CI=true`).
+"""
+
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import places
+import psycopg2
+import pytest
+
+from hpsearch import embedded
+from hpsearch.embedded.account import SYSTEM_DIRECTORY
+from hpsearch.embedded.cluster import NAME
+
+# a test's data need not survive a power cut, and a checkpoint would only slow the others down
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "1h",
+}
+
+# what would send a test to the developer's own studies
+STRAY = ("HPSEARCH_STORAGE", "HPSEARCH_STORAGE_FILE", "HPSEARCH_ARTIFACTS", "HPSEARCH_ARTIFACTS_FILE", "PGPORT")
+
+
+@pytest.fixture(autouse=True)
+def _no_stray_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in STRAY:
+        monkeypatch.delenv(name, raising=False)
+
+
+def missing(what: str) -> None:
+    """Skip the test for want of a service; in CI, fail it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what}, and CI must have it")
+    pytest.skip(what)
+
+
+@contextmanager
+def _scratch_directory() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="hps-")).resolve()
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        for link in directory.rglob(NAME):
+            if link.is_symlink() and link.resolve().is_relative_to(SYSTEM_DIRECTORY):
+                shutil.rmtree(link.resolve().parent, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory with a short path that another user may enter, as Postgres under root has to."""
+    with _scratch_directory() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def session_scratch() -> Iterator[Path]:
+    """The same, for what the tests of a session share."""
+    with _scratch_directory() as directory:
+        yield directory
+
+
+def with_database(url: str, database: str) -> str:
+    return re.sub(r"^(\w+://[^/?]*)(/[^?]*)?", rf"\1/{database}", url)
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements outside a transaction, as CREATE DATABASE wants."""
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def server(session_scratch: Path) -> Iterator[str]:
+    """The URL of a server where databases may be made: HPSEARCH_TEST_STORAGE, else our own."""
+    if url := os.environ.get("HPSEARCH_TEST_STORAGE"):
+        yield url
+        return
+    with embedded.start(session_scratch / "server", FAST) as running:
+        yield running.url
+
+
+@contextmanager
+def database(server: str, name: str, template: str) -> Iterator[str]:
+    execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    try:
+        yield with_database(server, name)
+    finally:
+        execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _fresh(prefix: str) -> str:
+    return f"{prefix}_{uuid.uuid4().hex[:12]}"  # the server may be shared with another run of the suite
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> Iterator[str]:
+    """The name of a database with all tables in it, to be cloned: migrating each test's own takes seconds."""
+    from hpsearch.database import Database  # not for those who only want an empty one: it imports Optuna
+
+    name = _fresh("hpsearch_template")
+    with database(server, name, "template0") as url:
+        with closing(Database(url)) as made:  # a template that somebody is connected to cannot be cloned
+            made.migrate()
+        yield name
+
+
+@pytest.fixture
+def storage(server: str, template: str) -> Iterator[str]:
+    """The URL of a database of the test's own, migrated and without a study."""
+    with database(server, _fresh("test"), template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_storage(server: str) -> Iterator[str]:
+    """The URL of a database of the test's own without a single table."""
+    with database(server, _fresh("test"), "template0") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The URL of a server that speaks S3."""
+    with places.s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The directory that holds the real CIFAR-10."""
+    named = os.environ.get("HPSEARCH_DATA_DIR")
+    directory = Path(named).expanduser() if named else None
+    archives = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
+    if directory is None or not any((directory / archive).exists() for archive in archives):
+        missing("CIFAR-10 is not in HPSEARCH_DATA_DIR")
+    assert directory is not None
+    return directory
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium that can be driven."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        missing("there is no Chromium")
+    assert found is not None
+    return found

@@ -1,0 +1,32 @@
+"""A small study, and the steps of a worker on it."""
+
+from typing import Any
+
+from hpsearch import claim as claims
+from hpsearch.attempt import Attempt
+from hpsearch.database import Database
+from hpsearch.outcome import EpochMetrics
+from hpsearch.roster import Holder
+from hpsearch.study import Study
+
+SMALL: dict[str, Any] = {
+    "study": {"name": "small"},
+    "budget": {"trials": 4, "epochs": 3},
+    "data": {"name": "digits"},
+    "space": {
+        "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+        "optimizer": ["sgd", "momentum", "adam"],
+        "momentum": {"low": 0.5, "high": 0.99, "when": {"optimizer": ["momentum"]}},
+    },
+    "pruner": {"name": "none"},
+}
+
+
+def claim(database: Database, found: Study, holder: Holder) -> Attempt | None:
+    """Claim a trial in a transaction."""
+    return database.transact(lambda connection: claims.take(connection, found.study_id, holder))
+
+
+def metrics(epoch: int, value: float = 0.5) -> EpochMetrics:
+    """An epoch with that validation accuracy."""
+    return EpochMetrics(epoch, 1.0, 0.4, 1.1, value, 0.01, 2.0)
