@@ -1,0 +1,254 @@
+"""A held trial: renew it, release it, end it; every write about it is fenced.
+
+An attempt is one worker's hold on one trial. Its row is never rewritten into another's: the open row is the lease, and
+a worker whose row was closed by an adopter finds that out at its next write and writes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from hpsearch import conclusion, files, search, trial
+from hpsearch.history import History, Writes
+from hpsearch.outcome import Ending, EpochMetrics, best
+from hpsearch.study import Study
+
+MADE_BY = "hpsearch:made_by"
+"""The system attribute with what made a trial."""
+
+LEASE_SECONDS = 90.0
+"""How long a trial is held without a sign of life: six renewals of 15 s may fail."""
+
+LEASE = "make_interval(secs => :lease)"
+"""The same in SQL, for a statement that is given it as `lease`."""
+
+STOPPED = "the study was stopped"
+"""Why a trial of a stopped study ended."""
+
+
+class LostError(Exception):
+    """The attempt is no longer open: another worker adopted the trial, or it was ended or deleted from outside."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A held trial. `epochs` are the ones stored, 1..n; `checkpoint` the key of the latest one."""
+
+    study: Study
+    trial_id: int
+    trial_number: int
+    number: int
+    checkpoint: str | None
+    epochs: tuple[EpochMetrics, ...]
+    short_of_memory: bool
+    """An earlier attempt ran out of memory: this one gets the device to itself."""
+
+    @property
+    def key(self) -> dict[str, int]:
+        """What identifies it in SQL."""
+        return {"trial_id": self.trial_id, "number": self.number}
+
+
+def fence(connection: Connection, held: Attempt) -> None:
+    """Lock the open attempt and its running trial, by number and never by time.
+
+    Raises:
+        LostError: the attempt was closed, or the trial ended or deleted from outside.
+    """
+    state = connection.scalar(
+        text("""
+            select t.state::text from hpsearch.attempts a join trials t using (trial_id)
+             where a.trial_id = :trial_id and a.number = :number and a.ended_at is null
+               for no key update of a, t
+        """),
+        held.key,
+    )
+    if state != "RUNNING":
+        raise LostError(f"trial {held.trial_number} of {held.study.name} is no longer ours")
+
+
+def sample(connection: Connection, held: Attempt, writes: Writes) -> None:
+    """Store what the sampler suggested."""
+    fence(connection, held)
+    trial.set_parameters(connection, held.trial_id, writes.parameters)
+    trial.set_attributes(connection, "system", held.trial_id, writes.attributes)
+
+
+def cut_back(connection: Connection, held: Attempt, last: int) -> None:
+    """Forget the stored epochs after `last`, which no readable checkpoint reaches: they are trained again."""
+    fence(connection, held)
+    trial.cut(connection, held.trial_id, last)
+
+
+def describe(connection: Connection, held: Attempt, weights: int, made_by: Mapping[str, object]) -> None:
+    """Keep the model's parameter count, and what makes the trial: seed, data, backend and versions."""
+    fence(connection, held)
+    trial.set_attributes(connection, "user", held.trial_id, {"weights": weights})
+    # A user attribute is a column of the dashboard's table, and all these would be a screen high there.
+    trial.set_attributes(connection, "system", held.trial_id, {MADE_BY: made_by})
+
+
+def record(connection: Connection, held: Attempt, metrics: EpochMetrics, history: History) -> bool:
+    """Store an epoch: our row, Optuna's intermediate value, the pruner's decision. True where the trial shall end.
+
+    A retrained epoch keeps its first row, in both tables. Where the pruner ends the trial, so does this transaction.
+    The pruner is not asked after the last epoch, which leaves nothing to save, nor about a value that is not finite,
+    which the trainer ends as diverged.
+    """
+    fence(connection, held)
+    _store_epoch(connection, held, metrics)
+    spec = held.study.spec
+    over = metrics.epoch >= spec.budget.epochs
+    if over or spec.pruner.name == "none" or not metrics.finite:
+        return False
+    history.refresh(connection)
+    pruned, attributes = search.decide(spec, history, held.trial_id)
+    trial.set_attributes(connection, "system", held.trial_id, attributes)
+    if pruned:
+        _end(
+            connection,
+            held,
+            Ending.PRUNED,
+            {"detail": f"by the {spec.pruner.name} pruner at epoch {metrics.epoch}"},
+        )
+    return pruned
+
+
+def restore(connection: Connection, held: Attempt, epochs: tuple[EpochMetrics, ...]) -> None:
+    """Store epochs that a checkpoint brought along and the tables lack (an outage swallowed them)."""
+    fence(connection, held)
+    for metrics in epochs:
+        _store_epoch(connection, held, metrics)
+
+
+def _store_epoch(connection: Connection, held: Attempt, metrics: EpochMetrics) -> None:
+    connection.execute(
+        text("""
+            with stored as (
+                insert into hpsearch.epochs (trial_id, epoch, attempt, train_loss, train_accuracy, val_loss,
+                                             val_accuracy, learning_rate, seconds)
+                values (:trial_id, :epoch, :number, :train_loss, :train_accuracy, :val_loss, :val_accuracy,
+                        :learning_rate, :seconds)
+                on conflict do nothing returning 1
+            )
+            update hpsearch.attempts set epochs = epochs + (select count(*) from stored)
+             where trial_id = :trial_id and number = :number
+        """),
+        {**held.key, **vars(metrics)},
+    )
+    trial.set_intermediate(connection, held.trial_id, metrics.epoch, metrics.value(held.study.spec.study.metric))
+
+
+def point_at(connection: Connection, held: Attempt, key: str) -> None:
+    """The stored checkpoint `key` is the one to go on from; the earlier ones go."""
+    connection.execute(
+        text("update hpsearch.attempts set checkpoint = :key where trial_id = :trial_id and number = :number"),
+        {**held.key, "key": key},
+    )
+    files.remove_checkpoints(connection, held.trial_id, keep=key)
+
+
+def finish(connection: Connection, held: Attempt, ending: Ending, attributes: Mapping[str, object]) -> None:
+    """End the trial, and with it the attempt."""
+    fence(connection, held)
+    _end(connection, held, ending, attributes)
+
+
+def among_best(connection: Connection, held: Attempt) -> bool:
+    """Whether the trial, were it to complete with its stored epochs, is one of those whose models are kept."""
+    fence(connection, held)
+    spec = held.study.spec
+    top = best(list(conclusion.read_epochs(connection, held.trial_id)), spec.study.metric)
+    if top is None:
+        return False
+    better = ">" if spec.direction == "maximize" else "<"
+    ahead = connection.execute(
+        text(
+            "select count(*) from trials t join trial_values v using (trial_id) "
+            f"where t.study_id = :study_id and t.state = 'COMPLETE' and v.value {better} :value"
+        ),
+        {"study_id": held.study.study_id, "value": top.value(spec.study.metric)},
+    ).scalar_one()
+    return int(ahead) < spec.study.keep_models
+
+
+def drop_models(connection: Connection, held: Attempt, key: str) -> None:
+    """Drop the models that are not among the study's best, and any but `key` of the trial. Under the study's lock."""
+    spec = held.study.spec
+    order = "desc" if spec.direction == "maximize" else "asc"
+    connection.execute(
+        text(f"""
+            delete from hpsearch.files
+             where key like 'model/%' and trial_id in (select trial_id from trials where study_id = :study_id)
+               and (trial_id = :trial_id and key <> :key
+                    or trial_id not in (
+                        select t.trial_id from trials t join trial_values v using (trial_id)
+                         where t.study_id = :study_id and t.state = 'COMPLETE'
+                         order by v.value {order}, t.trial_id limit :keep))
+        """),
+        {
+            "study_id": held.study.study_id,
+            "trial_id": held.trial_id,
+            "key": key,
+            "keep": spec.study.keep_models,
+        },
+    )
+
+
+def release(connection: Connection, held: Attempt, why: str) -> None:
+    """Let go of the trial; it stays RUNNING, and any worker may go on with it at once. That of a stopped study ends."""
+    # Locked before the attempt, and until the end, as `hpsearch stop` does: either it finds the trial unheld, or this
+    # finds the study stopped.
+    status = connection.scalar(
+        text("select status from hpsearch.studies where study_id = :study_id for share"),
+        {"study_id": held.study.study_id},
+    )
+    fence(connection, held)
+    if status == "stopped":
+        _end(connection, held, Ending.PRUNED, {"detail": STOPPED})
+    else:
+        _close(connection, held, why)
+
+
+def _end(connection: Connection, held: Attempt, ending: Ending, attributes: Mapping[str, object]) -> None:
+    conclusion.write(connection, held.study, held.trial_id, ending, attributes)
+    _close(connection, held, str(ending))
+
+
+def _close(connection: Connection, held: Attempt, why: str) -> None:
+    connection.execute(
+        text(
+            "update hpsearch.attempts set ended_at = clock_timestamp(), why = :why "
+            "where trial_id = :trial_id and number = :number and ended_at is null"
+        ),
+        {**held.key, "why": why},
+    )
+
+
+def why(connection: Connection, held: Attempt) -> str | None:
+    """Why the attempt ended; None where it is open, or was deleted with its study."""
+    query = "select why from hpsearch.attempts where trial_id = :trial_id and number = :number"
+    ended: str | None = connection.scalar(text(query), held.key)
+    return ended
+
+
+def renew(connection: Connection, held: Attempt) -> str:
+    """Hold the trial for another lease; returns the study's status.
+
+    Raises:
+        LostError: the attempt was closed.
+    """
+    status = connection.scalar(
+        text(f"""
+            update hpsearch.attempts a set held_until = clock_timestamp() + {LEASE}
+              from hpsearch.studies s, trials t
+             where a.trial_id = :trial_id and a.number = :number and a.ended_at is null
+               and s.study_id = a.study_id and t.trial_id = a.trial_id and t.state = 'RUNNING'
+            returning s.status
+        """),
+        {**held.key, "lease": LEASE_SECONDS},
+    )
+    if status is None:
+        raise LostError(f"trial {held.trial_number} of {held.study.name} is no longer ours")
+    return str(status)

@@ -1,0 +1,73 @@
+"""The end of a trial as the tables have it: state, value, what the sampler learns, and why it failed."""
+
+import re
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, text
+
+from hpsearch import files, trial
+from hpsearch.outcome import INFEASIBLE, OPTUNA_STATE, Ending, EpochMetrics, best
+from hpsearch.study import Study
+
+TRACEBACK = "hpsearch:traceback"
+"""The system attribute with the whole traceback of a failed trial."""
+
+NOTE_LENGTH = 8_000
+"""Characters of a traceback, its last ones, that the dashboard shows; see `TRACEBACK` for the whole."""
+
+
+def read_epochs(connection: Connection, trial_id: int) -> tuple[EpochMetrics, ...]:
+    """The stored epochs of a trial, in order."""
+    rows = connection.execute(
+        text(
+            "select epoch, train_loss, train_accuracy, val_loss, val_accuracy, learning_rate, seconds "
+            "from hpsearch.epochs where trial_id = :trial_id order by epoch"
+        ),
+        {"trial_id": trial_id},
+    )
+    return tuple(EpochMetrics(*row) for row in rows)
+
+
+def write(
+    connection: Connection, stored: Study, trial_id: int, ending: Ending, attributes: Mapping[str, object]
+) -> None:
+    """End a trial, which the caller's fence or the study's lock guards; `attributes` are what else is to be known."""
+    epochs = read_epochs(connection, trial_id)
+    state = OPTUNA_STATE[ending]
+    # Infeasible trials carry a positive constraint, which Optuna's samplers rank last; the others a zero, because the
+    # Gaussian process wants every trial to have the same constraints.
+    if state != "FAIL":
+        constraint = {"constraints:trains": 1.0 if ending in INFEASIBLE else 0.0}
+        trial.set_attributes(connection, "system", trial_id, constraint)
+    described = {"outcome": str(ending), **_summary(epochs), **attributes}
+    # A user attribute is a column of the dashboard's table, and a traceback would be a screen high there.
+    kept = {TRACEBACK: described["traceback"]} if "traceback" in described else {}
+    shown = {key: value for key, value in described.items() if key != "traceback"}
+    trial.set_attributes(connection, "user", trial_id, shown)
+    trial.set_attributes(connection, "system", trial_id, kept)
+    if state == "FAIL":
+        trial.note(connection, stored.study_id, trial_id, _note(described))
+    trial.end(connection, trial_id, state, _value(epochs, ending, stored.spec.study.metric))
+    files.remove_checkpoints(connection, trial_id)
+
+
+def _value(epochs: tuple[EpochMetrics, ...], ending: Ending, metric: str) -> float | None:
+    """The best epoch's of a complete trial, the last one's of a pruned one."""
+    if ending is Ending.COMPLETED:
+        chosen = best(list(epochs), metric)
+        return chosen.value(metric) if chosen else None
+    return epochs[-1].value(metric) if epochs and OPTUNA_STATE[ending] == "PRUNED" else None
+
+
+def _summary(epochs: tuple[EpochMetrics, ...]) -> dict[str, object]:
+    if not epochs:
+        return {}
+    return {"seconds_per_epoch": round(sum(epoch.seconds for epoch in epochs) / len(epochs), 3)}
+
+
+def _note(described: Mapping[str, object]) -> str:
+    """Why a trial failed, in Markdown: as code, because a traceback may hold any character."""
+    said = [str(described[key])[-NOTE_LENGTH:].strip() for key in ("detail", "traceback") if described.get(key)]
+    code = "\n\n".join(said)
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    return f"**Failed: {described['outcome']}**" + (f"\n\n{fence}\n{code}\n{fence}" if code else "")

@@ -1,0 +1,150 @@
+"""What a worker keeps of a study's trials, wherever the study keeps its files: checkpoints, and the best models."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from hpsearch import attempt, files, store, study
+from hpsearch.attempt import Attempt, LostError
+from hpsearch.database import Database
+from hpsearch.errors import StoreError, UnreachableError
+from hpsearch.outcome import Ending
+from hpsearch.store import Store
+
+SWEEP_SECONDS = 3600.0
+
+
+class Broom:
+    """Sweeps files that belong to nothing, at a worker's start and then rarely; its slots share it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._due = time.monotonic()
+        self._lock = threading.Lock()
+
+    def sweep(self) -> None:
+        """Sweep where it is time to.
+
+        Raises:
+            UnreachableError: the database is away.
+        """
+        with self._lock:
+            if time.monotonic() < self._due:
+                return
+            self._due = time.monotonic() + SWEEP_SECONDS
+        files.sweep(self._database)
+
+
+class Depot:
+    """The files of one study; `artifacts` is where they are, None in Postgres."""
+
+    def __init__(self, database: Database, artifacts: str | None) -> None:
+        self.database = database
+        self.artifacts = artifacts
+        self._store: Store | None = None
+
+    def open(self) -> None:
+        """See, once, that the study's store can be used from here.
+
+        Raises:
+            StoreError: it cannot.
+        """
+        if self.artifacts is not None and self._store is None:
+            found = store.at(self.artifacts)
+            found.check()
+            self._store = found
+
+    def fetch(self, held: Attempt, path: Path) -> bool:
+        """Write the checkpoint that the trial goes on from to a local file; False where there is none.
+
+        Raises:
+            StoreError: it cannot be read now.
+            UnreachableError: the database is away.
+        """
+        key = held.checkpoint
+        if key is None:
+            return False
+        if self._store is not None and self.database.transact(lambda connection: files.elsewhere(connection, key)):
+            return self._store.get(key, path)
+        return self.database.transact(lambda connection: files.fetch(connection, key, path))
+
+    def save_checkpoint(self, held: Attempt, epoch: int, path: Path) -> None:
+        """Store a checkpoint and make it the one to go on from; the earlier ones go.
+
+        Raises:
+            LostError: the attempt was closed.
+            StoreError: the store did not take it.
+            UnreachableError: the database is away.
+        """
+        key = files.checkpoint_key(held.trial_id, held.number, epoch)
+        self._bring(held, key, path)
+
+        def point(connection: Connection) -> None:
+            # The content before the fence: on a slow line it takes long, and nobody shall wait for the locks meanwhile.
+            if self._store is None:
+                files.save(connection, key, held.trial_id, path)
+            attempt.fence(connection, held)
+            attempt.point_at(connection, held, key)
+
+        self._commit(point, key)
+        self.clear()
+
+    def finish(self, held: Attempt, attributes: Mapping[str, object], model: Path) -> None:
+        """End a trial as completed, and keep its model where it is among the study's best.
+
+        Raises:
+            LostError: the attempt was closed.
+            StoreError: the store did not take the model; the trial has not ended.
+            UnreachableError: the database is away.
+        """
+        key = files.model_key(held.trial_id, held.number)
+        good = self.database.transact(lambda connection: attempt.among_best(connection, held))
+        if good:
+            self._bring(held, key, model)
+
+        def finish(connection: Connection) -> None:
+            if good and self._store is None:
+                files.save(connection, key, held.trial_id, model)
+            # Of two that end at once, each would count itself among the best without the other.
+            study.lock(connection, held.study.study_id)
+            attempt.finish(connection, held, Ending.COMPLETED, attributes)
+            attempt.drop_models(connection, held, key)
+
+        self._commit(finish, key)
+
+    def clear(self) -> None:
+        """Remove what trials have left over in a store outside Postgres; what cannot be removed now is later."""
+        if self._store is not None:
+            with contextlib.suppress(StoreError, UnreachableError):
+                files.clear(self.database, self._store)
+
+    def _bring(self, held: Attempt, key: str, path: Path) -> None:
+        """Put a file into a store outside Postgres, known before it is there; into Postgres it goes with what it is."""
+
+        def announce(connection: Connection) -> None:
+            attempt.fence(connection, held)
+            if self._store is not None:
+                files.announce(connection, key, held.trial_id, self._store.url)
+
+        self.database.transact(announce)
+        if self._store is None:
+            return
+        try:
+            self._store.put(key, path)
+        except StoreError:
+            self.database.transact(lambda connection: files.withdraw(connection, key))
+            raise
+
+    def _commit(self, work: Callable[[Connection], None], key: str) -> None:
+        try:
+            self.database.transact(work)
+        except LostError:
+            # Whoever has the trial now may have cleared before this was there.
+            if self._store is not None:
+                with contextlib.suppress(StoreError):
+                    self._store.remove(key)
+            raise

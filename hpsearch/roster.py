@@ -1,0 +1,49 @@
+"""The list of workers: who is there, on which device, doing what."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The worker that claims: its id in `hpsearch.workers`, host and device."""
+
+    worker_id: str
+    host: str
+    device: str
+
+
+def enrol(connection: Connection, holder: Holder, pid: int) -> None:
+    """Enter a worker in the list."""
+    connection.execute(
+        text("insert into hpsearch.workers (worker_id, host, pid, device) values (:worker_id, :host, :pid, :device)"),
+        {**vars(holder), "pid": pid},
+    )
+
+
+def seen(connection: Connection, worker_id: str) -> None:
+    """The worker gives a sign of life."""
+    connection.execute(
+        text("update hpsearch.workers set seen_at = clock_timestamp() where worker_id = :worker_id"),
+        {"worker_id": worker_id},
+    )
+
+
+def leave(connection: Connection, worker_id: str) -> None:
+    """The worker is gone."""
+    connection.execute(
+        text(
+            "update hpsearch.workers set ended_at = clock_timestamp(), seen_at = clock_timestamp(), doing = null "
+            "where worker_id = :worker_id"
+        ),
+        {"worker_id": worker_id},
+    )
+
+
+def doing(connection: Connection, worker_id: str, what: str | None) -> None:
+    """What the worker does now; None: nothing."""
+    connection.execute(
+        text("update hpsearch.workers set doing = :what, seen_at = clock_timestamp() where worker_id = :worker_id"),
+        {"worker_id": worker_id, "what": what},
+    )

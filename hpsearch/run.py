@@ -1,0 +1,399 @@
+"""One attempt from claim to end: sample, train, report each epoch, tell."""
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from sqlalchemy import Connection
+
+from hpsearch import attempt, messages, search, study
+from hpsearch.attempt import LostError
+from hpsearch.backlog import Backlog
+from hpsearch.database import Database
+from hpsearch.depot import Depot
+from hpsearch.errors import DatabaseError, HpsearchError, NotFoundError, StoreError, UnreachableError, reason
+from hpsearch.events import Display
+from hpsearch.history import History
+from hpsearch.hyperparameters import Value
+from hpsearch.lease import Hold
+from hpsearch.messages import Ended, EpochReport, GoOn, Loaded, Progress, Ready, Refused, Released, Stop
+from hpsearch.outcome import RETRIED, Ending, Outcome
+from hpsearch.patience import Patience, StopRequest
+from hpsearch.trainer import Trainer, TrainerDiedError
+
+STALL_SECONDS = 600.0
+"""Without a message from the trainer for so long (compiling the largest model takes one or two minutes), it hangs."""
+
+OBEY_SECONDS = 60.0
+"""How long a trainer may take to finish its batch and write a checkpoint once told to stop."""
+
+
+class RefusedStudyError(Exception):
+    """This host cannot serve the study: its files are out of reach, or its data missing or not the other workers'."""
+
+
+class _OverError(Exception):
+    """The attempt is over, whatever its trainer still does."""
+
+    def __init__(self, ending: str, detail: str) -> None:
+        super().__init__(detail)
+        self.ending, self.detail = ending, detail
+
+
+@dataclass
+class Run:
+    """One attempt on one trainer."""
+
+    database: Database
+    trainer: Trainer
+    hold: Hold
+    display: Display
+    stop: StopRequest
+    history: History
+    depot: Depot
+    workdir: Path
+
+    def __post_init__(self) -> None:
+        self.held = self.hold.held
+        self.alarm = self.hold.alarm
+        self.memory, self.released = 0, False
+        self._patience = Patience(self.database, self.stop, self.display.note)
+        self._transact, self._keep = self._patience.transact, self._patience.keep
+        self._backlog = Backlog(self.database, self.held, self.history, self.depot, self.display.note)
+        self._training = False
+        self._stopping: str | None = None
+        self._told_at = 0.0
+
+    def go(self) -> str:
+        """Run it to its end and say how it ended: an `Ending`, or `preempted`, `paused`, `lost`.
+
+        Raises:
+            RefusedStudyError: this host cannot train this study; the trial was released.
+            NotFoundError: the framework does not see the GPU; the trial was released.
+            TrainerDiedError: the trainer left before it was ready, as where Keras is broken; the trial was released.
+            UnreachableError: the worker was told to stop while the database was away.
+        """
+        try:
+            return self._guarded()
+        except _OverError as over:
+            self._abandon()
+            return self._say(over.ending, over.detail)
+        except LostError:
+            self._abandon()
+            return self._lost()
+
+    def _guarded(self) -> str:
+        try:
+            return self._train()
+        except (HpsearchError, LostError, RefusedStudyError, TrainerDiedError, _OverError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug costs an attempt, neither the worker nor a trial left running
+            self.display.note(traceback.format_exc().rstrip())
+            self.trainer.kill()
+            return self._lose(Ending.CRASHED, f"{type(error).__name__}: {reason(error)}")
+
+    def _train(self) -> str:
+        try:
+            params = self._sample()
+            train = self._order(params)
+            self.display.trial_started(self.held, params)
+            if not self._await_ready():
+                return self._stalled()
+            self.trainer.send(train)
+            self._training = True
+            return self._listen()
+        except TrainerDiedError as error:
+            return self._died(error)
+
+    # Before the training.
+
+    def _sample(self) -> dict[str, Value]:
+        held, spec = self.held, self.held.study.spec
+        self._transact(self.history.refresh)
+        try:
+            params, writes = search.suggest(spec, self.history, held.trial_id, held.trial_number)
+        except Exception as error:  # noqa: BLE001 - whatever a sampler raises belongs to this trial
+            self._fail(error)
+        if writes.parameters or writes.attributes:
+            self._transact(lambda connection: attempt.sample(connection, held, writes))
+        return params
+
+    def _fail(self, error: Exception) -> NoReturn:
+        outcome = Outcome(Ending.ERROR, f"the sampler failed: {error}", traceback.format_exc())
+        self._finish(outcome)
+        raise _OverError(Ending.ERROR, outcome.detail) from error
+
+    def _order(self, params: Mapping[str, Value]) -> messages.Train:
+        held, spec = self.held, self.held.study.spec
+        checkpoint = self.workdir / "resume.npz"
+        resumable = self._resume(checkpoint)
+        return messages.Train(
+            hyperparameters=spec.hyperparameters(params),
+            data=messages.Data(spec.data.name, spec.data.train_limit, spec.data.validation, spec.study.seed),
+            seed=search.training_seed(spec.study.seed, held.trial_number),
+            epochs=spec.budget.epochs,
+            metric=spec.study.metric,
+            patience=spec.budget.patience,
+            early_stopping=spec.budget.early_stopping,
+            workdir=str(self.workdir),
+            checkpoint=str(checkpoint) if resumable else None,
+        )
+
+    def _resume(self, path: Path) -> bool:
+        """Fetch the checkpoint to go on from. Where it cannot be read now, the trial is for a worker that can."""
+        try:
+            self.depot.open()
+            return self._keep(lambda: self.depot.fetch(self.held, path))
+        except StoreError as error:
+            self._release("refused")
+            raise RefusedStudyError(str(error)) from None
+
+    def _await_ready(self) -> bool:
+        """Wait for a trainer that was just started; False where it hangs."""
+        until = time.monotonic() + STALL_SECONDS
+        while self.trainer.ready is None:
+            if self.stop.requested:
+                self._release("preempted")
+                raise _OverError("preempted", "before its training began")
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            self.trainer.receive(self.alarm, left)
+            self.alarm.clear()
+        if self.trainer.gpu is not None and self.trainer.ready.device != "GPU":
+            self._release("preempted")
+            raise NotFoundError(
+                f"{self.trainer.ready.backend} does not see the GPU and would train on the CPU: "
+                "install its CUDA libraries (make install GPU=1, or pip install 'tensorflow[and-cuda]'), or use --cpu"
+            )
+        return True
+
+    # While it trains.
+
+    def _listen(self) -> str:
+        heard = time.monotonic()
+        while True:
+            self._heed()
+            message = self.trainer.receive(self.alarm, self._time_left(heard))
+            self.alarm.clear()
+            if message is None:
+                if self._silent(heard):
+                    return self._stalled()
+                continue
+            self._training = not isinstance(message, Ended | Released | Refused)
+            ended = self._handle(message)
+            if ended is not None:
+                return ended
+            # Not before: what was said may have had to wait for the database, and the trainer for an answer.
+            heard = time.monotonic()
+
+    def _time_left(self, heard: float) -> float:
+        until = self._told_at + OBEY_SECONDS if self._stopping else heard + STALL_SECONDS
+        return max(0.0, until - time.monotonic())
+
+    def _silent(self, heard: float) -> bool:
+        now = time.monotonic()
+        return now - self._told_at >= OBEY_SECONDS if self._stopping else now - heard >= STALL_SECONDS
+
+    def _heed(self) -> None:
+        """Pass on what has come from outside since: a signal, a pause or stop of the study, the loss of the trial."""
+        if self.hold.lost:
+            raise LostError("the lease found the attempt closed")
+        if self._stopping:
+            return
+        if self.hold.status == "stopped":
+            self._tell_to_stop("stopped", checkpoint=False)
+        elif self.stop.requested:
+            self._tell_to_stop("preempted", checkpoint=True)
+        elif self.hold.status == "paused":
+            self._tell_to_stop("paused", checkpoint=True)
+
+    def _tell_to_stop(self, why: str, *, checkpoint: bool) -> None:
+        self._stopping, self._told_at = why, time.monotonic()
+        self.trainer.send(Stop(checkpoint))
+
+    def _handle(self, message: messages.FromTrainer) -> str | None:
+        match message:
+            case Loaded():
+                self._loaded(message)
+            case Progress():
+                self.display.progress(self.held, message)
+            case EpochReport():
+                self._epoch(message)
+            case Released():
+                return self._released(message)
+            case Ended(outcome):
+                self.memory = outcome.memory
+                return self._ended(outcome)
+            case Refused(detail):
+                self._release("refused")
+                raise RefusedStudyError(detail)
+            case Ready():
+                pass
+        return None
+
+    def _loaded(self, loaded: Loaded) -> None:
+        held = self.held
+
+        def record_data(connection: Connection) -> str:
+            attempt.fence(connection, held)
+            return study.record_data(connection, held.study.study_id, loaded.data_fingerprint)
+
+        theirs = self._transact(record_data)
+        if theirs != loaded.data_fingerprint:
+            self._abandon()
+            self._release("refused")
+            raise RefusedStudyError(
+                f"the {held.study.spec.data.name} images here differ from those of the study's first worker "
+                f"({loaded.data_fingerprint[:12]} here, {theirs[:12]} there): give this host the same files"
+            )
+        self._transact(lambda connection: self._reconcile(connection, loaded))
+        self.trainer.send(GoOn())
+
+    def _reconcile(self, connection: Connection, loaded: Loaded) -> None:
+        """Make the tables agree with where the trainer goes on from."""
+        attempt.cut_back(connection, self.held, len(loaded.epochs))
+        attempt.restore(connection, self.held, loaded.epochs)
+        ready = self.trainer.ready
+        made_by = {
+            "seed": search.training_seed(self.held.study.spec.study.seed, self.held.trial_number),
+            "data": loaded.data_fingerprint,
+            "backend": ready.backend if ready else "",
+            "versions": dict(ready.versions) if ready else {},
+        }
+        attempt.describe(connection, self.held, loaded.weights, made_by)
+
+    def _epoch(self, report: EpochReport) -> None:
+        self.display.epoch(self.held, report.metrics)
+        self._backlog.add(report)
+        try:
+            self._save()
+        except UnreachableError as error:
+            if len(self._backlog) == 1:  # said once an outage
+                self.display.note(f"{error}; the training goes on, its epochs are kept")
+        if not self._stopping:
+            self.trainer.send(GoOn())
+
+    def _save(self) -> None:
+        """Store the epochs that are not stored yet.
+
+        Raises:
+            _OverError: the pruner ended the trial.
+        """
+        pruned = self._backlog.store()
+        if pruned:
+            detail = f"by the {self.held.study.spec.pruner.name} pruner at epoch {pruned.epoch}"
+            raise _OverError(Ending.PRUNED, detail)
+
+    # The ends.
+
+    def _released(self, released: Released) -> str:
+        self._keep(self._save)
+        if self._stopping == "stopped":
+            self._transact(self._finish_stopped)
+            return self._say(Ending.PRUNED, attempt.STOPPED)
+        checkpoint = released.checkpoint
+        if checkpoint:
+            self._keep(lambda: self._backlog.store_checkpoint(checkpoint, released.epoch))
+        why = self._stopping or "released"
+        self._release(why)
+        return self._say(why, f"after epoch {released.epoch}")
+
+    def _finish_stopped(self, connection: Connection) -> None:
+        attempt.finish(connection, self.held, Ending.PRUNED, {"detail": attempt.STOPPED})
+
+    def _ended(self, outcome: Outcome) -> str:
+        self._keep(self._save)
+        if outcome.ending is Ending.OUT_OF_MEMORY:
+            return self._out_of_memory(outcome)
+        self._finish(outcome)
+        return self._say(outcome.ending, outcome.detail)
+
+    def _finish(self, outcome: Outcome) -> None:
+        described: dict[str, object] = {"detail": outcome.detail} if outcome.detail else {}
+        if outcome.traceback:
+            described["traceback"] = outcome.traceback
+        model = Path(outcome.model) if outcome.model and outcome.ending is Ending.COMPLETED else None
+        if model is None or not self._finish_with_model(described, model):
+            self._transact(lambda connection: attempt.finish(connection, self.held, outcome.ending, described))
+
+    def _finish_with_model(self, described: Mapping[str, object], model: Path) -> bool:
+        """End a complete trial and keep its model, or neither: a model that cannot be stored is not worth the trial."""
+        try:
+            self._keep(lambda: self.depot.finish(self.held, described, model))
+        except (DatabaseError, LostError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a store raises
+            self.display.note(f"the model cannot be stored ({reason(error)}): the trial ends without")
+            return False
+        return True
+
+    def _out_of_memory(self, outcome: Outcome) -> str:
+        """Once more, alone and in a fresh process, before the configuration is called too large."""
+        if self.held.short_of_memory:
+            self._finish(outcome)
+        else:
+            self._release("out_of_memory")
+        return self._say(outcome.ending, outcome.detail)
+
+    def _died(self, error: TrainerDiedError) -> str:
+        if self.trainer.ready is None and error.by_signal is None:
+            self._release("preempted")
+            raise error
+        self._keep(self._save)
+        if error.by_signal is not None and error.by_signal.name == "SIGKILL" and self._training:
+            detail = "the trainer was killed, as the kernel does to the largest process when memory runs out"
+            return self._out_of_memory(Outcome(Ending.OUT_OF_MEMORY, detail))
+        return self._lose(Ending.CRASHED, str(error))
+
+    def _stalled(self) -> str:
+        self.trainer.kill()
+        self._keep(self._save)
+        if self._stopping:
+            self._release(self._stopping)
+            return self._say(self._stopping, "its trainer did not obey and was killed")
+        return self._lose(Ending.STALLED, f"no sign of life for {STALL_SECONDS:g} s")
+
+    def _lose(self, ending: Ending, detail: str) -> str:
+        assert ending in RETRIED
+        self._release(str(ending))
+        return self._say(ending, detail)
+
+    def _abandon(self) -> None:
+        """Stop the trainer without writing anything."""
+        if not self._training:
+            return
+        try:
+            self.trainer.send(Stop())
+            self._drain_until_released()
+        except TrainerDiedError:
+            return  # which is as good
+
+    def _drain_until_released(self) -> None:
+        until = time.monotonic() + OBEY_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            message = self.trainer.receive(self.alarm, left)
+            if isinstance(message, Released | Ended | Refused):
+                self._training = False
+                return
+            if message is None:
+                self.alarm.clear()
+        self.trainer.kill()
+
+    def _release(self, why: str) -> None:
+        self._transact(lambda connection: attempt.release(connection, self.held, why))
+        self.released = True
+
+    def _lost(self) -> str:
+        # Where the connection broke during a commit, an end of ours stands although it looked as if it had failed.
+        why = self._transact(lambda connection: attempt.why(connection, self.held))
+        if why is None or why == "lost":
+            return self._say("lost", "another worker has it, or it was ended from outside")
+        return self._say(why, "")
+
+    def _say(self, ending: str, detail: str) -> str:
+        self.display.trial_ended(self.held, str(ending), detail)
+        return str(ending)
