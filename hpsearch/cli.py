@@ -1,0 +1,330 @@
+"""The command line, and the composition root; what it prints it prints through `output.py`.
+
+What a command needs is imported inside it, so that `hpsearch --help` answers in a blink.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from hpsearch import output
+from hpsearch.errors import ExitCode, HpsearchError, UsageError
+from hpsearch.output import say
+
+if TYPE_CHECKING:
+    from hpsearch.database import Database
+    from hpsearch.display import Lines
+    from hpsearch.gpus import Gpu
+
+app = typer.Typer(
+    name="hpsearch",
+    help="Search the hyperparameters of Keras image classifiers, on as many GPU hosts as you have.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+database_commands = typer.Typer(help="Look after the database's tables.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(database_commands, name="db")
+
+Storage = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Postgres to use (else HPSEARCH_STORAGE, else an embedded one on this host)."),
+]
+StudyName = Annotated[str, typer.Argument(help="The study.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+@app.command()
+def start_study(
+    file: Annotated[Path | None, typer.Argument(help="The study file (none: the default study).")] = None,
+    name: Annotated[str | None, typer.Option(help="Replaces study.name.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replaces a key of the file; repeatable.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Replaces budget.trials.")] = None,
+    as_json: AsJson = False,
+    storage: Storage = None,
+) -> None:
+    """Put a study into the database, or extend the one that is there."""
+    from hpsearch import settings, spec, study
+
+    described, place = spec.load(file, set_ or (), name, trials), settings.artifacts()
+    with _database(storage) as database:
+        started = study.start(database, described, place)
+    if as_json:
+        output.print_json(
+            {
+                "study": started.study.name,
+                "made": started.made,
+                "status": started.study.status,
+                "fingerprint": started.study.fingerprint,
+                "trials": started.study.spec.budget.trials,
+                "artifacts": started.study.artifacts,
+                "changes": list(started.changes),
+                "kept": list(started.kept),
+            }
+        )
+    output.tell_started(started, storage)
+
+
+@app.command()
+def worker(
+    gpu: Annotated[int | None, typer.Option(metavar="N", help="Train on this GPU.")] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU.")] = False,
+    study: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Serve only this study; repeatable.")] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Leave when no study has work left.")] = False,
+    trials: Annotated[int | None, typer.Option(min=1, help="Leave after so many trials.")] = None,
+    slots: Annotated[int, typer.Option(min=1, help="Train so many trials at once, the device shared out.")] = 1,
+    storage: Storage = None,
+) -> None:
+    """Train trials of every running study in the database, by priority."""
+    from hpsearch.worker import Worker
+
+    if cpu and gpu is not None:
+        raise UsageError("--cpu and --gpu exclude each other: keep one of them")
+    device = _device(gpu, cpu)
+    with _database(storage, "hpsearch worker") as database, _display() as display:
+        serving = Worker(database, display, gpu=device, studies=study or (), drain=drain, trials=trials, slots=slots)
+        _tell_place("worker", database, serving.holder.device)
+        serving.serve()
+
+
+def _device(gpu: int | None, cpu: bool) -> "Gpu | None":
+    from hpsearch import gpus
+
+    if gpu is not None:
+        return gpus.choose(gpu)
+    return None if cpu else next(iter(gpus.available()), None)
+
+
+def _tell_place(command: str, database: "Database", device: str) -> None:
+    from hpsearch.database import EmbeddedDatabase
+
+    say(f"hpsearch {command} on {device}, database {database.name}")
+    if isinstance(database, EmbeddedDatabase):
+        say("  it serves this host only: for several, give --storage postgresql://user:password@host/database")
+
+
+@app.command()
+def pause(name: StudyName, storage: Storage = None) -> None:
+    """Let no trial of a study train until it is resumed; those that do save a checkpoint first."""
+    from hpsearch import control
+
+    with _database(storage) as database:
+        output.tell_paused(database.transact(lambda connection: control.pause(connection, name)))
+
+
+@app.command()
+def resume(name: StudyName, storage: Storage = None) -> None:
+    """Let a paused or stopped study go on."""
+    from hpsearch import control
+
+    with _database(storage) as database:
+        output.tell_resumed(database.transact(lambda connection: control.resume(connection, name)))
+
+
+@app.command()
+def stop(name: StudyName, storage: Storage = None) -> None:
+    """End a study: its running trials end as pruned."""
+    from hpsearch import control
+
+    with _database(storage) as database:
+        output.tell_stopped(database.transact(lambda connection: control.stop(connection, name)))
+
+
+@app.command()
+def retry(
+    name: StudyName,
+    trial: Annotated[int | None, typer.Option(min=0, metavar="N", help="Only this one, also once more.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Enqueue the configurations of failed trials again, beyond the budget."""
+    from hpsearch import control
+
+    with _database(storage) as database:
+        output.tell_retried(database.transact(lambda connection: control.retry(connection, name, trial)))
+
+
+@app.command()
+def delete(
+    name: StudyName,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Remove a study, its trials and their files."""
+    from hpsearch import files, removal
+
+    with _database(storage) as database:
+        contents = database.transact(lambda connection: removal.contents(connection, name))
+        if not yes and not sys.stdin.isatty():
+            raise UsageError(f"nobody is there to ask whether {name} shall be deleted: give --yes")
+        if not yes and not output.ask(output.deletion(contents)):
+            say(f"{name} stays")
+            return
+        database.transact(lambda connection: removal.delete(connection, contents.study.study_id))
+        files.sweep(database)  # what it kept elsewhere
+        say(f"{name} is deleted")
+
+
+@app.command()
+def dashboard(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
+    storage: Storage = None,
+) -> None:
+    """Open the Optuna dashboard over the studies."""
+    from hpsearch import dashboard
+
+    with _until_terminated(), _database(storage, "hpsearch dashboard") as database:
+        listening = dashboard.listen(database, host, port)
+        with contextlib.suppress(KeyboardInterrupt):
+            say(f"the dashboard is at {listening.url} (database {database.name}; Ctrl-C ends it)")
+            listening.serve()
+
+
+@contextlib.contextmanager
+def _until_terminated() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that the embedded server is put down in order."""
+    import signal
+
+    def end(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="Only this study.")] = None,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every 2 s, until Ctrl-C.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Show the studies, how far and how fast they are, and the workers."""
+    from hpsearch import overview
+
+    if as_json and watch:
+        raise UsageError("--json and --watch exclude each other: keep one of them")
+    with _until_terminated() if watch else contextlib.nullcontext(), _database(storage) as database:
+
+        def read() -> overview.Overview:
+            return database.transact(lambda connection: overview.read(connection, name))
+
+        if watch:
+            with contextlib.suppress(KeyboardInterrupt):
+                output.watch(read)
+        elif as_json:
+            output.print_json(overview.document(read()))
+        else:
+            output.print_overview(read())
+
+
+@app.command()
+def results(
+    name: StudyName,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout, a row a trial.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Print every trial of a study."""
+    from hpsearch import results
+
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other: keep one of them")
+    with _database(storage) as database:
+        summary, trials = database.transact(lambda connection: results.read(connection, name))
+    if as_json:
+        output.print_json(results.document(summary, trials))
+    elif as_csv:
+        output.print_csv(results.document(summary, trials))
+    else:
+        output.print_results(summary, trials)
+
+
+@app.command()
+def quickstart(storage: Storage = None) -> None:
+    """Run a small search on this host from start to end, in a few minutes."""
+    from hpsearch import quickstart
+
+    device = _device(None, False)
+    with _database(storage, "hpsearch quickstart") as database:
+        _tell_place("quickstart", database, str(device) if device else "CPU")
+        with _display() as display:
+            answer = quickstart.run(database, display, device)
+    output.print_answer(answer)
+    say("see every trial and curve in the dashboard:")
+    say(f"  {output.program()} dashboard" + (" --storage URL" if storage else ""))
+
+
+@database_commands.command("upgrade")
+def upgrade(storage: Storage = None) -> None:
+    """Make the tables, or bring those of an older hpsearch up to this one."""
+    from hpsearch.database import connect
+
+    with connect(storage, prepare=False) as database:
+        before = database.version()
+        database.migrate()
+        after = database.version()
+    say(
+        f"the tables in {database.name} are at version {after}"
+        + (f" (before: {before or 'none'})" if before != after else "")
+    )
+
+
+@contextlib.contextmanager
+def _database(storage: str | None, application: str = "hpsearch") -> Iterator["Database"]:
+    from hpsearch.database import connect
+
+    with connect(storage, application) as database:
+        yield database
+
+
+@contextlib.contextmanager
+def _display() -> Iterator["Lines"]:
+    from hpsearch.display import Lines, Live
+
+    console = output.console(stderr=True)
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    with Live(console) as live:
+        yield live
+
+
+def main() -> NoReturn:
+    """The command `hpsearch`: runs it and exits with one of `ExitCode`."""
+    code: int = ExitCode.DONE
+    try:
+        code = app(standalone_mode=False) or ExitCode.DONE
+        sys.stdout.flush()
+    except typer.Exit as exit_:
+        code = exit_.exit_code
+    except TyperException as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        # Without arguments it is the help itself.
+        say(message if message.startswith("Usage:") else f"hpsearch: {message or 'bad usage'} (see --help)")
+        code = ExitCode.USAGE
+    except HpsearchError as error:
+        for line in str(error).splitlines():
+            say(f"hpsearch: {line}" if not line.startswith(" ") else line)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; let the interpreter's last flush have nothing to complain about.
+        sys.stdout = None
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The newcomer's first search: one study, one worker, to the end, and what it says."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import optuna
+from sqlalchemy import Connection
+
+from hpsearch import results, settings, spec, study
+from hpsearch.database import Database
+from hpsearch.display import Lines, shown
+from hpsearch.gpus import Gpu
+from hpsearch.history import History
+from hpsearch.spec import StudySpec
+from hpsearch.study import Study
+from hpsearch.worker import Worker
+
+DIGITS = ("data.name=digits", "data.train_limit=1000", "data.validation=300")
+
+WANTED = 50
+"""Complete trials that PED-ANOVA wants for a firm answer (Optuna's documentation of the evaluator)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the search found: a line about the best trial, and each hyperparameter's share of the importance."""
+
+    headline: str
+    importance: list[tuple[str, float]]
+    caution: str
+
+
+def run(database: Database, display: Lines, gpu: Gpu | None) -> Answer:
+    """Start the quickstart study, or go on with it, and train it to its end in this process's worker."""
+    started = study.start(database, _spec(display), settings.artifacts())
+    display.note(
+        f"study {started.study.name}: {started.study.spec.budget.trials} trials of up to "
+        f"{started.study.spec.budget.epochs} epochs on {started.study.spec.data.name}"
+    )
+    Worker(database, display, gpu=gpu, studies=[started.study.name], drain=True).serve()
+    return database.transact(lambda connection: answer(connection, started.study))
+
+
+def _spec(display: Lines) -> StudySpec:
+    if _have_cifar10():
+        return spec.load(spec.QUICKSTART)
+    display.note(
+        "CIFAR-10 is neither on disk nor downloadable: this quickstart searches on scikit-learn's digits, resized to "
+        "32×32×3, instead (HPSEARCH_DATA_DIR says where cifar-10-python.tar.gz is)"
+    )
+    return spec.load(spec.QUICKSTART, DIGITS, name="quickstart-digits")
+
+
+def _have_cifar10() -> bool:
+    """Whether it is on disk, or could be downloaded now."""
+    # In a process of its own, because it is Keras that downloads.
+    asked = subprocess.run(
+        [sys.executable, "-m", "hpsearch.training.fetch"],
+        env=dict(settings.trainer_environment(None)),
+        stdout=sys.stderr,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return asked.returncode == 0
+
+
+def answer(connection: Connection, found: Study) -> Answer:
+    """The best trial and the importance of each searched hyperparameter."""
+    summary = results.summarize(connection, found)
+    ended = sum(summary.counts[state] for state in ("complete", "pruned", "failed"))
+    trials = found.spec.budget.trials
+    if ended < trials:
+        again = "the same command goes on with it"
+        return Answer(f"{found.name} has ended {ended} of its {trials} trials: {again}", [], "no answer yet")
+    if summary.best is None:
+        return Answer(f"no trial of {found.name} is complete", [], "there is no importance to compute")
+    value, params = summary.best["value"], shown(summary.best["params"])
+    complete = summary.counts["complete"]
+    history = History(found.study_id, found.spec.direction)
+    history.refresh(connection)
+    importance = optuna.importance.get_param_importances(optuna.Study(str(found.study_id), history))
+    caution = (
+        "importance is the share of each hyperparameter in what sets the best tenth of the trials apart (PED-ANOVA), "
+        f"over the {complete} of {ended} trials that are complete"
+        + (f"; {WANTED} would make it firm" if complete < WANTED else "")
+    )
+    headline = f"best: {found.spec.study.metric} {value:.4f} in trial {summary.best['number']} with {params}"
+    return Answer(headline, sorted(importance.items(), key=lambda item: -item[1]), caution)

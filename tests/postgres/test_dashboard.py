@@ -1,0 +1,371 @@
+"""The dashboard's API over our rows, and the command that serves it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psycopg2
+import pytest
+from optuna_dashboard import _importance
+from small import claim, metrics
+from sqlalchemy import text
+
+from hpsearch import attempt, dashboard, search
+from hpsearch.attempt import Attempt
+from hpsearch.database import Database, parse
+from hpsearch.errors import DatabaseError, UsageError
+from hpsearch.history import History
+from hpsearch.outcome import Ending
+from hpsearch.roster import Holder
+from hpsearch.study import Study
+
+Started = Callable[..., Study]
+Enrol = Callable[[str], Holder]
+ODD = '<b>"x"</b> / ünï 日本 %s'
+NAN = float("nan")
+
+
+class Client:
+    """Calls a WSGI application as a browser would, without a socket."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON of a GET."""
+        said: list[str] = []
+        environ = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": path,
+            "QUERY_STRING": "",
+            "SERVER_NAME": "test",
+            "SERVER_PORT": "80",
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+        }
+        body = b"".join(self.application(environ, lambda status, *_: said.append(status)))
+        return int(said[0].split()[0]), json.loads(body)
+
+    def study(self, found: Study) -> dict[str, Any]:
+        """What the study's page is made from, as it is now."""
+        self.forget()
+        status, told = self.get(f"/api/studies/{found.study_id}")
+        assert status == 200, told
+        return dict(told)
+
+    def trials(self, found: Study) -> list[dict[str, Any]]:
+        """The trials of the study's page, as they are now."""
+        return list(self.study(found)["trials"])
+
+    def importance(self, found: Study) -> list[dict[str, Any]]:
+        """The importance plot's bars."""
+        self.forget()
+        status, told = self.get(f"/api/studies/{found.study_id}/param_importances")
+        assert status == 200, told
+        return list(told["param_importances"][0])
+
+    def forget(self) -> None:
+        """As if the seconds had passed for which the dashboard answers from memory; Optuna's cache stays."""
+        self.application._inmemory_cache._trials_last_fetched_at.clear()
+
+
+@pytest.fixture
+def client(database: Database) -> Client:
+    """A client of the dashboard over the test's database."""
+    _importance.param_importance_cache.clear()  # kept for the process by study id, and each test has a study 1
+    return Client(dashboard.application(database))
+
+
+@pytest.fixture
+def begin(database: Database, holder: Enrol) -> Callable[..., Attempt]:
+    """Claim a trial, sample it, and store an epoch for each value."""
+    worker: list[Holder] = []
+
+    def run(found: Study, *values: float) -> Attempt:
+        worker[:] = worker or [holder("w")]
+        history = History(found.study_id, found.spec.direction)
+        held = claim(database, found, worker[0])
+        assert held is not None
+        database.transact(history.refresh)
+        _, writes = search.suggest(found.spec, history, held.trial_id, held.trial_number)
+        database.transact(lambda c: attempt.sample(c, held, writes))
+        for epoch, value in enumerate(values, start=1):
+            database.transact(lambda c, e=epoch, v=value: attempt.record(c, held, metrics(e, v), history))
+        return held
+
+    return run
+
+
+def finish(database: Database, held: Attempt, ending: Ending, **attributes: object) -> None:
+    """End a trial."""
+    database.transact(lambda c: attempt.finish(c, held, ending, attributes))
+
+
+def shown(trial: dict[str, Any]) -> dict[str, str]:
+    """A trial's parameters as the dashboard writes them."""
+    return {param["name"]: param["param_external_value"] for param in trial["params"]}
+
+
+def test_every_kind_of_trial_is_served_as_it_is(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """Complete, diverged, failed, running and waiting trials, with parameters, epochs, values and attributes."""
+    points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
+    points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002, 0.003)]
+    found = started(budget={"trials": 6, "epochs": 3}, baseline=points)
+    finish(database, begin(found, 0.1234567890123456, 0.3, 0.2), Ending.COMPLETED, weights=7)
+    finish(database, begin(found, 0.25, NAN), Ending.DIVERGED, detail="the loss is not finite")
+    finish(database, begin(found), Ending.ERROR, traceback="ValueError: no")
+    begin(found, 0.5)
+    told = client.study(found)
+    trials = told["trials"]
+    assert [trial["state"] for trial in trials] == ["Complete", "Pruned", "Fail", "Running", "Waiting"]
+    assert shown(trials[0]) == {"learning_rate": "0.1", "optimizer": "momentum", "momentum": "0.75"}
+    assert shown(trials[1]) == {"learning_rate": "0.01", "optimizer": "sgd"}
+    assert trials[0]["intermediate_values"] == [
+        {"step": 1, "value": 0.1234567890123456},
+        {"step": 2, "value": 0.3},
+        {"step": 3, "value": 0.2},
+    ]
+    assert trials[1]["intermediate_values"][1] == {"step": 2, "value": "nan"}
+    assert trials[0]["values"] == [0.3]
+    assert {"key": "weights", "value": "7"} in trials[0]["user_attrs"]
+    assert {"key": "outcome", "value": "diverged"} in trials[1]["user_attrs"]
+    assert [trial["number"] for trial in told["best_trials"]] == [0]
+    assert told["directions"] == ["maximize"]
+    assert told["objective_names"] == ["val_accuracy"]
+    assert told["has_intermediate_values"] is True
+    assert all(trials[number]["datetime_complete"] for number in (0, 1, 2)), "the timeline draws from these"
+    assert all(trial["datetime_start"] for trial in trials[:4])
+
+
+def test_studies_are_listed_under_the_names_they_have(started: Started, client: Client) -> None:
+    """Markup, slashes and any script survive in a name; a study started later is listed too."""
+    started(study={"name": ODD})
+    assert [each["study_name"] for each in client.get("/api/studies")[1]["study_summaries"]] == [ODD]
+    later = started(study={"name": "later"})
+    assert [each["study_name"] for each in client.get("/api/studies")[1]["study_summaries"]] == [ODD, "later"]
+    assert client.study(later)["name"] == "later"
+
+
+def test_importance_names_every_unconditional_hyperparameter(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """The one that decides the value comes first, and the shares add up to one."""
+    rates = [10 ** (-4 + 0.3 * step) for step in range(10)]
+    points = [{"optimizer": ("sgd", "adam")[n % 2], "learning_rate": rate} for n, rate in enumerate(rates)]
+    found = started(budget={"trials": 10, "epochs": 3}, baseline=points)
+    assert client.importance(found) == []
+    for rate in rates:
+        finish(database, begin(found, rate), Ending.COMPLETED)
+    told = client.importance(found)
+    assert [bar["name"] for bar in told] == ["learning_rate", "optimizer"]
+    assert told[0]["importance"] > told[1]["importance"] >= 0
+    assert sum(bar["importance"] for bar in told) == pytest.approx(1)
+
+
+def test_running_trial_is_followed_to_its_end(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """Each epoch, the end and the value of a trial that was seen running are there on the next look."""
+    found = started()
+    first = begin(found, 0.1)
+    second = begin(found, 0.2)
+    assert [trial["state"] for trial in client.trials(found)] == ["Running", "Running"]
+    finish(database, second, Ending.COMPLETED)
+    assert [trial["state"] for trial in client.trials(found)] == ["Running", "Complete"]
+    history = History(found.study_id, "maximize")
+    database.transact(lambda c: attempt.record(c, first, metrics(2, 0.4), history))
+    assert [value["step"] for value in client.trials(found)[0]["intermediate_values"]] == [1, 2]
+    finish(database, first, Ending.COMPLETED, weights=7)
+    ended = client.trials(found)[0]
+    assert (ended["state"], ended["values"]) == ("Complete", [0.4])
+    assert {"key": "weights", "value": "7"} in ended["user_attrs"]
+    begin(found, 0.3)
+    assert [trial["state"] for trial in client.trials(found)] == ["Complete", "Complete", "Running"]
+
+
+def test_waiting_trial_leaves_the_parameters_of_the_others(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """Parallel coordinates keep their hyperparameters though the dashboard saw trials before they were sampled."""
+    found = started(baseline=[{"optimizer": "sgd", "learning_rate": rate} for rate in (0.1, 0.01)])
+    assert client.study(found)["intersection_search_space"] == []
+    for _ in range(2):
+        finish(database, begin(found, 0.5), Ending.COMPLETED)
+        common = client.study(found)["intersection_search_space"]
+        assert [each["name"] for each in common] == ["learning_rate", "optimizer"]
+
+
+def test_study_that_searches_nothing_has_no_importance(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """Trials of the base model alone are shown without an importance, and without an error."""
+    found = started(space={})
+    for value in (0.1, 0.2, 0.3):
+        finish(database, begin(found, value), Ending.COMPLETED)
+    assert client.importance(found) == []
+    assert [trial["values"] for trial in client.trials(found)] == [[0.1], [0.2], [0.3]]
+
+
+def test_trials_that_all_end_alike_have_an_importance(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """A search that stayed at chance throughout is answered, without an error."""
+    found = started()
+    for _ in range(3):
+        finish(database, begin(found, 0.1), Ending.COMPLETED)
+    assert {bar["name"] for bar in client.importance(found)} >= {"learning_rate", "optimizer"}
+
+
+def test_study_deleted_elsewhere_is_not_found(storage: str, started: Started, client: Client) -> None:
+    """A study that another program deleted is answered with 404, and the others go on being served."""
+    gone, stays = started(), started(study={"name": "stays"})
+    client.study(gone)
+    optuna.delete_study(study_name=gone.name, storage=parse(storage, "").render_as_string(hide_password=False))
+    assert client.get(f"/api/studies/{gone.study_id}")[0] == 404
+    assert client.study(stays)["name"] == "stays"
+
+
+def test_lost_connections_are_replaced(database: Database, started: Started, client: Client) -> None:
+    """After Postgres threw out every connection, as in a restart, the next request is answered."""
+    found = started()
+    client.study(found)
+    query = "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = :name"
+    ended = database.transact(lambda c: c.scalars(text(query), {"name": "hpsearch dashboard"}).all())
+    assert ended
+    assert all(ended)
+    assert client.study(found)["name"] == "small"
+
+
+def test_outage_is_a_line_in_the_log(
+    server: str, database: Database, started: Started, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the database lets nobody in, each request says why in one line; after that, all is as before."""
+    found = started()
+    client.study(found)
+    caplog.clear()
+    with closing(psycopg2.connect(server)) as elsewhere, elsewhere.cursor() as cursor:
+        elsewhere.autocommit = True
+        name = database.url.database
+        cursor.execute(f'alter database "{name}" allow_connections false')
+        cursor.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s", (name,))
+        assert client.get("/api/studies")[0] == 500
+        cursor.execute(f'alter database "{name}" allow_connections true')
+    (said,) = caplog.messages
+    assert said.startswith("the database does not answer: ")
+    assert "not currently accepting connections" in said
+    assert "\n" not in said
+    assert client.study(found)["name"] == "small"
+
+
+def test_all_threads_are_answered_at_once(started: Started, database: Database, client: Client) -> None:
+    """As many requests as there are threads find a connection each, and no more are opened."""
+    found = started()
+    ready = threading.Barrier(dashboard.THREADS, timeout=30)
+    statuses = []
+
+    def ask() -> None:
+        ready.wait()
+        statuses.extend(client.get(f"/api/studies/{found.study_id}")[0] for _ in range(5))
+
+    threads = [threading.Thread(target=ask) for _ in range(dashboard.THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert statuses == [200] * (5 * dashboard.THREADS)
+    query = "select count(*) from pg_stat_activity where application_name = :name"
+    opened = database.transact(lambda c: c.scalar(text(query), {"name": "hpsearch dashboard"}))
+    assert opened <= dashboard.THREADS
+
+
+def test_tables_of_another_optuna_are_refused(database: Database) -> None:
+    """Where Optuna's tables have another version, one line says so before anything is served."""
+    database.transact(lambda c: c.execute(text("update public.alembic_version set version_num = 'v2.6.0.a'")))
+    with pytest.raises(DatabaseError, match=r"Optuna's tables in .* cannot be used") as refused:
+        dashboard.application(database)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "", "a b"])
+def test_address_that_is_not_ours_is_a_usage_error(database: Database, host: str) -> None:
+    """A host that cannot be listened on is named in one line with what to do."""
+    with pytest.raises(UsageError, match=r"cannot listen on .*: choose another --host or --port") as refused:
+        dashboard.listen(database, host, 0)
+    assert "\n" not in str(refused.value)
+
+
+def test_taken_port_is_a_usage_error(database: Database) -> None:
+    """A port in use is named, with the system's reason."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"cannot listen on 127.0.0.1:{port} \(Address already in use\)"):
+            dashboard.listen(database, "127.0.0.1", port)
+
+
+def test_name_of_two_addresses_is_listened_on(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name such as localhost, which may stand for two addresses, is shown with the first."""
+    two = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.1", "127.0.0.2")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: two)
+    assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*/dashboard", dashboard.listen(database, "both", 0).url)
+
+
+@contextmanager
+def command(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`hpsearch dashboard` on a free port, once it has printed its address; killed at the end, or after a minute."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "hpsearch.cli", "dashboard", "--port", "0", *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        deadline = threading.Timer(60, running.kill)
+        deadline.start()
+        try:
+            assert running.stderr is not None
+            line = running.stderr.readline()
+            address = re.search(r"http://\S+", line)
+            assert address, line + running.stderr.read()
+            yield running, address[0]
+        finally:
+            deadline.cancel()
+            running.kill()
+
+
+def fetch(url: str) -> str:
+    """The page at `url`."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.parametrize("ender", [signal.SIGTERM, signal.SIGINT])
+def test_command_ends_in_order_when_told_to(scratch: Path, ender: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C end it with 0 and without a word more, and its embedded server is put down."""
+    with command(XDG_DATA_HOME=str(scratch)) as (running, url):
+        assert "<title>Optuna Dashboard</title>" in fetch(url)
+        assert list(scratch.rglob("postmaster.pid"))
+        running.send_signal(ender)
+        output = running.communicate(timeout=60)
+    assert (running.returncode, *output) == (0, "", "")
+    assert not list(scratch.rglob("postmaster.pid"))
+
+
+def test_command_serves_the_storage_it_was_given(storage: str, started: Started) -> None:
+    """`--storage URL` is what the address it prints shows, and the line holds no password."""
+    started(study={"name": ODD})
+    with command("--storage", storage) as (_, url):
+        told = json.loads(fetch(url.replace("/dashboard", "/api/studies")))
+        assert [each["study_name"] for each in told["study_summaries"]] == [ODD]
