@@ -12,6 +12,10 @@ from hpsearch.study import Study
 TRACEBACK = "hpsearch:traceback"
 """The system attribute with the whole traceback of a failed trial."""
 
+CONFUSION = "hpsearch:confusion"
+"""The system attribute with the confusion matrix of the best epoch on the validation images: a list of rows, one a true
+class, of counts, one a predicted class."""
+
 NOTE_LENGTH = 8_000
 """Characters of a traceback, its last ones, that the dashboard shows; see `TRACEBACK` for the whole."""
 

@@ -5,11 +5,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
 
-from hpsearch import study
+from hpsearch import attempt, conclusion, study
 from hpsearch.history import distribution_of
 from hpsearch.outcome import METRICS, EpochMetrics, best
 from hpsearch.study import Study
@@ -23,9 +24,13 @@ STATES = {
 }
 
 
+UNDOCUMENTED = frozenset({"detail", "retry_of", "history", "best_epoch", "confusion", "made_by", "began", "ended"})
+"""The fields of `Trial` that the document leaves out."""
+
+
 @dataclass(frozen=True)
 class Attempt:
-    """One worker's hold on a trial; `why` it ended is None while it has not."""
+    """One worker's hold on a trial, times by the server's clock; `ended` and `why` are None while it has not."""
 
     number: int
     worker: str
@@ -34,13 +39,18 @@ class Attempt:
     seconds: float
     epochs: int
     why: str | None
+    began: datetime
+    ended: datetime | None
 
 
 @dataclass(frozen=True)
 class Trial:
     """One trial. `value` is the best epoch's, of an ended trial that has one; `seconds` the time it was held.
 
-    `detail`, `retry_of` (the number of the trial it repeats) and `history` are not in the document.
+    `detail` says why it ended so, `retry_of` is the number of the trial it repeats, `best_epoch` the one that `value`
+    is of. `confusion[i][j]` says how many validation images of class i the best epoch's model took for class j; None
+    where no epoch was finished. `made_by` has the seed, data, backend and versions. `UNDOCUMENTED` ones are not in the
+    document.
     """
 
     number: int
@@ -56,6 +66,11 @@ class Trial:
     detail: str | None
     retry_of: int | None
     history: tuple[Attempt, ...]
+    best_epoch: int | None
+    confusion: tuple[tuple[int, ...], ...] | None
+    made_by: Mapping[str, Any]
+    began: datetime | None
+    ended: datetime | None
 
 
 @dataclass(frozen=True)
@@ -142,13 +157,17 @@ def finite(value: Any) -> Any:
 
 
 def _shown(trial: Trial) -> dict[str, Any]:
-    shown = {key: value for key, value in vars(trial).items() if key not in {"detail", "retry_of", "history"}}
+    shown = {key: value for key, value in vars(trial).items() if key not in UNDOCUMENTED}
     return {**shown, "epochs": [asdict(epoch) for epoch in trial.epochs]}
 
 
 def _trials(connection: Connection, found: Study) -> list[Trial]:
     rows = connection.execute(
-        text("select trial_id, number, state::text from trials where study_id = :study_id order by number"), _of(found)
+        text(
+            "select trial_id, number, state::text, datetime_start, datetime_complete "
+            "from trials where study_id = :study_id order by number"
+        ),
+        _of(found),
     ).all()
     ids = [row.trial_id for row in rows]
     params, attributes = _params(connection, ids), _attributes(connection, found)
@@ -184,7 +203,21 @@ def _trial(
         detail=attributes.get("detail"),
         retry_of=attributes.get("retry_of"),
         history=history,
+        best_epoch=chosen.epoch if chosen else None,
+        confusion=_matrix(attributes.get(conclusion.CONFUSION)),
+        made_by=attributes.get(attempt.MADE_BY, {}),
+        began=_utc(row.datetime_start),
+        ended=_utc(row.datetime_complete),
     )
+
+
+def _matrix(stored: list[list[int]] | None) -> tuple[tuple[int, ...], ...] | None:
+    return tuple(tuple(row) for row in stored) if stored else None
+
+
+def _utc(stored: datetime | None) -> datetime | None:
+    """Optuna's columns have no time zone; what a worker writes there is UTC."""
+    return stored.replace(tzinfo=UTC) if stored else None
 
 
 def _params(connection: Connection, ids: list[int]) -> dict[int, dict[str, Any]]:
@@ -209,9 +242,9 @@ def _attributes(connection: Connection, found: Study) -> dict[int, dict[str, Any
              where study_id = :study_id and key in ('outcome', 'weights', 'detail', 'retry_of')
             union all
             select trial_id, key, value_json from trial_system_attributes join trials using (trial_id)
-             where study_id = :study_id and key = 'fixed_params'
+             where study_id = :study_id and key in ('fixed_params', :confusion, :made_by)
         """),
-        _of(found),
+        {**_of(found), "confusion": conclusion.CONFUSION, "made_by": attempt.MADE_BY},
     )
     for trial_id, key, value in rows:
         attributes[trial_id][key] = json.loads(value)
@@ -240,7 +273,8 @@ def attempts(connection: Connection, found: Study) -> Mapping[int, tuple[Attempt
     rows = connection.execute(
         text("""
             select t.number as trial, a.number, a.worker_id, a.host, a.device,
-                   extract(epoch from coalesce(a.ended_at, clock_timestamp()) - a.opened_at)::float, a.epochs, a.why
+                   extract(epoch from coalesce(a.ended_at, clock_timestamp()) - a.opened_at)::float, a.epochs, a.why,
+                   a.opened_at, a.ended_at
               from hpsearch.attempts a join trials t using (trial_id)
              where t.study_id = :study_id order by t.number, a.number
         """),
