@@ -176,13 +176,15 @@ def delete(
 def dashboard(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
+    edit: Annotated[bool, typer.Option("--edit", help="Let its pages change notes and files, and end trials.")] = False,
     storage: Storage = None,
 ) -> None:
     """Open the Optuna dashboard over the studies."""
-    from hpsearch import dashboard
+    from hpsearch import dashboard, settings
 
+    password = settings.dashboard_password()
     with _until_terminated(), _database(storage, "hpsearch dashboard") as database:
-        listening = dashboard.listen(database, host, port)
+        listening = dashboard.listen(database, host, port, edit=edit, password=password.value if password else None)
         with contextlib.suppress(KeyboardInterrupt):
             say(f"the dashboard is at {listening.url} (database {database.name}; Ctrl-C ends it)")
             listening.serve()

@@ -15,11 +15,16 @@ from optuna.trial import FrozenTrial
 from optuna_dashboard import _app, _bottle_util, _inmemory_cache
 from sqlalchemy.exc import OperationalError
 
+from hpsearch import guard
 from hpsearch.database import STATEMENT_TIMEOUT, Database, engine_options
 from hpsearch.errors import DatabaseError, UsageError
 from hpsearch.files import PostgresStore
+from hpsearch.guard import Guard
 
 THREADS = 8
+
+LONGEST, NOTHING = 128 << 20, 1 << 20
+"""Bytes of a request, which the server takes in before we are asked: with a file in it, or to be refused anyway."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +35,25 @@ class Dashboard:
     serve: Callable[[], None]
 
 
-def listen(database: Database, host: str, port: int) -> Dashboard:
-    """Open the dashboard on `host`:`port` (0: any free one).
+def listen(database: Database, host: str, port: int, *, edit: bool = False, password: str | None = None) -> Dashboard:
+    """Open the dashboard on `host`:`port` (0: any free one), read-only but for `edit`.
 
     Raises:
-        UsageError: the address cannot be listened on.
+        UsageError: the address cannot be listened on, or not without a password.
         DatabaseError: Optuna's tables cannot be used.
     """
-    served = application(database)
+    if password is None and not guard.loopback(host):
+        raise UsageError(
+            f"others can reach {host!r}, and the dashboard asks for no password: set HPSEARCH_DASHBOARD_PASSWORD "
+            "or HPSEARCH_DASHBOARD_PASSWORD_FILE, or leave --host out"
+        )
+    served = Guard(application(database), edit, password)
     # A page asks for more at once than there are threads: that its requests wait is no news.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     try:
-        server = waitress.create_server(served, host=host, port=port, threads=THREADS)
+        server = waitress.create_server(
+            served, host=host, port=port, threads=THREADS, max_request_body_size=LONGEST if edit else NOTHING
+        )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise UsageError(f"cannot listen on {host}:{port} ({reason}): choose another --host or --port") from None
@@ -53,7 +65,7 @@ def listen(database: Database, host: str, port: int) -> Dashboard:
 
 
 def application(database: Database) -> Any:
-    """The WSGI application.
+    """The WSGI application, without its guard.
 
     It has one store for all studies: pictures are in Postgres, whatever place a study's checkpoints and models have.
     The storage is a cached one: given a bare URL, the dashboard reads every trial again every few seconds.

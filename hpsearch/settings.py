@@ -53,6 +53,11 @@ def artifacts() -> Setting | None:
     return read("HPSEARCH_ARTIFACTS")
 
 
+def dashboard_password() -> Setting | None:
+    """What the dashboard asks for (HPSEARCH_DASHBOARD_PASSWORD); None means that it asks for nothing."""
+    return read("HPSEARCH_DASHBOARD_PASSWORD")
+
+
 def data_dir() -> Path | None:
     """The directory in which the user keeps datasets (HPSEARCH_DATA_DIR)."""
     setting = read("HPSEARCH_DATA_DIR")

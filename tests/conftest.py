@@ -31,7 +31,8 @@ FAST = {
 }
 
 # what would send a test to the developer's own studies
-STRAY = ("HPSEARCH_STORAGE", "HPSEARCH_STORAGE_FILE", "HPSEARCH_ARTIFACTS", "HPSEARCH_ARTIFACTS_FILE", "PGPORT")
+OURS = ("HPSEARCH_STORAGE", "HPSEARCH_ARTIFACTS", "HPSEARCH_DASHBOARD_PASSWORD")
+STRAY = (*OURS, *(f"{name}_FILE" for name in OURS), "PGPORT")
 
 
 @pytest.fixture(autouse=True)

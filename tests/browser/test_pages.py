@@ -7,10 +7,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from hpsearch import attempt, claim, roster, search, spec, study
 from hpsearch.attempt import Attempt
@@ -91,11 +92,12 @@ def searcher(storage: str) -> Iterator[Searcher]:
     database.close()
 
 
-@pytest.fixture
-def address(searcher: Searcher, storage: str) -> Iterator[str]:
+@contextmanager
+def serving(storage: str, *options: str, **environment: str) -> Iterator[str]:
     """Where `hpsearch dashboard` says that it is; it ends with 0 when told to."""
     with subprocess.Popen(
-        [sys.executable, "-m", "hpsearch.cli", "dashboard", "--port", "0", "--storage", storage],
+        [sys.executable, "-m", "hpsearch.cli", "dashboard", "--port", "0", "--storage", storage, *options],
+        env={**os.environ, **environment},
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
@@ -112,6 +114,13 @@ def address(searcher: Searcher, storage: str) -> Iterator[str]:
         finally:
             deadline.cancel()
             running.kill()
+
+
+@pytest.fixture
+def address(searcher: Searcher, storage: str) -> Iterator[str]:
+    """Where the dashboard over the searcher's study is, read-only."""
+    with serving(storage) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -194,3 +203,39 @@ def test_open_page_follows_a_running_trial(page: Page, searcher: Searcher) -> No
     searcher.finish(held)
     expect(page.get_by_text("Completed At")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("outcome completed")).to_be_visible()
+
+
+def test_deleting_is_refused_while_read_only(searcher: Searcher, storage: str, browser: Browser) -> None:
+    """The page's own delete button fails, a script in it is told why, and the study stays."""
+    with serving(storage) as found, browser.new_context() as context:
+        opened = context.new_page()
+        opened.goto(found)
+        opened.get_by_role("button", name="delete study").click(timeout=PATIENCE)
+        opened.get_by_role("button", name="Yes").click()
+        expect(opened.get_by_text("Failed to delete study (id=1)")).to_be_visible(timeout=PATIENCE)
+        status, told = opened.evaluate(
+            "async () => { const got = await fetch('/api/studies/1', {method: 'DELETE'});"
+            " return [got.status, (await got.json()).reason] }"
+        )
+        assert status == 403
+        assert "--edit" in told
+        opened.reload()
+        expect(opened.get_by_role("link", name=NAME)).to_be_visible(timeout=PATIENCE)
+
+
+def test_password_opens_the_dashboard(searcher: Searcher, storage: str, browser: Browser) -> None:
+    """Who does not know it sees nothing; who does sees the studies, as anybody, in any script."""
+    secret = "pä55 wörd:日本"
+    with serving(storage, HPSEARCH_DASHBOARD_PASSWORD=secret) as found:
+        with browser.new_context() as context, pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
+            context.new_page().goto(found)
+        with browser.new_context(http_credentials={"username": "me", "password": "wrong"}) as context:
+            opened = context.new_page()
+            refused = opened.goto(found)
+            assert refused is not None
+            assert refused.status == 401
+            assert "Optuna" not in opened.content()
+        with browser.new_context(http_credentials={"username": "me", "password": secret}) as context:
+            opened = context.new_page()
+            opened.goto(found)
+            expect(opened.get_by_role("link", name=NAME)).to_be_visible(timeout=PATIENCE)

@@ -1,5 +1,6 @@
 """The dashboard's API over our rows, and the command that serves it."""
 
+import base64
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -34,6 +36,7 @@ Started = Callable[..., Study]
 Enrol = Callable[[str], Holder]
 ODD = '<b>"x"</b> / ünï 日本 %s'
 NAN = float("nan")
+SECRET = "pä55 wörd:日本"
 
 
 class Client:
@@ -303,6 +306,16 @@ def test_tables_of_another_optuna_are_refused(database: Database) -> None:
 def test_address_that_is_not_ours_is_a_usage_error(database: Database, host: str) -> None:
     """A host that cannot be listened on is named in one line with what to do."""
     with pytest.raises(UsageError, match=r"cannot listen on .*: choose another --host or --port") as refused:
+        dashboard.listen(database, host, 0, password=SECRET)
+    assert "\n" not in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "*", "192.0.2.1", "no.such.host.invalid", "a\nb"])
+def test_address_that_others_reach_wants_a_password(database: Database, host: str) -> None:
+    """Without a password nothing but this machine's own address is listened on; one line says what to set."""
+    wanted = r"others can reach .*: set HPSEARCH_DASHBOARD_PASSWORD or HPSEARCH_DASHBOARD_PASSWORD_FILE"
+    with pytest.raises(UsageError, match=wanted) as refused:
         dashboard.listen(database, host, 0)
     assert "\n" not in str(refused.value)
 
@@ -347,8 +360,19 @@ def command(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
 
 def fetch(url: str) -> str:
     """The page at `url`."""
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return str(answer.read().decode())
+    return ask("GET", url)[1]
+
+
+def ask(method: str, url: str, body: Any = None, **headers: str) -> tuple[int, str]:
+    """Status and content of what is answered."""
+    data = None if body is None else json.dumps(body).encode()
+    sent = {"Content-Type": "application/json", **headers}
+    request = urllib.request.Request(url, data, sent, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status), str(answer.read().decode())
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
 
 
 @pytest.mark.parametrize("ender", [signal.SIGTERM, signal.SIGINT])
@@ -369,3 +393,110 @@ def test_command_serves_the_storage_it_was_given(storage: str, started: Started)
     with command("--storage", storage) as (_, url):
         told = json.loads(fetch(url.replace("/dashboard", "/api/studies")))
         assert [each["study_name"] for each in told["study_summaries"]] == [ODD]
+
+
+def paths(found: Study, trial_id: int) -> list[tuple[str, str, Any]]:
+    """What the dashboard's pages can ask for that changes something."""
+    study_id, file = found.study_id, {"file": "data:text/plain;base64,eA==", "filename": "x.txt"}
+    return [
+        ("DELETE", f"/api/studies/{study_id}", {"remove_associated_artifacts": True}),
+        ("POST", f"/api/studies/{study_id}/rename", {"study_name": "other"}),
+        ("POST", "/api/studies", {"study_name": "other", "directions": ["maximize"]}),
+        ("PUT", f"/api/studies/{study_id}/note", {"version": 1, "body": "noted"}),
+        ("PUT", f"/api/studies/{study_id}/{trial_id}/note", {"version": 1, "body": "noted"}),
+        ("POST", f"/api/trials/{trial_id}/tell", {"state": "Fail"}),
+        ("POST", f"/api/trials/{trial_id}/user-attrs", {"user_attrs": {"a": 1}}),
+        ("POST", f"/api/artifacts/{study_id}", file),
+        ("POST", f"/api/artifacts/{study_id}/{trial_id}", file),
+    ]
+
+
+def content(database: Database) -> list[Any]:
+    """Every row of Optuna's that the dashboard could change, and the files."""
+    queries = [
+        "select study_id, study_name from studies",
+        "select trial_id, study_id, state::text from trials",
+        "select study_id, key, value_json from study_system_attributes",
+        "select trial_id, key, value_json from trial_user_attributes",
+        "select trial_id, key, value_json from trial_system_attributes",
+        "select key from hpsearch.files",
+    ]
+    return [sorted(map(tuple, database.transact(lambda c, q=query: c.execute(text(q)).all()))) for query in queries]
+
+
+def test_command_is_read_only(
+    storage: str, database: Database, started: Started, begin: Callable[..., Attempt]
+) -> None:
+    """Nothing that a page or a program asks for changes a row, and the reason says how to have it."""
+    found = started()
+    held = begin(found, 0.5)
+    before = content(database)
+    with command("--storage", storage) as (_, url):
+        address = url.removesuffix("/dashboard")
+        for method, path, body in paths(found, held.trial_id):
+            status, told = ask(method, address + path, body)
+            assert (method, path, status) == (method, path, 403)
+            assert "--edit" in json.loads(told)["reason"]
+        assert ask("GET", address + "/api/studies", Host="rebound.example:80")[0] == 403
+        assert ask("GET", address + "/api/studies")[0] == 200
+    assert content(database) == before
+
+
+def test_command_edits_what_breaks_nothing(
+    storage: str, database: Database, started: Started, begin: Callable[..., Attempt]
+) -> None:
+    """With --edit notes, files and the end of a trial are stored; the study stays, under its name."""
+    found = started()
+    held = begin(found, 0.5)
+    with command("--storage", storage, "--edit") as (_, url):
+        address = url.removesuffix("/dashboard")
+        elsewhere = ask("PUT", f"{address}/api/studies/{found.study_id}/note", {}, Origin="http://evil.example")
+        assert elsewhere[0] == 403
+        *asked, upload_study, upload_trial = paths(found, held.trial_id)
+        answers = [ask(*each) for each in [(m, address + path, body) for m, path, body in (upload_trial, *asked)]]
+        assert [status for status, _ in answers] == [201, 403, 403, 403, 204, 204, 204, 403]
+        assert "hpsearch delete NAME" in json.loads(answers[1][1])["reason"]
+        status, told = ask("POST", address + upload_study[1], upload_study[2])
+        assert status == 201
+        uploaded = f"/artifacts/{found.study_id}/{json.loads(told)['artifact_id']}"
+        assert fetch(address + uploaded) == "x"
+        assert ask("DELETE", address + "/api" + uploaded)[0] == 204
+        (listed,) = json.loads(fetch(address + "/api/studies"))["study_summaries"]
+        assert listed["study_name"] == found.name
+        shown = json.loads(fetch(f"{address}/api/studies/{found.study_id}"))
+        assert shown["note"]["body"] == shown["trials"][0]["note"]["body"] == "noted"
+        assert shown["trials"][0]["state"] == "Fail"
+    with pytest.raises(attempt.LostError):
+        database.transact(lambda c: attempt.fence(c, held))
+
+
+def test_command_asks_for_its_password_everywhere(storage: str, started: Started, tmp_path: Path) -> None:
+    """On every address, with a password from a file: pages, data and changes want it; no output holds it."""
+    found = started()
+    (tmp_path / "password").write_text(SECRET + "\n")
+    options = {"HPSEARCH_DASHBOARD_PASSWORD_FILE": str(tmp_path / "password")}
+    known = {"Authorization": "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()}
+    with command("--storage", storage, "--host", "0.0.0.0", "--edit", **options) as (running, url):
+        address = url.replace("0.0.0.0", "127.0.0.1").removesuffix("/dashboard")
+        for method, path, body in [("GET", "/", None), ("GET", "/dashboard", None), *paths(found, 1)]:
+            assert ask(method, address + path, body)[0] == 401
+            assert ask(method, address + path, body, Authorization="Basic bWU6d3Jvbmc=")[0] == 401
+        assert ask("GET", address + "/api/studies", **known, Host="any.example")[0] == 200
+        assert ask("DELETE", f"{address}/api/studies/{found.study_id}", **known)[0] == 403
+        running.send_signal(signal.SIGTERM)
+        output = running.communicate(timeout=60)
+    assert output == ("", "")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_command_without_password_refuses_to_be_reached(storage: str, host: str) -> None:
+    """One line that says what to set, and the exit code of bad usage."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hpsearch.cli", "dashboard", "--storage", storage, "--port", "0", "--host", host],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "set HPSEARCH_DASHBOARD_PASSWORD or HPSEARCH_DASHBOARD_PASSWORD_FILE" in line

@@ -94,19 +94,22 @@ def test_a_wrong_command_line_is_refused(line: str, reason: str) -> None:
 def test_each_variable_is_one_that_settings_reads() -> None:
     """No HPSEARCH_ variable in docker-compose.yml or the Dockerfile is misspelt or out of use."""
     ours = {name.removesuffix("_FILE") for name in variables_set() if name.startswith("HPSEARCH_")}
-    assert ours == {"HPSEARCH_STORAGE", "HPSEARCH_DATA_DIR"}
+    assert ours == {"HPSEARCH_STORAGE", "HPSEARCH_DATA_DIR", "HPSEARCH_DASHBOARD_PASSWORD"}
     assert ours <= variables_read_by_settings()
 
 
 def test_only_the_dashboard_is_published_and_on_loopback() -> None:
-    """Nothing that asks for no password can be reached from another host, the database included."""
+    """Nothing can be reached from another host, the database included; the dashboard asks for its password."""
     assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
         "dashboard": ["127.0.0.1:8080:8080"]
     }
+    password = SERVICES["dashboard"]["environment"]["HPSEARCH_DASHBOARD_PASSWORD_FILE"]
+    assert password == "/run/secrets/dashboard_password"
+    assert "--edit" not in SERVICES["dashboard"]["command"]
 
 
 def test_every_secret_comes_from_a_file_that_git_ignores() -> None:
-    """The database's password and the URL that holds it are in files that no commit carries."""
+    """The passwords and the URL that holds one are in files that no commit carries."""
     assert SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/postgres_password"
     for name in OURS:
         assert SERVICES[name]["environment"]["HPSEARCH_STORAGE_FILE"] == "/run/secrets/storage_url"
