@@ -17,7 +17,7 @@ Optuna.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hpsearch.outcome import EpochMetrics, Outcome
+from hpsearch.outcome import Confusion, EpochMetrics, Outcome
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,14 @@ class Ready:
 class Loaded:
     """The data and the model are in place.
 
-    `epochs` are the ones the checkpoint brought along; `weights` is the model's parameter count.
+    `epochs` are the ones the checkpoint brought along, `confusion` is the best one's on the validation images;
+    `weights` is the model's parameter count.
     """
 
     data_fingerprint: str
     weights: int
     epochs: tuple[EpochMetrics, ...] = ()
+    confusion: Confusion | None = None
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """A finished epoch; `checkpoint` is the local file that was written for it before this was sent, if one was."""
+    """A finished epoch; `checkpoint` is the local file that was written for it before this was sent, if one was.
+
+    `confusion` is that on the validation images, where no earlier epoch is better.
+    """
 
     metrics: EpochMetrics
     checkpoint: str | None
+    confusion: Confusion | None = None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ class EpochMetrics:
         return self.val_accuracy if metric == "val_accuracy" else self.val_loss
 
 
+Confusion = tuple[tuple[int, ...], ...]
+"""How many images of each class (rows) a model took for which class (columns)."""
+
+
 class Ending(StrEnum):
     """How a trial ended (DESIGN.md, "How a trial can end")."""
 

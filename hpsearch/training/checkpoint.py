@@ -2,7 +2,7 @@
 
 The file is one `.npz` without pickles, so that reading one runs nothing: the arrays `model-N`, `optimizer-N` and
 `best-N` in Keras's order of variables (the state of dropout's and augmentation's random numbers is among the model's),
-and `epochs`, the metrics so far as JSON.
+`epochs`, the metrics so far as JSON, and `confusion`, counts (classes, classes) of the best epoch.
 """
 
 import json
@@ -17,25 +17,32 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.outcome import EpochMetrics
+from hpsearch.outcome import Confusion, EpochMetrics
 
 Arrays = tuple[npt.NDArray[Any], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Everything that the next epoch depends on, in host memory; `best` are the model's variables at the best epoch."""
+    """Everything that the next epoch depends on, in host memory.
+
+    `best` are the model's variables at the best epoch, `confusion` its confusion matrix on the validation images.
+    """
 
     epochs: tuple[EpochMetrics, ...]
+    confusion: Confusion
     model: Arrays
     optimizer: Arrays
     best: Arrays
 
 
-def take(model: keras.Model, epochs: Sequence[EpochMetrics], best: Arrays | None) -> Checkpoint:
-    """The state of a compiled model after `epochs`; `best` is None where the last of them is the best."""
+def take(
+    model: keras.Model, epochs: Sequence[EpochMetrics], confusion: Confusion, best: Arrays | None = None
+) -> Checkpoint:
+    """The state of a compiled model after `epochs`, `confusion` the best one's; `best` None where that is the last."""
     now = _values(model.variables)
-    return Checkpoint(tuple(epochs), now, _values(model.optimizer.variables), now if best is None else best)
+    optimizer = _values(model.optimizer.variables)
+    return Checkpoint(tuple(epochs), confusion, now, optimizer, now if best is None else best)
 
 
 def restore(checkpoint: Checkpoint, model: keras.Model) -> None:
@@ -62,6 +69,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         if part != "best" or checkpoint.best is not checkpoint.model
         for number, value in enumerate(getattr(checkpoint, part))
     }
+    arrays["confusion"] = np.array(checkpoint.confusion)
     arrays["epochs"] = np.array(json.dumps([asdict(epoch) for epoch in checkpoint.epochs]))
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -78,13 +86,14 @@ def load(path: Path, model: keras.Model) -> Checkpoint | None:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         epochs = tuple(EpochMetrics(**epoch) for epoch in json.loads(str(arrays["epochs"])))
+        confusion = tuple(tuple(row) for row in arrays["confusion"].tolist())
         now = _numbered(arrays, "model", model.variables)
         optimizer = _numbered(arrays, "optimizer", model.optimizer.variables)
         best = _numbered(arrays, "best", model.variables) if "best-0" in arrays else now
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
     whole = [epoch.epoch for epoch in epochs] == list(range(1, len(epochs) + 1))
-    return Checkpoint(epochs, now, optimizer, best) if whole and epochs else None
+    return Checkpoint(epochs, confusion, now, optimizer, best) if whole and epochs else None
 
 
 def _numbered(arrays: Mapping[str, npt.NDArray[Any]], part: str, like: Sequence[Any]) -> Arrays:

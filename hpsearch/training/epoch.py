@@ -1,5 +1,6 @@
 """One pass over the images: the part of the training loop that a backend may do in its own way."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import confusion_matrix
 
+from hpsearch.outcome import Confusion
 from hpsearch.training import backend
 from hpsearch.training.cifar10 import Images, Labels
 
@@ -23,8 +26,15 @@ class Figures:
     accuracy: float
 
 
+Probabilities = npt.NDArray[np.float32]
+"""What a model gives each class of each image: (n, classes), a row sums to 1."""
+
+LEAST = 1e-7
+"""The least probability whose logarithm is taken: Keras's epsilon."""
+
+
 def compile_for(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Makes `model` ready for `run_epoch` and `validate`; all of the optimizer's variables exist afterwards."""
+    """Makes `model` ready for `run_epoch` and `predict`; all of the optimizer's variables exist afterwards."""
     # Keras's own "loss" has the penalty in it, so the cross-entropy is measured beside it. Metrics named by strings
     # would make their variables in the first step, and TensorFlow then traces that step twice.
     entropy = keras.metrics.SparseCategoricalCrossentropy(name="entropy")
@@ -63,11 +73,29 @@ def run_epoch(
     return None if watch.ended else _figures({name: values[-1] for name, values in history.history.items()}, len(order))
 
 
-def validate(model: keras.Model, images: Images, labels: Labels, batch_size: int, on_batch: OnBatch) -> Figures | None:
-    """The figures for images (n, height, width, channels) the model does not learn from; None where ended."""
+def predict(model: keras.Model, images: Images, batch_size: int, on_batch: OnBatch) -> Probabilities | None:
+    """What the model makes of images (n, height, width, channels) of 0..255; None where `on_batch` ended it.
+
+    `on_batch` is told no loss: a model that predicts is not told the labels.
+    """
     watch = _Watch(on_batch)
-    logs = model.evaluate(images, labels, batch_size, verbose=0, callbacks=[watch], return_dict=True)
-    return None if watch.ended else _figures(logs, len(labels))
+    probabilities = model.predict(images, batch_size, verbose=0, callbacks=[watch])
+    return None if watch.ended else probabilities
+
+
+def score(probabilities: Probabilities, labels: Labels) -> Figures:
+    """The figures of predictions for images with `labels` (n,)."""
+    right = np.take_along_axis(probabilities, labels[:, np.newaxis], axis=1).astype(np.float64)
+    # NaN stays NaN: a model that predicts it has diverged.
+    accuracy = (probabilities.argmax(axis=1) == labels).mean()
+    return Figures(float(-np.log(np.maximum(right, LEAST)).mean()), float(accuracy))
+
+
+def confusion(probabilities: Probabilities, labels: Labels) -> Confusion:
+    """How many images of each class the predictions take for which."""
+    every = range(probabilities.shape[1])
+    counts = confusion_matrix(labels, probabilities.argmax(axis=1), labels=every)
+    return tuple(tuple(row) for row in counts.tolist())
 
 
 def _figures(logs: dict[str, Any], images: int) -> Figures:
@@ -84,6 +112,6 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc] # Keras ships no t
         if not self.on_batch(batch + 1, logs["loss"]):
             self.ended = self.model.stop_training = True
 
-    def on_test_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        if not self.on_batch(batch + 1, logs["loss"]):
-            self.ended = self.model.stop_evaluating = True
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        if not self.on_batch(batch + 1, math.nan):
+            self.ended = self.model.stop_predicting = True

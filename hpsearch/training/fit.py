@@ -12,16 +12,17 @@ import keras
 import numpy as np
 
 from hpsearch.messages import Released, Stop, Train
-from hpsearch.outcome import Ending, EpochMetrics, Outcome, best
+from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome, best
 from hpsearch.training import checkpoint, model
 from hpsearch.training.checkpoint import Checkpoint
 from hpsearch.training.data import Dataset
-from hpsearch.training.epoch import compile_for, run_epoch, validate
+from hpsearch.training.epoch import compile_for, confusion, predict, run_epoch, score
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[EpochMetrics, str | None], Stop | None]
-"""Told of an epoch and the checkpoint on disk that holds it, if one does; a Stop ends the training."""
+Report = Callable[[EpochMetrics, str | None, Confusion | None], Stop | None]
+"""Told of an epoch, the checkpoint on disk that holds it, if one does, and its confusion matrix on the validation
+images, where no earlier epoch is better; a Stop ends the training."""
 
 Progress = Callable[[int, int, int], Stop | None]
 """Told of epoch, batch and batches after each batch; a Stop ends the training."""
@@ -81,12 +82,15 @@ def train(training: Training, report: Report, progress: Progress) -> Outcome | R
             return _release(ended, state, files)
         if isinstance(ended, Outcome):
             return ended
-        epochs.append(ended)
-        state = _take(training, epochs, state)
+        metrics, matrix = ended
+        epochs.append(metrics)
+        better = state if state and best(list(epochs), job.metric) is not metrics else None
+        kept = (better.confusion, better.best) if better else (matrix, None)
+        state = checkpoint.take(training.model, epochs, *kept)
         path = None
         if time.monotonic() - written >= job.checkpoint_every:
             path, written = files.save(state), time.monotonic()
-        stop = report(ended, path)
+        stop = report(metrics, path, None if better else matrix)
         if stop:
             return _release(stop, state, files)
     return _finish(ending, training, state)
@@ -159,13 +163,13 @@ class _Watch:
         self.ended = self.progress(self.epoch, batch, self.batches)
         return self.ended is None
 
-    def validating(self, batch: int, loss: float) -> bool:
+    def validating(self, batch: int, _: float) -> bool:
         self.ended = self.progress(self.epoch, self.batches, self.batches)
         return self.ended is None
 
 
-def _epoch(training: Training, epoch: int, progress: Progress) -> EpochMetrics | Stop | Outcome:
-    """One epoch: its metrics, the Stop that ended it, or the divergence that did."""
+def _epoch(training: Training, epoch: int, progress: Progress) -> tuple[EpochMetrics, Confusion] | Stop | Outcome:
+    """One epoch: its metrics and confusion matrix, the Stop that ended it, or the divergence that did."""
     job, data, network = training.job, training.dataset, training.model
     values: Any = job.hyperparameters
     rate = learning_rate(values["learning_rate"], values["schedule"], epoch, job.epochs)
@@ -177,17 +181,14 @@ def _epoch(training: Training, epoch: int, progress: Progress) -> EpochMetrics |
     trained = run_epoch(network, data.x_train, data.y_train, order, batch_size, watch.training)
     # Without gradients several times the batch fits where the batch did.
     larger = max(batch_size, min(4 * batch_size, 256))
-    valid = trained and validate(network, data.x_val, data.y_val, larger, watch.validating)
-    if trained is None or valid is None:
+    probabilities = predict(network, data.x_val, larger, watch.validating) if trained else None
+    if trained is None or probabilities is None:
         assert watch.ended is not None
         return watch.ended
+    valid = score(probabilities, data.y_val)
     figures = trained.loss, trained.accuracy, valid.loss, valid.accuracy
-    return EpochMetrics(epoch, *figures, rate, time.monotonic() - began)
-
-
-def _take(training: Training, epochs: Sequence[EpochMetrics], before: Checkpoint | None) -> Checkpoint:
-    improved = before is None or best(list(epochs), training.job.metric) is epochs[-1]
-    return checkpoint.take(training.model, epochs, None if improved or before is None else before.best)
+    metrics = EpochMetrics(epoch, *figures, rate, time.monotonic() - began)
+    return metrics, confusion(probabilities, data.y_val)
 
 
 class _Files:

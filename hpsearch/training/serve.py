@@ -16,7 +16,7 @@ import psutil
 from hpsearch import __version__
 from hpsearch.errors import HpsearchError, NotFoundError
 from hpsearch.messages import Ended, EpochReport, FromTrainer, Loaded, Ready, Refused, Stop, Train
-from hpsearch.outcome import Ending, EpochMetrics, Outcome
+from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome
 from hpsearch.training import backend, data, fit
 
 if TYPE_CHECKING:
@@ -74,10 +74,11 @@ def _attempt(job: Train, line: "Line") -> FromTrainer:
 def _train(job: Train, line: "Line") -> FromTrainer:
     dataset = data.load(job.data)
     training = fit.prepare(job, dataset)
-    line.send(Loaded(dataset.fingerprint, training.model.count_params(), training.epochs))
+    confusion = training.start.confusion if training.start else None
+    line.send(Loaded(dataset.fingerprint, training.model.count_params(), training.epochs, confusion))
 
-    def report(metrics: EpochMetrics, path: str | None) -> Stop | None:
-        line.send(EpochReport(metrics, path))
+    def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
+        line.send(EpochReport(metrics, path, confusion))
         return line.answer()
 
     stop = line.answer()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hpsearch.messages import Released, Stop, Train
-from hpsearch.outcome import Ending, EpochMetrics, Outcome
+from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome
 from hpsearch.training import data, fit
 
 MakeJob = Callable[..., Train]
@@ -25,11 +25,13 @@ class Ear:
     stop_in: tuple[int, int] | None = None
     checkpoint: bool = True
     epochs: list[EpochMetrics] = field(default_factory=list)
+    confusions: list[Confusion | None] = field(default_factory=list)
     checkpoints: list[str | None] = field(default_factory=list)
     batches: list[tuple[int, int, int]] = field(default_factory=list)
 
-    def report(self, metrics: EpochMetrics, path: str | None) -> Stop | None:
+    def report(self, metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
         self.epochs.append(metrics)
+        self.confusions.append(confusion)
         self.checkpoints.append(path)
         return Stop(self.checkpoint) if metrics.epoch == self.stop_after else None
 
@@ -113,14 +115,28 @@ def test_checkpoint_is_on_disk_before_its_epoch(job: MakeJob) -> None:
     seen: list[list[str]] = []
     ear = Ear()
 
-    def report(epoch: EpochMetrics, path: str | None) -> Stop | None:
+    def report(epoch: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
         assert path is not None
         seen.append([file.name for file in Path(path).parent.iterdir()])
-        return ear.report(epoch, path)
+        return ear.report(epoch, path, confusion)
 
     given = job(epochs=2)
     fit.train(fit.prepare(given, data.load(given.data)), report, ear.progress)
     assert seen == [["epoch-1.npz"], ["epoch-2.npz"]]
+
+
+def test_confusion_is_told_of_epochs_that_are_best_so_far(job: MakeJob) -> None:
+    """A matrix counts every validation image once, its diagonal is the accuracy; a worse epoch sends none."""
+    given = job(epochs=5)
+    _, ear = run(given)
+    images = len(data.load(given.data).y_val)
+    highest = 0.0
+    for metrics, matrix in zip(ear.epochs, ear.confusions, strict=True):
+        assert (matrix is not None) == (metrics.val_accuracy > highest)
+        if matrix is not None:
+            assert sum(map(sum, matrix)) == images
+            assert sum(matrix[i][i] for i in range(10)) / images == pytest.approx(metrics.val_accuracy)
+        highest = max(highest, metrics.val_accuracy)
 
 
 def test_stop_without_a_checkpoint_writes_none(job: MakeJob, tmp_path: Path) -> None:
