@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from hpsearch import conclusion, files, search, trial
 from hpsearch.history import History, Writes
-from hpsearch.outcome import Ending, EpochMetrics, best
+from hpsearch.outcome import Confusion, Ending, EpochMetrics, best
 from hpsearch.study import Study
 
 MADE_BY = "hpsearch:made_by"
@@ -89,15 +89,23 @@ def describe(connection: Connection, held: Attempt, weights: int, made_by: Mappi
     trial.set_attributes(connection, "system", held.trial_id, {MADE_BY: made_by})
 
 
-def record(connection: Connection, held: Attempt, metrics: EpochMetrics, history: History) -> bool:
+def record(
+    connection: Connection,
+    held: Attempt,
+    metrics: EpochMetrics,
+    history: History,
+    confusion: Confusion | None = None,
+) -> bool:
     """Store an epoch: our row, Optuna's intermediate value, the pruner's decision. True where the trial shall end.
 
-    A retrained epoch keeps its first row, in both tables. Where the pruner ends the trial, so does this transaction.
+    `confusion` is the epoch's confusion matrix where no earlier epoch is better. A retrained epoch keeps its first row,
+    in both tables. Where the pruner ends the trial, so does this transaction.
     The pruner is not asked after the last epoch, which leaves nothing to save, nor about a value that is not finite,
     which the trainer ends as diverged.
     """
     fence(connection, held)
     _store_epoch(connection, held, metrics)
+    _store_confusion(connection, held, confusion)
     spec = held.study.spec
     over = metrics.epoch >= spec.budget.epochs
     if over or spec.pruner.name == "none" or not metrics.finite:
@@ -115,11 +123,22 @@ def record(connection: Connection, held: Attempt, metrics: EpochMetrics, history
     return pruned
 
 
-def restore(connection: Connection, held: Attempt, epochs: tuple[EpochMetrics, ...]) -> None:
-    """Store epochs that a checkpoint brought along and the tables lack (an outage swallowed them)."""
+def restore(
+    connection: Connection, held: Attempt, epochs: tuple[EpochMetrics, ...], confusion: Confusion | None = None
+) -> None:
+    """Store epochs that a checkpoint brought along and the tables lack (an outage swallowed them).
+
+    `confusion` is the best one's confusion matrix: that of a later epoch, which was cut back, is no longer true.
+    """
     fence(connection, held)
     for metrics in epochs:
         _store_epoch(connection, held, metrics)
+    _store_confusion(connection, held, confusion)
+
+
+def _store_confusion(connection: Connection, held: Attempt, confusion: Confusion | None) -> None:
+    if confusion is not None:
+        trial.set_attributes(connection, "system", held.trial_id, {conclusion.CONFUSION: confusion})
 
 
 def _store_epoch(connection: Connection, held: Attempt, metrics: EpochMetrics) -> None:
@@ -196,11 +215,14 @@ def drop_models(connection: Connection, held: Attempt, key: str) -> None:
     )
 
 
-def release(connection: Connection, held: Attempt, why: str) -> None:
-    """Let go of the trial; it stays RUNNING, and any worker may go on with it at once. That of a stopped study ends."""
+def release(connection: Connection, held: Attempt, why: str) -> bool:
+    """Let go of the trial; it stays RUNNING, and any worker may go on with it at once.
+
+    That of a stopped study ends: True then.
+    """
     # Locked before the attempt, and until the end, as `hpsearch stop` does: either it finds the trial unheld, or this
     # finds the study stopped.
-    status = connection.scalar(
+    status: str | None = connection.scalar(
         text("select status from hpsearch.studies where study_id = :study_id for share"),
         {"study_id": held.study.study_id},
     )
@@ -209,6 +231,7 @@ def release(connection: Connection, held: Attempt, why: str) -> None:
         _end(connection, held, Ending.PRUNED, {"detail": STOPPED})
     else:
         _close(connection, held, why)
+    return status == "stopped"
 
 
 def _end(connection: Connection, held: Attempt, ending: Ending, attributes: Mapping[str, object]) -> None:

@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from hpsearch import attempt
+from sqlalchemy import Connection
+
+from hpsearch import album, attempt
 from hpsearch.attempt import Attempt, LostError
 from hpsearch.database import Database
 from hpsearch.depot import Depot
@@ -42,16 +44,20 @@ class Backlog:
             report = self._reports[0]
             if report.checkpoint:
                 self.store_checkpoint(report.checkpoint, report.metrics.epoch)
-            pruned = self._record(report.metrics)
+            pruned = self._record(report)
             self._reports.popleft()
             if pruned:
                 return report.metrics
         return None
 
-    def _record(self, metrics: EpochMetrics) -> bool:
-        return self._database.transact(
-            lambda connection: attempt.record(connection, self._held, metrics, self._history)
-        )
+    def _record(self, report: EpochReport) -> bool:
+        return self._database.transact(lambda connection: self._record_in(connection, report))
+
+    def _record_in(self, connection: Connection, report: EpochReport) -> bool:
+        pruned = attempt.record(connection, self._held, report.metrics, self._history, report.confusion)
+        if pruned:
+            album.add(connection, self._held.study, self._held.trial_id)
+        return pruned
 
     def store_checkpoint(self, file: str, epoch: int) -> None:
         """Store a checkpoint. One that cannot be stored is not worth the trial, which goes on without it.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from hpsearch import attempt, conclusion, files, roster, study, trial
+from hpsearch import album, attempt, conclusion, files, roster, study, trial
 from hpsearch.attempt import Attempt
 from hpsearch.outcome import Ending
 from hpsearch.roster import Holder
@@ -99,6 +99,7 @@ def _give_up(connection: Connection, stored: Study, trial_id: int) -> None:
     ending = Ending(last) if last in set(Ending) else Ending.CRASHED
     detail = f"given up after {len(whys)} attempts: {', '.join(str(why) for why in whys)}"
     conclusion.write(connection, stored, trial_id, ending, {"detail": detail})
+    album.add(connection, stored, trial_id)
 
 
 def sweep(connection: Connection) -> int:
@@ -138,6 +139,7 @@ def end_unheld(connection: Connection, study_id: int) -> int:
     ended = 0
     while stored.status == "stopped" and (orphan := _orphan(connection, study_id)) is not None:
         conclusion.write(connection, stored, orphan.trial_id, Ending.PRUNED, {"detail": attempt.STOPPED})
+        album.add(connection, stored, orphan.trial_id)
         ended += 1
     return ended
 

@@ -1,12 +1,14 @@
 """The end of a trial as the tables have it: state, value, what the sampler learns, and why it failed."""
 
+import json
 import re
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, text
 
-from hpsearch import files, trial
-from hpsearch.outcome import INFEASIBLE, OPTUNA_STATE, Ending, EpochMetrics, best
+from hpsearch import confusion, files, trial
+from hpsearch.outcome import INFEASIBLE, OPTUNA_STATE, Confusion, Ending, EpochMetrics, best
+from hpsearch.sections import DATASETS
 from hpsearch.study import Study
 
 TRACEBACK = "hpsearch:traceback"
@@ -32,18 +34,33 @@ def read_epochs(connection: Connection, trial_id: int) -> tuple[EpochMetrics, ..
     return tuple(EpochMetrics(*row) for row in rows)
 
 
+def read_confusion(connection: Connection, trial_id: int) -> Confusion | None:
+    """The confusion matrix of a trial's best epoch so far; None where there is none."""
+    stored = connection.scalar(
+        text("select value_json from trial_system_attributes where trial_id = :trial_id and key = :key"),
+        {"trial_id": trial_id, "key": CONFUSION},
+    )
+    return tuple(tuple(row) for row in json.loads(stored)) if stored else None
+
+
 def write(
     connection: Connection, stored: Study, trial_id: int, ending: Ending, attributes: Mapping[str, object]
 ) -> None:
     """End a trial, which the caller's fence or the study's lock guards; `attributes` are what else is to be known."""
-    epochs = read_epochs(connection, trial_id)
+    epochs, matrix = read_epochs(connection, trial_id), read_confusion(connection, trial_id)
     state = OPTUNA_STATE[ending]
     # Infeasible trials carry a positive constraint, which Optuna's samplers rank last; the others a zero, because the
     # Gaussian process wants every trial to have the same constraints.
     if state != "FAIL":
         constraint = {"constraints:trains": 1.0 if ending in INFEASIBLE else 0.0}
         trial.set_attributes(connection, "system", trial_id, constraint)
-    described = {"outcome": str(ending), **_summary(epochs), **attributes}
+    described = {
+        "outcome": str(ending),
+        **_summary(epochs),
+        **_confused(matrix, stored),
+        **_device(connection, trial_id),
+        **attributes,
+    }
     # A user attribute is a column of the dashboard's table, and a traceback would be a screen high there.
     kept = {TRACEBACK: described["traceback"]} if "traceback" in described else {}
     shown = {key: value for key, value in described.items() if key != "traceback"}
@@ -67,6 +84,20 @@ def _summary(epochs: tuple[EpochMetrics, ...]) -> dict[str, object]:
     if not epochs:
         return {}
     return {"seconds_per_epoch": round(sum(epoch.seconds for epoch in epochs) / len(epochs), 3)}
+
+
+def _confused(matrix: Confusion | None, stored: Study) -> dict[str, object]:
+    classes = DATASETS[stored.spec.data.name].classes
+    pairs = confusion.worst(matrix, classes) if matrix else ()
+    return {"worst_confused": ", ".join(str(pair) for pair in pairs)} if pairs else {}
+
+
+def _device(connection: Connection, trial_id: int) -> dict[str, object]:
+    device = connection.scalar(
+        text("select device from hpsearch.attempts where trial_id = :trial_id order by number desc limit 1"),
+        {"trial_id": trial_id},
+    )
+    return {"device": device} if device else {}
 
 
 def _note(described: Mapping[str, object]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from hpsearch import attempt, files, store, study
+from hpsearch import album, attempt, files, store, study
 from hpsearch.attempt import Attempt, LostError
 from hpsearch.database import Database
 from hpsearch.errors import StoreError, UnreachableError
@@ -106,12 +106,16 @@ class Depot:
         if good:
             self._bring(held, key, model)
 
+        # Drawn before the study's lock, which all its workers wait for.
+        pictures = self.database.transact(lambda connection: album.draw(connection, held.study, held.trial_id))
+
         def finish(connection: Connection) -> None:
             if good and self._store is None:
                 files.save(connection, key, held.trial_id, model)
             # Of two that end at once, each would count itself among the best without the other.
             study.lock(connection, held.study.study_id)
             attempt.finish(connection, held, Ending.COMPLETED, attributes)
+            album.attach(connection, held.trial_id, pictures)
             attempt.drop_models(connection, held, key)
 
         self._commit(finish, key)

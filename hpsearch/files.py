@@ -5,17 +5,21 @@ elsewhere becomes a leftover then, and is removed there by whoever next looks af
 """
 
 import io
+import json
 import struct
+import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
 import psycopg2
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX, ArtifactMeta
 from optuna.artifacts.exceptions import ArtifactNotFound
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from hpsearch import store
+from hpsearch import store, trial
 from hpsearch.database import Database
 from hpsearch.errors import StoreError
 from hpsearch.store import Store
@@ -51,6 +55,15 @@ def save(connection: Connection, key: str, trial_id: int, path: Path) -> None:
     """Store a local file in Postgres under `key`, for a trial whose deletion takes it along."""
     with path.open("rb") as file:
         _copy(connection, key, trial_id, file, path.stat().st_size)
+
+
+def attach(connection: Connection, trial_id: int, name: str, mimetype: str, content: bytes) -> None:
+    """Store an artifact of a trial in Postgres, as Optuna's `upload_artifact` would; its deletion takes it along."""
+    artifact_id = str(uuid.uuid4())
+    _copy(connection, artifact_id, trial_id, io.BytesIO(content), len(content))
+    described = ArtifactMeta(artifact_id=artifact_id, filename=name, mimetype=mimetype, encoding=None)
+    key = ARTIFACTS_ATTR_PREFIX + artifact_id
+    trial.set_attributes(connection, "system", trial_id, {key: json.dumps(asdict(described))})
 
 
 def announce(connection: Connection, key: str, trial_id: int, artifacts: str) -> None:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from sqlalchemy import Connection
 
-from hpsearch import attempt, messages, search, study
+from hpsearch import album, attempt, messages, search, study
 from hpsearch.attempt import LostError
 from hpsearch.backlog import Backlog
 from hpsearch.database import Database
@@ -256,7 +256,7 @@ class Run:
     def _reconcile(self, connection: Connection, loaded: Loaded) -> None:
         """Make the tables agree with where the trainer goes on from."""
         attempt.cut_back(connection, self.held, len(loaded.epochs))
-        attempt.restore(connection, self.held, loaded.epochs)
+        attempt.restore(connection, self.held, loaded.epochs, loaded.confusion)
         ready = self.trainer.ready
         made_by = {
             "seed": search.training_seed(self.held.study.spec.study.seed, self.held.trial_number),
@@ -293,7 +293,7 @@ class Run:
     def _released(self, released: Released) -> str:
         self._keep(self._save)
         if self._stopping == "stopped":
-            self._transact(self._finish_stopped)
+            self._end(Ending.PRUNED, {"detail": attempt.STOPPED})
             return self._say(Ending.PRUNED, attempt.STOPPED)
         checkpoint = released.checkpoint
         if checkpoint:
@@ -301,9 +301,6 @@ class Run:
         why = self._stopping or "released"
         self._release(why)
         return self._say(why, f"after epoch {released.epoch}")
-
-    def _finish_stopped(self, connection: Connection) -> None:
-        attempt.finish(connection, self.held, Ending.PRUNED, {"detail": attempt.STOPPED})
 
     def _ended(self, outcome: Outcome) -> str:
         self._keep(self._save)
@@ -318,7 +315,14 @@ class Run:
             described["traceback"] = outcome.traceback
         model = Path(outcome.model) if outcome.model and outcome.ending is Ending.COMPLETED else None
         if model is None or not self._finish_with_model(described, model):
-            self._transact(lambda connection: attempt.finish(connection, self.held, outcome.ending, described))
+            self._end(outcome.ending, described)
+
+    def _end(self, ending: Ending, described: Mapping[str, object]) -> None:
+        def end(connection: Connection) -> None:
+            album.add(connection, self.held.study, self.held.trial_id)
+            attempt.finish(connection, self.held, ending, described)
+
+        self._transact(end)
 
     def _finish_with_model(self, described: Mapping[str, object], model: Path) -> bool:
         """End a complete trial and keep its model, or neither: a model that cannot be stored is not worth the trial."""
@@ -384,7 +388,11 @@ class Run:
         self.trainer.kill()
 
     def _release(self, why: str) -> None:
-        self._transact(lambda connection: attempt.release(connection, self.held, why))
+        def release(connection: Connection) -> None:
+            if attempt.release(connection, self.held, why):
+                album.add(connection, self.held.study, self.held.trial_id)
+
+        self._transact(release)
         self.released = True
 
     def _lost(self) -> str:

@@ -24,14 +24,17 @@ Real = Annotated[float, Field(allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class Dataset:
-    """How many images a dataset has to train and validate on, and how many of them validate by default."""
+    """How many images a dataset has to train and validate on, how many of them validate by default, and of what."""
 
     images: int
     validation: int
-    classes: int = 10
+    classes: tuple[str, ...]
 
 
-DATASETS: Mapping[str, Dataset] = MappingProxyType({"cifar10": Dataset(50_000, 5_000), "digits": Dataset(1_437, 300)})
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+DATASETS: Mapping[str, Dataset] = MappingProxyType(
+    {"cifar10": Dataset(50_000, 5_000, CIFAR10), "digits": Dataset(1_437, 300, tuple("0123456789"))}
+)
 
 
 class Study(Section):
@@ -111,15 +114,16 @@ class Data(Section):
     def faults(self) -> Iterator[str]:
         """Splits that cannot be: each part of a stratified split needs an image of every class."""
         dataset = DATASETS[self.name]
-        most = dataset.images - dataset.classes
-        if not dataset.classes <= self.validation <= most:
+        classes = len(dataset.classes)
+        most = dataset.images - classes
+        if not classes <= self.validation <= most:
             yield (
                 f"data.validation: {self.validation} of the {dataset.images} images of {self.name} cannot be "
-                f"held out: from {dataset.classes} to {most}"
+                f"held out: from {classes} to {most}"
             )
-        elif self.train_limit is not None and not dataset.classes <= self.train_limit <= self.remaining:
+        elif self.train_limit is not None and not classes <= self.train_limit <= self.remaining:
             yield (
-                f"data.train_limit: {self.train_limit} is out of bounds: from {dataset.classes} to "
+                f"data.train_limit: {self.train_limit} is out of bounds: from {classes} to "
                 f"{self.remaining}, what {self.validation} validation images leave of {dataset.images}"
             )
 

@@ -124,8 +124,8 @@ class Ledger:
         )
 
     def files(self) -> list[str]:
-        """The keys of all stored files."""
-        return [row[0] for row in self.rows("select key from hpsearch.files order by key")]
+        """The keys of all stored files but the pictures of ended trials."""
+        return [row[0] for row in self.rows("select key from hpsearch.files where key like '%/%' order by key")]
 
     def counts(self) -> dict[str, int]:
         """How much there is of everything."""
@@ -137,7 +137,7 @@ class Ledger:
                    (select count(*) from trial_intermediate_values),
                    (select count(*) from hpsearch.attempts),
                    (select count(*) from hpsearch.attempts where ended_at is null),
-                   (select count(*) from hpsearch.files)
+                   (select count(*) from hpsearch.files where key like '%/%')
         """
         names = "budgeted", "ended", "unfinished", "epochs", "steps", "attempts", "open attempts", "files"
         return dict(zip(names, self.rows(query)[0], strict=True))
@@ -184,13 +184,31 @@ PROMISES = {
         select trial_id, sum(a.epochs) from hpsearch.attempts a group by trial_id
         having sum(a.epochs) < (select count(*) from hpsearch.epochs e where e.trial_id = a.trial_id)
     """,
-    "a file is left over": "select key from hpsearch.files where key not like 'model/%'",
+    "a file is left over": """
+        select f.key from hpsearch.files f left join trials t using (trial_id)
+         where f.key not like 'model/%' and (f.key like '%/%' or t.state is null or t.state in ('RUNNING', 'WAITING'))
+    """,
+    "a trial that we ended has not its two pictures": """
+        select t.trial_id, count(f.key) from trials t left join hpsearch.files f
+            on f.trial_id = t.trial_id and f.key not like '%/%'
+         where exists (select 1 from hpsearch.epochs e where e.trial_id = t.trial_id)
+           and exists (select 1 from trial_user_attributes a where a.trial_id = t.trial_id and key = 'outcome')
+         group by t.trial_id having count(f.key) <> 2
+    """,
+    "a confusion matrix is not its trial's best epoch's": f"""
+        select trial_id, right_answers, top from (
+          select trial_id, (select max({METRIC}) from hpsearch.epochs e where e.trial_id = a.trial_id) as top,
+                 (select sum((value_json::jsonb -> i ->> i)::int) from generate_series(0, 9) i) as right_answers
+            from trial_system_attributes a where key = 'hpsearch:confusion') as counted
+         where abs(right_answers - 100 * top) > 0.01
+    """,
     "a study keeps other models than those of its best trials": """
         select study_id, key, best from (
           select t.study_id, f.key, rank() over (partition by t.study_id order by v.value desc, t.trial_id) as best,
                  (h.spec -> 'study' ->> 'keep_models')::int as keep
             from trials t join hpsearch.studies h using (study_id) join trial_values v using (trial_id)
-            left join hpsearch.files f using (trial_id) where t.state = 'COMPLETE') as ranked
+            left join hpsearch.files f on f.trial_id = t.trial_id and f.key like 'model/%'
+           where t.state = 'COMPLETE') as ranked
          where (key is not null) <> (best <= keep)
     """,
 }

@@ -399,4 +399,4 @@ def test_real_worker_obeys_pause_resume_and_stop(database: Database, storage: st
         assert worker.wait(30) == 0
     assert rows(database, "select count(*) from hpsearch.attempts") == [(2,)]
     assert rows(database, "select count(*) = max(epoch) from hpsearch.epochs") == [(True,)]
-    assert rows(database, "select count(*) from hpsearch.files") == [(0,)]
+    assert rows(database, "select count(*) from hpsearch.files where key like 'checkpoint/%'") == [(0,)]

@@ -105,7 +105,9 @@ def put(database: Database, artifacts: str | None, key: str, trial_id: int, path
 
 
 def keys(database: Database) -> list[str]:
-    return list(database.transact(lambda c: c.scalars(text("select key from hpsearch.files order by key")).all()))
+    """What is kept, but for the pictures of trials."""
+    query = "select key from hpsearch.files where key like '%/%' or trial_id is null order by key"
+    return list(database.transact(lambda c: c.scalars(text(query)).all()))
 
 
 def execute(database: Database, statement: str, **arguments: object) -> None:

@@ -1,0 +1,136 @@
+"""The pictures of a trial: with it from the moment it has ended, however it ended."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.artifacts import get_all_artifact_meta
+from PIL import Image
+from small import claim, metrics
+from sqlalchemy import Connection, text
+
+from hpsearch import album, attempt, conclusion, control
+from hpsearch import claim as claims
+from hpsearch.backlog import Backlog
+from hpsearch.database import Database
+from hpsearch.depot import Depot
+from hpsearch.files import PostgresStore
+from hpsearch.history import History
+from hpsearch.messages import EpochReport
+from hpsearch.outcome import Confusion, Ending
+from hpsearch.roster import Holder
+from hpsearch.study import Study
+
+Started = Callable[..., Study]
+Enrol = Callable[[str], Holder]
+
+MATRIX: Confusion = tuple(tuple(20 if i == j else i for j in range(10)) for i in range(10))
+BOTH = {"confusion-matrix.png", "learning-curves.png"}
+
+
+def pictures(database: Database, number: int = 0) -> dict[str, tuple[int, int]]:
+    """Width and height of each picture of a trial, as Optuna's own API finds them."""
+    url = database.url.render_as_string(hide_password=False)
+    found = optuna.load_study(study_name="small", storage=url)
+    metas = get_all_artifact_meta(found.trials[number], storage=found._storage)
+    assert {meta.mimetype for meta in metas} <= {"image/png"}
+    opened = {meta.filename: PostgresStore(database).open_reader(meta.artifact_id) for meta in metas}
+    return {name: Image.open(io.BytesIO(file.read())).size for name, file in opened.items()}
+
+
+def attributes(database: Database) -> dict[str, object]:
+    url = database.url.render_as_string(hide_password=False)
+    return dict(optuna.load_study(study_name="small", storage=url).trials[0].user_attrs)
+
+
+def report(database: Database, found: Study, held: attempt.Attempt, values: list[float]) -> bool:
+    """Store epochs as a worker does; True where the pruner ended the trial."""
+    backlog = Backlog(database, held, History(found.study_id, "maximize"), Depot(database, None), print)
+    for epoch, value in enumerate(values, start=1):
+        backlog.add(EpochReport(metrics(epoch, value), None, MATRIX if value == max(values[:epoch]) else None))
+    return backlog.store() is not None
+
+
+def test_complete_trial_has_its_pictures(database: Database, started: Started, holder: Enrol, tmp_path: Path) -> None:
+    """A trial that completes carries its confusion matrix and learning curves, and says what it confuses most."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    report(database, found, held, [0.3, 0.5, 0.4])
+    model = tmp_path / "model.keras"
+    model.write_bytes(b"model")
+    Depot(database, None).finish(held, {}, model)
+    sizes = pictures(database)
+    assert set(sizes) == BOTH
+    assert min(min(size) for size in sizes.values()) > 300
+    told = attributes(database)
+    assert told["worst_confused"] == "9 as 0 9%, 9 as 1 9%, 9 as 2 9%"  # 9 of 20 + 81
+    assert told["device"] == "CPU"
+    assert (
+        database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.files where trial_id is null"))) == 0
+    )
+
+
+def test_pruned_trial_has_its_pictures(database: Database, started: Started, holder: Enrol) -> None:
+    """A trial that the pruner ends has them in the same moment."""
+    found = started(pruner={"name": "median", "n_startup_trials": 1})
+    good, bad = claim(database, found, holder("w")), claim(database, found, holder("v"))
+    assert good is not None
+    assert bad is not None
+    report(database, found, good, [0.8, 0.8])
+    database.transact(lambda c: attempt.finish(c, good, Ending.COMPLETED, {}))
+    assert report(database, found, bad, [0.1])
+    assert set(pictures(database, 1)) == BOTH
+
+
+def test_trial_of_a_stopped_study_has_its_pictures(database: Database, started: Started, holder: Enrol) -> None:
+    """A trial that nobody holds when its study is stopped ends with pictures too."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    report(database, found, held, [0.3])
+    database.transact(lambda c: attempt.release(c, held, "preempted"))
+    database.transact(lambda c: control.stop(c, "small"))
+    assert set(pictures(database)) == BOTH
+
+
+def test_trial_without_an_epoch_has_none(
+    database: Database, started: Started, holder: Enrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing was trained there is nothing to draw."""
+    monkeypatch.setattr(claims, "EXPIRED", "clock_timestamp() > a.held_until")
+    found = started(budget={"trials": 1, "epochs": 3, "attempts": 1})
+    assert claim(database, found, holder("w")) is not None
+    database.transact(lambda c: c.execute(text("update hpsearch.attempts set held_until = '-infinity'")))
+    assert claim(database, found, holder("v")) is None
+    assert pictures(database) == {}
+
+
+def test_pictures_go_with_their_study(database: Database, started: Started, holder: Enrol) -> None:
+    """Nothing of them is left when the study is deleted by whatever tool."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    report(database, found, held, [0.3])
+    database.transact(lambda c: album.add(c, found, held.trial_id))
+    assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.files"))) == 2
+    optuna.delete_study(study_name="small", storage=database.url.render_as_string(hide_password=False))
+    assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.files"))) == 0
+
+
+def test_confusion_of_a_cut_epoch_is_forgotten(database: Database, started: Started, holder: Enrol) -> None:
+    """After a loss, the matrix is that of the best epoch the checkpoint brought along."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    report(database, found, held, [0.3, 0.5])
+    older: Confusion = tuple(tuple(7 if i == j else 0 for j in range(10)) for i in range(10))
+
+    def adopt(connection: Connection) -> Confusion | None:
+        attempt.cut_back(connection, held, 1)
+        attempt.restore(connection, held, (metrics(1, 0.3),), older)
+        return conclusion.read_confusion(connection, held.trial_id)
+
+    assert database.transact(adopt) == older
