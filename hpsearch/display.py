@@ -10,18 +10,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from hpsearch import messages
 from hpsearch.attempt import Attempt
 from hpsearch.events import Display
+from hpsearch.label import shown
 from hpsearch.outcome import EpochMetrics, best
-
-
-def shown(params: Mapping[str, object]) -> str:
-    """`learning_rate 0.00123, optimizer adam`: numbers to three digits."""
-    return ", ".join(f"{name} {_short(value)}" for name, value in params.items()) or "the base model"
-
-
-def _short(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _name(held: Attempt) -> str:

@@ -216,7 +216,7 @@ def _renewal() -> str:
 
 def print_results(summary: "Summary", trials: "list[Trial]") -> None:
     """Every trial of a study in a table, and below it why those that failed did."""
-    from hpsearch.display import shown
+    from hpsearch.label import shown
 
     say(f"{summary.study.name} is {summary.status}; values are the best epoch's {summary.study.spec.study.metric}")
     rows = [
@@ -293,7 +293,7 @@ def _tables(overview: "Overview") -> "list[Table]":
 
 
 def _study_row(progress: "Progress", now: datetime) -> tuple[str, ...]:
-    from hpsearch.display import shown
+    from hpsearch.label import shown
 
     summary, end = progress.summary, progress.estimated_end
     study, best = summary.study, summary.best

@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 
 from hpsearch import results, settings, spec, study
 from hpsearch.database import Database
-from hpsearch.display import Lines, shown
+from hpsearch.display import Lines
 from hpsearch.gpus import Gpu
 from hpsearch.history import History
+from hpsearch.label import shown
 from hpsearch.spec import StudySpec
 from hpsearch.study import Study
 from hpsearch.worker import Worker
