@@ -1,0 +1,200 @@
+"""Charts as PNG pictures, by matplotlib without pyplot, which keeps figures in a global place."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from PIL import Image
+
+from hpsearch.chart import BLANK, Axis, Bars, Chart, Heatmap, Panel, Series
+
+DPI = 100
+PALETTE = 64
+"""Colours of a picture: as good to the eye as all of them, at a quarter of the size."""
+DASHES: dict[str | None, Any] = {"solid": "-", "dashed": (0, (5, 2)), "dotted": (0, (1, 1.5)), "dashdot": "-."}
+MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "triangle": "^",
+    "diamond": "D",
+    "cross": "P",
+    "x": "X",
+    "star": "*",
+    "down": "v",
+}
+STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "hatch.linewidth": 0.8,
+    "hatch.color": "white",
+}
+EDGE = 70
+"""Pixels of ticks and titles beside a panel."""
+LETTER = 6
+
+
+def png(chart: Chart) -> bytes:
+    """The chart as a picture, of its own size and in few colours."""
+    with matplotlib.rc_context(STYLE):
+        made = Figure(figsize=_size(chart), dpi=DPI, layout="constrained")
+        every = made.subplots(chart.rows, chart.columns, squeeze=False).flat
+        blanks = [BLANK] * (chart.rows * chart.columns - len(chart.panels))
+        for axes, panel in zip(every, [*chart.panels, *blanks], strict=True):
+            _panel(axes, panel)
+        _legend(made, chart)
+        return encoded(made)
+
+
+def encoded(made: Figure) -> bytes:
+    """A drawn figure as PNG bytes."""
+    canvas: Any = FigureCanvasAgg(made)
+    with warnings.catch_warnings():
+        # A letter that the font lacks is shown as a box; and where there is no room, nothing is laid out.
+        warnings.simplefilter("ignore", UserWarning)
+        canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _size(chart: Chart) -> tuple[float, float]:
+    """Inches."""
+    ticks = max((len(text) for panel in chart.panels for _, text in panel.y.ticks or ()), default=0) * LETTER
+    wide = chart.columns * (chart.width + EDGE + ticks)
+    legend = 24 * -(-sum(len(label) * LETTER + 50 for label in chart.labels()) // wide)
+    return wide / DPI, (chart.rows * (chart.height + EDGE) + legend) / DPI
+
+
+def _panel(axes: Axes, panel: Panel) -> None:
+    if panel is BLANK:
+        axes.set_axis_off()
+        return
+    axes.set_title(panel.title)
+    _axis(axes, "x", panel.x)
+    _axis(axes, "y", panel.y)
+    axes.grid(visible=True, alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for mark in panel.marks:
+        if isinstance(mark, Series):
+            _series(axes, mark)
+        elif isinstance(mark, Bars):
+            _bars(axes, mark)
+        else:
+            _heatmap(axes, mark)
+    _limit(axes, "x", panel.x)
+    _limit(axes, "y", panel.y)
+
+
+def _axis(axes: Axes, which: str, axis: Axis) -> None:
+    getattr(axes, f"set_{which}label")(axis.title)
+    line = axes.xaxis if which == "x" else axes.yaxis
+    if axis.log:
+        getattr(axes, f"set_{which}scale")("log")
+        # matplotlib's own are in mathematical notation, which is switched off.
+        line.set_major_locator(LogLocator(numticks=7))
+        line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        line.set_minor_formatter(NullFormatter())
+    if axis.whole:
+        line.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    if axis.ticks is not None:
+        texts = [text for _, text in axis.ticks]
+        crowded = which == "x" and max(map(len, texts), default=0) > 4
+        turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+        line.set_ticks([place for place, _ in axis.ticks], texts, **turned)
+        line.set_minor_locator(NullLocator())
+
+
+def _limit(axes: Axes, which: str, axis: Axis) -> None:
+    if axis.low is not None and axis.high is not None:
+        getattr(axes, f"set_{which}lim")(axis.low, axis.high)
+
+
+def _series(axes: Axes, mark: Series) -> None:
+    drawn: dict[str, Any] = {"linestyle": DASHES[mark.line] if mark.line else "none", "color": mark.colour}
+    drawn |= {"linewidth": 0.7, "alpha": 0.35} if mark.faint else {"linewidth": 1.6}
+    if mark.marker:
+        drawn |= {"marker": MARKERS[mark.marker], "markersize": 2.5 if mark.faint else 4.5, "markeredgewidth": 0}
+    if mark.low is not None and mark.line is not None:
+        axes.fill_between(mark.x, mark.low, _ends(mark.high), color=mark.colour, alpha=0.18, linewidth=0)
+    if mark.low is not None and mark.line is None:
+        _errors(axes, mark)
+    axes.plot(mark.x, mark.y, **drawn)
+    for x, y, text in zip(mark.x, mark.y, mark.texts or (), strict=False):
+        axes.annotate(text, (x, y), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8)
+
+
+def _errors(axes: Axes, mark: Series) -> None:
+    middle = np.array(mark.x if mark.sideways else mark.y, dtype=float)
+    reach = np.array([middle - np.array(mark.low), np.array(mark.high) - middle])
+    sides: dict[str, Any] = {"xerr": reach} if mark.sideways else {"yerr": reach}
+    axes.errorbar(mark.x, mark.y, **sides, fmt="none", ecolor=mark.colour, elinewidth=1.4, capsize=3)
+
+
+def _bars(axes: Axes, mark: Bars) -> None:
+    axes.barh(
+        mark.row,
+        mark.length,
+        left=mark.start,
+        height=mark.thick,
+        color=mark.colour,
+        hatch=mark.hatch * 2 or None,
+        edgecolor="white",
+        linewidth=0,
+    )
+    if mark.low is not None:
+        ends, reach = np.array(mark.length), (np.array(mark.low), np.array(_ends(mark.high)))
+        axes.errorbar(
+            mark.length, mark.row, xerr=[ends - reach[0], reach[1] - ends], fmt="none", ecolor="#333333", capsize=3
+        )
+
+
+def _heatmap(axes: Axes, mark: Heatmap) -> None:
+    shades = np.array(mark.shades)
+    axes.imshow(shades, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    axes.grid(visible=False)
+    for row, column in np.ndindex(shades.shape):
+        colour = "white" if shades[row, column] > 0.55 else "black"
+        text = mark.texts[row][column].replace(" · ", "\n")
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+
+
+def _legend(made: Figure, chart: Chart) -> None:
+    handles: dict[str, Any] = {}
+    for panel in chart.panels:
+        for mark in panel.marks:
+            if not isinstance(mark, Heatmap) and mark.label is not None and mark.label not in handles:
+                handles[mark.label] = _handle(mark)
+    if handles:
+        wide = made.get_figwidth() * DPI
+        letters = max(map(len, handles)) * LETTER + 50
+        per_row = max(1, min(len(handles), int(wide // letters)))
+        legend = made.legend(list(handles.values()), ["."] * len(handles), loc="outside lower center", ncols=per_row)
+        # Set afterwards: a legend leaves out what begins with an underscore.
+        for text, label in zip(legend.get_texts(), handles, strict=True):
+            text.set_text(label)
+
+
+def _handle(mark: Series | Bars) -> Any:
+    if isinstance(mark, Bars):
+        return Patch(facecolor=mark.colour, hatch=mark.hatch * 2 or None, edgecolor="white")
+    style: Any = DASHES[mark.line] if mark.line else "none"
+    marker = MARKERS[mark.marker] if mark.marker else "none"
+    return Line2D([0], [0], color=mark.colour, linestyle=style, marker=marker, markersize=4.5, linewidth=1.6)
+
+
+def _ends(values: Sequence[float] | None) -> Sequence[float]:
+    assert values is not None
+    return values
