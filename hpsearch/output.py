@@ -86,9 +86,12 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 def print_answer(answer: "Answer") -> None:
     """The quickstart's answer on stdout: the best trial, and a bar for each hyperparameter."""
     sys.stdout.write(f"\n{answer.headline}\n")
-    bars = [(name, f"{share:.2f}", "█" * round(30 * share)) for name, share in answer.importance]
-    print_table(("hyperparameter", "importance", ""), bars)
-    sys.stdout.write(f"{answer.caution}\n")
+    bars = [
+        (each.name, f"{each.share:.2f}", f"{each.low:.2f} to {each.high:.2f}", "█" * round(30 * each.share))
+        for each in answer.importance
+    ]
+    print_table(("hyperparameter", "importance", "range", ""), bars)
+    sys.stdout.writelines(f"{line}\n" for line in answer.caution)
     sys.stdout.flush()
 
 

@@ -4,14 +4,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-import optuna
 from sqlalchemy import Connection
 
-from hpsearch import results, settings, spec, study
+from hpsearch import importance, results, settings, spec, study
 from hpsearch.database import Database
 from hpsearch.display import Lines
 from hpsearch.gpus import Gpu
-from hpsearch.history import History
+from hpsearch.importance import Share
 from hpsearch.label import shown
 from hpsearch.spec import StudySpec
 from hpsearch.study import Study
@@ -19,17 +18,14 @@ from hpsearch.worker import Worker
 
 DIGITS = ("data.name=digits", "data.train_limit=1000", "data.validation=300")
 
-WANTED = 50
-"""Complete trials that PED-ANOVA wants for a firm answer (Optuna's documentation of the evaluator)."""
-
 
 @dataclass(frozen=True)
 class Answer:
-    """What the search found: a line about the best trial, and each hyperparameter's share of the importance."""
+    """What the search found: a line about the best trial, each hyperparameter's importance, and how sure that is."""
 
     headline: str
-    importance: list[tuple[str, float]]
-    caution: str
+    importance: tuple[Share, ...]
+    caution: tuple[str, ...]
 
 
 def run(database: Database, display: Lines, gpu: Gpu | None) -> Answer:
@@ -68,23 +64,15 @@ def _have_cifar10() -> bool:
 
 def answer(connection: Connection, found: Study) -> Answer:
     """The best trial and the importance of each searched hyperparameter."""
-    summary = results.summarize(connection, found)
+    summary, trials = results.read(connection, found.name)
     ended = sum(summary.counts[state] for state in ("complete", "pruned", "failed"))
-    trials = found.spec.budget.trials
-    if ended < trials:
+    budget = found.spec.budget.trials
+    if ended < budget:
         again = "the same command goes on with it"
-        return Answer(f"{found.name} has ended {ended} of its {trials} trials: {again}", [], "no answer yet")
+        return Answer(f"{found.name} has ended {ended} of its {budget} trials: {again}", (), ("no answer yet",))
     if summary.best is None:
-        return Answer(f"no trial of {found.name} is complete", [], "there is no importance to compute")
+        return Answer(f"no trial of {found.name} is complete", (), ("there is no importance to compute",))
     value, params = summary.best["value"], shown(summary.best["params"])
-    complete = summary.counts["complete"]
-    history = History(found.study_id, found.spec.direction)
-    history.refresh(connection)
-    importance = optuna.importance.get_param_importances(optuna.Study(str(found.study_id), history))
-    caution = (
-        "importance is the share of each hyperparameter in what sets the best tenth of the trials apart (PED-ANOVA), "
-        f"over the {complete} of {ended} trials that are complete"
-        + (f"; {WANTED} would make it firm" if complete < WANTED else "")
-    )
+    measured = importance.measure(summary, trials)
     headline = f"best: {found.spec.study.metric} {value:.4f} in trial {summary.best['number']} with {params}"
-    return Answer(headline, sorted(importance.items(), key=lambda item: -item[1]), caution)
+    return Answer(headline, measured.shares, measured.sentences)

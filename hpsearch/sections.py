@@ -229,7 +229,7 @@ def default_pruner(epochs: int, sampler: str) -> Method:
 
     A grid has none: it is there to compare all of its points, at full length.
 
-    PED-ANOVA wants about 50 complete trials of 100. Optuna's own median leaves 28 ± 9, for its bar rises with every
+    Importance wants about 50 complete trials of 100. Optuna's own median leaves 28 ± 9, for its bar rises with every
     trial that clears it. Simulated: Optuna's TPE and two baselines over the default study's space, 30 epochs of
     saturating noisy curves, hopeless starts ended at the third epoch (5 to 6 of 100); mean ± standard deviation of 20
     seeds: 64 ± 5 complete, never below 53, for 70% of the epochs; on a noisier landscape 65 ± 5, never below 53.

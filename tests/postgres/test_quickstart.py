@@ -36,8 +36,10 @@ def test_answer_names_the_best_trial_and_what_mattered(database: Database, start
     train(database, found, holder("w"), 40)
     told = database.transact(lambda c: quickstart.answer(c, found))
     assert told.headline.startswith("best: val_accuracy 0.8")
-    assert told.importance[0][0] == "learning_rate"
-    assert "the 40 of 40 trials that are complete; 50 would make it firm" in told.caution
+    assert told.importance[0].name == "learning_rate"
+    assert told.importance[0].share > 0.9
+    assert "Computed from the 40 complete of 40 ended trials" in told.caution[1]
+    assert "40 complete trials are few" in told.caution[2]
 
 
 def test_answer_to_a_search_cut_short_says_how_to_go_on(database: Database, started: Started, holder: Enrol) -> None:
@@ -46,4 +48,4 @@ def test_answer_to_a_search_cut_short_says_how_to_go_on(database: Database, star
     train(database, found, holder("w"), 1)
     told = database.transact(lambda c: quickstart.answer(c, found))
     assert told.headline == "small has ended 1 of its 4 trials: the same command goes on with it"
-    assert told.importance == []
+    assert told.importance == ()
