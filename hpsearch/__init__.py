@@ -1,3 +1,27 @@
-"""A hyperparameter-search service for Keras image classifiers."""
+"""A hyperparameter-search service for Keras image classifiers.
 
-__version__ = "0.1.0"
+In a notebook: `hpsearch.start_study({...})`, `hpsearch.trials(name)`, `hpsearch.epochs(name)`, `hpsearch.answer(name)`,
+`hpsearch.importances(name)` (docs/notebook.md).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from hpsearch.version import __version__
+
+if TYPE_CHECKING:
+    from hpsearch.notebook import answer, epochs, importances, start_study, trials
+
+__all__ = ["__version__", "answer", "epochs", "importances", "start_study", "trials"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first used, so that `hpsearch --help` stays quick.
+    if name in __all__:
+        import hpsearch.notebook
+
+        return getattr(hpsearch.notebook, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,11 +13,11 @@ import keras
 import numpy as np
 import psutil
 
-from hpsearch import __version__
 from hpsearch.errors import HpsearchError, NotFoundError
 from hpsearch.messages import Ended, EpochReport, FromTrainer, Loaded, Ready, Refused, Stop, Train
 from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome
 from hpsearch.training import backend, data, fit
+from hpsearch.version import __version__
 
 if TYPE_CHECKING:
     from hpsearch.training.process import Line

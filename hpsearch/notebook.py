@@ -1,0 +1,64 @@
+"""For a notebook: start a study, and have its trials, epochs and findings as values.
+
+Each call connects to the database and leaves it again. Errors are those of `hpsearch.errors`, a line of text each.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpsearch import findings, frames, importance, results, settings, spec, study
+from hpsearch.database import connect
+from hpsearch.findings import Findings
+from hpsearch.importance import Importance
+from hpsearch.results import Summary, Trial
+from hpsearch.study import Started
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def start_study(described: Mapping[str, Any], storage: str | None = None) -> Started:
+    """Put a study into the database, or extend the one that is there.
+
+    Args:
+        described: the study, shaped as its file: `{"study": {"name": ...}, "space": {...}, ...}`.
+        storage: the URL of the Postgres to use; else HPSEARCH_STORAGE, else an embedded one on this host.
+
+    Raises:
+        StudyFileError: with every fault of `described`, a line each.
+        RefusedError: the name belongs to another search.
+        DatabaseError: the database cannot be reached or used.
+    """
+    made = spec.from_dict(described)
+    with connect(storage, "hpsearch notebook") as database:
+        return study.start(database, made, settings.artifacts())
+
+
+def trials(name: str, storage: str | None = None) -> "pd.DataFrame":
+    """A row a trial of the study, with a column for each searched hyperparameter; see `frames.trials`.
+
+    Raises:
+        NotFoundError: there is no such study.
+        DatabaseError: the database cannot be reached or used.
+    """
+    return frames.trials(_read(name, storage)[1])
+
+
+def epochs(name: str, storage: str | None = None) -> "pd.DataFrame":
+    """A row an epoch of the study, `trial` being the trial's number; raises as `trials` does."""
+    return frames.epochs(_read(name, storage)[1])
+
+
+def answer(name: str, storage: str | None = None) -> Findings:
+    """What the study found: effects with intervals, and sentences; raises as `trials` does."""
+    return findings.find(*_read(name, storage))
+
+
+def importances(name: str, storage: str | None = None) -> Importance:
+    """Each hyperparameter's share of the importance, with its range; raises as `trials` does."""
+    return importance.measure(*_read(name, storage))
+
+
+def _read(name: str, storage: str | None) -> tuple[Summary, list[Trial]]:
+    with connect(storage, "hpsearch notebook") as database:
+        return database.transact(lambda connection: results.read(connection, name))
