@@ -27,13 +27,14 @@ def draw(connection: Connection, stored: Study, trial_id: int) -> Sequence[Pictu
     """The confusion matrix of a trial's best epoch and its learning curves, as far as it came."""
     epochs = conclusion.read_epochs(connection, trial_id)
     matrix = conclusion.read_confusion(connection, trial_id)
+    images = "test" if stored.spec.evaluation else "validation"
     drawn = []
     try:
         if matrix:
             classes = DATASETS[stored.spec.data.name].classes
-            drawn.append(Picture("confusion-matrix.png", pictures.confusion_matrix(matrix, classes)))
+            drawn.append(Picture("confusion-matrix.png", pictures.confusion_matrix(matrix, classes, images)))
         if epochs:
-            drawn.append(Picture("learning-curves.png", pictures.learning_curves(epochs)))
+            drawn.append(Picture("learning-curves.png", pictures.learning_curves(epochs, images)))
     except Exception as error:  # noqa: BLE001 - no picture is worth a trial
         log.warning("a trial's pictures cannot be drawn: %s", error)
     return drawn

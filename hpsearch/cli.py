@@ -254,6 +254,31 @@ def results(
 
 
 @app.command()
+def evaluate(
+    name: StudyName,
+    top: Annotated[int | None, typer.Option(min=1, metavar="K", help="Its best K configurations (default 3).")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="Trainings of each (default 5).")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Make a further evaluation, with other seeds.")] = False,
+    as_json: AsJson = False,
+    storage: Storage = None,
+) -> None:
+    """Test a study's best configurations on the test images, once: train them anew, then show what came out."""
+    from hpsearch import evaluation, scoreboard, tally
+
+    with _database(storage) as database:
+        asked, made = evaluation.ask(database, name, top, seeds, again=again)
+        standing = tally.standing(database, asked)
+    output.tell_asked(standing, made)
+    if as_json:
+        output.print_json(tally.document(standing))
+    else:
+        output.print_evaluation(standing, storage)
+    if not made:
+        for line in scoreboard.differing(standing, top, seeds):
+            say(line)
+
+
+@app.command()
 def quickstart(storage: Storage = None) -> None:
     """Run a small search on this host from start to end, in a few minutes."""
     from hpsearch import quickstart

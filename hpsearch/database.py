@@ -23,7 +23,7 @@ from hpsearch.errors import DatabaseError, UnreachableError
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The newest revision in `migrations/versions` (a test holds the two together)."""
 
 CREATION_LOCK = 0x68707365

@@ -39,6 +39,20 @@ class Broom:
         files.sweep(self._database)
 
 
+def read(database: Database, key: str, path: Path) -> bool:
+    """Write a stored file, wherever its study keeps it, to a local one; False where there is nothing.
+
+    Raises:
+        StoreError: where it is cannot be read from here.
+    """
+    home = database.transact(lambda connection: files.elsewhere(connection, key))
+    if home is None:
+        return database.transact(lambda connection: files.fetch(connection, key, path))
+    place = store.at(home)
+    place.see()
+    return place.get(key, path)
+
+
 class Depot:
     """The files of one study; `artifacts` is where they are, None in Postgres."""
 
@@ -93,32 +107,41 @@ class Depot:
         self._commit(point, key)
         self.clear()
 
-    def finish(self, held: Attempt, attributes: Mapping[str, object], model: Path) -> None:
-        """End a trial as completed, and keep its model where it is among the study's best.
+    def finish(
+        self, held: Attempt, attributes: Mapping[str, object], model: Path | None, predictions: Path | None = None
+    ) -> None:
+        """End a trial as completed; keep its predictions, and its model where it is among the study's best.
 
         Raises:
             LostError: the attempt was closed.
-            StoreError: the store did not take the model; the trial has not ended.
+            StoreError: the store did not take them; the trial has not ended.
             UnreachableError: the database is away.
         """
         key = files.model_key(held.trial_id, held.number)
-        good = self.database.transact(lambda connection: attempt.among_best(connection, held))
-        if good:
-            self._bring(held, key, model)
+        kept: dict[str, Path] = {}
+        if model is not None and self.database.transact(lambda connection: attempt.among_best(connection, held)):
+            kept[key] = model
+        predicted = files.predictions_key(held.trial_id, held.number)
+        if predictions is not None:
+            kept[predicted] = predictions
+        for each, path in kept.items():
+            self._bring(held, each, path)
 
         # Drawn before the study's lock, which all its workers wait for.
         pictures = self.database.transact(lambda connection: album.draw(connection, held.study, held.trial_id))
 
         def finish(connection: Connection) -> None:
-            if good and self._store is None:
-                files.save(connection, key, held.trial_id, model)
+            if self._store is None:
+                for each, path in kept.items():
+                    files.save(connection, each, held.trial_id, path)
             # Of two that end at once, each would count itself among the best without the other.
             study.lock(connection, held.study.study_id)
             attempt.finish(connection, held, Ending.COMPLETED, attributes)
             album.attach(connection, held.trial_id, pictures)
             attempt.drop_models(connection, held, key)
+            files.remove_predictions(connection, held.trial_id, keep=predicted)
 
-        self._commit(finish, key)
+        self._commit(finish, *kept)
 
     def clear(self) -> None:
         """Remove what trials have left over in a store outside Postgres; what cannot be removed now is later."""
@@ -143,12 +166,13 @@ class Depot:
             self.database.transact(lambda connection: files.withdraw(connection, key))
             raise
 
-    def _commit(self, work: Callable[[Connection], None], key: str) -> None:
+    def _commit(self, work: Callable[[Connection], None], *keys: str) -> None:
         try:
             self.database.transact(work)
         except LostError:
             # Whoever has the trial now may have cleared before this was there.
             if self._store is not None:
                 with contextlib.suppress(StoreError):
-                    self._store.remove(key)
+                    for key in keys:
+                        self._store.remove(key)
             raise

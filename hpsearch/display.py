@@ -19,9 +19,11 @@ def _name(held: Attempt) -> str:
 
 
 def _epoch(held: Attempt, metrics: EpochMetrics) -> str:
+    # An evaluation has these figures at the end only, of the test images.
+    judged = f"val_accuracy {metrics.val_accuracy:.4f}, val_loss {metrics.val_loss:.4f}, " if metrics.validated else ""
     return (
-        f"epoch {metrics.epoch}/{held.study.spec.budget.epochs}: val_accuracy {metrics.val_accuracy:.4f}, "
-        f"val_loss {metrics.val_loss:.4f}, train_loss {metrics.train_loss:.4f}, {metrics.seconds:.1f} s"
+        f"epoch {metrics.epoch}/{held.study.spec.budget.epochs}: {judged}"
+        f"train_loss {metrics.train_loss:.4f}, {metrics.seconds:.1f} s"
     )
 
 
@@ -42,7 +44,7 @@ class _Course:
 
 
 def _figure(metrics: EpochMetrics | None, metric: str) -> str:
-    return f"{metric} {metrics.value(metric):.4f}" if metrics else ""
+    return f"{metric} {metrics.value(metric):.4f}" if metrics and metrics.validated else ""
 
 
 class Lines(Display):

@@ -1,4 +1,4 @@
-"""Checkpoints, models and pictures: a row for each in Postgres, with the content or with where that is.
+"""Checkpoints, models, predictions and pictures: a row for each in Postgres, with the content or with where that is.
 
 In Postgres two hosts need nothing else to share. A row goes with its trial, in whatever way that goes; what it named
 elsewhere becomes a leftover then, and is removed there by whoever next looks after the place.
@@ -51,6 +51,11 @@ def model_key(trial_id: int, attempt: int) -> str:
     return f"model/{trial_id}/{attempt}"
 
 
+def predictions_key(trial_id: int, attempt: int) -> str:
+    """Where what a trial of an evaluation predicted for the test images is kept."""
+    return f"predictions/{trial_id}/{attempt}"
+
+
 def save(connection: Connection, key: str, trial_id: int, path: Path) -> None:
     """Store a local file in Postgres under `key`, for a trial whose deletion takes it along."""
     with path.open("rb") as file:
@@ -88,6 +93,18 @@ def elsewhere(connection: Connection, key: str) -> str | None:
     return found
 
 
+def keys(connection: Connection, study_id: int, kind: str) -> dict[int, str]:
+    """The keys of a study's files of a kind (`model`, `predictions`), by the number of the trial."""
+    rows = connection.execute(
+        text(
+            "select t.number, f.key from hpsearch.files f join trials t using (trial_id) "
+            "where t.study_id = :study_id and starts_with(f.key, :kind || '/') order by f.created_at"
+        ),
+        {"study_id": study_id, "kind": kind},
+    )
+    return {row.number: row.key for row in rows}
+
+
 def fetch(connection: Connection, key: str, path: Path) -> bool:
     """Write what Postgres has under `key` to a local file; False where there is nothing."""
     size = connection.scalar(text("select length(content) from hpsearch.files where key = :key"), {"key": key})
@@ -108,6 +125,14 @@ def _piece(connection: Connection, key: str, done: int) -> bytes | None:
         {"start": done + 1, "length": PIECE, "key": key},
     )
     return piece
+
+
+def remove_predictions(connection: Connection, trial_id: int, keep: str) -> None:
+    """Remove what earlier attempts at a trial have predicted."""
+    connection.execute(
+        text("delete from hpsearch.files where trial_id = :trial_id and key like 'predictions/%' and key <> :keep"),
+        {"trial_id": trial_id, "keep": keep},
+    )
 
 
 def remove_checkpoints(connection: Connection, trial_id: int, keep: str | None = None) -> None:
@@ -179,7 +204,7 @@ OF_RUNNING = """
          where a.trial_id = f.trial_id and a.checkpoint = f.key and t.state = 'RUNNING')
 """
 OF_COMPLETE = """
-    key like 'model/%' and not exists (
+    (key like 'model/%' or key like 'predictions/%') and not exists (
         select 1 from trials t where t.trial_id = f.trial_id and t.state = 'COMPLETE')
 """
 ATTACHED = """

@@ -22,12 +22,17 @@ from hpsearch.outcome import Confusion, EpochMetrics, Outcome
 
 @dataclass(frozen=True)
 class Data:
-    """Which images: see the study file's `[data]`."""
+    """Which images: see the study file's `[data]`.
+
+    `test`: train on the training and validation images together, and look at the test images once, after the last
+    epoch.
+    """
 
     name: str
     train_limit: int | None
     validation: int
     seed: int
+    test: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,11 @@ METRICS = {"val_accuracy": "maximize", "val_loss": "minimize"}
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One finished epoch. Losses are means of the cross-entropy in nats, accuracies fractions of 1."""
+    """One finished epoch. Losses are means of the cross-entropy in nats, accuracies fractions of 1.
+
+    The epochs of an evaluation have neither `val_loss` nor `val_accuracy` (NaN), but for the last, where both are of
+    the test images.
+    """
 
     epoch: int
     """Counted from 1."""
@@ -25,9 +29,14 @@ class EpochMetrics:
     """Wall clock of training and validating this epoch."""
 
     @property
+    def validated(self) -> bool:
+        """Whether the model was shown images it does not learn from; of a diverged one the accuracy is a number too."""
+        return not math.isnan(self.val_accuracy)
+
+    @property
     def finite(self) -> bool:
-        """Whether both losses are numbers; a training whose loss is not has diverged."""
-        return math.isfinite(self.train_loss) and math.isfinite(self.val_loss)
+        """Whether the losses are numbers; a training whose loss is not has diverged."""
+        return math.isfinite(self.train_loss) and (not self.validated or math.isfinite(self.val_loss))
 
     def value(self, metric: str) -> float:
         """The figure the study optimizes."""
@@ -73,13 +82,14 @@ class Outcome:
     """The end of a training, as the trainer sees it.
 
     `detail` is one line for the user; `traceback` is kept for an error; `model` is the local path of the best epoch's
-    `.keras` file where one was written.
+    `.keras` file where one was written, `predictions` that of what it makes of the test images, in an evaluation.
     """
 
     ending: Ending
     detail: str = ""
     traceback: str | None = None
     model: str | None = None
+    predictions: str | None = None
     memory: int = 0
     """Resident bytes of the trainer afterwards."""
 

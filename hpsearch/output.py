@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hpsearch.removal import Contents
     from hpsearch.results import Summary, Trial
     from hpsearch.study import Started, Study
+    from hpsearch.tally import Standing
 
 WATCH_SECONDS = 2.0
 """Between two refreshes of `status --watch`."""
@@ -199,7 +200,7 @@ def tell_retried(retried: "Retried") -> None:
 def deletion(contents: "Contents") -> str:
     """The question before a study is deleted."""
     running = f", {contents.running} of them running," if contents.running else ""
-    files = f"{contents.files} file" + ("" if contents.files == 1 else "s")
+    files = _count(contents.files, "file")
     return f"delete {contents.study.name} with its {_trials(contents.trials)}{running} and {files}?"
 
 
@@ -208,7 +209,11 @@ def _state(study: "Study", shown: str | None = None) -> str:
 
 
 def _trials(count: int) -> str:
-    return f"{count} trial" + ("" if count == 1 else "s")
+    return _count(count, "trial")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _renewal() -> str:
@@ -221,7 +226,9 @@ def print_results(summary: "Summary", trials: "list[Trial]") -> None:
     """Every trial of a study in a table, and below it why those that failed did."""
     from hpsearch.label import shown
 
-    say(f"{summary.study.name} is {summary.status}; values are the best epoch's {summary.study.spec.study.metric}")
+    spec = summary.study.spec
+    what = f"{spec.study.metric} on the test images" if spec.evaluation else f"the best epoch's {spec.study.metric}"
+    say(f"{summary.study.name} is {summary.status}; values are {what}")
     rows = [
         (
             str(each.number),
@@ -243,9 +250,51 @@ def _failure(trial: "Trial") -> Iterator[str]:
     yield f"trial {trial.number} failed: {trial.detail or trial.outcome or 'it was ended by another program'}"
     if len(trial.history) > 1:
         for each in trial.history:
-            epochs = f"{each.epochs} epoch" + ("" if each.epochs == 1 else "s")
+            epochs = _count(each.epochs, "epoch")
             why = each.why or "still open"
             yield f"  attempt {each.number} on {each.host}, {each.device}: {why} after {epochs}, {each.seconds:.1f} s"
+
+
+def tell_asked(standing: "Standing", made: bool) -> None:
+    """What an evaluation trains, or that it is the one there was."""
+    asked = standing.evaluation
+    if not made or asked.study is None:
+        return
+    budget, configurations = asked.study.spec.budget, len(asked.configurations)
+    say(
+        f"made study {asked.study.name}: {_count(configurations, 'configuration')} × {_count(budget.repeats, 'seed')}, "
+        f"{_count(budget.epochs, 'epoch')} each, on training and validation images together"
+    )
+
+
+def print_evaluation(standing: "Standing", storage: str | None) -> None:
+    """The result of an evaluation on stdout; while there is none, how far it is and what to type next."""
+    from hpsearch import scoreboard
+
+    asked = standing.evaluation
+    if asked.result is None:
+        _tell_untested(standing, storage)
+        return
+    for board in scoreboard.boards(standing):
+        sys.stdout.write(f"{board.title}\n")
+        print_table(board.columns, board.rows)
+        sys.stdout.flush()
+    for line in scoreboard.remarks(standing):
+        say(line)
+
+
+def _tell_untested(standing: "Standing", storage: str | None) -> None:
+    asked, summary = standing.evaluation, standing.summary
+    assert asked.study is not None
+    assert summary is not None
+    counts, name, option = summary.counts, shlex.quote(asked.study.name), " --storage URL" if storage else ""
+    ended = sum(counts[state] for state in ("complete", "pruned", "failed"))
+    say(f"{asked.study.name} is {_state(summary.study)}: {ended} of {_trials(asked.study.spec.budget.trials)} ended")
+    say("next:")
+    if summary.status in {"paused", "stopped"}:
+        say(f"  {program()} resume {name}{option}    to let it go on")
+    say(f"  {program()} worker --drain --study {name}{option}    on each GPU host (--gpu 0), or here")
+    say(f"  {program()} evaluate {shlex.quote(asked.evaluated.name)}{option}    to see the result")
 
 
 def print_overview(overview: "Overview") -> None:

@@ -18,8 +18,11 @@ COLOURS = 64
 _drawing = threading.Lock()  # matplotlib is not made for threads, and a worker with slots has several
 
 
-def confusion_matrix(matrix: Confusion, classes: Sequence[str]) -> bytes:
-    """Counts of images by true class (rows) and by what they were taken for (columns), shaded by share of the row."""
+def confusion_matrix(matrix: Confusion, classes: Sequence[str], images: str) -> bytes:
+    """Counts of images by true class (rows) and by what they were taken for (columns), shaded by share of the row.
+
+    `images` says which: `validation` or `test`.
+    """
     with _drawing:
         from matplotlib.figure import Figure
 
@@ -36,14 +39,14 @@ def confusion_matrix(matrix: Confusion, classes: Sequence[str]) -> bytes:
         axes.set_xticks(every, list(classes), rotation=40, ha="right")
         axes.set_yticks(every, list(classes))
         accuracy = np.trace(counts) / counts.sum()
-        axes.set_title(f"validation images, {accuracy:.1%} right; shaded by share of the row", fontsize=10)
+        axes.set_title(f"{images} images, {accuracy:.1%} right; shaded by share of the row", fontsize=10)
         axes.set_xlabel("taken for")
         axes.set_ylabel("true class")
         return _png(figure)
 
 
-def learning_curves(epochs: Sequence[EpochMetrics]) -> bytes:
-    """Accuracy and loss by epoch, of the training images and of the validation images."""
+def learning_curves(epochs: Sequence[EpochMetrics], images: str) -> bytes:
+    """Accuracy and loss by epoch, of the training images and of the `images`: `validation`, or `test`."""
     with _drawing:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
@@ -52,7 +55,7 @@ def learning_curves(epochs: Sequence[EpochMetrics]) -> bytes:
         steps = [epoch.epoch for epoch in epochs]
         for place, what, unit in ((0.08, "accuracy", "fraction of 1"), (0.58, "loss", "cross-entropy, nats")):
             axes = figure.add_axes((place, 0.16, 0.4, 0.72))
-            for part, line, marker, shown in (("train", "--", "o", "training"), ("val", "-", "s", "validation")):
+            for part, line, marker, shown in (("train", "--", "o", "training"), ("val", "-", "s", images)):
                 values = [getattr(epoch, f"{part}_{what}") for epoch in epochs]
                 axes.plot(steps, values, line, marker=marker, markersize=4, label=shown)
             axes.set_title(f"{what} ({unit})", fontsize=10)

@@ -20,6 +20,7 @@ from hpsearch.history import History
 from hpsearch.hyperparameters import Value
 from hpsearch.lease import Hold
 from hpsearch.messages import Ended, EpochReport, GoOn, Loaded, Progress, Ready, Refused, Released, Stop
+from hpsearch.order import made_by, order
 from hpsearch.outcome import RETRIED, Ending, Outcome
 from hpsearch.patience import Patience, StopRequest
 from hpsearch.trainer import Trainer, TrainerDiedError
@@ -127,20 +128,9 @@ class Run:
         raise _OverError(Ending.ERROR, outcome.detail) from error
 
     def _order(self, params: Mapping[str, Value]) -> messages.Train:
-        held, spec = self.held, self.held.study.spec
         checkpoint = self.workdir / "resume.npz"
         resumable = self._resume(checkpoint)
-        return messages.Train(
-            hyperparameters=spec.hyperparameters(params),
-            data=messages.Data(spec.data.name, spec.data.train_limit, spec.data.validation, spec.study.seed),
-            seed=search.training_seed(spec.study.seed, held.trial_number),
-            epochs=spec.budget.epochs,
-            metric=spec.study.metric,
-            patience=spec.budget.patience,
-            early_stopping=spec.budget.early_stopping,
-            workdir=str(self.workdir),
-            checkpoint=str(checkpoint) if resumable else None,
-        )
+        return order(self.held, params, self.workdir, checkpoint if resumable else None)
 
     def _resume(self, path: Path) -> bool:
         """Fetch the checkpoint to go on from. Where it cannot be read now, the trial is for a worker that can."""
@@ -257,14 +247,8 @@ class Run:
         """Make the tables agree with where the trainer goes on from."""
         attempt.cut_back(connection, self.held, len(loaded.epochs))
         attempt.restore(connection, self.held, loaded.epochs, loaded.confusion)
-        ready = self.trainer.ready
-        made_by = {
-            "seed": search.training_seed(self.held.study.spec.study.seed, self.held.trial_number),
-            "data": loaded.data_fingerprint,
-            "backend": ready.backend if ready else "",
-            "versions": dict(ready.versions) if ready else {},
-        }
-        attempt.describe(connection, self.held, loaded.weights, made_by)
+        made = made_by(self.held, self.trainer.ready, loaded.data_fingerprint)
+        attempt.describe(connection, self.held, loaded.weights, made)
 
     def _epoch(self, report: EpochReport) -> None:
         self.display.epoch(self.held, report.metrics)
@@ -306,16 +290,22 @@ class Run:
         self._keep(self._save)
         if outcome.ending is Ending.OUT_OF_MEMORY:
             return self._out_of_memory(outcome)
-        self._finish(outcome)
+        outcome = self._finish(outcome)
         return self._say(outcome.ending, outcome.detail)
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome) -> Outcome:
+        """End the trial; with which outcome in the end."""
         described: dict[str, object] = {"detail": outcome.detail} if outcome.detail else {}
         if outcome.traceback:
             described["traceback"] = outcome.traceback
-        model = Path(outcome.model) if outcome.model and outcome.ending is Ending.COMPLETED else None
-        if model is None or not self._finish_with_model(described, model):
-            self._end(outcome.ending, described)
+        complete = outcome.ending is Ending.COMPLETED
+        if complete and (outcome.model or outcome.predictions) and self._finish_with_files(described, outcome):
+            return outcome
+        if complete and outcome.predictions:  # without them the trial says nothing
+            outcome = Outcome(Ending.ERROR, "what its model predicts for the test images could not be stored")
+            described = {"detail": outcome.detail}
+        self._end(outcome.ending, described)
+        return outcome
 
     def _end(self, ending: Ending, described: Mapping[str, object]) -> None:
         def end(connection: Connection) -> None:
@@ -324,10 +314,11 @@ class Run:
 
         self._transact(end)
 
-    def _finish_with_model(self, described: Mapping[str, object], model: Path) -> bool:
-        """End a complete trial and keep its model, or neither: a model that cannot be stored is not worth the trial."""
+    def _finish_with_files(self, described: Mapping[str, object], outcome: Outcome) -> bool:
+        """End a complete trial and keep its files, or neither: a model that cannot be stored is not worth the trial."""
+        model, predictions = (Path(name) if name else None for name in (outcome.model, outcome.predictions))
         try:
-            self._keep(lambda: self.depot.finish(self.held, described, model))
+            self._keep(lambda: self.depot.finish(self.held, described, model, predictions))
         except (DatabaseError, LostError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a store raises

@@ -35,9 +35,12 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
 
-def training_seed(study_seed: int, number: int) -> int:
-    """The seed of trial `number`'s training, 32 bits, the same on whichever worker runs it."""
-    return int(np.random.SeedSequence([study_seed, number]).generate_state(1)[0])
+def training_seed(study_seed: int, number: int, evaluation: int = 0) -> int:
+    """The seed of trial `number`'s training, 32 bits, the same on whichever worker runs it.
+
+    `evaluation` as in the spec: each evaluation of a study has seeds of its own.
+    """
+    return int(np.random.SeedSequence([study_seed, number, evaluation]).generate_state(1)[0])
 
 
 def suggest(spec: StudySpec, history: History, trial_id: int, number: int) -> tuple[dict[str, Any], Writes]:

@@ -65,6 +65,8 @@ class StudySpec:
     pruner: Method
     baselines: tuple[Mapping[str, Value], ...]
     """Each with every searched hyperparameter that is active in it."""
+    evaluation: int = 0
+    """Which evaluation of a study this is, counted from 1; 0 for a search, which is all that a study file describes."""
 
     @property
     def direction(self) -> str:
@@ -121,6 +123,7 @@ class StudySpec:
             "sampler": {"name": self.sampler.name, "options": dict(self.sampler.options)},
             "pruner": {"name": self.pruner.name, "options": dict(self.pruner.options)},
             "baselines": [dict(baseline) for baseline in self.baselines],
+            "evaluation": self.evaluation,
         }
 
     @classmethod
@@ -138,6 +141,7 @@ class StudySpec:
             _grouped(sampler, space),
             stored_method(stored.get("pruner", {}), PRUNERS, default_pruner(budget.epochs, sampler.name)),
             tuple(_frozen(baseline) for baseline in stored.get("baselines", [])),
+            stored.get("evaluation", 0),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -151,7 +155,12 @@ class StudySpec:
     def _meaning(self) -> dict[str, Any]:
         everything = self.data.remaining
         limit = None if self.data.train_limit == everything else self.data.train_limit
-        data = {"name": self.data.name, "train_limit": limit, "validation": self.data.validation}
+        data = {
+            "name": self.data.name,
+            "train_limit": limit,
+            "validation": self.data.validation,
+            "evaluation": self.evaluation or None,
+        }
         return {
             "study": {"metric": self.study.metric, "seed": self.study.seed},
             "budget": {"epochs": self.budget.epochs},

@@ -81,7 +81,7 @@ def start(database: Database, spec: StudySpec, place: Setting | None = None) -> 
         StoreError: files cannot be kept in `place`.
     """
     home = None
-    if place is not None and not database.transact(lambda connection: _named(connection, spec.study.name)):
+    if place is not None and database.transact(lambda connection: _free(connection, spec.study.name)):
         home = store.make(place, spec.study.name)
     started = database.transact(lambda connection: _start(connection, spec, home.url if home else None))
     if home is not None and started.study.artifacts != home.url:  # somebody else made it meanwhile
@@ -89,23 +89,30 @@ def start(database: Database, spec: StudySpec, place: Setting | None = None) -> 
     return started
 
 
-def _named(connection: Connection, name: str) -> bool:
-    return connection.scalar(text("select 1 from studies where study_name = :name"), {"name": name}) is not None
+def _free(connection: Connection, name: str) -> bool:
+    return connection.scalar(text("select 1 from studies where study_name = :name"), {"name": name}) is None
+
+
+def reserve(connection: Connection, name: str) -> bool:
+    """Whether no study has this name; no other hpsearch gives it to one until the transaction ends."""
+    connection.execute(
+        text("select pg_advisory_xact_lock(:class, hashtext(:name))"), {"class": NAME_LOCK, "name": name}
+    )
+    return _free(connection, name)
 
 
 def _start(connection: Connection, spec: StudySpec, artifacts: str | None) -> Started:
     name = spec.study.name
-    connection.execute(
-        text("select pg_advisory_xact_lock(:class, hashtext(:name))"), {"class": NAME_LOCK, "name": name}
-    )
-    if not _named(connection, name):
-        return Started(_make(connection, spec, artifacts), made=True)
+    if reserve(connection, name):
+        return Started(make(connection, spec, artifacts), made=True)
     found = connection.execute(text(SELECT + "where s.study_name = :name"), {"name": name}).one_or_none()
     if found is None:
         raise RefusedError(
             f"{name}: this database has a study of that name made by another program: choose another name"
         )
     stored = _study(found)
+    if stored.spec.evaluation:
+        raise RefusedError(f"{name} is in the database as the evaluation of a study: give this one another --name")
     if stored.fingerprint != spec.fingerprint:
         differences = "\n".join(f"  {line}" for line in stored.spec.differences(spec))
         raise RefusedError(
@@ -114,7 +121,8 @@ def _start(connection: Connection, spec: StudySpec, artifacts: str | None) -> St
     return _extend(connection, stored, spec)
 
 
-def _make(connection: Connection, spec: StudySpec, artifacts: str | None) -> Study:
+def make(connection: Connection, spec: StudySpec, artifacts: str | None) -> Study:
+    """A new study under a name that the caller has reserved, its first trials waiting."""
     study_id: int = connection.execute(
         text("insert into studies (study_name) values (:name) returning study_id"), {"name": spec.study.name}
     ).scalar_one()
@@ -323,11 +331,14 @@ def _failing(connection: Connection, study_id: int, failures: int) -> bool:
 
 
 def record_data(connection: Connection, study_id: int, fingerprint: str) -> str:
-    """The fingerprint of the study's data: that of the first worker to load them."""
+    """The fingerprint of the study's data: that of the first worker to load them.
+
+    An evaluation starts with its search's, which the first worker's ends with where the images are the same.
+    """
     connection.execute(
         text(
-            "update hpsearch.studies set data_fingerprint = :fingerprint "
-            "where study_id = :study_id and data_fingerprint is null"
+            "update hpsearch.studies set data_fingerprint = :fingerprint where study_id = :study_id "
+            "and (data_fingerprint is null or :fingerprint like '%+' || data_fingerprint)"
         ),
         {"study_id": study_id, "fingerprint": fingerprint},
     )

@@ -43,7 +43,9 @@ class Statistics:
 class Dataset:
     """Images (n, 32, 32, 3) of 0..255 and labels (n,), in three parts that share no image.
 
-    `fingerprint` is the SHA-256 of all that a search sees: training and validation images and labels.
+    `fingerprint` is the SHA-256 of all that a search sees: training and validation images and labels. Where the data
+    are for a test, the training images are both of these, the validation images are the test images, and `fingerprint`
+    is the SHA-256 of all of them, "+", and that of the search.
     """
 
     x_train: Images
@@ -86,7 +88,12 @@ def load(data: Data) -> Dataset:
     if data.train_limit is not None and data.train_limit != len(rest):
         _, rest = _part(y, rest, data.train_limit, data.seed, f"train_limit of {data.name}")
     parts = x[rest], y[rest], x[validation], y[validation]
-    return Dataset(*parts, x_test, y_test, classes, _fingerprint(*parts))
+    searched, tested = _fingerprint(*parts), (x_test, y_test)
+    if not data.test:
+        return Dataset(*parts, *tested, classes, searched)
+    known = np.concatenate([rest, validation])
+    fingerprint = f"{_fingerprint(*parts, *tested)}+{searched}"
+    return Dataset(x[known], y[known], *tested, *tested, classes, fingerprint)
 
 
 def _read(name: str) -> Raw:

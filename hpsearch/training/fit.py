@@ -13,10 +13,11 @@ import numpy as np
 
 from hpsearch.messages import Released, Stop, Train
 from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome, best
+from hpsearch.predictions import Predictions, save
 from hpsearch.training import checkpoint, model
 from hpsearch.training.checkpoint import Checkpoint
 from hpsearch.training.data import Dataset
-from hpsearch.training.epoch import compile_for, confusion, predict, run_epoch, score
+from hpsearch.training.epoch import Figures, Probabilities, compile_for, confusion, predict, run_epoch, score
 
 log = logging.getLogger(__name__)
 
@@ -76,24 +77,27 @@ def train(training: Training, report: Report, progress: Progress) -> Outcome | R
     """
     job, state, files = training.job, training.start, _Files(Path(training.job.workdir))
     epochs, written = list(training.epochs), time.monotonic()
+    seen: Probabilities | None = None
     while (ending := verdict(job, epochs, len(training.dataset.classes), len(training.dataset.y_val))) is None:
         ended = _epoch(training, len(epochs) + 1, progress)
         if isinstance(ended, Stop):
             return _release(ended, state, files)
         if isinstance(ended, Outcome):
             return ended
-        metrics, matrix = ended
+        metrics, seen = ended
+        matrix = () if seen is None else confusion(seen, training.dataset.y_val)
         epochs.append(metrics)
-        better = state if state and best(list(epochs), job.metric) is not metrics else None
+        top = best(list(epochs), job.metric)
+        better = state if top and top is not metrics else None
         kept = (better.confusion, better.best) if better else (matrix, None)
         state = checkpoint.take(training.model, epochs, *kept)
         path = None
         if time.monotonic() - written >= job.checkpoint_every:
             path, written = files.save(state), time.monotonic()
-        stop = report(metrics, path, None if better else matrix)
+        stop = report(metrics, path, None if better else matrix or None)
         if stop:
             return _release(stop, state, files)
-    return _finish(ending, training, state)
+    return _finish(ending, training, state, seen)
 
 
 def learning_rate(start: float, schedule: str, epoch: int, epochs: int) -> float:
@@ -123,10 +127,11 @@ def verdict(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: in
     if not epochs:
         return None
     last = epochs[-1]
-    if not (math.isfinite(last.train_loss) and math.isfinite(last.val_loss)):
+    if not last.finite:
         return Outcome(Ending.DIVERGED, f"the loss is not finite after epoch {last.epoch}")
     tail = epochs[-job.patience :]
-    if len(tail) == job.patience and all(at_chance(epoch, classes, images) for epoch in tail):
+    # A test is not repeated until it passes: one that comes out at chance counts as what it is.
+    if not job.data.test and len(tail) == job.patience and all(at_chance(epoch, classes, images) for epoch in tail):
         return Outcome(Ending.DIVERGED, f"no better than guessing for {job.patience} epochs in a row")
     if len(epochs) >= job.epochs:
         return Outcome(Ending.COMPLETED)
@@ -168,8 +173,10 @@ class _Watch:
         return self.ended is None
 
 
-def _epoch(training: Training, epoch: int, progress: Progress) -> tuple[EpochMetrics, Confusion] | Stop | Outcome:
-    """One epoch: its metrics and confusion matrix, the Stop that ended it, or the divergence that did."""
+def _epoch(
+    training: Training, epoch: int, progress: Progress
+) -> tuple[EpochMetrics, Probabilities | None] | Stop | Outcome:
+    """One epoch: its metrics and what it makes of the validation images, the Stop or the divergence that ended it."""
     job, data, network = training.job, training.dataset, training.model
     values: Any = job.hyperparameters
     rate = learning_rate(values["learning_rate"], values["schedule"], epoch, job.epochs)
@@ -179,16 +186,21 @@ def _epoch(training: Training, epoch: int, progress: Progress) -> tuple[EpochMet
     began = time.monotonic()
     order = np.random.default_rng((job.seed, epoch)).permutation(n)
     trained = run_epoch(network, data.x_train, data.y_train, order, batch_size, watch.training)
-    # Without gradients several times the batch fits where the batch did.
-    larger = max(batch_size, min(4 * batch_size, 256))
-    probabilities = predict(network, data.x_val, larger, watch.validating) if trained else None
-    if trained is None or probabilities is None:
+    probabilities, valid = None, Figures(math.nan, math.nan)
+    if trained and (not job.data.test or epoch >= job.epochs):
+        probabilities = predict(network, data.x_val, _larger(batch_size), watch.validating)
+    if trained is None or watch.ended is not None:
         assert watch.ended is not None
         return watch.ended
-    valid = score(probabilities, data.y_val)
+    if probabilities is not None:
+        valid = score(probabilities, data.y_val)
     figures = trained.loss, trained.accuracy, valid.loss, valid.accuracy
-    metrics = EpochMetrics(epoch, *figures, rate, time.monotonic() - began)
-    return metrics, confusion(probabilities, data.y_val)
+    return EpochMetrics(epoch, *figures, rate, time.monotonic() - began), probabilities
+
+
+def _larger(batch_size: int) -> int:
+    """Without gradients several times the batch fits where the batch did."""
+    return max(batch_size, min(4 * batch_size, 256))
 
 
 class _Files:
@@ -226,11 +238,20 @@ def _release(stop: Stop, state: Checkpoint | None, files: _Files) -> Released:
     return Released(len(state.epochs), files.save(state) if stop.checkpoint else None)
 
 
-def _finish(outcome: Outcome, training: Training, state: Checkpoint | None) -> Outcome:
-    """A completed training's outcome with the best epoch's model, saved without the optimizer's variables."""
+def _finish(outcome: Outcome, training: Training, state: Checkpoint | None, seen: Probabilities | None) -> Outcome:
+    """A completed training's outcome with the best epoch's model, saved without the optimizer's variables.
+
+    In an evaluation also with what that model, the last epoch's, makes of the test images: `seen`, unless the training
+    went on from a checkpoint of the last epoch.
+
+    Raises:
+        OSError: what it makes of the test images cannot be saved.
+    """
     if outcome.ending is not Ending.COMPLETED or state is None:
         return outcome
     checkpoint.restore_best(state, training.model)
+    if training.job.data.test:
+        outcome = replace(outcome, predictions=_save_predictions(training, seen))
     path = Path(training.job.workdir) / "model.keras"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,3 +261,14 @@ def _finish(outcome: Outcome, training: Training, state: Checkpoint | None) -> O
         log.warning("the model is not saved: %s", error)
         return outcome
     return replace(outcome, model=str(path))
+
+
+def _save_predictions(training: Training, seen: Probabilities | None) -> str:
+    data, path = training.dataset, Path(training.job.workdir) / "predictions.npz"
+    values: Any = training.job.hyperparameters
+    if seen is None:
+        seen = predict(training.model, data.x_test, _larger(values["batch_size"]), lambda *_: True)
+    assert seen is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(Predictions(seen, data.y_test, data.classes), path)
+    return str(path)

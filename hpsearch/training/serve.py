@@ -74,7 +74,7 @@ def _attempt(job: Train, line: "Line") -> FromTrainer:
 def _train(job: Train, line: "Line") -> FromTrainer:
     dataset = data.load(job.data)
     training = fit.prepare(job, dataset)
-    confusion = training.start.confusion if training.start else None
+    confusion = (training.start.confusion or None) if training.start else None
     line.send(Loaded(dataset.fingerprint, training.model.count_params(), training.epochs, confusion))
 
     def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:

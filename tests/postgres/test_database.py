@@ -39,14 +39,15 @@ def test_schema_version_is_the_newest_migration() -> None:
     assert ScriptDirectory(str(migrations)).get_current_head() == database.SCHEMA_VERSION
 
 
-def test_upgrade_keeps_what_older_tables_hold(empty_storage: str) -> None:
-    """`hpsearch db upgrade` on tables of the first version, with a study, a trial and a file, loses none of them."""
+@pytest.mark.parametrize("version", ["0001", "0002"])
+def test_upgrade_keeps_what_older_tables_hold(empty_storage: str, version: str) -> None:
+    """`hpsearch db upgrade` on tables of an older version, with a study, a trial and a file, loses none of them."""
     with closing(Database(empty_storage)) as old:
         old._create_optuna_tables()
-        old.transact(lambda c: _at_version(c, "0001"))
+        old.transact(lambda c: _at_version(c, version))
         for statement in OLD_ROWS:
             old.transact(lambda c, statement=statement: c.execute(text(statement)))
-        with pytest.raises(DatabaseError, match=r"older hpsearch \(0001.*run hpsearch db upgrade"):
+        with pytest.raises(DatabaseError, match=rf"older hpsearch \({version}.*run hpsearch db upgrade"):
             old.prepare()
     upgrade = [sys.executable, "-m", "hpsearch.cli", "db", "upgrade", "--storage", empty_storage]
     subprocess.run(upgrade, check=True, capture_output=True, timeout=120)
@@ -56,6 +57,8 @@ def test_upgrade_keeps_what_older_tables_hold(empty_storage: str) -> None:
         assert (found.study_id, found.fingerprint, found.artifacts) == (1, "f", None)
         kept = made.transact(lambda c: c.execute(text("select * from hpsearch.files")).one())
         assert (kept.key, kept.trial_id, bytes(kept.content), kept.artifacts) == ("model/1/1", 1, b"old", None)
+        evaluated = "insert into hpsearch.evaluations (evaluated, number, configurations) values (1, 1, '[]')"
+        made.transact(lambda c: c.execute(text(evaluated)))
         made.transact(lambda c: c.execute(text("delete from hpsearch.files")))
         assert made.transact(lambda c: c.scalar(text("select count(*) from hpsearch.leftovers"))) == 0
 
