@@ -279,6 +279,19 @@ def evaluate(
 
 
 @app.command()
+def export(
+    name: StudyName,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that is not there yet, or is empty.")],
+    storage: Storage = None,
+) -> None:
+    """Write a study's models as .keras files, with a README: its evaluation's, else the best its search has kept."""
+    from hpsearch import export
+
+    with _database(storage) as database:
+        output.tell_exported(export.export(database, name, directory))
+
+
+@app.command()
 def quickstart(storage: Storage = None) -> None:
     """Run a small search on this host from start to end, in a few minutes."""
     from hpsearch import quickstart

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hpsearch.control import Retried, Turned
+    from hpsearch.export import Exported
     from hpsearch.overview import Overview, Progress, Worker
     from hpsearch.quickstart import Answer
     from hpsearch.removal import Contents
@@ -295,6 +296,13 @@ def _tell_untested(standing: "Standing", storage: str | None) -> None:
         say(f"  {program()} resume {name}{option}    to let it go on")
     say(f"  {program()} worker --drain --study {name}{option}    on each GPU host (--gpu 0), or here")
     say(f"  {program()} evaluate {shlex.quote(asked.evaluated.name)}{option}    to see the result")
+
+
+def tell_exported(exported: "Exported") -> None:
+    """What was written where."""
+    say(f"{_count(exported.models, 'model')} of {exported.study.name} and a README.md are in {exported.directory}")
+    if not exported.tested:
+        say("  their accuracies are on validation images; hpsearch evaluate measures them on test images")
 
 
 def print_overview(overview: "Overview") -> None:

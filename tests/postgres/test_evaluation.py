@@ -402,6 +402,8 @@ def test_command_says_how_far_it_is_then_shows_the_result(
         (["evaluate", "small", "--top", "0"], ExitCode.USAGE),
         (["evaluate", "small", "--seeds", "0"], ExitCode.USAGE),
         (["evaluate", "small"], ExitCode.REFUSED),
+        (["export", "nowhere", "out"], ExitCode.NOT_FOUND),
+        (["export", "small", "out"], ExitCode.REFUSED),
     ],
 )
 def test_refusals_are_one_line(storage: str, started: Started, arguments: list[str], code: ExitCode) -> None:

@@ -1,0 +1,139 @@
+"""A study's models in a directory, as files that load wherever Keras is, with a README that says what they are."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from hpsearch import depot, evaluation, files, leaflet, results, score, study, tally
+from hpsearch.database import Database
+from hpsearch.errors import RefusedError, UsageError
+from hpsearch.evaluation import Evaluation
+from hpsearch.leaflet import Leaflet, Model
+from hpsearch.outcome import METRICS
+from hpsearch.results import Summary, Trial
+from hpsearch.sections import DATASETS
+from hpsearch.study import Study
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written where; `tested`: the models are those of an evaluation."""
+
+    directory: Path
+    study: Study
+    models: int
+    tested: bool
+
+
+def export(database: Database, name: str, directory: Path) -> Exported:
+    """Write the models of a study's latest evaluation, else the best ones that its search has kept.
+
+    The directory appears with all that belongs in it, or not at all.
+
+    Raises:
+        NotFoundError: there is no such study.
+        RefusedError: it has no model, or one is gone from where it was kept.
+        StoreError: the models cannot be read from here.
+        UsageError: the directory has something in it, or cannot be written.
+    """
+    directory = directory.absolute()
+    _check(directory)
+    tested = _tested(database, name)
+    trained = name if tested is None else _trained(tested).name
+    summary, trials = database.transact(lambda connection: results.read(connection, trained))
+    keys = database.transact(lambda connection: files.keys(connection, summary.study.study_id, "model"))
+    kept = [trial for trial in trials if trial.state == "complete" and trial.number in keys]
+    if not kept:
+        raise RefusedError(f"{trained} has no model to export: its best complete trials would have one each")
+    told = _of_evaluation(tested, summary, kept) if tested else _of_search(summary, kept)
+    try:
+        _write(database, keys, told, directory)
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be written ({error.strerror or error}): name another directory") from None
+    return Exported(directory, summary.study, len(told.models), tested is not None)
+
+
+def _check(directory: Path) -> None:
+    remedy = "name a directory that is not there yet, or is empty"
+    try:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise UsageError(f"{directory} is in the way: {remedy}")
+        if not directory.parent.is_dir():
+            raise UsageError(f"{directory.parent} is no directory: {remedy}, in one that is")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{str(directory)!r} cannot be used ({reason}): {remedy}") from None
+
+
+def _tested(database: Database, name: str) -> Evaluation | None:
+    """The latest evaluation whose models are there and whose result is known: of that name, or of that study."""
+
+    def latest(connection: Any) -> list[Evaluation]:
+        found = study.find(connection, name)
+        named = evaluation.of(connection, found)
+        return [named] if named else evaluation.evaluations(connection, found)
+
+    for asked in reversed(database.transact(latest)):
+        if asked.study is None:
+            continue
+        try:
+            standing = tally.standing(database, asked)
+        except RefusedError:  # it is over without a single model
+            continue
+        if standing.evaluation.result is not None:
+            return standing.evaluation
+    return None
+
+
+def _trained(tested: Evaluation) -> Study:
+    assert tested.study is not None
+    return tested.study
+
+
+def _of_evaluation(tested: Evaluation, summary: Summary, kept: list[Trial]) -> Leaflet:
+    assert tested.result is not None
+    result, by_number = tested.result, {trial.number: trial for trial in kept}
+    models = [
+        _model(by_number[each["trial"]], each["accuracy"], each["low"], each["high"])
+        for configuration in result["configurations"]
+        for each in configuration["models"]
+        if each["trial"] in by_number
+    ]
+    return Leaflet(summary.study, tested, tuple(models), result["images"], tuple(result["classes"]))
+
+
+def _of_search(summary: Summary, kept: list[Trial]) -> Leaflet:
+    found = summary.study
+    images = found.spec.data.validation
+    sign = 1 if METRICS[found.spec.study.metric] == "maximize" else -1
+    models = []
+    for trial in sorted(kept, key=lambda each: (-sign * (each.value or 0.0), each.number)):
+        accuracy = next(each.val_accuracy for each in trial.epochs if each.epoch == trial.best_epoch)
+        interval = score.wilson(round(accuracy * images), images)
+        models.append(_model(trial, accuracy, *interval))
+    return Leaflet(found, None, tuple(models), images, DATASETS[found.spec.data.name].classes)
+
+
+def _model(trial: Trial, accuracy: float, low: float, high: float) -> Model:
+    versions: Mapping[str, Any] = trial.made_by.get("versions", {})
+    return Model(f"trial-{trial.number}.keras", trial.number, accuracy, low, high, trial.params, versions)
+
+
+def _write(database: Database, keys: Mapping[int, str], told: Leaflet, directory: Path) -> None:
+    draft = Path(mkdtemp(prefix=f".{directory.name[:100]}.", dir=directory.parent))
+    try:
+        for model in told.models:
+            if not depot.read(database, keys[model.trial], draft / model.file):
+                raise RefusedError(
+                    f"the model of trial {model.trial} of {told.study.name} is gone from where it was kept: "
+                    "nothing was exported"
+                )
+        (draft / "README.md").write_text(leaflet.text(told), encoding="utf-8")
+        draft.chmod(0o755)
+        draft.rename(directory)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
