@@ -12,7 +12,7 @@ import waitress
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
-from optuna_dashboard import _app, _bottle_util, _inmemory_cache
+from optuna_dashboard import _app, _bottle_util, _inmemory_cache, _serializer
 from sqlalchemy.exc import OperationalError
 
 from hpsearch import guard
@@ -20,6 +20,7 @@ from hpsearch.database import STATEMENT_TIMEOUT, Database, engine_options
 from hpsearch.errors import DatabaseError, UsageError
 from hpsearch.files import PostgresStore
 from hpsearch.guard import Guard
+from hpsearch.served import Served
 
 THREADS = 8
 
@@ -81,7 +82,9 @@ def application(database: Database) -> Any:
         )
     except RuntimeError as error:
         raise DatabaseError(f"Optuna's tables in {database.name} cannot be used: {error}") from None
-    return optuna_dashboard.wsgi(optuna.storages.get_storage(backend), artifact_store=PostgresStore(database))
+    served = optuna_dashboard.wsgi(optuna.storages.get_storage(backend), artifact_store=PostgresStore(database))
+    served.install(Served(database))
+    return served
 
 
 def _engine_options() -> dict[str, Any]:
@@ -95,10 +98,11 @@ def _engine_options() -> dict[str, Any]:
     return options
 
 
-# Three faults of optuna-dashboard 0.21 that our studies meet, mended where it looks things up.
+# Four faults of optuna-dashboard 0.21 that our studies meet, mended where it looks things up.
 
 _seen = _inmemory_cache._CachedExtraStudyProperty
 _update_search_space = _seen._update_search_space
+_serialize_trial = _serializer.serialize_frozen_trial
 _importance = _app.get_param_importance_from_trials_cache
 
 
@@ -117,6 +121,12 @@ def _importance_of_none(cache: Any, storage: Any, study_id: int, objective: int,
     return _importance(cache, storage, study_id, objective, trials) if searched else []
 
 
+def _with_constraints(study_id: int, trial: FrozenTrial, attributes: dict[str, Any]) -> dict[str, Any]:
+    """Optuna 5 gives each constraint a name; the dashboard knows of the older nameless ones only."""
+    told: dict[str, Any] = _serialize_trial(study_id, trial, attributes)
+    return {**told, "constraints": told["constraints"] or list(trial.constraints.values())}
+
+
 def _tell_outage(record: logging.LogRecord) -> bool:
     """A database that does not answer is one line a request: not a traceback that speaks of invalid data."""
     error = sys.exc_info()[1]
@@ -127,5 +137,6 @@ def _tell_outage(record: logging.LogRecord) -> bool:
 
 
 _seen._update_search_space = _pass_over_unsampled
+_serializer.serialize_frozen_trial = _with_constraints
 _app.get_param_importance_from_trials_cache = _importance_of_none
 _bottle_util.logger.addFilter(_tell_outage)

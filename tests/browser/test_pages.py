@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from sqlalchemy import text
 
 from hpsearch import attempt, claim, roster, search, spec, study
 from hpsearch.attempt import Attempt
@@ -22,9 +23,10 @@ from hpsearch.roster import Holder
 from hpsearch.study import Study
 
 NAME = '<b>"x"</b> / ünï 日本 %s'
+QUESTION = "Is *this* <i>markup</i> or a [link](javascript:alert(1))?"
 RATES = [10 ** (-4 + 0.25 * step) for step in range(12)]
 SEARCH: dict[str, Any] = {
-    "study": {"name": NAME},
+    "study": {"name": NAME, "description": QUESTION},
     "budget": {"trials": 20, "epochs": 3},
     "data": {"name": "digits"},
     "space": {
@@ -174,6 +176,22 @@ def test_study_page_shows_what_mattered(page: Page) -> None:
     expect(page.locator(".ytitle", has_text="val_accuracy")).to_be_visible(timeout=PATIENCE)
 
 
+def test_study_page_shows_what_the_dashboard_lacks(page: Page) -> None:
+    """Learning curves by each searched hyperparameter and accuracy against time; the note says what was asked."""
+    open_study(page)
+    for name, labels in {
+        "curves-optimizer": ["sgd (6)", "adam (6)", "validation", "training"],
+        "curves-batch_norm": ["on (4)", "off (8)", "validation", "training"],
+        "time": ["sgd (6)", "adam (6)"],
+    }.items():
+        plot = page.locator(f"[id='user-defined-plot:{name}']")
+        expect(plot.locator(".legendtext")).to_have_text(labels, timeout=PATIENCE)
+        expect(plot.locator(".xtitle")).to_have_text({"time": "training time (seconds)"}.get(name, "epoch"))
+    page.locator("a[href$='/note']").click()
+    expect(page.get_by_text(QUESTION)).to_be_visible()
+    expect(page.get_by_text("Best: trial 11, val_accuracy 0.2249 at epoch 3 of 3")).to_be_visible()
+
+
 def test_trial_table_has_a_row_a_trial(page: Page) -> None:
     """The table lists each trial's state, value, hyperparameters and outcome."""
     open_study(page)
@@ -239,3 +257,21 @@ def test_password_opens_the_dashboard(searcher: Searcher, storage: str, browser:
             opened = context.new_page()
             opened.goto(found)
             expect(opened.get_by_role("link", name=NAME)).to_be_visible(timeout=PATIENCE)
+
+
+def test_note_is_kept_where_editing_is_allowed(searcher: Searcher, storage: str, browser: Browser) -> None:
+    """With --edit, what a person writes below a study's computed note is stored alone, and there on the next visit."""
+    with serving(storage, "--edit") as found, browser.new_context() as context:
+        opened = context.new_page()
+        opened.goto(found.replace("/dashboard", "/dashboard/studies/1/note"))
+        opened.get_by_role("button").filter(has=opened.get_by_test_id("EditIcon")).click(timeout=PATIENCE)
+        editor = opened.get_by_role("textbox").first
+        editor.press("Control+End")
+        editor.type("mine alone")
+        opened.get_by_role("button", name="Save").click()
+        expect(opened.get_by_text("Success to save the note")).to_be_visible(timeout=PATIENCE)
+        opened.reload()
+        expect(opened.get_by_text("mine alone")).to_be_visible(timeout=PATIENCE)
+        expect(opened.get_by_text("Best: trial 11")).to_have_count(1)
+    query = text("select value_json from study_system_attributes where key like 'dashboard:note_str:%'")
+    assert searcher.database.transact(lambda c: c.scalars(query).all()) == ['"mine alone"']

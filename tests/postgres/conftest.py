@@ -6,10 +6,14 @@ from typing import Any
 
 import places
 import pytest
-from small import SMALL
+from optuna_dashboard import _importance
+from pages import Client
+from small import SMALL, claim, metrics
 
-from hpsearch import roster, spec, study
+from hpsearch import attempt, dashboard, roster, search, spec, study
+from hpsearch.attempt import Attempt
 from hpsearch.database import Database
+from hpsearch.history import History
 from hpsearch.roster import Holder
 from hpsearch.settings import Setting
 from hpsearch.study import Study
@@ -55,3 +59,30 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     root = tmp_path / "shared files"
     root.mkdir()
     return Setting(str(root), "HPSEARCH_ARTIFACTS")
+
+
+@pytest.fixture
+def client(database: Database) -> Client:
+    """A client of the dashboard over the test's database."""
+    _importance.param_importance_cache.clear()  # kept for the process by study id, and each test has a study 1
+    return Client(dashboard.application(database))
+
+
+@pytest.fixture
+def begin(database: Database, holder: Callable[[str], Holder]) -> Callable[..., Attempt]:
+    """Claim a trial, sample it, and store an epoch for each value."""
+    worker: list[Holder] = []
+
+    def run(found: Study, *values: float) -> Attempt:
+        worker[:] = worker or [holder("w")]
+        history = History(found.study_id, found.spec.direction)
+        held = claim(database, found, worker[0])
+        assert held is not None
+        database.transact(history.refresh)
+        _, writes = search.suggest(found.spec, history, held.trial_id, held.trial_number)
+        database.transact(lambda c: attempt.sample(c, held, writes))
+        for epoch, value in enumerate(values, start=1):
+            database.transact(lambda c, e=epoch, v=value: attempt.record(c, held, metrics(e, v), history))
+        return held
+
+    return run

@@ -1,0 +1,79 @@
+"""What the dashboard's notes say that is computed, in Markdown; a person's own words stand below it."""
+
+import re
+import string
+from collections.abc import Iterable, Mapping
+
+from hpsearch import confusion
+from hpsearch.display import shown
+from hpsearch.results import Summary, Trial
+from hpsearch.sections import DATASETS
+
+BEST = 20
+"""Trials with a computed note."""
+
+LINE = "*Above this line: computed at each visit. Below it: what somebody wrote.*"
+"""Stands between the two in what is served; by it, what is handed in is taken apart again."""
+
+SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in string.punctuation})
+
+
+def escape(text: str) -> str:
+    """`text` as Markdown that shows it as it is, whatever it holds; its lines stay lines."""
+    lines = (line.strip() for line in text.strip().splitlines())
+    return "\\\n".join(line.translate(SPECIAL) for line in lines) if text.strip() else ""
+
+
+def joined(computed: str, written: str) -> str:
+    """A note as it is served."""
+    return f"{computed}\n\n---\n\n{LINE}\n\n{written}"
+
+
+def written(served: str) -> str:
+    """A person's part of a note that was served, and edited since; all of it where the line is gone."""
+    _, line, below = served.partition(LINE)
+    return re.sub(r"\A(\r?\n)+", "", below) if line else served
+
+
+def of_study(summary: Summary, trials: Iterable[Trial]) -> str:
+    """The question, how far the search is, and the best trial."""
+    found = summary.study
+    counts = [f"{count} {state}" for state, count in summary.counts.items() if count]
+    of = f"{sum(summary.counts.values())} of {found.spec.budget.trials} trials" + ": " * bool(counts)
+    status = f"**{summary.status}**" + (f" ({escape(found.reason)})" if found.reason else "")
+    parts = [escape(found.spec.study.description), f"{status}, {of}{', '.join(counts)}"]
+    number = summary.best["number"] if summary.best else None
+    best = next((trial for trial in trials if trial.number == number), None)
+    if best is not None:
+        parts.append(f"Best: trial {best.number}, {_value(best, found.spec.study.metric)}, with {_params(best)}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def of_trials(summary: Summary, trials: Iterable[Trial]) -> Mapping[int, str]:
+    """By number, the notes of the best `BEST` trials: rank, value, hyperparameters, and the classes confused most."""
+    spec = summary.study.spec
+    sign = -1 if spec.direction == "maximize" else 1
+    complete = [
+        (sign * trial.value, trial) for trial in trials if trial.state == "complete" and trial.value is not None
+    ]
+    ranked = [trial for _, trial in sorted(complete, key=lambda pair: (pair[0], pair[1].number))]
+    classes = DATASETS[spec.data.name].classes
+    notes = {}
+    for rank, trial in enumerate(ranked[:BEST], start=1):
+        parts = [
+            f"**Number {rank} of {len(ranked)} complete trials**: {_value(trial, spec.study.metric)}",
+            _params(trial),
+        ]
+        pairs = confusion.worst(trial.confusion, classes) if trial.confusion else ()
+        if pairs:
+            parts.append(f"Confused most: {escape(', '.join(map(str, pairs)))}")
+        notes[trial.number] = "\n\n".join(parts)
+    return notes
+
+
+def _value(trial: Trial, metric: str) -> str:
+    return f"{escape(metric)} {trial.value:.4f} at epoch {trial.best_epoch} of {len(trial.epochs)}"
+
+
+def _params(trial: Trial) -> str:
+    return escape(shown(trial.params))

@@ -1,0 +1,265 @@
+"""What is added to a study when the dashboard serves it, over our rows."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from pages import Client, finish
+from sqlalchemy import text
+
+from hpsearch import notes, served, trial
+from hpsearch.attempt import Attempt
+from hpsearch.conclusion import CONFUSION
+from hpsearch.database import Database, parse
+from hpsearch.outcome import Ending
+from hpsearch.study import Study
+
+Started = Callable[..., Study]
+Begin = Callable[..., Attempt]
+NAN = float("nan")
+POINTS = [
+    {"optimizer": "sgd", "learning_rate": 0.001},
+    {"optimizer": "momentum", "learning_rate": 0.01, "momentum": 0.75},
+    {"optimizer": "sgd", "learning_rate": 0.1},
+    {"optimizer": "adam", "learning_rate": 0.002},
+]
+
+
+def computed(note: dict[str, Any]) -> str:
+    """The computed part of a note, with nothing escaped."""
+    head, line, _ = note["body"].partition(notes.LINE)
+    assert line
+    return re.sub(r"\\(.)", r"\1", head)
+
+
+def figures(detail: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a study's page, as plotly.js gets them."""
+    return {each["id"]: json.loads(each["graph_object"]) for each in detail["plotly_graph_objects"]}
+
+
+def traces(figure: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A figure's lines with points in them, by name and dash."""
+    drawn = [trace for trace in figure["data"] if trace["x"] != [None]]
+    return {f"{trace['name']} {trace.get('line', {}).get('dash', '')}".strip(): trace for trace in drawn}
+
+
+@pytest.fixture
+def four(database: Database, started: Started, begin: Begin) -> Study:
+    """A study with four complete trials, of which trial 1 is the best."""
+    found = started(
+        study={"name": '<b>"x"</b>', "description": "Is *adam* <i>best</i>?"},
+        budget={"trials": 6, "epochs": 3},
+        baseline=POINTS,
+    )
+    for values in ((0.1, 0.2), (0.5, 0.7, 0.6), (0.3, 0.4), (0.2, 0.1, 0.3)):
+        finish(database, begin(found, *values), Ending.COMPLETED)
+    return found
+
+
+def test_study_note_has_the_question_and_the_answer_so_far(four: Study, client: Client) -> None:
+    """The description as it was typed, how far the search is, and the best trial with its parameters."""
+    said = computed(client.study(four)["note"])
+    assert said.split("\n\n")[:3] == [
+        "Is *adam* <i>best</i>?",
+        "**running**, 4 of 6 trials: 4 complete",
+        "Best: trial 1, val_accuracy 0.7000 at epoch 2 of 3, "
+        "with learning_rate 0.01, optimizer momentum, momentum 0.75",
+    ]
+
+
+def test_study_note_follows_the_study(
+    database: Database, four: Study, begin: Begin, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each end of a trial and each change of status is in the next answer; nothing new is computed for nothing new."""
+    monkeypatch.setattr(served, "SHARE", float("inf"))
+    calls: list[int] = []
+    compute = served.compute
+    monkeypatch.setattr(served, "compute", lambda c, study_id: calls.append(study_id) or compute(c, study_id))
+
+    def look() -> str:
+        client.application._inmemory_cache._trials_last_fetched_at.clear()
+        return computed(client.get(f"/api/studies/{four.study_id}")[1]["note"])
+
+    look()
+    look()
+    assert len(calls) == 1
+    held = begin(four, 0.9)
+    assert "4 complete, 1 running" in look()
+    finish(database, held, Ending.COMPLETED)
+    assert "Best: trial 4, val_accuracy 0.9000" in look()
+    database.transact(
+        lambda c: c.execute(text("update hpsearch.studies set status = 'paused', reason = 'a <b> reason'"))
+    )
+    assert "**paused** (a <b> reason), 5 of 6 trials" in look()
+    look()
+    assert len(calls) == 4
+
+
+def test_news_wait_where_computing_takes_long(
+    four: Study, begin: Begin, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What took long to compute is served a while longer, though a trial began since."""
+    monkeypatch.setattr(served, "SHARE", 1e-9)
+    before = computed(client.study(four)["note"])
+    begin(four, 0.9)
+    assert computed(client.get(f"/api/studies/{four.study_id}")[1]["note"]) == before
+    assert computed(client.study(four)["note"]) != before
+
+
+def test_best_trials_have_a_note_with_their_rank(
+    database: Database, started: Started, begin: Begin, client: Client
+) -> None:
+    """The best 20, and no others: rank, value, parameters and the classes that are confused most."""
+    found = started(
+        space={"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}, budget={"trials": 23, "epochs": 3}
+    )
+    values = np.random.default_rng(1).permutation(22) / 100 + 0.1
+    matrix = np.full((10, 10), 1) + np.eye(10, dtype=int) * 90
+    matrix[3, 5], matrix[3, 3] = 41, 50
+    for value in values:
+        held = begin(found, float(value))
+        attributes = {CONFUSION: matrix.tolist()}
+        database.transact(lambda c, h=held, a=attributes: trial.set_attributes(c, "system", h.trial_id, a))
+        finish(database, held, Ending.COMPLETED)
+    finish(database, begin(found), Ending.ERROR, traceback="ValueError: no")
+    detail = client.study(found)
+    order = np.argsort(-values)
+    for rank, number in enumerate(order[:20], start=1):
+        said = computed(detail["trials"][number]["note"])
+        assert said.startswith(
+            f"**Number {rank} of 22 complete trials**: val_accuracy {values[number]:.4f} at epoch 1 of 1"
+        )
+        assert "learning_rate " in said
+        assert "Confused most: 3 as 5 41%" in said
+    assert [detail["trials"][number]["note"]["body"] for number in order[20:]] == ["", ""]
+    assert detail["trials"][22]["note"]["body"].startswith("**Failed: error**")
+    assert computed(detail["best_trials"][0]["note"]).startswith("**Number 1 of 22")
+
+
+def test_curves_are_the_means_of_each_choice(database: Database, four: Study, client: Client) -> None:
+    """Mean validation and training accuracy of the trials of each choice by epoch, in the order of the study file."""
+    rows = database.transact(
+        lambda c: c.execute(
+            text("select number, epoch, val_accuracy, train_accuracy from hpsearch.epochs join trials using (trial_id)")
+        ).all()
+    )
+    table = np.array([tuple(map(float, row)) for row in rows])
+    drawn = figures(client.study(four))
+    assert list(drawn) == ["curves-learning_rate", "curves-optimizer", "curves-momentum", "time"]
+    lines = traces(drawn["curves-optimizer"])
+    expected = {"sgd (2)": (0, 2), "momentum (1)": (1,), "adam (1)": (3,)}
+    assert list(lines) == [f"{name} {dash}" for name in expected for dash in ("solid", "dot")]
+    for name, numbers in expected.items():
+        of = table[np.isin(table[:, 0], numbers)]
+        steps = sorted(set(of[:, 1]))
+        for column, dash in ((2, "solid"), (3, "dot")):
+            line = lines[f"{name} {dash}"]
+            assert line["x"] == steps
+            assert line["y"] == pytest.approx([of[of[:, 1] == step, column].mean() for step in steps], abs=1e-5)
+    assert list(traces(drawn["curves-learning_rate"])) == [
+        f"{value} (1) {dash}" for value in ("0.001", "0.002", "0.01", "0.1") for dash in ("solid", "dot")
+    ]
+    assert list(traces(drawn["curves-momentum"])) == ["0.75 (1) solid", "0.75 (1) dot"]
+    assert all(figure["layout"][axis]["title"]["text"] for figure in drawn.values() for axis in ("xaxis", "yaxis"))
+
+
+def test_accuracy_is_drawn_against_training_time(four: Study, client: Client) -> None:
+    """A point a complete trial: its epochs' seconds (two each in these tests) and its best accuracy."""
+    points = traces(figures(client.study(four))["time"])
+    drawn = {name: sorted(zip(each["text"], each["x"], each["y"], strict=True)) for name, each in points.items()}
+    assert drawn == {
+        "sgd (2)": [("trial 0", 4.0, 0.2), ("trial 2", 4.0, 0.4)],
+        "momentum (1)": [("trial 1", 6.0, 0.7)],
+        "adam (1)": [("trial 3", 6.0, 0.3)],
+    }
+
+
+def test_many_values_of_a_number_are_put_into_ranges(
+    database: Database, started: Started, begin: Begin, client: Client
+) -> None:
+    """More than four learning rates are four ranges of as many trials each, by size."""
+    rates = [float(rate) for rate in np.geomspace(1e-4, 1e-1, 12)]
+    points = [{"optimizer": "adam", "learning_rate": rate} for rate in rates]
+    found = started(baseline=points, budget={"trials": 12, "epochs": 3})
+    for _ in points:
+        finish(database, begin(found, 0.5), Ending.COMPLETED)
+    lines = traces(figures(client.study(found))["curves-learning_rate"])
+    expected = [f"{low:.3g} to {high:.3g} (3)" for low, high in zip(rates[::3], rates[2::3], strict=True)]
+    assert [name.removesuffix(" solid") for name in lines if name.endswith("solid")] == expected
+
+
+@pytest.mark.parametrize("endings", [(), (Ending.ERROR, Ending.ERROR), (Ending.DIVERGED,), (None,)])
+def test_study_with_next_to_nothing_is_served(
+    endings: tuple[Ending | None, ...],
+    database: Database,
+    started: Started,
+    begin: Begin,
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No trial, only failed ones, only a diverged one, only a running one: a note, no plots, and no complaint."""
+    found = started()
+    for ending in endings:
+        held = begin(found, *([NAN] if ending is Ending.DIVERGED else []))
+        if ending is not None:
+            finish(database, held, ending)
+    detail = client.study(found)
+    assert f"{len(endings)} of 4 trials" in computed(detail["note"])
+    assert "Best" not in detail["note"]["body"]
+    assert figures(detail) == {}
+    assert caplog.messages == []
+
+
+def test_infeasible_trials_are_marked(database: Database, started: Started, begin: Begin, client: Client) -> None:
+    """A diverged trial breaks a constraint on its page, a complete one does not, a failed one has none."""
+    found = started()
+    finish(database, begin(found, 0.5), Ending.COMPLETED)
+    finish(database, begin(found, NAN), Ending.DIVERGED)
+    finish(database, begin(found), Ending.ERROR)
+    assert [each["constraints"] for each in client.trials(found)] == [[0.0], [1.0], []]
+
+
+def test_note_is_stored_without_what_is_computed(database: Database, four: Study, client: Client) -> None:
+    """A page hands in all that it was served; only what somebody wrote is stored, of studies and of trials."""
+    best = client.trials(four)[1]
+    for path in (f"/api/studies/{four.study_id}/note", f"/api/studies/{four.study_id}/{best['trial_id']}/note"):
+        detail = client.study(four)
+        note = detail["note"] if path.count("/") == 4 else detail["trials"][1]["note"]
+        edited = note["body"].replace("val", "VAL") + "mine & <b>only</b>"
+        assert client.put(path, {"version": note["version"] + 1, "body": edited}) == 200
+    query = "select value_json from study_system_attributes where key like 'dashboard:%note_str:%'"
+    assert database.transact(lambda c: c.scalars(text(query)).all()) == [json.dumps("mine & <b>only</b>")] * 2
+    detail = client.study(four)
+    for note in (detail["note"], detail["trials"][1]["note"]):
+        assert note["version"] == 1
+        assert note["body"].endswith(f"{notes.LINE}\n\nmine & <b>only</b>")
+        assert "val" in computed(note)
+
+
+def test_study_of_another_program_is_served_as_it_is(storage: str, started: Started, client: Client) -> None:
+    """A study that Optuna alone knows gets no note and no plots."""
+    started()
+    url = parse(storage, "").render_as_string(hide_password=False)
+    other = optuna.create_study(study_name="other", storage=url)
+    other.optimize(lambda each: each.suggest_float("x", 0, 1), n_trials=2)
+    detail = client.get(f"/api/studies/{other._study_id}")[1]
+    assert detail["note"] == {"version": 0, "body": ""}
+    assert detail["plotly_graph_objects"] == []
+    assert len(detail["trials"]) == 2
+
+
+def test_fault_in_an_addition_costs_no_page(
+    four: Study, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where something cannot be computed, the study is served without, and one line says why."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("no such thing\nat all")
+
+    monkeypatch.setattr(served, "compute", fail)
+    assert len(client.trials(four)) == 4
+    assert caplog.messages == ["a study is shown without its computed notes and plots: no such thing"]
