@@ -5,9 +5,10 @@ import string
 from collections.abc import Iterable, Mapping
 
 from hpsearch import confusion
-from hpsearch.display import shown
+from hpsearch.label import shown
 from hpsearch.results import Summary, Trial
 from hpsearch.sections import DATASETS
+from hpsearch.sentences import Sentences
 
 BEST = 20
 """Trials with a computed note."""
@@ -35,18 +36,20 @@ def written(served: str) -> str:
     return re.sub(r"\A(\r?\n)+", "", below) if line else served
 
 
-def of_study(summary: Summary, trials: Iterable[Trial]) -> str:
-    """The question, how far the search is, and the best trial."""
-    found = summary.study
+def of_study(summary: Summary, found: Sentences) -> str:
+    """The question, how far the search is, and the answer so far."""
+    stored = summary.study
     counts = [f"{count} {state}" for state, count in summary.counts.items() if count]
-    of = f"{sum(summary.counts.values())} of {found.spec.budget.trials} trials" + ": " * bool(counts)
-    status = f"**{summary.status}**" + (f" ({escape(found.reason)})" if found.reason else "")
-    parts = [escape(found.spec.study.description), f"{status}, {of}{', '.join(counts)}"]
-    number = summary.best["number"] if summary.best else None
-    best = next((trial for trial in trials if trial.number == number), None)
-    if best is not None:
-        parts.append(f"Best: trial {best.number}, {_value(best, found.spec.study.metric)}, with {_params(best)}")
+    of = f"{sum(summary.counts.values())} of {stored.spec.budget.trials} trials" + ": " * bool(counts)
+    status = f"**{summary.status}**" + (f" ({escape(stored.reason)})" if stored.reason else "")
+    parts = [escape(stored.spec.study.description), f"{status}, {of}{', '.join(counts)}"]
+    parts += [_list(found.answer), _list((*found.cost, *found.gap))]
+    parts += ["Be careful:", _list(found.cautions)] if found.cautions else []
     return "\n\n".join(part for part in parts if part)
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"* {escape(line)}" for line in lines)
 
 
 def of_trials(summary: Summary, trials: Iterable[Trial]) -> Mapping[int, str]:

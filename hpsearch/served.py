@@ -10,7 +10,7 @@ from typing import Any
 import bottle
 from sqlalchemy import Connection, text
 
-from hpsearch import frames, glance, notes, results, study
+from hpsearch import findings, glance, notes, results, study
 from hpsearch.database import Database
 from hpsearch.errors import NotFoundError, reason
 
@@ -120,8 +120,9 @@ def compute(connection: Connection, study_id: int) -> Additions:
         NotFoundError: it was deleted.
     """
     summary, trials = results.read(connection, study.read(connection, study_id).name)
-    figures = glance.figures(frames.trials(trials), frames.epochs(trials), summary.study.spec.space)
-    return Additions(notes.of_study(summary, trials), notes.of_trials(summary, trials), figures)
+    found = findings.find(summary, trials)
+    figures = glance.figures(summary.study.spec, found.effects, trials)
+    return Additions(notes.of_study(summary, found.sentences), notes.of_trials(summary, trials), figures)
 
 
 def _version(connection: Connection, study_id: int) -> tuple[Any, ...] | None:

@@ -1,5 +1,6 @@
 """What is added to a study when the dashboard serves it, over our rows."""
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -11,11 +12,12 @@ import pytest
 from pages import Client, finish
 from sqlalchemy import text
 
-from hpsearch import notes, served, trial
+from hpsearch import attempt, notes, served, trial
 from hpsearch.attempt import Attempt
 from hpsearch.conclusion import CONFUSION
 from hpsearch.database import Database, parse
-from hpsearch.outcome import Ending
+from hpsearch.history import History
+from hpsearch.outcome import Ending, EpochMetrics
 from hpsearch.study import Study
 
 Started = Callable[..., Study]
@@ -41,10 +43,24 @@ def figures(detail: dict[str, Any]) -> dict[str, Any]:
     return {each["id"]: json.loads(each["graph_object"]) for each in detail["plotly_graph_objects"]}
 
 
-def traces(figure: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """A figure's lines with points in them, by name and dash."""
-    drawn = [trace for trace in figure["data"] if trace["x"] != [None]]
-    return {f"{trace['name']} {trace.get('line', {}).get('dash', '')}".strip(): trace for trace in drawn}
+def traces(figure: dict[str, Any]) -> list[tuple[str, str, list[float], list[float]]]:
+    """The lines of a figure that is not empty: colour, dash, x and y."""
+    return [
+        (trace["line"]["color"], trace["line"]["dash"], numbers(trace["x"]), numbers(trace["y"]))
+        for trace in figure["data"]
+        if numbers(trace["x"])
+    ]
+
+
+def numbers(packed: dict[str, str]) -> list[float]:
+    """An array as plotly packs it."""
+    found: list[float] = np.frombuffer(base64.b64decode(packed["bdata"]), packed["dtype"]).tolist()
+    return found
+
+
+def labels(figure: dict[str, Any]) -> list[str]:
+    """A figure's legend."""
+    return [trace["name"] for trace in figure["data"] if trace.get("showlegend")]
 
 
 @pytest.fixture
@@ -61,14 +77,12 @@ def four(database: Database, started: Started, begin: Begin) -> Study:
 
 
 def test_study_note_has_the_question_and_the_answer_so_far(four: Study, client: Client) -> None:
-    """The description as it was typed, how far the search is, and the best trial with its parameters."""
-    said = computed(client.study(four)["note"])
-    assert said.split("\n\n")[:3] == [
-        "Is *adam* <i>best</i>?",
-        "**running**, 4 of 6 trials: 4 complete",
-        "Best: trial 1, val_accuracy 0.7000 at epoch 2 of 3, "
-        "with learning_rate 0.01, optimizer momentum, momentum 0.75",
-    ]
+    """The description as it was typed, how far the search is, and what was found."""
+    asked, state, answer, *_ = computed(client.study(four)["note"]).split("\n\n")
+    assert asked == "Is *adam* <i>best</i>?"
+    assert state == "**running**, 4 of 6 trials: 4 complete"
+    assert answer.startswith("* Trial 1 is best: val_accuracy 70.0% at epoch 2")
+    assert "with learning_rate 0.01, optimizer momentum, momentum 0.75" in answer
 
 
 def test_study_note_follows_the_study(
@@ -90,7 +104,7 @@ def test_study_note_follows_the_study(
     held = begin(four, 0.9)
     assert "4 complete, 1 running" in look()
     finish(database, held, Ending.COMPLETED)
-    assert "Best: trial 4, val_accuracy 0.9000" in look()
+    assert "Trial 4 is best: val_accuracy 90.0%" in look()
     database.transact(
         lambda c: c.execute(text("update hpsearch.studies set status = 'paused', reason = 'a <b> reason'"))
     )
@@ -142,57 +156,35 @@ def test_best_trials_have_a_note_with_their_rank(
 
 def test_curves_are_the_means_of_each_choice(database: Database, four: Study, client: Client) -> None:
     """Mean validation and training accuracy of the trials of each choice by epoch, in the order of the study file."""
-    rows = database.transact(
-        lambda c: c.execute(
-            text("select number, epoch, val_accuracy, train_accuracy from hpsearch.epochs join trials using (trial_id)")
-        ).all()
-    )
+    query = "select number, epoch, val_accuracy, train_accuracy from hpsearch.epochs join trials using (trial_id)"
+    rows = database.transact(lambda c: c.execute(text(query)).all())
     table = np.array([tuple(map(float, row)) for row in rows])
     drawn = figures(client.study(four))
-    assert list(drawn) == ["curves-learning_rate", "curves-optimizer", "curves-momentum", "time"]
-    lines = traces(drawn["curves-optimizer"])
-    expected = {"sgd (2)": (0, 2), "momentum (1)": (1,), "adam (1)": (3,)}
-    assert list(lines) == [f"{name} {dash}" for name in expected for dash in ("solid", "dot")]
-    for name, numbers in expected.items():
-        of = table[np.isin(table[:, 0], numbers)]
-        steps = sorted(set(of[:, 1]))
-        for column, dash in ((2, "solid"), (3, "dot")):
-            line = lines[f"{name} {dash}"]
-            assert line["x"] == steps
-            assert line["y"] == pytest.approx([of[of[:, 1] == step, column].mean() for step in steps], abs=1e-5)
-    assert list(traces(drawn["curves-learning_rate"])) == [
-        f"{value} (1) {dash}" for value in ("0.001", "0.002", "0.01", "0.1") for dash in ("solid", "dot")
-    ]
-    assert list(traces(drawn["curves-momentum"])) == ["0.75 (1) solid", "0.75 (1) dot"]
+    assert list(drawn) == ["curves-learning_rate", "curves-optimizer", "time-optimizer", "curves-momentum"]
+    assert labels(drawn["curves-optimizer"]) == ["sgd (2)", "momentum (1)", "adam (1)"]
+    expected = [(of, column) for of in ((0, 2), (1,), (3,)) for column in (2, 3)]
+    for (_, dash, x, y), (numbers_, column) in zip(traces(drawn["curves-optimizer"]), expected, strict=True):
+        of = table[np.isin(table[:, 0], numbers_)]
+        assert dash == {2: "solid", 3: "dot"}[column]
+        assert x == sorted(set(of[:, 1]))
+        assert y == pytest.approx([of[of[:, 1] == epoch, column].mean() for epoch in x])
     assert all(figure["layout"][axis]["title"]["text"] for figure in drawn.values() for axis in ("xaxis", "yaxis"))
+    assert not any("height" in figure["layout"] for figure in drawn.values()), "the page's card has a height"
 
 
 def test_accuracy_is_drawn_against_training_time(four: Study, client: Client) -> None:
-    """A point a complete trial: its epochs' seconds (two each in these tests) and its best accuracy."""
-    points = traces(figures(client.study(four))["time"])
-    drawn = {name: sorted(zip(each["text"], each["x"], each["y"], strict=True)) for name, each in points.items()}
-    assert drawn == {
-        "sgd (2)": [("trial 0", 4.0, 0.2), ("trial 2", 4.0, 0.4)],
-        "momentum (1)": [("trial 1", 6.0, 0.7)],
-        "adam (1)": [("trial 3", 6.0, 0.3)],
-    }
+    """A line a choice: after each epoch, of two seconds here, the mean accuracy of its trials."""
+    figure = figures(client.study(four))["time-optimizer"]
+    assert labels(figure) == ["sgd", "momentum", "adam"]
+    lines = [(x, y) for *_, x, y in traces(figure)][-3:]
+    assert lines == [
+        ([2.0, 4.0], pytest.approx([0.2, 0.3])),
+        ([2.0, 4.0, 6.0], [0.5, 0.7, 0.6]),
+        ([2.0, 4.0, 6.0], [0.2, 0.1, 0.3]),
+    ]
 
 
-def test_many_values_of_a_number_are_put_into_ranges(
-    database: Database, started: Started, begin: Begin, client: Client
-) -> None:
-    """More than four learning rates are four ranges of as many trials each, by size."""
-    rates = [float(rate) for rate in np.geomspace(1e-4, 1e-1, 12)]
-    points = [{"optimizer": "adam", "learning_rate": rate} for rate in rates]
-    found = started(baseline=points, budget={"trials": 12, "epochs": 3})
-    for _ in points:
-        finish(database, begin(found, 0.5), Ending.COMPLETED)
-    lines = traces(figures(client.study(found))["curves-learning_rate"])
-    expected = [f"{low:.3g} to {high:.3g} (3)" for low, high in zip(rates[::3], rates[2::3], strict=True)]
-    assert [name.removesuffix(" solid") for name in lines if name.endswith("solid")] == expected
-
-
-@pytest.mark.parametrize("endings", [(), (Ending.ERROR, Ending.ERROR), (Ending.DIVERGED,), (None,)])
+@pytest.mark.parametrize("endings", [(), (Ending.ERROR, Ending.ERROR), (None,)])
 def test_study_with_next_to_nothing_is_served(
     endings: tuple[Ending | None, ...],
     database: Database,
@@ -201,16 +193,33 @@ def test_study_with_next_to_nothing_is_served(
     client: Client,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """No trial, only failed ones, only a diverged one, only a running one: a note, no plots, and no complaint."""
+    """No trial, only failed ones, only a running one without an epoch: a note, no plots, and no complaint."""
     found = started()
     for ending in endings:
-        held = begin(found, *([NAN] if ending is Ending.DIVERGED else []))
+        held = begin(found)
         if ending is not None:
             finish(database, held, ending)
     detail = client.study(found)
     assert f"{len(endings)} of 4 trials" in computed(detail["note"])
-    assert "Best" not in detail["note"]["body"]
+    assert "is best" not in detail["note"]["body"]
     assert figures(detail) == {}
+    assert caplog.messages == []
+
+
+def test_study_without_a_complete_trial_is_served(
+    database: Database, started: Started, begin: Begin, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where all that ended has diverged, its curves are shown as such, and no trial is called the best."""
+    found = started(baseline=[{"optimizer": "sgd", "learning_rate": 0.1}])
+    held = begin(found)
+    lost = EpochMetrics(1, NAN, 0.1, NAN, 0.1, 0.01, 2.0)
+    database.transact(lambda c: attempt.record(c, held, lost, History(found.study_id, "maximize")))
+    finish(database, held, Ending.DIVERGED)
+    detail = client.study(found)
+    assert "1 of 4 trials: 1 pruned" in computed(detail["note"])
+    assert "is best" not in detail["note"]["body"]
+    assert labels(figures(detail)["curves-optimizer"]) == ["sgd (1, none complete)"]
+    assert [each["constraints"] for each in detail["trials"]] == [[1.0]]
     assert caplog.messages == []
 
 
