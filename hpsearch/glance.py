@@ -24,7 +24,7 @@ def figures(spec: StudySpec, effects: Sequence[Effect], trials: Sequence[Trial])
             continue
         curves = chart_plotly.figure(Chart((Panel("", Axis("epoch", whole=True), Axis(), marks),)))
         drawn[f"curves-{effect.name}"] = _card(f"Learning curves by {effect.name}", curves, ACCURACY)
-        if isinstance(spec.space[effect.name], Choices):
+        if isinstance(spec.space.get(effect.name), Choices):
             time = chart_plotly.figure(plots.accuracy_by_time(effect, trials))
             drawn[f"time-{effect.name}"] = _card(f"Accuracy against training time, by {effect.name}", time)
     return {name: str(figure.to_json()) for name, figure in drawn.items()}
