@@ -1,6 +1,7 @@
 """What each searched hyperparameter does: its levels side by side, and the differences between them."""
 
 import math
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from hpsearch import estimate, levels, space
 from hpsearch.estimate import Difference, Estimate
 from hpsearch.hyperparameters import Value
-from hpsearch.label import short, shown
+from hpsearch.label import listed, short, shown
 from hpsearch.outcome import Ending
 from hpsearch.results import Trial
 from hpsearch.spec import StudySpec
@@ -78,7 +79,10 @@ class Effect:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is compared of one trial; None where it has none. `reached`: (epoch, seconds) by accuracy."""
+    """What is compared of one trial; None where it has none. `reached`: (epoch, seconds) by accuracy.
+
+    `device` is the kind of the last one it trained on: which of a host's GPUs it was makes no difference.
+    """
 
     number: int
     ended: str | None
@@ -87,6 +91,7 @@ class Facts:
     seconds: float | None
     gap: float | None
     reached: Mapping[float, tuple[int, float]]
+    device: str | None
 
 
 def milestones(trials: Iterable[Trial], classes: int) -> tuple[float, ...]:
@@ -118,7 +123,16 @@ def _facts(trial: Trial, accuracies: Sequence[float]) -> Facts:
         statistics.median(later) if later else None,
         gap,
         _reached(trial, accuracies),
+        _device(trial),
     )
+
+
+def _device(trial: Trial) -> str | None:
+    if not trial.history:
+        return None
+    last = trial.history[-1]
+    gpu = re.fullmatch(r"GPU \d+ \((.*)\)", last.device)
+    return gpu[1] if gpu else f"{last.device} of {last.host}"
 
 
 def ending(trial: Trial) -> str | None:
@@ -153,7 +167,12 @@ def configurations(spec: StudySpec, found: Sequence[Facts], accuracies: Sequence
     points = space.grid(spec.space)
     if len(spec.space) == 1 or len(points) > MOST_CONFIGURATIONS:
         return None
-    groups = {shown(point): [each for each in found if each.params == point] for point in points}
+    labels = [shown(point) for point in points]
+    if len(set(labels)) < len(labels):
+        labels = [", ".join(f"{name} {value}" for name, value in point.items()) for point in points]
+    groups = {
+        label: [each for each in found if each.params == point] for label, point in zip(labels, points, strict=True)
+    }
     return _compared(spec, "configuration", None, groups, accuracies)
 
 
@@ -162,13 +181,11 @@ def _effect(spec: StudySpec, name: str, found: Sequence[Facts], accuracies: Sequ
     active = [each for each in found if name in each.params]
     bins = levels.levels(dimension, [each.params[name] for each in active if each.ended])
     groups = {one.label: [each for each in active if one.holds(each.params[name])] for one in bins}
-    when = " and ".join(f"{parent} {_either(values)}" for parent, values in (dimension.when or {}).items())
+    when = " and ".join(
+        f"{parent} {listed([short(value) for value in values], 'or')}"
+        for parent, values in (dimension.when or {}).items()
+    )
     return _compared(spec, name, when or None, groups, accuracies)
-
-
-def _either(values: Sequence[Value]) -> str:
-    *most, last = [short(value) for value in values]
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _compared(

@@ -1,6 +1,6 @@
 """How values are written for a reader."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 def shown(params: Mapping[str, object]) -> str:
@@ -13,3 +13,20 @@ def short(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:.3g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
+
+
+def distinct(values: Sequence[object]) -> list[str]:
+    """Each value `short`, or in full where two would be written alike."""
+    written = [short(value) for value in values]
+    return written if len(set(written)) == len(written) else [str(value) for value in values]
+
+
+def counted(number: int, what: str) -> str:
+    """`1 trial`, `2,000 trials`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def listed(labels: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *most, end = labels
+    return f"{', '.join(most)} {last} {end}" if most else end

@@ -2,22 +2,22 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpsearch.dimension import Choices, Dimension, Range
 from hpsearch.hyperparameters import Value
-from hpsearch.label import short
+from hpsearch.label import distinct
 
 MOST_BINS = 5
 MOST_POINTS = 12
-"""A stepped range with more points than these is binned as any other."""
+"""A range that holds more values than these is binned."""
 FEWEST = 4
 """Trials in a bin, where there are enough of them for several such bins."""
 
 LOG_EDGES = ((1, 2, 5), (1, 3), (1,))
 """Round edges within a decade, the finest first."""
-STEPS = (1.0, 2.0, 2.5, 5.0)
+STEPS = (1.0, 2.0, 2.5, 5.0, 10.0, 20.0)
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,43 @@ def levels(dimension: Dimension, tried: Sequence[Value]) -> list[Bin]:
         dimension: what was searched.
         tried: the value of every trial that has ended; neighbouring bins with fewer than `FEWEST` are joined.
     """
-    if isinstance(dimension, Choices) or (dimension.size is not None and dimension.size <= MOST_POINTS):
-        return [Bin(short(value), _equals(value)) for value in dimension.points()]
+    points = _points(dimension)
+    if points or isinstance(dimension, Choices):
+        return [Bin(label, _equals(value)) for label, value in zip(distinct(points), points, strict=True)]
     edges = _joined(_edges(dimension), [float(value) for value in tried])
-    return [_bin(dimension, low, high) for low, high in itertools.pairwise(edges)]
+    return [_bin(dimension, low, high, _written(dimension, edges)) for low, high in itertools.pairwise(edges)]
+
+
+def _points(dimension: Dimension) -> Sequence[Value]:
+    """All values there are, where these are choices or few."""
+    if isinstance(dimension, Choices):
+        return dimension.values
+    if dimension.size is not None:
+        return dimension.points() if dimension.size <= MOST_POINTS else ()
+    few = dimension.integer and dimension.high - dimension.low < MOST_POINTS
+    return range(int(dimension.low), int(dimension.high) + 1) if few else ()
 
 
 def _equals(value: Value) -> Callable[[Value], bool]:
     return lambda tried: tried == value
 
 
-def _bin(dimension: Range, low: float, high: float) -> Bin:
+def _bin(dimension: Range, low: float, high: float, written: Mapping[float, str]) -> Bin:
     last = high == dimension.high
-    upper = high if last or not dimension.integer else high - 1
-    write = _scientific if dimension.log else _plain
-    label = f"{write(low)} to {write(upper)}" if low != upper else write(low)
+    upper = written[high] if last or not dimension.integer else f"{high - 1:g}"
+    label = f"{written[low]} to {upper}" if written[low] != upper else upper
     return Bin(label, lambda tried: low <= float(tried) < high or (last and tried == high))
+
+
+def _written(dimension: Range, edges: Sequence[float]) -> dict[float, str]:
+    """Every edge, with as many digits as tell them apart."""
+    for digits in range(3, 18):
+        written = {edge: f"{edge:.{digits}g}" for edge in edges}
+        if len(set(written.values())) == len(edges):
+            break
+    if not dimension.log or dimension.integer:
+        return written
+    return {edge: _scientific(edge, digits) if edge < 1 else label for edge, label in written.items()}
 
 
 def _edges(dimension: Range) -> list[float]:
@@ -75,7 +96,7 @@ def _log_edges(low: float, high: float) -> list[float]:
 
 def _linear_edges(low: float, high: float) -> list[float]:
     scale = 10.0 ** (math.floor(math.log10((high - low) / MOST_BINS)))
-    for step in (*(each * scale for each in STEPS), 10 * scale):
+    for step in (each * scale for each in STEPS):
         first, last = math.floor(low / step) + 1, math.ceil(high / step - 1e-9)
         between = [float(f"{n * step:.12g}") for n in range(first, last)]
         if len(between) < MOST_BINS:
@@ -97,13 +118,7 @@ def _joined(edges: list[float], tried: list[float]) -> list[float]:
     return edges
 
 
-def _scientific(value: float) -> str:
-    """`1e-4`; plain where that is as short."""
-    if value >= 1:
-        return f"{value:g}"
-    digits, power = f"{value:.2e}".split("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
-
-
-def _plain(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:g}"
+def _scientific(value: float, digits: int) -> str:
+    """`1e-4`."""
+    mantissa, power = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"

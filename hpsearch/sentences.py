@@ -4,15 +4,19 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from hpsearch import cautions
 from hpsearch.effects import Effect, Facts, Level
 from hpsearch.estimate import Difference, Estimate
 from hpsearch.hyperparameters import TABLE
-from hpsearch.label import short, shown
+from hpsearch.label import counted, listed, short, shown
 from hpsearch.results import Summary, Trial
 
-ADAPTIVE = frozenset({"tpe", "cmaes", "gp"})
 COSTLY = 1.1
 """How many times another's seconds an epoch are worth a sentence."""
+WORTH = 0.01
+"""The difference between two gaps that is worth one."""
+QUICKER = 1.5
+"""How many times another's epochs to an accuracy are worth one."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,21 @@ def write(
     """
     complete = [each for each in found if each.value is not None]
     if best is None or not complete:
-        return Sentences((_nothing(found),), cautions=tuple(_cautions(summary, found, complete)))
-    metric = summary.study.spec.study.metric
+        return Sentences((_nothing(found),), cautions=tuple(cautions.write(summary, found)))
+    spec = summary.study.spec
+    metric = spec.study.metric
     compared = [*([whole] if whole else []), *effects]
-    answer = [_best(best, metric, len(complete)), *_configurations(whole, metric), *_answers(effects, metric)]
+    if len(complete) > 1:
+        answer = [*_configurations(whole, metric), *_answers(effects, metric), *_lost(effects)]
+    else:
+        answer = ["One trial is complete: there is nothing to compare it with.", *_lost(effects)]
+    # Where the sampler chose and pruned, whoever is quick to an accuracy is so for many reasons.
+    rates = [line for effect in compared for line in _rate(effect)] if spec.sampler.name == "grid" else []
     return Sentences(
-        (*answer, *_ends(effects)),
-        tuple(line for effect in compared for line in _costs(effect, metric)),
+        (*answer, _best(best, metric, [each.value for each in complete if each.value is not None])),
+        (*(line for effect in compared for line in _costs(effect, metric)), *rates),
         tuple(line for effect in compared for line in _gap(effect)),
-        tuple(_cautions(summary, found, complete)),
+        tuple(cautions.write(summary, found)),
     )
 
 
@@ -62,8 +72,12 @@ def amount(value: float, half: float | None, metric: str) -> str:
 
 def level(value: Estimate, metric: str) -> str:
     """`71.2 ± 0.6% (n = 3)`, `0.81 ± 0.02 nats (n = 3)`."""
-    said = amount(value.mean, value.half, metric).replace(" points", "%")
-    return f"{said} (n = {value.n})"
+    return f"{percent(amount(value.mean, value.half, metric))} (n = {value.n})"
+
+
+def percent(said: str) -> str:
+    """An `amount` that is no difference."""
+    return said.replace(" points", "%")
 
 
 def ranked(effect: Effect, metric: str) -> list[Level]:
@@ -83,23 +97,22 @@ def _nothing(found: Sequence[Facts]) -> str:
     ended = [each for each in found if each.ended]
     if not ended:
         return "No trial has ended: there is nothing to tell yet."
-    return (
-        f"None of the {_count(len(ended), 'ended trial')} is complete ({_kinds(ended)}): there is nothing to compare."
-    )
+    kinds = cautions.kinds(ended)
+    if len(ended) == 1:
+        return f"The only ended trial is not complete ({kinds}): there is nothing to compare."
+    return f"None of the {len(ended):,} ended trials is complete ({kinds}): there is nothing to compare."
 
 
-def _kinds(ended: Sequence[Facts]) -> str:
-    kinds = [each.ended for each in ended if each.ended]
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-
-
-def _best(best: Trial, metric: str, complete: int) -> str:
+def _best(best: Trial, metric: str, values: Sequence[float]) -> str:
     assert best.value is not None
-    said = amount(best.value, None, metric).replace(" points", "%")
-    others = f", the {'highest' if metric == 'val_accuracy' else 'lowest'} of {complete}" if complete > 1 else ""
-    return (
-        f"Trial {best.number} is best: {metric} {said} at epoch {best.best_epoch}{others}, with {shown(best.params)}."
-    )
+    said = percent(amount(best.value, None, metric))
+    among = ""
+    if len(values) > 1:
+        second = sorted(values, reverse=metric == "val_accuracy")[1]
+        away = amount(abs(best.value - second), None, metric)
+        extreme = "highest" if metric == "val_accuracy" else "lowest"
+        among = f", the {extreme} of {len(values):,}, {away} from the next"
+    return f"Trial {best.number} is best: {metric} {said} at epoch {best.best_epoch}{among}, with {shown(best.params)}."
 
 
 def _configurations(whole: Effect | None, metric: str) -> Iterator[str]:
@@ -137,19 +150,19 @@ def _leads(effect: Effect, order: Sequence[Level], metric: str) -> Iterator[str]
     gaps = [(other, pair(effect.values, best, other)) for other in others]
     compared = [(other, gap) for other, gap in gaps if gap]
     if not compared:
-        yield f"{subject}: no two levels were tried with all else alike; see the whole configurations."
+        yield f"{subject}: no two levels were tried with all else alike, so they are not compared."
         return
     (_, next_), *rest = compared
     unclear = [other.label for other, gap in rest if gap.half is not None and not gap.distinguishable]
-    if len(unclear) > 1 and len(unclear) == len(rest) and not next_.distinguishable:
-        yield f"{subject}: {_against(next_, metric)}, nor is any other level."
+    if unclear and len(unclear) == len(rest) and not next_.distinguishable:
+        yield f"{subject}: {_against(next_, metric)}, nor is {unclear[0] if len(unclear) == 1 else 'any other level'}."
         return
     yield f"{subject}: {_against(next_, metric)}."
     if unclear:
-        also = f"{'is' if len(unclear) == 1 else 'are'} also {_list(unclear)}"
+        also = f"{'is' if len(unclear) == 1 else 'are'} also {listed(unclear)}"
         yield f"{subject}: not distinguishable from {best.label} {also}."
     for other, gap in rest[-1:]:
-        if gap.half is None or gap.distinguishable:
+        if gap.worse == other.label and (gap.half is None or gap.distinguishable):
             yield f"{subject}: {other.label} is last, {_distance(gap, metric)} {_below(metric)} {best.label}."
 
 
@@ -171,7 +184,7 @@ def _distance(difference: Difference, metric: str) -> str:
     return amount(difference.amount, difference.half, metric)
 
 
-def _ends(effects: Sequence[Effect]) -> Iterator[str]:
+def _lost(effects: Sequence[Effect]) -> Iterator[str]:
     """Levels where half of the trials or more had to be given up."""
     for effect in effects:
         for each in effect.levels:
@@ -180,7 +193,7 @@ def _ends(effects: Sequence[Effect]) -> Iterator[str]:
             if lost and 2 * lost >= ended:
                 kinds = " or ".join(kind for kind in ("diverged", "out of memory") if each.endings[kind])
                 said = kinds.replace("out of memory", "ran out of memory")
-                yield f"{_subject(effect)}: with {each.label}, {lost} of {_count(ended, 'trial')} {said}."
+                yield f"{_subject(effect)}: with {each.label}, {lost} of {counted(ended, 'trial')} {said}."
 
 
 def _costs(effect: Effect, metric: str) -> Iterator[str]:
@@ -196,8 +209,9 @@ def _costs(effect: Effect, metric: str) -> Iterator[str]:
         slower = pair(effect.seconds, effect.level(label), effect.level(reference))
         if slower is None or (slower.half is not None and not slower.distinguishable):
             continue
-        times = f"{seconds.mean / timed[reference].mean:.1f}×"
-        yield f"{_subject(effect)}: {label} costs {times} {reference}'s time an epoch" + _gain(
+        time = f"the time of {reference}" if " " in reference else f"{reference}'s time"
+        times = f"{seconds.mean / timed[reference].mean:.1f}× {time} an epoch"
+        yield f"{_subject(effect)}: {label} costs {times}" + _gain(
             pair(effect.values, effect.level(label), effect.level(reference)), label, metric
         )
 
@@ -205,9 +219,34 @@ def _costs(effect: Effect, metric: str) -> Iterator[str]:
 def _gain(difference: Difference | None, label: str, metric: str) -> str:
     if difference is None:
         return "."
-    does = "gains" if difference.better == label else "loses"
+    better = difference.better == label
+    does = ("gains", "loses") if metric == "val_accuracy" else ("ends lower by", "ends higher by")
     doubt = ": not distinguishable" if difference.half is not None and not difference.distinguishable else ""
-    return f" and {does} {_distance(difference, metric)}{doubt}."
+    return f" and {does[not better]} {_distance(difference, metric)}{doubt}."
+
+
+def _rate(effect: Effect) -> Iterator[str]:
+    """The quickest and the slowest level to the highest accuracy that most trials of two levels reached."""
+    for steps in reversed(list(zip(*(each.reached for each in effect.levels), strict=True))):
+        entries = zip(effect.levels, steps, strict=True)
+        most = [
+            (step.epoch, step.seconds, each.label, step.accuracy)
+            for each, step in entries
+            if step.epoch is not None and step.seconds is not None and 2 * step.trials >= len(each.trials)
+        ]
+        if len(most) < 2:
+            continue
+        (quick, soon, first, accuracy), (slow, late, last, _) = min(most), max(most)
+        if slow >= QUICKER * quick:
+            yield (
+                f"{_subject(effect)}: {first} reaches {accuracy:.0%} validation accuracy after {_epochs(quick)} "
+                f"({soon:.3g} s), {last} after {_epochs(slow)} ({late:.3g} s)."
+            )
+        return
+
+
+def _epochs(number: float) -> str:
+    return f"{number:g} epoch{'s' * (number != 1)}"
 
 
 def _gap(effect: Effect) -> Iterator[str]:
@@ -217,7 +256,12 @@ def _gap(effect: Effect) -> Iterator[str]:
         return
     narrow, wide = gaps[0], gaps[-1]
     apart = pair(effect.gaps, narrow, wide)
-    if narrow is wide or apart is None or not apart.distinguishable:
+    if (
+        narrow is wide
+        or apart is None
+        or apart.amount < WORTH
+        or (apart.half is not None and not apart.distinguishable)
+    ):
         return
     yield (
         f"{_subject(effect)}: {wide.label} ends with training accuracy {_signed(wide.gap)} validation accuracy, "
@@ -230,64 +274,8 @@ def _signed(gap: Estimate | None) -> str:
     return f"{amount(abs(gap.mean), gap.half, 'val_accuracy')} {'above' if gap.mean >= 0 else 'below'}"
 
 
-def _cautions(summary: Summary, found: Sequence[Facts], complete: Sequence[Facts]) -> Iterator[str]:
-    spec = summary.study.spec
-    ended = [each for each in found if each.ended]
-    if summary.status not in {"finished", "stopped"}:
-        yield f"The search is {summary.status}: {len(ended)} of {_count(spec.budget.trials, 'trial')} have ended."
-    if not complete:
-        return
-    if spec.sampler.name == "grid":
-        yield from _grid_cautions(spec.budget.repeats, len(spec.space))
-    elif spec.space:
-        yield "Seed noise was not measured: no configuration was trained twice on purpose (a grid with repeats does)."
-        if spec.sampler.name in ADAPTIVE:
-            yield (
-                f"The sampler ({spec.sampler.name}) chose what to try: what it gave up on was tried less often and "
-                "with other partners, so differences between levels are not those of levels alone."
-            )
-        else:
-            yield "Each level was tried with other partners, which widens the intervals."
-    pruned = sum(each.ended == "pruned" for each in found)
-    if pruned:
-        yield (
-            f"{pruned} of {_count(len(ended), 'ended trial')} were pruned and are left out of the means, which "
-            "flatters levels that are often pruned."
-        )
-    lost = [each for each in ended if each.ended not in {"complete", "pruned"}]
-    if lost:
-        yield f"Left out of the means too: {_kinds(lost)}."
-    if len(complete) > 1:
-        yield (
-            "The best trial was chosen by the validation images that measured it, so on others expect less; hpsearch "
-            "evaluate trains it afresh and tests it."
-        )
-
-
-def _grid_cautions(repeats: int, searched: int) -> Iterator[str]:
-    if repeats == 1:
-        said = "Seed noise was not measured: every configuration was trained once (budget.repeats trains it again)."
-        yield said if searched == 1 else f"{said} The intervals hold what differs between settings of the others."
-    else:
-        yield (
-            f"± is a 95% interval over {repeats} seeds, for differences one that holds for all pairs of a "
-            "hyperparameter's levels at once; with so few seeds it is a rough one."
-            if repeats < 5
-            else "± is a 95% interval over seeds, for differences one that holds for all pairs of levels at once."
-        )
-
-
 def _subject(effect: Effect) -> str:
     return f"{effect.name} (with {effect.when})" if effect.when else effect.name
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
-
-
-def _list(labels: Sequence[str]) -> str:
-    *most, last = labels
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _capital(text: str) -> str:

@@ -3,10 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpsearch import spec
+from hpsearch import findings, spec
+from hpsearch.effects import Effect
+from hpsearch.estimate import Difference
+from hpsearch.findings import Findings
 from hpsearch.outcome import EpochMetrics, best
 from hpsearch.results import Summary, Trial
 from hpsearch.study import Study
+
+GRID: dict[str, Any] = {
+    "budget": {"repeats": 3, "epochs": 3},
+    "space": {"optimizer": ["nesterov", "adam", "sgd"]},
+    "sampler": {"name": "grid"},
+}
+VALUES = {"nesterov": (0.60, 0.622, 0.61), "adam": (0.70, 0.71, 0.73), "sgd": (0.40, 0.47, 0.41)}
 
 
 def trial(
@@ -56,6 +66,26 @@ def summary(raw: Mapping[str, Any], trials: Sequence[Trial], status: str = "fini
     sign = 1 if described.direction == "maximize" else -1
     top = max(complete, key=lambda trial: (sign * (trial.value or 0.0), -trial.number), default=None)
     return Summary(found, counts, {"number": top.number, "value": top.value, "params": top.params} if top else None)
+
+
+def repeated(**extra: Any) -> list[Trial]:
+    """Three optimizers, three seeds each; the last of three epochs is not the best."""
+    return [
+        trial(number, {"optimizer": optimizer}, (value / 2, value, value - 0.05), **extra)
+        for number, (optimizer, value) in enumerate(
+            (optimizer, VALUES[optimizer][seed]) for seed in range(3) for optimizer in VALUES
+        )
+    ]
+
+
+def find(raw: dict[str, Any], trials: list[Trial], status: str = "finished") -> Findings:
+    """What is found."""
+    return findings.find(summary(raw, trials, status), trials)
+
+
+def difference(effect: Effect, first: str, second: str) -> Difference:
+    """The difference of two levels."""
+    return next(each for each in effect.values if {each.better, each.worse} == {first, second})
 
 
 STATES = ("complete", "pruned", "failed", "running", "waiting")
