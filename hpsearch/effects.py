@@ -99,7 +99,10 @@ def milestones(trials: Iterable[Trial], classes: int) -> tuple[float, ...]:
 
     Where the best is past the middle of a ten, that five too.
     """
-    best = max((epoch.val_accuracy for trial in trials for epoch in trial.epochs if epoch.finite), default=0.0)
+    best = max(
+        (epoch.val_accuracy for trial in trials for epoch in trial.epochs if epoch.finite and epoch.validated),
+        default=0.0,
+    )
     fives = math.floor(best * 20 + 1e-9)
     steps = sorted({fives, *range(0, fives + 1, 2)})
     return tuple(step / 20 for step in steps if step / 20 > 1 / classes + 1e-9)[-MILESTONES:]

@@ -16,6 +16,8 @@ BEST = 20
 LINE = "*Above this line: computed at each visit. Below it: what somebody wrote.*"
 """Stands between the two in what is served; by it, what is handed in is taken apart again."""
 
+EVALUATION = "This study tests another's best configurations: `hpsearch evaluate` shows what came of it."
+
 SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in string.punctuation})
 
 
@@ -36,14 +38,17 @@ def written(served: str) -> str:
     return re.sub(r"\A(\r?\n)+", "", below) if line else served
 
 
-def of_study(summary: Summary, found: Sentences) -> str:
-    """The question, how far the search is, and the answer so far."""
+def of_study(summary: Summary, found: Sentences | None) -> str:
+    """The question, how far the search is, and the answer so far; None where the study is no search."""
     stored = summary.study
-    counts = [f"{count} {state}" for state, count in summary.counts.items() if count]
-    of = f"{sum(summary.counts.values())} of {stored.spec.budget.trials} trials" + ": " * bool(counts)
+    counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
+    ended = sum(summary.counts[state] for state in ("complete", "pruned", "failed"))
+    of = f"{ended} of {stored.spec.budget.trials} trials ended" + (f" ({counts})" if counts else "")
     status = f"**{summary.status}**" + (f" ({escape(stored.reason)})" if stored.reason else "")
-    parts = [escape(stored.spec.study.description), f"{status}, {of}{', '.join(counts)}"]
-    parts += [_list(found.answer), _list((*found.cost, *found.gap))]
+    parts = [escape(stored.spec.study.description), f"{status}, {of}"]
+    if found is None:
+        return "\n\n".join([*filter(None, parts), EVALUATION])
+    parts.append(_list((*found.answer, *found.cost, *found.gap)))
     parts += ["Be careful:", _list(found.cautions)] if found.cautions else []
     return "\n\n".join(part for part in parts if part)
 

@@ -120,6 +120,8 @@ def compute(connection: Connection, study_id: int) -> Additions:
         NotFoundError: it was deleted.
     """
     summary, trials = results.read(connection, study.read(connection, study_id).name)
+    if summary.study.spec.evaluation:  # its values are of the test images, by which nothing is to be chosen
+        return Additions(notes.of_study(summary, None), {}, {})
     found = findings.find(summary, trials)
     figures = glance.figures(summary.study.spec, found.effects, trials)
     return Additions(notes.of_study(summary, found.sentences), notes.of_trials(summary, trials), figures)

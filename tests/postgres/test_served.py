@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import optuna
 import pytest
 from pages import Client, finish
 from sqlalchemy import text
+from tested import train
 
-from hpsearch import attempt, notes, served, trial
+from hpsearch import attempt, evaluation, notes, served, trial
 from hpsearch.attempt import Attempt
 from hpsearch.conclusion import CONFUSION
 from hpsearch.database import Database, parse
@@ -80,8 +82,8 @@ def test_study_note_has_the_question_and_the_answer_so_far(four: Study, client: 
     """The description as it was typed, how far the search is, and what was found."""
     asked, state, answer, *_ = computed(client.study(four)["note"]).split("\n\n")
     assert asked == "Is *adam* <i>best</i>?"
-    assert state == "**running**, 4 of 6 trials: 4 complete"
-    assert answer.startswith("* Trial 1 is best: val_accuracy 70.0% at epoch 2")
+    assert state == "**running**, 4 of 6 trials ended (4 complete)"
+    assert "* Trial 1 is best: val_accuracy 70.0% at epoch 2" in answer
     assert "with learning_rate 0.01, optimizer momentum, momentum 0.75" in answer
 
 
@@ -102,13 +104,13 @@ def test_study_note_follows_the_study(
     look()
     assert len(calls) == 1
     held = begin(four, 0.9)
-    assert "4 complete, 1 running" in look()
+    assert "4 of 6 trials ended (4 complete, 1 running)" in look()
     finish(database, held, Ending.COMPLETED)
     assert "Trial 4 is best: val_accuracy 90.0%" in look()
     database.transact(
         lambda c: c.execute(text("update hpsearch.studies set status = 'paused', reason = 'a <b> reason'"))
     )
-    assert "**paused** (a <b> reason), 5 of 6 trials" in look()
+    assert "**paused** (a <b> reason), 5 of 6 trials ended" in look()
     look()
     assert len(calls) == 4
 
@@ -200,7 +202,7 @@ def test_study_with_next_to_nothing_is_served(
         if ending is not None:
             finish(database, held, ending)
     detail = client.study(found)
-    assert f"{len(endings)} of 4 trials" in computed(detail["note"])
+    assert f"{len(endings) - endings.count(None)} of 4 trials ended" in computed(detail["note"])
     assert "is best" not in detail["note"]["body"]
     assert figures(detail) == {}
     assert caplog.messages == []
@@ -216,7 +218,7 @@ def test_study_without_a_complete_trial_is_served(
     database.transact(lambda c: attempt.record(c, held, lost, History(found.study_id, "maximize")))
     finish(database, held, Ending.DIVERGED)
     detail = client.study(found)
-    assert "1 of 4 trials: 1 pruned" in computed(detail["note"])
+    assert "1 of 4 trials ended (1 pruned)" in computed(detail["note"])
     assert "is best" not in detail["note"]["body"]
     assert labels(figures(detail)["curves-optimizer"]) == ["sgd (1, none complete)"]
     assert [each["constraints"] for each in detail["trials"]] == [[1.0]]
@@ -272,3 +274,21 @@ def test_fault_in_an_addition_costs_no_page(
     monkeypatch.setattr(served, "compute", fail)
     assert len(client.trials(four)) == 4
     assert caplog.messages == ["a study is shown without its computed notes and plots: no such thing"]
+
+
+def test_evaluation_ranks_nothing(
+    database: Database, four: Study, begin: Begin, client: Client, tmp_path: Path
+) -> None:
+    """What was tested is not told as if it were to be chosen from: no rank, no best, no plots."""
+    for value in (0.6, 0.6):
+        finish(database, begin(four, value), Ending.COMPLETED)
+    asked, _ = evaluation.ask(database, four.name, top=1, seeds=2)
+    assert asked.study is not None
+    train(database, asked, tmp_path / "predictions.npz")
+    detail = client.study(asked.study)
+    said = computed(detail["note"])
+    assert "1 of 2 trials ended (1 complete, 1 waiting)" in said
+    assert "hpsearch evaluate" in said
+    assert "best:" not in said
+    assert figures(detail) == {}
+    assert detail["trials"][0]["note"]["body"] == ""

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from synthetic import GRID, VALUES, difference, find, repeated, trial
 
-from hpsearch import spec
+from hpsearch import effects, spec
 
 
 def test_levels_carry_students_intervals_over_seeds() -> None:
@@ -233,3 +233,9 @@ def test_a_tree_of_configurations_is_compared_as_a_whole() -> None:
         "dropout 0.25, batch_norm on",
     ]
     assert len(told.configurations.values) == 6
+
+
+def test_epochs_without_a_validation_reach_nothing() -> None:
+    """An evaluation's epochs have no accuracy but the last, and that one counts."""
+    assert effects.milestones([trial(0, {}, (float("nan"), 0.52))], 10) == (0.2, 0.3, 0.4, 0.5)
+    assert effects.milestones([trial(0, {}, (float("nan"),))], 10) == ()
