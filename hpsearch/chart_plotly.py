@@ -23,20 +23,24 @@ SYMBOLS = {
     "down": "triangle-down",
 }
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+EDGES = 220
+"""Pixels left and right of all panels, more than which a page need not give them."""
 LETTER = 6.5
 """Pixels of a letter of a tick's text."""
-TOP, BOTTOM, GAP, LEGEND_ROW = 34, 56, 86, 22
-"""Pixels above and below the panels, between two rows of them, and of a row of the legend."""
+TOP, BOTTOM, GAP, LEGEND_ROW, TITLE_ROW = 34, 56, 86, 22, 16
+"""Pixels above and below the panels, between two rows of them, and of a row of the legend and of a title."""
 
 
 def escaped(text: str) -> str:
     """`text` for plotly, which would take markup in it for markup."""
-    return html.escape(text, quote=False).replace("\n", " ")
+    return html.escape(text, quote=False).replace("\n", "<br>")
 
 
 def figure(chart: Chart) -> go.Figure:
     """The chart as a figure whose width follows the page's."""
-    tall = chart.rows * chart.height + (chart.rows - 1) * GAP
+    more = TITLE_ROW * max((panel.title.count("\n") for panel in chart.panels), default=0)
+    below = max((_below(panel) for panel in chart.panels), default=0)
+    tall = chart.rows * chart.height + (chart.rows - 1) * (GAP + more + below)
     between = max(map(_left, chart.panels), default=0.0) + 16
     wide = chart.columns * chart.width + (chart.columns - 1) * between
     made = make_subplots(
@@ -44,7 +48,7 @@ def figure(chart: Chart) -> go.Figure:
         cols=chart.columns,
         subplot_titles=[escaped(panel.title) for panel in chart.panels] or None,
         horizontal_spacing=between / wide if chart.columns > 1 else 0,
-        vertical_spacing=GAP / tall if chart.rows > 1 else 0,
+        vertical_spacing=(GAP + more + below) / tall if chart.rows > 1 else 0,
     )
     shown: set[str] = set()
     for place, panel in enumerate(chart.panels):
@@ -58,8 +62,9 @@ def figure(chart: Chart) -> go.Figure:
     made.update_layout(
         template="plotly_white",
         font={"family": FONT, "size": 12},
-        height=tall + TOP + BOTTOM + legend,
-        margin={"t": TOP, "b": BOTTOM + legend, "l": 64, "r": 20},
+        meta={"width": wide + EDGES},
+        height=tall + TOP + more + BOTTOM + below + legend,
+        margin={"t": TOP + more, "b": BOTTOM + below + legend, "l": 64, "r": 20},
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0.5, "xanchor": "center"},
         barmode="overlay",
         hovermode="closest",
@@ -71,6 +76,12 @@ def figure(chart: Chart) -> go.Figure:
 def _left(panel: Panel) -> float:
     """Pixels of what stands left of a panel."""
     return max((len(text) * LETTER for _, text in panel.y.ticks or ()), default=36) + (24 if panel.y.title else 0)
+
+
+def _below(panel: Panel) -> int:
+    """Pixels of turned texts below a panel."""
+    longest = max((len(text) for _, text in panel.x.ticks or ()), default=0)
+    return int(longest * LETTER * 0.5) if longest > 4 else 0
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
@@ -162,7 +173,7 @@ def _bars(mark: Bars, named: dict[str, Any]) -> go.Bar:
 def _heatmap(mark: Heatmap) -> go.Heatmap:
     return go.Heatmap(
         z=np.array(mark.shades),
-        text=[[escaped(text).replace(" · ", "<br>") for text in row] for row in mark.texts],
+        text=[[escaped(text) for text in row] for row in mark.texts],
         texttemplate="%{text}",
         hovertext=None if mark.hover is None else [[escaped(text) for text in row] for row in mark.hover],
         hoverinfo="text",

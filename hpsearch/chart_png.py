@@ -1,8 +1,10 @@
 """Charts as PNG pictures, by matplotlib without pyplot, which keeps figures in a global place."""
 
 import io
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -18,7 +20,7 @@ from PIL import Image
 from hpsearch.chart import BLANK, Axis, Bars, Chart, Heatmap, Panel, Series
 
 DPI = 100
-PALETTE = 64
+PALETTE = 48
 """Colours of a picture: as good to the eye as all of them, at a quarter of the size."""
 DASHES: dict[str | None, Any] = {"solid": "-", "dashed": (0, (5, 2)), "dotted": (0, (1, 1.5)), "dashdot": "-."}
 MARKERS = {
@@ -40,20 +42,22 @@ STYLE: dict[Any, Any] = {
     "hatch.linewidth": 0.8,
     "hatch.color": "white",
 }
-EDGE = 70
-"""Pixels of ticks and titles beside a panel."""
-LETTER = 6
+RIGHT, BELOW, LEGEND_ROW, LETTER = 20, 48, 20, 6.8
+"""Pixels beside and below a panel, of a row of the legend, and of a letter."""
+UPRIGHT = 4
+"""Letters of a text that need not be turned."""
 
 
 def png(chart: Chart) -> bytes:
     """The chart as a picture, of its own size and in few colours."""
     with matplotlib.rc_context(STYLE):
-        made = Figure(figsize=_size(chart), dpi=DPI, layout="constrained")
-        every = made.subplots(chart.rows, chart.columns, squeeze=False).flat
-        blanks = [BLANK] * (chart.rows * chart.columns - len(chart.panels))
-        for axes, panel in zip(every, [*chart.panels, *blanks], strict=True):
-            _panel(axes, panel)
-        _legend(made, chart)
+        room = Room.of(chart)
+        made = Figure(figsize=(room.width / DPI, room.height / DPI), dpi=DPI)
+        for place, panel in enumerate(chart.panels):
+            if panel is not BLANK:
+                _panel(made.add_axes(room.at(chart, place)), panel)
+        if room.legend:
+            _legend(made, room)
         return encoded(made)
 
 
@@ -70,18 +74,52 @@ def encoded(made: Figure) -> bytes:
     return file.getvalue()
 
 
-def _size(chart: Chart) -> tuple[float, float]:
-    """Inches."""
-    ticks = max((len(text) for panel in chart.panels for _, text in panel.y.ticks or ()), default=0) * LETTER
-    wide = chart.columns * (chart.width + EDGE + ticks)
-    legend = 24 * -(-sum(len(label) * LETTER + 50 for label in chart.labels()) // wide)
-    return wide / DPI, (chart.rows * (chart.height + EDGE) + legend) / DPI
+@dataclass(frozen=True)
+class Room:
+    """Where everything goes, in pixels. By arithmetic: matplotlib would draw everything twice to find out."""
+
+    width: float
+    height: float
+    left: float
+    above: float
+    below: float
+    legend: Mapping[str, Series | Bars]
+
+    @classmethod
+    def of(cls, chart: Chart) -> "Room":
+        """The room that a chart's panels need for their texts, all as much as the one that needs most."""
+        ticks = [len(text) for panel in chart.panels for _, text in panel.y.ticks or ()]
+        left = (max(ticks) * LETTER + 14 if ticks else 42) + (24 if any(panel.y.title for panel in chart.panels) else 4)
+        above = 10 + 14 * max((panel.title.count("\n") + bool(panel.title) for panel in chart.panels), default=0)
+        turned = max((_turned(panel.x) for panel in chart.panels), default=0)
+        marks = [mark for panel in chart.panels for mark in panel.marks if not isinstance(mark, Heatmap)]
+        legend = {mark.label: mark for mark in reversed(marks) if mark.label is not None}
+        width = chart.columns * (left + chart.width + RIGHT)
+        rows = math.ceil(len(legend) / _abreast(legend, width)) if legend else 0
+        height = chart.rows * (above + chart.height + BELOW + turned) + LEGEND_ROW * rows + 8 * bool(rows)
+        return cls(width, height, left, above, BELOW + turned, {label: legend[label] for label in chart.labels()})
+
+    def at(self, chart: Chart, place: int) -> tuple[float, float, float, float]:
+        """Left, bottom, width and height of a panel, in parts of the figure."""
+        row, column = divmod(place, chart.columns)
+        left = column * (self.left + chart.width + RIGHT) + self.left
+        top = row * (self.above + chart.height + self.below) + self.above
+        bottom = self.height - top - chart.height
+        return left / self.width, bottom / self.height, chart.width / self.width, chart.height / self.height
+
+
+def _turned(axis: Axis) -> float:
+    """Pixels that turned texts of an x axis take."""
+    longest = max((len(text) for _, text in axis.ticks or ()), default=0)
+    return longest * LETTER * 0.55 if longest > UPRIGHT else 0.0
+
+
+def _abreast(labels: Iterable[str], width: float) -> int:
+    """How many entries of the legend stand side by side."""
+    return max(1, int(width // (max(map(len, labels)) * LETTER + 60)))
 
 
 def _panel(axes: Axes, panel: Panel) -> None:
-    if panel is BLANK:
-        axes.set_axis_off()
-        return
     axes.set_title(panel.title)
     _axis(axes, "x", panel.x)
     _axis(axes, "y", panel.y)
@@ -111,8 +149,8 @@ def _axis(axes: Axes, which: str, axis: Axis) -> None:
         line.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if axis.ticks is not None:
         texts = [text for _, text in axis.ticks]
-        crowded = which == "x" and max(map(len, texts), default=0) > 4
-        turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+        style = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+        turned: dict[str, Any] = style if which == "x" and _turned(axis) else {}
         line.set_ticks([place for place, _ in axis.ticks], texts, **turned)
         line.set_minor_locator(NullLocator())
 
@@ -167,24 +205,16 @@ def _heatmap(axes: Axes, mark: Heatmap) -> None:
     axes.grid(visible=False)
     for row, column in np.ndindex(shades.shape):
         colour = "white" if shades[row, column] > 0.55 else "black"
-        text = mark.texts[row][column].replace(" · ", "\n")
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+        axes.text(column, row, mark.texts[row][column], ha="center", va="center", color=colour, fontsize=7)
 
 
-def _legend(made: Figure, chart: Chart) -> None:
-    handles: dict[str, Any] = {}
-    for panel in chart.panels:
-        for mark in panel.marks:
-            if not isinstance(mark, Heatmap) and mark.label is not None and mark.label not in handles:
-                handles[mark.label] = _handle(mark)
-    if handles:
-        wide = made.get_figwidth() * DPI
-        letters = max(map(len, handles)) * LETTER + 50
-        per_row = max(1, min(len(handles), int(wide // letters)))
-        legend = made.legend(list(handles.values()), ["."] * len(handles), loc="outside lower center", ncols=per_row)
-        # Set afterwards: a legend leaves out what begins with an underscore.
-        for text, label in zip(legend.get_texts(), handles, strict=True):
-            text.set_text(label)
+def _legend(made: Figure, room: Room) -> None:
+    handles = [_handle(mark) for mark in room.legend.values()]
+    columns = min(len(handles), _abreast(room.legend, room.width))
+    legend = made.legend(handles, ["."] * len(handles), loc="lower center", ncols=columns, frameon=False)
+    # Set afterwards: a legend leaves out what begins with an underscore.
+    for text, label in zip(legend.get_texts(), room.legend, strict=True):
+        text.set_text(label)
 
 
 def _handle(mark: Series | Bars) -> Any:

@@ -292,6 +292,24 @@ def export(
 
 
 @app.command()
+def report(
+    name: StudyName,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write it (else NAME-report, here); replaces a report.")
+    ] = None,
+    storage: Storage = None,
+) -> None:
+    """Write what a study found, with how sure that is, as an HTML file and as Markdown with pictures."""
+    from hpsearch import report
+
+    place = out or report.directory(name)
+    report.check(place)
+    with _database(storage) as database:
+        found = database.transact(lambda connection: report.read(connection, name))
+    output.tell_report(report.write(found, place))
+
+
+@app.command()
 def quickstart(storage: Storage = None) -> None:
     """Run a small search on this host from start to end, in a few minutes."""
     from hpsearch import quickstart

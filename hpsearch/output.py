@@ -305,6 +305,11 @@ def tell_exported(exported: "Exported") -> None:
         say("  their accuracies are on validation images; hpsearch evaluate measures them on test images")
 
 
+def tell_report(page: Path) -> None:
+    """Where a report is."""
+    say(f"the report is {page}, for a browser; beside it is the same as Markdown")
+
+
 def print_overview(overview: "Overview") -> None:
     """The studies and the workers, in a table each."""
     if not overview.studies:

@@ -179,7 +179,9 @@ def _ends(compared_: Sequence[Effect], quantity: Quantity, title: str, values: I
     room = (inner[1] - inner[0]) / 2
     low = min((each.mean - (each.half or 0) for each in means), default=inner[0])
     high = max((each.mean + (each.half or 0) for each in means), default=inner[1])
-    return Axis(title, low=min(inner[0], max(low, inner[0] - room)), high=max(inner[1], min(high, inner[1] + room)))
+    ends = min(inner[0], max(low, inner[0] - room)), max(inner[1], min(high, inner[1] + room))
+    margin = (ends[1] - ends[0]) * 0.02
+    return Axis(title, low=ends[0] - margin, high=ends[1] + margin)
 
 
 def _effect(effect: Effect, quantity: Quantity, x_axis: Axis, values: dict[int, float]) -> Panel:

@@ -18,7 +18,7 @@ LINE = Series(
 )
 POINTS = Series((0.5, 0.7), (0.0, 1.0), None, None, "diamond", low=(0.4, 0.6), high=(0.6, 0.9), sideways=True)
 BARS = Bars((0.0, 1.0), (2.0, 1.0), (0.0, 5.0), MARKUP, hatch="/", hover=(MARKUP, "b"))
-HEAT = Heatmap(((0.9, 0.1), (0.25, 0.75)), (("9 · 90%", "1 · 10%"), ("1 · 25%", "3 · 75%")))
+HEAT = Heatmap(((0.9, 0.1), (0.25, 0.75)), (("9\n90%", "1\n10%"), ("1\n25%", "3\n75%")))
 
 
 def drawn(made: Chart) -> Image.Image:
