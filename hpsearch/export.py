@@ -63,9 +63,8 @@ def _check(directory: Path) -> None:
             raise UsageError(f"{directory} is in the way: {remedy}")
         if not directory.parent.is_dir():
             raise UsageError(f"{directory.parent} is no directory: {remedy}, in one that is")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{str(directory)!r} cannot be used ({reason}): {remedy}") from None
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be used ({error.strerror or error}): {remedy}") from None
 
 
 def _tested(database: Database, name: str) -> Evaluation | None:
@@ -123,7 +122,7 @@ def _model(trial: Trial, accuracy: float, low: float, high: float) -> Model:
 
 
 def _write(database: Database, keys: Mapping[int, str], told: Leaflet, directory: Path) -> None:
-    draft = Path(mkdtemp(prefix=f".{directory.name[:100]}.", dir=directory.parent))
+    draft = Path(mkdtemp(prefix=".hpsearch-export-", dir=directory.parent))
     try:
         for model in told.models:
             if not depot.read(database, keys[model.trial], draft / model.file):

@@ -35,8 +35,13 @@ class EpochMetrics:
 
     @property
     def finite(self) -> bool:
-        """Whether the losses are numbers; a training whose loss is not has diverged."""
-        return math.isfinite(self.train_loss) and (not self.validated or math.isfinite(self.val_loss))
+        """Whether both losses are numbers."""
+        return math.isfinite(self.train_loss) and math.isfinite(self.val_loss)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss that was measured is not a number: it never comes back."""
+        return not (math.isfinite(self.train_loss) and (math.isfinite(self.val_loss) or not self.validated))
 
     def value(self, metric: str) -> float:
         """The figure the study optimizes."""

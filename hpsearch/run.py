@@ -236,8 +236,9 @@ class Run:
         if theirs != loaded.data_fingerprint:
             self._abandon()
             self._release("refused")
+            whose = "search, or its evaluation's" if held.study.spec.evaluation else "study's"
             raise RefusedStudyError(
-                f"the {held.study.spec.data.name} images here differ from those of the study's first worker "
+                f"the {held.study.spec.data.name} images here differ from those of the {whose} first worker "
                 f"({loaded.data_fingerprint[:12]} here, {theirs[:12]} there): give this host the same files"
             )
         self._transact(lambda connection: self._reconcile(connection, loaded))
@@ -322,7 +323,8 @@ class Run:
         except (DatabaseError, LostError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a store raises
-            self.display.note(f"the model cannot be stored ({reason(error)}): the trial ends without")
+            what = "predictions" if predictions else "model"
+            self.display.note(f"the {what} cannot be stored ({reason(error)}): the trial ends without")
             return False
         return True
 

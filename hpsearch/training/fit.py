@@ -127,7 +127,7 @@ def verdict(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: in
     if not epochs:
         return None
     last = epochs[-1]
-    if not last.finite:
+    if last.diverged:
         return Outcome(Ending.DIVERGED, f"the loss is not finite after epoch {last.epoch}")
     tail = epochs[-job.patience :]
     # A test is not repeated until it passes: one that comes out at chance counts as what it is.

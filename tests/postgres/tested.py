@@ -1,6 +1,8 @@
 """A search with complete trials, and an evaluation of it whose models predict as they are told."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +26,15 @@ WORKER = Holder("w", "somewhere", "CPU")
 
 
 def trained(database: Database, held: Attempt, values: Sequence[float]) -> None:
-    """A held trial is sampled, and has an epoch of each value."""
+    """A held trial is sampled, and has an epoch of each value; NaN is one that was not validated."""
     history = History(held.study.study_id, "maximize")
     database.transact(history.refresh)
     _, writes = search.suggest(held.study.spec, history, held.trial_id, held.trial_number)
     database.transact(lambda c: attempt.sample(c, held, writes))
     for epoch, value in enumerate(values, start=1):
-        database.transact(lambda c, n=epoch, v=value: attempt.record(c, held, metrics(n, v), history))
+        made = metrics(epoch, value)
+        made = replace(made, val_loss=NAN) if isnan(value) else made
+        database.transact(lambda c, made=made: attempt.record(c, held, made, history))
 
 
 def hold(database: Database, found: Study) -> Attempt:
