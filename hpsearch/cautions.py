@@ -34,7 +34,10 @@ def write(summary: Summary, found: Sequence[Facts]) -> Iterator[str]:
     devices = sorted({each.device for each in found if each.device})
     if len(devices) > 1:
         yield f"Trials ran on {listed(devices)}: their seconds are not like for like."
-    yield from _chosen(summary, spec, len(complete))
+    if not spec.evaluation:
+        yield from _chosen(summary, spec, len(complete))
+    elif len(spec.baselines) > spec.budget.repeats:
+        yield "Whoever chooses among these configurations by the test images has none left to measure the choice by."
 
 
 def kinds(ended: Sequence[Facts]) -> str:
@@ -45,15 +48,15 @@ def kinds(ended: Sequence[Facts]) -> str:
 
 def _noise(spec: StudySpec) -> Iterator[str]:
     """What the intervals hold, or why there are none."""
-    if spec.sampler.name == "grid" and spec.budget.repeats > 1:
+    if spec.budget.repeats > 1:  # of a grid, or of an evaluation's configurations
         rough = "; with so few they are rough" if spec.budget.repeats < FEW_SEEDS else ""
         yield (
             f"± is a 95% interval over {spec.budget.repeats} seeds, that of a difference one that holds for all pairs "
             f"of levels at once{rough}."
         )
-    elif spec.sampler.name == "grid":
+    elif spec.sampler.name == "grid" or spec.evaluation:
         yield "Seed noise was not measured: every configuration was trained once (budget.repeats trains it again)."
-        if len(spec.space) > 1:
+        if len(spec.space) > 1 and not spec.evaluation:
             yield "± comes from how much a difference varies with the other hyperparameters' values."
     elif spec.space:
         yield "Seed noise was not measured: no configuration was trained again with another seed."

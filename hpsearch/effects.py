@@ -156,19 +156,20 @@ def _reached(trial: Trial, accuracies: Sequence[float]) -> dict[float, tuple[int
 
 
 def effects(spec: StudySpec, found: Sequence[Facts], accuracies: Sequence[float]) -> tuple[Effect, ...]:
-    """Each searched hyperparameter, parents before children."""
+    """Each searched hyperparameter, parents before children; none of an evaluation, which has a few configurations."""
+    if spec.evaluation:
+        return ()
     return tuple(_effect(spec, name, found, accuracies) for name in spec.searched)
 
 
 def configurations(spec: StudySpec, found: Sequence[Facts], accuracies: Sequence[float]) -> Effect | None:
-    """The points of a small grid side by side; None where another effect says the same, or there are too many.
+    """The points of a small grid side by side, or what an evaluation trains.
 
-    A study that searches nothing has one configuration: the base model.
+    None where another effect says the same, or there are too many. A study that searches nothing has one configuration:
+    the base model.
     """
-    if spec.space and spec.sampler.name != "grid":
-        return None
-    points = space.grid(spec.space)
-    if len(spec.space) == 1 or len(points) > MOST_CONFIGURATIONS:
+    points = _points(spec)
+    if not points or len(points) > MOST_CONFIGURATIONS:
         return None
     labels = [shown(point) for point in points]
     if len(set(labels)) < len(labels):
@@ -177,6 +178,17 @@ def configurations(spec: StudySpec, found: Sequence[Facts], accuracies: Sequence
         label: [each for each in found if each.params == point] for label, point in zip(labels, points, strict=True)
     }
     return _compared(spec, "configuration", None, groups, accuracies)
+
+
+def _points(spec: StudySpec) -> list[dict[str, Value]]:
+    if spec.evaluation:
+        points: list[dict[str, Value]] = []
+        for baseline in spec.baselines:
+            points += [dict(baseline)] if dict(baseline) not in points else []
+        return points
+    if spec.space and (spec.sampler.name != "grid" or len(spec.space) == 1):
+        return []
+    return space.grid(spec.space)
 
 
 def _effect(spec: StudySpec, name: str, found: Sequence[Facts], accuracies: Sequence[float]) -> Effect:

@@ -48,13 +48,16 @@ def write(
     metric = spec.study.metric
     compared = [*([whole] if whole else []), *effects]
     if len(complete) > 1:
-        answer = [*_configurations(whole, metric), *_answers(effects, metric), *_lost(effects)]
+        said = metric.replace("val_", "test ") if spec.evaluation else metric
+        answer = [*_configurations(whole, metric, said), *_answers(effects, metric), *_lost(effects)]
     else:
         answer = ["One trial is complete: there is nothing to compare it with.", *_lost(effects)]
+    if not spec.evaluation:
+        answer.append(_best(best, metric, [each.value for each in complete if each.value is not None]))
     # Where the sampler chose and pruned, whoever is quick to an accuracy is so for many reasons.
     rates = [line for effect in compared for line in _rate(effect)] if spec.sampler.name == "grid" else []
     return Sentences(
-        (*answer, _best(best, metric, [each.value for each in complete if each.value is not None])),
+        tuple(answer),
         (*(line for effect in compared for line in _costs(effect, metric)), *rates),
         tuple(line for effect in compared for line in _gap(effect)),
         tuple(cautions.write(summary, found)),
@@ -115,15 +118,15 @@ def _best(best: Trial, metric: str, values: Sequence[float]) -> str:
     return f"Trial {best.number} is best: {metric} {said} at epoch {best.best_epoch}{among}, with {shown(best.params)}."
 
 
-def _configurations(whole: Effect | None, metric: str) -> Iterator[str]:
+def _configurations(whole: Effect | None, metric: str, named: str) -> Iterator[str]:
     order = ranked(whole, metric) if whole else []
     if not whole or not order or order[0].value is None:
         return
     value = level(order[0].value, metric)
     if len(whole.levels) == 1:
-        yield f"{_capital(order[0].label)} reaches {metric} {value}."
+        yield f"{_capital(order[0].label)} reaches {named} {value}."
         return
-    yield f"The best configuration is {order[0].label}: {metric} {value}."
+    yield f"The best configuration is {order[0].label}: {named} {value}."
     yield from _leads(whole, order, metric)
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic import GRID, difference, find, repeated, trial
+from synthetic import GRID, difference, find, repeated, summary, trial
 
+from hpsearch import findings, importance
 from hpsearch.results import Attempt, Trial
 
+NAN = float("nan")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ADAPTIVE: dict[str, Any] = {
     "budget": {"trials": 60, "epochs": 3},
@@ -159,6 +161,33 @@ def test_the_base_model_alone_has_its_mean_over_seeds() -> None:
     half = 100 * stats.t.ppf(0.975, 2) * 0.02 / np.sqrt(3)
     assert told.sentences.answer[0] == f"The base model reaches val_accuracy 52.0 ± {half:.1f}% (n = 3)."
     assert told.repeated
+
+
+def test_an_evaluation_compares_its_configurations_on_the_test_images() -> None:
+    """Only the last epoch has figures, of the test images; configurations are compared and no search is told of."""
+    points = [{"learning_rate": 0.01, "optimizer": "sgd"}, {"learning_rate": 0.001, "optimizer": "adam"}]
+    trials = [trial(n, points[n % 2], [NAN, NAN, (0.6, 0.7)[n % 2] + 0.01 * (n // 2)]) for n in range(6)]
+    made = summary({**ADAPTIVE, "sampler": {"name": "random"}}, trials)
+    described = replace(
+        made.study.spec,
+        evaluation=1,
+        baselines=tuple(points * 3),
+        budget=made.study.spec.budget.model_copy(update={"repeats": 3}),
+    )
+    made = replace(made, study=replace(made.study, spec=described))
+    told = findings.find(made, trials)
+    assert told.effects == ()
+    assert told.repeated
+    half = 100 * stats.t.ppf(0.975, 2) * 0.01 / np.sqrt(3)
+    test = stats.tukey_hsd((0.6, 0.61, 0.62), (0.7, 0.71, 0.72), equal_var=False).confidence_interval()
+    best = "learning_rate 0.001, optimizer adam"
+    assert told.sentences.answer == (
+        f"The best configuration is {best}: test accuracy 71.0 ± {half:.1f}% (n = 3).",
+        f"configuration: {best} ends 10.0 ± {50 * (test.high - test.low)[0, 1]:.1f} points above learning_rate 0.01, "
+        "optimizer sgd.",
+    )
+    assert not any("validation images" in line for line in told.sentences.cautions)
+    assert importance.measure(made, trials).shares == ()
 
 
 def test_equal_values_are_no_difference() -> None:
