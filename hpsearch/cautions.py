@@ -48,15 +48,18 @@ def kinds(ended: Sequence[Facts]) -> str:
 
 def _noise(spec: StudySpec) -> Iterator[str]:
     """What the intervals hold, or why there are none."""
-    if spec.budget.repeats > 1:  # of a grid, or of an evaluation's configurations
-        rough = "; with so few they are rough" if spec.budget.repeats < FEW_SEEDS else ""
+    if spec.repeats > 1:
+        rough = "; with so few they are rough" if spec.repeats < FEW_SEEDS else ""
         yield (
-            f"± is a 95% interval over {spec.budget.repeats} seeds, that of a difference one that holds for all pairs "
+            f"± is a 95% interval over {spec.repeats} seeds, that of a difference one that holds for all pairs "
             f"of levels at once{rough}."
         )
-    elif spec.sampler.name == "grid" or spec.evaluation:
-        yield "Seed noise was not measured: every configuration was trained once (budget.repeats trains it again)."
-        if len(spec.space) > 1 and not spec.evaluation:
+    elif spec.sampler.name == "grid" or spec.listed:
+        remedy = (
+            "budget.repeats trains it again" if spec.sampler.name == "grid" else "listed twice, it is trained twice"
+        )
+        yield f"Seed noise was not measured: a configuration was trained once only ({remedy})."
+        if len(spec.space) > 1 and not spec.listed:
             yield "± comes from how much a difference varies with the other hyperparameters' values."
     elif spec.space:
         yield "Seed noise was not measured: no configuration was trained again with another seed."

@@ -65,9 +65,10 @@ def question(made: Material) -> Section:
     """What was asked, and what was done."""
     spec = made.summary.study.spec
     space = [f"{name}: {_searched(dimension)}" for name, dimension in spec.space.items()]
+    chosen = "each written out in the study" if spec.listed else f"chosen by the {spec.sampler.name} sampler"
     done = (
-        f"{spec.budget.trials} trials of up to {spec.budget.epochs} epochs on {spec.data.name}, chosen by the "
-        f"{spec.sampler.name} sampler; pruner: {spec.pruner.name}; metric: {spec.study.metric}."
+        f"{spec.budget.trials} trials of up to {spec.budget.epochs} epochs on {spec.data.name}, {chosen}; "
+        f"pruner: {spec.pruner.name}; metric: {spec.study.metric}."
     )
     asked = spec.study.description.strip() or "The study says no question of its own: which hyperparameters do best?"
     searched = "Searched, with everything else fixed:" if space else "Nothing is searched: the base model is trained."

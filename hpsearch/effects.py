@@ -156,14 +156,14 @@ def _reached(trial: Trial, accuracies: Sequence[float]) -> dict[float, tuple[int
 
 
 def effects(spec: StudySpec, found: Sequence[Facts], accuracies: Sequence[float]) -> tuple[Effect, ...]:
-    """Each searched hyperparameter, parents before children; none of an evaluation, which has a few configurations."""
-    if spec.evaluation:
+    """Each searched hyperparameter, parents before children; none of a list of configurations, which share partners."""
+    if spec.listed:
         return ()
     return tuple(_effect(spec, name, found, accuracies) for name in spec.searched)
 
 
 def configurations(spec: StudySpec, found: Sequence[Facts], accuracies: Sequence[float]) -> Effect | None:
-    """The points of a small grid side by side, or what an evaluation trains.
+    """The points of a small grid side by side, or of a list.
 
     None where another effect says the same, or there are too many. A study that searches nothing has one configuration:
     the base model.
@@ -181,7 +181,7 @@ def configurations(spec: StudySpec, found: Sequence[Facts], accuracies: Sequence
 
 
 def _points(spec: StudySpec) -> list[dict[str, Value]]:
-    if spec.evaluation:
+    if spec.listed:
         points: list[dict[str, Value]] = []
         for baseline in spec.baselines:
             points += [dict(baseline)] if dict(baseline) not in points else []
@@ -214,7 +214,7 @@ def _compared(
     image = 1 / spec.data.validation
     resolution = image if spec.study.metric == "val_accuracy" else 0.0
     grid = spec.sampler.name == "grid"
-    repeated = not grid or spec.budget.repeats > 1
+    repeated = not grid or spec.repeats > 1
 
     def pairs(what: str, maximize: bool, resolution: float) -> tuple[Difference, ...]:
         cells = {label: _cells(group, name if grid else None, what) for label, group in groups.items()}

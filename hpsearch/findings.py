@@ -16,7 +16,7 @@ class Findings:
 
     `best` is the best complete trial, None while there is none. `accuracies` are the validation accuracies whose
     reaching each level's `reached` tells. `effects` has one entry for each searched hyperparameter; `configurations`
-    compares whole configurations (None unless the study is a small grid of several hyperparameters, or searches
+    compares whole configurations (None unless the study is a small grid of several hyperparameters, a list, or searches
     nothing). `repeated` says whether seed noise was measured.
     """
 
@@ -43,6 +43,6 @@ def find(summary: Summary, trials: Sequence[Trial]) -> Findings:
         accuracies,
         each,
         whole,
-        spec.budget.repeats > 1 or (not spec.space and len(found) > 1),
+        spec.repeats > 1 or (not spec.space and len(found) > 1),
         sentences.write(summary, best, found, each, whole),
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hpsearch.dimension import Choices, Dimension
 from hpsearch.hyperparameters import Value
 from hpsearch.results import Summary, Trial
+from hpsearch.spec import StudySpec
 
 FEWEST = 10
 """Complete trials below which there is nothing to compute."""
@@ -70,7 +71,7 @@ def measure(summary: Summary, trials: Sequence[Trial]) -> Importance:
     spec = summary.study.spec
     complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
     values = np.array([trial.value for trial in complete], dtype=float)
-    if reason := _nothing({} if spec.evaluation else spec.space, values):
+    if reason := _nothing(spec, values):
         return Importance((), len(complete), None, (reason,))
     encoded, columns = _encode(spec.space, [trial.params for trial in complete])
     whole, explained = _grow(encoded, values, columns, 0)
@@ -89,8 +90,10 @@ def measure(summary: Summary, trials: Sequence[Trial]) -> Importance:
     return Importance(found.shares, found.trials, explained, tuple(_sentences(found, ended, spec.study.metric)))
 
 
-def _nothing(space: Mapping[str, Dimension], values: NDArray[np.float64]) -> str | None:
-    if len(space) < 2:
+def _nothing(spec: StudySpec, values: NDArray[np.float64]) -> str | None:
+    if spec.listed:
+        return "There is no importance to compute: the configurations are a list, not a search."
+    if len(spec.space) < 2:
         return "There is no importance to compute: it compares hyperparameters, and fewer than two are searched."
     if len(values) < FEWEST:
         return f"There is no importance to compute: it needs {FEWEST} complete trials, and there are {len(values)}."

@@ -73,6 +73,19 @@ class StudySpec:
         """`maximize` or `minimize`."""
         return METRICS[self.study.metric]
 
+    @property
+    def listed(self) -> bool:
+        """Whether every trial is written out, as a baseline: there is nothing to sample, but models to compare."""
+        return bool(self.evaluation) or (bool(self.baselines) and self.budget.trials <= len(self.baselines))
+
+    @property
+    def repeats(self) -> int:
+        """How many trials each configuration of a grid, or of a list, has."""
+        if not self.listed or self.evaluation:
+            return self.budget.repeats
+        listed = [dict(baseline) for baseline in self.baselines]
+        return min(listed.count(each) for each in listed)
+
     @cached_property
     def searched(self) -> tuple[str, ...]:
         """The searched hyperparameters, parents before children."""

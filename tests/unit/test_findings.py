@@ -189,7 +189,7 @@ def test_a_grid_without_repeats_has_no_interval_and_says_why() -> None:
     told = find(raw, repeated()[:3])
     assert {each.half for each in told.effects[0].values} == {None}
     assert told.sentences.answer[0] == "optimizer: adam ends 10.0 points above nesterov."
-    assert told.sentences.cautions[0].startswith("Seed noise was not measured: every configuration was trained once")
+    assert told.sentences.cautions[0].startswith("Seed noise was not measured: a configuration was trained once")
     assert not told.repeated
 
 
@@ -239,3 +239,33 @@ def test_epochs_without_a_validation_reach_nothing() -> None:
     """An evaluation's epochs have no accuracy but the last, and that one counts."""
     assert effects.milestones([trial(0, {}, (float("nan"), 0.52))], 10) == (0.2, 0.3, 0.4, 0.5)
     assert effects.milestones([trial(0, {}, (float("nan"),))], 10) == ()
+
+
+def test_a_list_of_configurations_is_compared_as_one() -> None:
+    """Where every trial is written out, configurations are compared over their seeds, and no hyperparameter is."""
+    listed = [{"optimizer": "nesterov"}, {"optimizer": "adam", "activation": "prelu"}]
+    raw = {
+        "study": {"name": "x"},
+        "budget": {"trials": 4, "epochs": 3},
+        "space": {"optimizer": ["nesterov", "adam"], "activation": ["relu", "prelu"]},
+        "sampler": {"name": "random"},
+        "pruner": {"name": "none"},
+        "baseline": listed * 2,
+    }
+    params = [{"activation": "relu", **each} for each in listed * 2]
+    values = [0.5, 0.7, 0.52, 0.66]
+    told = find(raw, [trial(n, *each) for n, each in enumerate(zip(params, [[v] for v in values], strict=True))])
+    assert told.effects == ()
+    assert told.repeated
+    assert told.configurations is not None
+    means = [level.value.mean for level in told.configurations.levels if level.value]
+    assert means == pytest.approx([np.mean(values[::2]), np.mean(values[1::2])])
+    assert told.sentences.answer[0].startswith("The best configuration is optimizer adam, activation prelu: ")
+    assert told.sentences.cautions[0].startswith("± is a 95% interval over 2 seeds")
+
+
+def test_a_list_that_leaves_trials_to_the_sampler_is_a_search() -> None:
+    """Baselines that do not fill the budget are where a search begins."""
+    raw = {"study": {"name": "x"}, "space": {"optimizer": ["sgd", "adam"]}, "baseline": [{"optimizer": "adam"}]}
+    assert not spec.from_dict(raw).listed
+    assert spec.from_dict(raw, trials=1).listed
