@@ -71,11 +71,15 @@ def question(made: Material) -> Section:
         f"pruner: {spec.pruner.name}; metric: {spec.study.metric}."
     )
     asked = spec.study.description.strip() or "The study says no question of its own: which hyperparameters do best?"
+    if spec.evaluation:
+        tested = (
+            "It is an evaluation of another study: every model was trained on training and validation images, and what "
+            "is called validation below is the test."
+        )
+        return Section("The question", (Paragraph(asked), Paragraph(done), Paragraph(tested, "note")))
     searched = "Searched, with everything else fixed:" if space else "Nothing is searched: the base model is trained."
-    return Section(
-        "The question",
-        (Paragraph(asked), Paragraph(done), Paragraph(searched), *([Points(tuple(space))] if space else [])),
-    )
+    listed: list[Block] = [Points(tuple(space))] if space else []
+    return Section("The question", (Paragraph(asked), Paragraph(done), Paragraph(searched), *listed))
 
 
 def _searched(dimension: Dimension) -> str:
@@ -127,7 +131,7 @@ def importances(made: Material) -> Section:
         blocks.append(
             drawn(
                 "importance",
-                f"Shares over {found.trials} complete trials; the bars at their ends are "
+                f"Shares over {found.trials} complete trials; the thin lines are "
                 "the range over resamples of the trials.",
                 picture,
             )
@@ -303,7 +307,7 @@ def _compared(made: Material) -> tuple[list[matrices.Matrix], str]:
     if found := matrices.configurations(made.trials):
         return found, "The configurations that were trained"
     by_name = {effect.name: effect for effect in made.findings.effects}
-    for name in made.order:
+    for name in (name for name in made.order if name in by_name):
         found = matrices.levels(by_name[name], made.trials, made.summary.study.spec.direction)
         if len(found) > 1:
             return found, f"The best trial of each level of {name}"

@@ -17,7 +17,7 @@ from hpsearch.results import Summary, Trial
 
 MOST_LINES = 200
 MOST_POINTS = 1000
-MOST_CONTOUR = 120
+MOST_CONTOUR = 60
 """Trials drawn; each value of a contour plot's trials is a row or column of its grid."""
 STYLE: dict[Any, Any] = {"figure.constrained_layout.use": True, "font.size": 9.0}
 BEST = 20
@@ -130,6 +130,8 @@ def _study(summary: Summary, trials: Sequence[Trial]) -> optuna.Study:
         params = {name: value for name, value in trial.params.items() if name in distributions}
         frozen.append(_frozen(trial, params, {name: distributions[name] for name in params}))
     made.add_trials(frozen)
+    for stored, trial in zip(made.get_trials(deepcopy=False), trials, strict=True):
+        stored.number = trial.number  # Optuna counts them anew
     return made
 
 

@@ -180,6 +180,8 @@ def _ends(compared_: Sequence[Effect], quantity: Quantity, title: str, values: I
     low = min((each.mean - (each.half or 0) for each in means), default=inner[0])
     high = max((each.mean + (each.half or 0) for each in means), default=inner[1])
     ends = min(inner[0], max(low, inner[0] - room)), max(inner[1], min(high, inner[1] + room))
+    if quantity != "gap":
+        ends = max(0.0, ends[0]), min(1.0, ends[1]) if title == METRIC["val_accuracy"] else ends[1]
     margin = (ends[1] - ends[0]) * 0.02
     return Axis(title, low=ends[0] - margin, high=ends[1] + margin)
 

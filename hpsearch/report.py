@@ -206,7 +206,8 @@ def escaped(said: str) -> str:
     line = " ".join(said.split())
     line = re.sub(r"[\\`*\[\]<>&|#~$!]", r"\\\g<0>", line)
     line = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
-    return re.sub(r"^([-+=]|\d+(?=[.)]))", r"\\\1" if not line[:1].isdigit() else r"\1\\", line)
+    line = re.sub(r"^([-+=])", r"\\\1", line)
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
 
 
 def fenced(code: str) -> Markup:

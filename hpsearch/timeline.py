@@ -1,5 +1,6 @@
 """Who held which trial when: the workers' attempts over time, and what share of it they were busy."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def _names(by_worker: dict[str, list[Hold]]) -> dict[str, str]:
 def plot(found: Sequence[Hold]) -> Chart:
     """A row a worker (those with the most attempts where they are many), a bar an attempt, by how it ended."""
     shown = sorted(uses(found), key=lambda use: -use.attempts)[:MOST_WORKERS]
-    shown.sort(key=lambda use: (use.start, use.name))
+    shown.sort(key=lambda use: (use.start, [(len(part), part) for part in re.split(r"(\d+)", use.name)]))
     rows = {use.worker: float(row) for row, use in enumerate(shown)}
     kinds: dict[str, list[Hold]] = defaultdict(list)
     for hold in found:

@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,29 @@ from PIL import Image
 from scipy import stats
 from simulated import Simulation
 from sqlalchemy import text
+from tested import LABELS, hold, train, trained
 
-from hpsearch import blocks, chapters, findings, importance, matrices, particulars, plots, report, timeline
+from hpsearch import (
+    attempt,
+    blocks,
+    chapters,
+    evaluation,
+    findings,
+    importance,
+    matrices,
+    particulars,
+    plots,
+    report,
+    tally,
+    timeline,
+)
 from hpsearch.chapters import Material
 from hpsearch.chart import Heatmap, Series
 from hpsearch.conclusion import CONFUSION
 from hpsearch.database import Database
 from hpsearch.errors import UsageError
 from hpsearch.outcome import Ending
+from hpsearch.study import Study
 
 GRID: dict[str, Any] = {
     "study": {"name": "grid", "description": "Which optimizer is best?"},
@@ -244,17 +260,18 @@ def test_names_with_markup_are_shown_letter_by_letter(database: Database, tmp_pa
     assert "&lt;i&gt;h&lt;/i&gt;$x$, GPU 0" in names
 
 
-def test_report_replaces_only_reports(database: Database, grid: Simulation, tmp_path: Path) -> None:
+def test_report_replaces_only_reports(database: Database, tmp_path: Path) -> None:
     """An older report and an empty directory are replaced; whatever else is there is left alone, in one line."""
+    Simulation(database, CONDITIONAL)
     place = tmp_path / "out"
     place.mkdir()
-    written(database, "grid", place)
+    written(database, "tpe", place)
     (place / "pictures" / "old.png").write_bytes(b"")
-    written(database, "grid", place)
+    written(database, "tpe", place)
     assert not (place / "pictures" / "old.png").exists()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out"]
     (place / "notes.txt").write_text("mine")
-    source = database.transact(lambda connection: report.read(connection, "grid"))
+    source = database.transact(lambda connection: report.read(connection, "tpe"))
     with pytest.raises(UsageError, match="holds something else than a report: name another with --out"):
         report.write(source, place)
     assert (place / "notes.txt").read_text() == "mine"
@@ -264,27 +281,58 @@ def test_report_replaces_only_reports(database: Database, grid: Simulation, tmp_
         report.write(source, file)
 
 
-def test_broken_report_leaves_the_old_one(
-    database: Database, grid: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_report_leaves_the_old_one(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report that cannot be finished leaves nothing behind, and the one before as it was."""
+    Simulation(database, CONDITIONAL)
     place = tmp_path / "out"
-    written(database, "grid", place)
+    written(database, "tpe", place)
     before = (place / "report.html").read_bytes()
+    write = Path.write_text
 
-    def full(self: Path, data: bytes) -> int:
-        raise OSError(28, "No space left on device")
+    def full(self: Path, *arguments: Any, **named: Any) -> int:
+        if self.name == "report.md":
+            raise OSError(28, "No space left on device")
+        return write(self, *arguments, **named)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    source = database.transact(lambda connection: report.read(connection, "grid"))
+    monkeypatch.setattr(Path, "write_text", full)
+    source = database.transact(lambda connection: report.read(connection, "tpe"))
     with pytest.raises(UsageError, match="No space left on device"):
         report.write(source, place)
     assert (place / "report.html").read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
-def test_command_says_where_the_report_is(storage: str, grid: Simulation, tmp_path: Path) -> None:
+def test_evaluation_is_told_with_its_study(database: Database, started: Callable[..., Study], tmp_path: Path) -> None:
+    """The report of an evaluated study has the test's figures and the ensemble's confusion matrix; so has its own."""
+    found = started(budget={"trials": 1, "epochs": 2}, baseline=[{"optimizer": "sgd", "learning_rate": 0.01}])
+    held = hold(database, found)
+    trained(database, held, [0.3, 0.4])
+    database.transact(lambda c: attempt.finish(c, held, Ending.COMPLETED, {}))
+    asked, _ = evaluation.ask(database, "small", top=1, seeds=2)
+    assert asked.study is not None
+    assert "has no result yet: 0 trials of it have ended" in written(database, "small", tmp_path / "before")[1]
+    given = [train(database, asked, tmp_path / "predictions.npz") for _ in range(2)]
+    tally.standing(database, asked)
+    html, markdown = written(database, "small", tmp_path / "after")
+    accuracies = [(each.argmax(axis=1) == LABELS).mean() for each in given]
+    assert f"{np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}" in markdown
+    assert "> The test images have been used once for this study." in markdown
+    figure = re.search(r'<figure id="confusion-test-1">.*?json">(.*?)</script>', html, re.DOTALL)
+    assert figure is not None
+    together = np.mean(given, axis=0).argmax(axis=1)
+    counts = [[int(((i == LABELS) & (together == j)).sum()) for j in range(3)] for i in range(3)]
+    texts = json.loads(figure[1])["data"][0]["text"]
+    assert [[int(cell.split("<")[0]) for cell in row] for row in texts] == counts
+    assert "&lt;b&gt;dog&lt;/b&gt;" in json.loads(figure[1])["layout"]["yaxis"]["ticktext"]
+    own = written(database, asked.study.name, tmp_path / "own")[1]
+    assert "It is an evaluation of another study" in own
+    assert "reaches test accuracy" in own
+
+
+def test_command_says_where_the_report_is(storage: str, database: Database, tmp_path: Path) -> None:
     """`hpsearch report` writes to a directory named after the study, says so, and fails in one line."""
+
+    Simulation(database, GRID)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "hpsearch.cli", "report", *arguments, "--storage", storage]

@@ -95,7 +95,9 @@ def test_rows_are_named_from_top_to_bottom(figures: list[Figure]) -> None:
     axes = figures[0].axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "second"]
     assert axes.yaxis_inverted()
-    assert [(bar.get_x(), bar.get_width(), bar.get_hatch()) for bar in axes.patches] == [(0, 2, "//"), (5, 1, "//")]
+    spans = [bars.get_paths()[0].get_extents().intervalx for bars in axes.collections]
+    assert [tuple(span) for span in spans] == [(0, 2), (5, 6)]
+    assert {bars.get_hatch() for bars in axes.collections} == {"//"}
 
 
 def test_heatmap_has_a_text_in_every_cell(figures: list[Figure]) -> None:
