@@ -74,6 +74,10 @@ def encoded(made: Figure) -> bytes:
     return file.getvalue()
 
 
+TITLE_ROW = 17
+"""Pixels of a line of a panel's title."""
+
+
 @dataclass(frozen=True)
 class Room:
     """Where everything goes, in pixels. By arithmetic: matplotlib would draw everything twice to find out."""
@@ -90,7 +94,7 @@ class Room:
         """The room that a chart's panels need for their texts, all as much as the one that needs most."""
         ticks = [len(text) for panel in chart.panels for _, text in panel.y.ticks or ()]
         left = (max(ticks) * LETTER + 14 if ticks else 42) + (24 if any(panel.y.title for panel in chart.panels) else 4)
-        above = 10 + 14 * max((panel.title.count("\n") + bool(panel.title) for panel in chart.panels), default=0)
+        above = 10 + TITLE_ROW * max((panel.title.count("\n") + bool(panel.title) for panel in chart.panels), default=0)
         turned = max((_turned(panel.x) for panel in chart.panels), default=0)
         marks = [mark for panel in chart.panels for mark in panel.marks if not isinstance(mark, Heatmap)]
         legend = {mark.label: mark for mark in reversed(marks) if mark.label is not None}

@@ -1,5 +1,6 @@
 """The plots of a study as charts: what each level of a searched hyperparameter does."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
@@ -46,7 +47,8 @@ def curves(effect: Effect, trials: Sequence[Trial]) -> Chart:
     accuracy = _axis(ACCURACY, [figure for each in epochs for figure in (each.train_accuracy, each.val_accuracy)], 100)
     # What diverged has losses beside which no other could be seen.
     loss = _axis(LOSS, [figure for each in epochs for figure in (each.train_loss, each.val_loss)], 99)
-    columns = min(ABREAST, max(1, len(groups)))
+    rows = math.ceil(len(groups) / ABREAST)
+    columns = math.ceil(len(groups) / max(1, rows)) or 1  # as even as it gets: five are three and two
     panels: list[Panel] = []
     for start in range(0, len(groups), columns):
         batch = groups[start : start + columns]
