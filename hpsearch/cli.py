@@ -13,13 +13,12 @@ import typer
 from typer.exceptions import TyperException
 
 from hpsearch import output
-from hpsearch.errors import ExitCode, HpsearchError, UsageError
+from hpsearch.errors import ExitCode, HpsearchError, StudyFileError, UsageError
 from hpsearch.output import say
 
 if TYPE_CHECKING:
     from hpsearch.database import Database
     from hpsearch.display import Lines
-    from hpsearch.gpus import Gpu
 
 app = typer.Typer(
     name="hpsearch",
@@ -37,6 +36,9 @@ Storage = Annotated[
     typer.Option(metavar="URL", help="Postgres to use (else HPSEARCH_STORAGE, else an embedded one on this host)."),
 ]
 StudyName = Annotated[str, typer.Argument(help="The study.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replaces a key of the file; repeatable.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -44,9 +46,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 def start_study(
     file: Annotated[Path | None, typer.Argument(help="The study file (none: the default study).")] = None,
     name: Annotated[str | None, typer.Option(help="Replaces study.name.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replaces a key of the file; repeatable.")
-    ] = None,
+    set_: Overrides = None,
     trials: Annotated[int | None, typer.Option(help="Replaces budget.trials.")] = None,
     as_json: AsJson = False,
     storage: Storage = None,
@@ -74,6 +74,26 @@ def start_study(
 
 
 @app.command()
+def check(
+    file: Annotated[Path | None, typer.Argument(help="The study file (none: the default study).")] = None,
+    name: Annotated[str | None, typer.Option(help="Replaces study.name.")] = None,
+    set_: Overrides = None,
+    trials: Annotated[int | None, typer.Option(help="Replaces budget.trials.")] = None,
+    gpu: Annotated[int | None, typer.Option(metavar="N", help="Check on this GPU.")] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Check on the CPU.")] = False,
+) -> None:
+    """Check that a study's branches build and learn, and what they cost; a fault is a line, and exit code 2."""
+    from hpsearch import check, checklist, gpus, spec
+
+    described, device = spec.load(file, set_ or (), name, trials), gpus.device(gpu, cpu)
+    with checklist.following() as told:
+        report = check.run(described, device, told)
+    checklist.print_report(report)
+    if report.faults:
+        raise StudyFileError(report.faults)
+
+
+@app.command()
 def worker(
     gpu: Annotated[int | None, typer.Option(metavar="N", help="Train on this GPU.")] = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU.")] = False,
@@ -84,23 +104,14 @@ def worker(
     storage: Storage = None,
 ) -> None:
     """Train trials of every running study in the database, by priority."""
+    from hpsearch import gpus
     from hpsearch.worker import Worker
 
-    if cpu and gpu is not None:
-        raise UsageError("--cpu and --gpu exclude each other: keep one of them")
-    device = _device(gpu, cpu)
+    device = gpus.device(gpu, cpu)
     with _database(storage, "hpsearch worker") as database, _display() as display:
         serving = Worker(database, display, gpu=device, studies=study or (), drain=drain, trials=trials, slots=slots)
         _tell_place("worker", database, serving.holder.device)
         serving.serve()
-
-
-def _device(gpu: int | None, cpu: bool) -> "Gpu | None":
-    from hpsearch import gpus
-
-    if gpu is not None:
-        return gpus.choose(gpu)
-    return None if cpu else next(iter(gpus.available()), None)
 
 
 def _tell_place(command: str, database: "Database", device: str) -> None:
@@ -312,9 +323,9 @@ def report(
 @app.command()
 def quickstart(storage: Storage = None) -> None:
     """Run a small search on this host from start to end, in a few minutes."""
-    from hpsearch import quickstart
+    from hpsearch import gpus, quickstart
 
-    device = _device(None, False)
+    device = gpus.device(None, False)
     with _database(storage, "hpsearch quickstart") as database:
         _tell_place("quickstart", database, str(device) if device else "CPU")
         with _display() as display:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from hpsearch import settings
-from hpsearch.errors import NotFoundError
+from hpsearch.errors import NotFoundError, UsageError
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,20 @@ def choose(index: int, nvml: ModuleType | None = None) -> Gpu:
     raise NotFoundError(
         f"GPU {index} is not there: this machine has no NVIDIA GPU that NVML can see ({reason}): use --cpu"
     )
+
+
+def device(index: int | None, cpu: bool) -> Gpu | None:
+    """Where `--gpu` and `--cpu` put a command: a GPU, or None for the CPU; with neither the first GPU there is.
+
+    Raises:
+        UsageError: both are given.
+        NotFoundError: as of `choose`.
+    """
+    if cpu and index is not None:
+        raise UsageError("--cpu and --gpu exclude each other: keep one of them")
+    if index is not None:
+        return choose(index)
+    return None if cpu else next(iter(available()), None)
 
 
 def _look(given: ModuleType | None) -> tuple[tuple[Gpu, ...], str]:

@@ -10,13 +10,23 @@
     GoOn | Stop                  ──▶
                                Ended   ◀──  (or Released after a Stop)
 
-A Stop may also come unasked, in the middle of an epoch: the trainer finishes its batch. Imports neither Keras nor
-Optuna.
+A Stop may also come unasked, in the middle of an epoch: the trainer finishes its batch.
+
+    supervisor                              trainer
+    Check                        ──▶
+                              Network  ◀──  the base configuration's layers
+                         Checking ...  ◀──  what comes now
+                          Finding ...  ◀──  what was found
+                              Checked  ◀──  (or Refused)
+
+Imports neither Keras nor Optuna.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hpsearch.branches import Branch
+from hpsearch.hyperparameters import Value
 from hpsearch.outcome import Confusion, EpochMetrics, Outcome
 
 
@@ -133,5 +143,58 @@ class Refused:
     detail: str
 
 
-FromTrainer = Ready | Loaded | Progress | EpochReport | Ended | Released | Refused
-ToTrainer = Train | GoOn | Stop
+@dataclass(frozen=True)
+class Check:
+    """Check the branches of a study whose base configuration is `base`, with every row of the table."""
+
+    data: Data
+    seed: int
+    base: Mapping[str, Value]
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the network: the shape of what it puts out for an image, and how many weights it has."""
+
+    name: str
+    shape: tuple[int, ...]
+    weights: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """The layers of a network, from the image to the head."""
+
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Checking:
+    """What is being checked now: the `number`th of `count` branches of a check, both counted from 1."""
+
+    check: str
+    branch: str
+    number: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found in a branch: its figures, named in training/sanity.py, and what is wrong, if something is."""
+
+    check: str
+    branch: str
+    figures: Mapping[str, float]
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """All checks are over."""
+
+
+FromTrainer = (
+    Ready | Loaded | Progress | EpochReport | Ended | Released | Refused | Network | Checking | Finding | Checked
+)
+ToTrainer = Train | GoOn | Stop | Check

@@ -1,4 +1,4 @@
-"""What the commands print: with `cli.py`, which alone imports it, the only place that does.
+"""What the commands print: with `cli.py` and `checklist.py`, which alone import it, the only place that does.
 
 Machine output and the tables a command was asked for go to stdout, everything else to stderr.
 """
@@ -368,7 +368,7 @@ def _study_row(progress: "Progress", now: datetime) -> tuple[str, ...]:
         f"{sum(summary.counts.values())}/{study.spec.budget.trials}",
         ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count),
         f"{progress.trials_per_hour:.1f}" if progress.trials_per_hour is not None else "",
-        _span((end - now).total_seconds()) if end else "",
+        span((end - now).total_seconds()) if end else "",
         f"{best['value']:.4f}" if best else "",
         f"trial {best['number']}: {shown(best['params'])}" if best else "",
     )
@@ -384,11 +384,11 @@ def _worker_row(worker: "Worker") -> tuple[str, ...]:
         worker.device,
         trial or "waiting",
         f"{worker.epoch}/{worker.epochs}" if worker.trial is not None else "",
-        f"{_span(worker.seen_seconds_ago)} ago",
+        f"{span(worker.seen_seconds_ago)} ago",
     )
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """`45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
     minutes = round(seconds / 60)
     if seconds < 100:

@@ -1,6 +1,8 @@
 """What differs between TensorFlow and JAX, and Keras does not even out."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 
@@ -23,6 +25,27 @@ def device() -> str:
     """What the framework computes on: "GPU" or "CPU". The first call takes hold of the device."""
     names = keras.distribution.list_devices()  # GPUs where it sees any, else the CPU
     return "CPU" if all(name.startswith("cpu") for name in names) else "GPU"
+
+
+def device_memory(*, reset: bool = False) -> int | None:
+    """Bytes that arrays have held on the GPU at most, since the start or the last `reset`; None where nobody knows.
+
+    JAX knows no reset.
+    """
+    if device() == "CPU":
+        return None
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        peak = int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+        if reset:
+            tf.config.experimental.reset_memory_stats("GPU:0")
+        return peak
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    return None
 
 
 def version() -> str:
@@ -60,3 +83,22 @@ def forget() -> None:
     for name in [name for name in registered if name.startswith("CustomGradient-")]:
         del registered[name]
     keras.backend.clear_session()  # and that collects the garbage
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Models made inside compute in float64; JAX has that turned off by default, TensorFlow has no switch for it."""
+    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
+    jax = sys.modules.get("jax") if keras.backend.backend() == "jax" else None
+    wide = jax and jax.config.jax_enable_x64
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    if jax:
+        jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        if jax:
+            jax.config.update("jax_enable_x64", wide)
+        keras.config.set_dtype_policy(policy)
+        keras.config.set_floatx(floatx)

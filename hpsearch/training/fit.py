@@ -115,6 +115,11 @@ def learning_rate(start: float, schedule: str, epoch: int, epochs: int) -> float
     return start
 
 
+def validation_batch(batch_size: int) -> int:
+    """Images a step of validation: without gradients several times the batch fits where the batch did."""
+    return max(batch_size, min(4 * batch_size, 256))
+
+
 def verdict(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: int) -> Outcome | None:
     """How the training ended after `epochs`; None where it goes on.
 
@@ -188,7 +193,7 @@ def _epoch(
     trained = run_epoch(network, data.x_train, data.y_train, order, batch_size, watch.training)
     probabilities, valid = None, Figures(math.nan, math.nan)
     if trained and (not job.data.test or epoch >= job.epochs):
-        probabilities = predict(network, data.x_val, _larger(batch_size), watch.validating)
+        probabilities = predict(network, data.x_val, validation_batch(batch_size), watch.validating)
     if trained is None or watch.ended is not None:
         assert watch.ended is not None
         return watch.ended
@@ -196,11 +201,6 @@ def _epoch(
         valid = score(probabilities, data.y_val)
     figures = trained.loss, trained.accuracy, valid.loss, valid.accuracy
     return EpochMetrics(epoch, *figures, rate, time.monotonic() - began), probabilities
-
-
-def _larger(batch_size: int) -> int:
-    """Without gradients several times the batch fits where the batch did."""
-    return max(batch_size, min(4 * batch_size, 256))
 
 
 class _Files:
@@ -267,7 +267,7 @@ def _save_predictions(training: Training, seen: Probabilities | None) -> str:
     data, path = training.dataset, Path(training.job.workdir) / "predictions.npz"
     values: Any = training.job.hyperparameters
     if seen is None:
-        seen = predict(training.model, data.x_test, _larger(values["batch_size"]), lambda *_: True)
+        seen = predict(training.model, data.x_test, validation_batch(values["batch_size"]), lambda *_: True)
     assert seen is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     save(Predictions(seen, data.y_test, data.classes), path)

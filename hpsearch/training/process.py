@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-from hpsearch.messages import FromTrainer, GoOn, Progress, Stop, Train
+from hpsearch.messages import Check, FromTrainer, GoOn, Progress, Stop, Train
 
 PROGRESS_EVERY = 1.0  # seconds
 
@@ -51,9 +51,9 @@ class Line:
         except OSError:
             os._exit(0)
 
-    def train(self) -> Train:
+    def job(self) -> Train | Check:
         """The next job. A GoOn or Stop that comes first crossed the last job's end on its way: it is dropped."""
-        while not isinstance(message := self._inbox.get(), Train):
+        while not isinstance(message := self._inbox.get(), Train | Check):
             pass
         return message
 

@@ -14,9 +14,9 @@ import numpy as np
 import psutil
 
 from hpsearch.errors import HpsearchError, NotFoundError
-from hpsearch.messages import Ended, EpochReport, FromTrainer, Loaded, Ready, Refused, Stop, Train
+from hpsearch.messages import Check, Checked, Ended, EpochReport, FromTrainer, Loaded, Ready, Refused, Stop, Train
 from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome
-from hpsearch.training import backend, data, fit
+from hpsearch.training import backend, data, fit, sanity
 from hpsearch.version import __version__
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def serve(line: "Line") -> None:
     keras.config.disable_interactive_logging()
     _settle()
     while True:
-        job = line.train()
-        last = _attempt(job, line)
+        job = line.job()
+        last = _check(job, line) if isinstance(job, Check) else _attempt(job, line)
         backend.forget()
         if isinstance(last, Ended):
             memory = psutil.Process().memory_info().rss
@@ -69,6 +69,15 @@ def _attempt(job: Train, line: "Line") -> FromTrainer:
         if backend.out_of_memory(error):
             return Ended(Outcome(Ending.OUT_OF_MEMORY, detail))
         return Ended(Outcome(Ending.ERROR, detail, traceback.format_exc()))
+
+
+def _check(job: Check, line: "Line") -> Checked | Refused:
+    try:
+        for answer in sanity.check(job):
+            line.send(answer)
+    except NotFoundError as error:
+        return Refused(str(error))
+    return Checked()
 
 
 def _train(job: Train, line: "Line") -> FromTrainer:
