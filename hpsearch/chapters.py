@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hpsearch import chart, matrices, optuna_plots, plots, sentences
+from hpsearch import chart, matrices, matrix, optuna_plots, plots, sentences
 from hpsearch.blocks import Block, Figure, Paragraph, Points, Section, Table, drawn
 from hpsearch.chart import Axis, Bars, Chart, Panel
 from hpsearch.dimension import Choices, Dimension
@@ -13,6 +13,7 @@ from hpsearch.estimate import Estimate
 from hpsearch.findings import Findings
 from hpsearch.importance import Importance
 from hpsearch.label import short, shown
+from hpsearch.matrix import Matrix
 from hpsearch.optuna_plots import OptunaPlot
 from hpsearch.results import Summary, Trial
 from hpsearch.sections import DATASETS
@@ -303,7 +304,7 @@ def confusions(made: Material) -> Section:
     return Section("Confusion matrices", tuple(blocks) or (Paragraph(said),))
 
 
-def _compared(made: Material) -> tuple[list[matrices.Matrix], str]:
+def _compared(made: Material) -> tuple[list[Matrix], str]:
     if found := matrices.configurations(made.trials):
         return found, "The configurations that were trained"
     by_name = {effect.name: effect for effect in made.findings.effects}
@@ -314,7 +315,7 @@ def _compared(made: Material) -> tuple[list[matrices.Matrix], str]:
     return [], ""
 
 
-def _confusion(name: str, what: str, found: Sequence[matrices.Matrix], made: Material) -> list[Block]:
+def _confusion(name: str, what: str, found: Sequence[Matrix], made: Material) -> list[Block]:
     caption = (
         f"{what}: validation images by class (rows) and by what they were taken for (columns) at each trial's best "
         "epoch, as counts and percent of the row; shaded by the percent."
@@ -324,4 +325,4 @@ def _confusion(name: str, what: str, found: Sequence[matrices.Matrix], made: Mat
         for each in found
     )
     table = Table(("", "right", "confused most (true class as taken for, percent of the class)"), rows)
-    return [drawn(name, caption, matrices.plot(found, made.classes)), table]
+    return [drawn(name, caption, matrix.plot(found, made.classes)), table]

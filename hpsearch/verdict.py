@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from hpsearch import matrices, scoreboard
+from hpsearch import matrix, scoreboard
 from hpsearch.blocks import Block, Paragraph, Section, Table, drawn
-from hpsearch.matrices import Matrix
+from hpsearch.matrix import Matrix
 from hpsearch.tally import Standing
 
 OVER = ("complete", "pruned", "failed")
@@ -34,7 +34,7 @@ def _evaluation(standing: Standing) -> list[Block]:
         "percent of the row."
     )
     name = f"confusion-test-{asked.number}"
-    blocks.append(drawn(name, caption, matrices.plot([found], tuple(asked.result["classes"]))))
+    blocks.append(drawn(name, caption, matrix.plot([found], tuple(asked.result["classes"]))))
     return [*blocks, *(Paragraph(_sentence(line), "note") for line in scoreboard.remarks(standing))]
 
 

@@ -26,6 +26,7 @@ from hpsearch import (
     findings,
     importance,
     matrices,
+    matrix,
     particulars,
     plots,
     report,
@@ -165,13 +166,13 @@ def test_confusion_matrix_is_the_stored_one(database: Database, grid: Simulation
     assert made.findings.best is not None
     own = matrices.of(made.findings.best)
     assert own is not None
-    heat = matrices.plot([own], made.classes).panels[0].marks[0]
+    heat = matrix.plot([own], made.classes).panels[0].marks[0]
     assert isinstance(heat, Heatmap)
     counts = stored[best[0][0]]
     assert np.array(heat.shades) == pytest.approx(counts / counts.sum(axis=1, keepdims=True))
     assert heat.texts[3][3] == f"{counts[3, 3]}\n{counts[3, 3] / counts[3].sum():.0%}"
     names = by_optimizer(database, "select number, number from trials")
-    sums = {matrix.label: np.array(matrix.counts) for matrix in matrices.configurations(made.trials)}
+    sums = {each.label: np.array(each.counts) for each in matrices.configurations(made.trials)}
     assert (sums["optimizer adam"] == sum(stored[number] for (number,) in names["adam"])).all()
 
 
