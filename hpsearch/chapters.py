@@ -150,10 +150,24 @@ def effects(made: Material) -> Section:
             + ("; grey points are single trials." if few else "; there are too many trials to show each.")
             + " An interval that runs off the picture belongs to a level with very few trials."
         )
-        picture = plots.effects(made.compared, "value", plots.METRIC[made.metric], made.trials)
-        blocks = [drawn("effects", caption, picture)]
+        blocks = _side_by_side(made, "effects", caption, "value", plots.METRIC[made.metric])
     blocks += [_levels(effect, made.metric) for effect in made.compared]
     return Section("Effects", tuple(blocks))
+
+
+def _side_by_side(made: Material, name: str, caption: str, quantity: plots.Quantity, title: str) -> list[Block]:
+    """A picture of the hyperparameters, and one of the whole configurations, whose names are long."""
+    whole = made.findings.configurations
+    parts = {
+        name: [effect for effect in made.compared if effect is not whole],
+        f"{name}-configurations": [effect for effect in made.compared if effect is whole],
+    }
+    trials = made.trials if quantity == "value" else ()
+    return [
+        drawn(part, caption, plots.effects(found, quantity, title, trials))
+        for part, found in parts.items()
+        if any(getattr(level, quantity) for effect in found for level in effect.levels)
+    ]
 
 
 def _levels(effect: Effect, metric: str) -> Table:
@@ -198,7 +212,8 @@ def rate(made: Material) -> Section:
     for effect in made.compared:
         if any(reach.trials for level in effect.levels for reach in level.reached):
             caption = (
-                f"Epochs and seconds to a validation accuracy by {effect.name}: medians of the trials that reached it."
+                f"Epochs and seconds to a validation accuracy by {effect.name}: medians of the trials that "
+                "reached it, where these are at least half as many as the complete ones."
             )
             blocks.append(drawn(f"rate-{effect.name}", caption, plots.rate(effect)))
             blocks.append(_reached(effect, made.findings.accuracies))
@@ -225,12 +240,12 @@ def gap(made: Material) -> Section:
     """Training accuracy less validation accuracy."""
     blocks: list[Block] = [Points(made.findings.sentences.gap)] if made.findings.sentences.gap else []
     if any(level.gap for effect in made.compared for level in effect.levels):
-        title = "training less validation accuracy"
+        title = "training − validation accuracy"
         caption = (
             "Training accuracy less validation accuracy at the last epoch of complete trials, mean with 95% interval. "
             "Training accuracy is measured with dropout on, while the weights change, so a little below 0 is no wonder."
         )
-        blocks.append(drawn("gap", caption, plots.effects(made.compared, "gap", title)))
+        blocks += _side_by_side(made, "gap", caption, "gap", title)
     return Section("Overfitting gap", tuple(blocks) or (Paragraph(NOTHING),))
 
 
@@ -242,7 +257,7 @@ def cost(made: Material) -> Section:
             "Seconds an epoch, training and validating: each trial's median over its epochs but the first, then the "
             "mean of those with its 95% interval. Trials on different devices are mixed: see the environment."
         )
-        blocks.append(drawn("seconds", caption, plots.effects(made.compared, "seconds", "seconds an epoch")))
+        blocks += _side_by_side(made, "seconds", caption, "seconds", "seconds an epoch")
     for effect in made.compared:
         if any(plots.compared(level, made.trials) for level in effect.levels):
             caption = f"Validation accuracy against the time trained, by {effect.name}: means over complete trials."

@@ -1,6 +1,7 @@
 """The plots of a study as charts: what each level of a searched hyperparameter does."""
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
@@ -17,6 +18,8 @@ FEW = 12
 """Trials whose curves are drawn one by one behind their mean."""
 MANY = 300
 """Trials above which their points are left out."""
+TITLE = 34
+"""Letters of a line above a panel of curves."""
 ABREAST = 4
 """Levels side by side."""
 
@@ -60,7 +63,7 @@ def curves(effect: Effect, trials: Sequence[Trial]) -> Chart:
 
 def _titled(level: Level, found: Sequence[Trial]) -> str:
     incomplete = "" if found[0].state == "complete" else ", none complete"
-    return f"{level.label} (n = {len(found)}{incomplete})"
+    return "\n".join(textwrap.wrap(f"{level.label} (n = {len(found)}{incomplete})", TITLE))
 
 
 def _axis(title: str, values: Sequence[float], percentile: float) -> Axis:
@@ -214,12 +217,16 @@ def _effect(effect: Effect, quantity: Quantity, x_axis: Axis, values: dict[int, 
 
 
 def rate(effect: Effect) -> Chart:
-    """How many epochs and how many seconds a level's trials took to given validation accuracies: medians."""
+    """How many epochs and how many seconds a level's trials took to given validation accuracies: medians.
+
+    Accuracies to which fewer came than half of the complete trials are left out: those are medians of other trials.
+    """
     panels = []
     for what, title in (("epoch", "epochs (median)"), ("seconds", "seconds of training (median)")):
         marks = []
         for place, level in enumerate(effect.levels):
-            there = [reach for reach in level.reached if getattr(reach, what) is not None]
+            enough = (level.endings["complete"] or len(level.trials)) / 2
+            there = [each for each in level.reached if getattr(each, what) is not None and each.trials >= enough]
             if not there:
                 continue
             colour, line, marker = _styled(place)

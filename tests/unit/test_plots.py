@@ -104,6 +104,7 @@ def test_rate_counts_epochs_and_seconds_to_an_accuracy() -> None:
     assert dict(zip(epochs.x, epochs.y, strict=True))[0.6] == 2  # the third, the second and the second
     assert dict(zip(seconds.x, seconds.y, strict=True))[0.4] == 12.0
     assert "sgd" not in by_label(made.panels[0].marks)  # it came to none of them
+    assert 0.65 not in epochs.x  # one of three is too few for a median
 
 
 @pytest.mark.parametrize(
