@@ -1,7 +1,7 @@
 """A hyperparameter-search service for Keras image classifiers.
 
 In a notebook: `hpsearch.start_study({...})`, `hpsearch.trials(name)`, `hpsearch.epochs(name)`, `hpsearch.answer(name)`,
-`hpsearch.importances(name)` (docs/notebook.md).
+`hpsearch.importances(name)`, `hpsearch.figures(name)` (docs/notebook.md).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from hpsearch.version import __version__
 
 if TYPE_CHECKING:
-    from hpsearch.notebook import answer, epochs, importances, start_study, trials
+    from hpsearch.notebook import answer, epochs, figures, importances, start_study, trials
 
-__all__ = ["__version__", "answer", "epochs", "importances", "start_study", "trials"]
+__all__ = ["__version__", "answer", "epochs", "figures", "importances", "start_study", "trials"]
 
 
 def __getattr__(name: str) -> Any:

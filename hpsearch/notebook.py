@@ -6,7 +6,7 @@ Each call connects to the database and leaves it again. Errors are those of `hps
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hpsearch import findings, frames, importance, results, settings, spec, study
+from hpsearch import findings, frames, importance, report, results, settings, spec, study
 from hpsearch.database import connect
 from hpsearch.findings import Findings
 from hpsearch.importance import Importance
@@ -15,6 +15,7 @@ from hpsearch.study import Started
 
 if TYPE_CHECKING:
     import pandas as pd
+    import plotly.graph_objects as go
 
 
 def start_study(described: Mapping[str, Any], storage: str | None = None) -> Started:
@@ -57,6 +58,13 @@ def answer(name: str, storage: str | None = None) -> Findings:
 def importances(name: str, storage: str | None = None) -> Importance:
     """Each hyperparameter's share of the importance, with its range; raises as `trials` does."""
     return importance.measure(*_read(name, storage))
+
+
+def figures(name: str, storage: str | None = None) -> "dict[str, go.Figure]":
+    """Every plot of the study's report, by the name its picture has there; raises as `trials` does."""
+    with connect(storage, "hpsearch notebook") as database:
+        source = database.transact(lambda connection: report.read(connection, name))
+    return {figure.name: figure.plotly() for figure in report.figures(report.material(source))}
 
 
 def _read(name: str, storage: str | None) -> tuple[Summary, list[Trial]]:

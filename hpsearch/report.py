@@ -67,6 +67,17 @@ def read(connection: Connection, name: str) -> Source:
     return Source(summary, trials, _standings(connection, summary), now)
 
 
+def material(source: Source) -> Material:
+    """The source with what is computed from it."""
+    told = source.summary, source.trials
+    return Material(*told, findings.find(*told), importance.measure(*told), source.evaluations, source.now)
+
+
+def figures(found: Material) -> list[Figure]:
+    """The report's figures, in order."""
+    return [block for section in sections(found) for block in section.blocks if isinstance(block, Figure)]
+
+
 def _standings(connection: Connection, summary: Summary) -> list[Standing]:
     every = evaluation.evaluations(connection, summary.study)
     uses = sum(each.used for each in every)
@@ -110,8 +121,7 @@ def write(source: Source, place: Path) -> Path:
         UsageError: something else is there, or it cannot be written.
     """
     check(place)
-    told = source.summary, source.trials
-    found = Material(*told, findings.find(*told), importance.measure(*told), source.evaluations, source.now)
+    found = material(source)
     place = place.resolve()
     fresh = place.with_name(f".{place.name[:60]}-{uuid.uuid4().hex[:8]}")
     try:

@@ -46,11 +46,13 @@ def test_page_runs_as_it_stands(
     database: Database,
     storage: str,
     holder: Enrol,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The blocks of docs/notebook.md run in order, and say what the trials say."""
     monkeypatch.setenv("HPSEARCH_STORAGE", storage)
+    monkeypatch.chdir(tmp_path)
     first, *rest = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(first, str(PAGE), "exec"), names)
@@ -61,6 +63,18 @@ def test_page_runs_as_it_stands(
     told = capsys.readouterr().out
     assert "Trial 3 is best: val_accuracy 74.0% at epoch 2, the highest of 6, 2.0 points from the next, with" in told
     assert "optimizer: adam ends 21.0 ± " in told
+    assert "Learning curves by optimizer" in (tmp_path / "curves.html").read_text()
+
+
+def test_figures_are_the_reports_plots(database: Database, storage: str, holder: Enrol) -> None:
+    """Each plot of the report is a plotly figure, with the trials' means in it."""
+    hpsearch.start_study(STUDY, storage)
+    train(database, "grid", holder("w"))
+    found = hpsearch.figures("grid", storage)
+    assert {"curves-optimizer", "rate-optimizer", "time-optimizer", "seconds", "gap", "timeline"} <= set(found)
+    drawn = [trace for trace in found["curves-optimizer"].data if trace.y is not None and len(trace.y) == 3]
+    mean = np.mean(ACCURACY["adam"])
+    assert any(np.allclose(np.array(trace.y, dtype=float), [mean / 2, mean, mean - 0.1]) for trace in drawn)
 
 
 def test_tables_are_the_trials_and_epochs(database: Database, storage: str, holder: Enrol) -> None:
@@ -99,7 +113,7 @@ def test_faults_are_lines(storage: str) -> None:
             {"study": {"name": "x"}, "space": {"optimizer": ["adm"]}, "budget": {"trials": 0}}, storage
         )
     assert len(faults.value.faults) == 2
-    for read in (hpsearch.trials, hpsearch.epochs, hpsearch.answer, hpsearch.importances):
+    for read in (hpsearch.trials, hpsearch.epochs, hpsearch.answer, hpsearch.importances, hpsearch.figures):
         with pytest.raises(NotFoundError, match="there is no study nix: hpsearch start-study makes the first one"):
             read("nix", storage)
 
