@@ -10,6 +10,7 @@ from rich.markup import escape
 from hpsearch import output
 from hpsearch.branches import AXES
 from hpsearch.check import WORKERS, Report
+from hpsearch.label import span
 from hpsearch.messages import Checking, Finding
 
 Row = tuple[str, ...]
@@ -119,7 +120,7 @@ def estimate(report: Report) -> Iterator[str]:
         return
     times = [(workers, report.study_seconds(workers)) for workers in WORKERS]
     each = ", ".join(
-        f"{output.span(seconds)} on {workers} worker" + ("" if workers == 1 else "s")
+        f"{span(seconds)} on {workers} worker" + ("" if workers == 1 else "s")
         for workers, seconds in times
         if seconds is not None
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from hpsearch import output
+from hpsearch import output, telling, watching
 from hpsearch.errors import ExitCode, HpsearchError, StudyFileError, UsageError
 from hpsearch.output import say
 
@@ -70,7 +70,7 @@ def start_study(
                 "kept": list(started.kept),
             }
         )
-    output.tell_started(started, storage)
+    telling.tell_started(started, storage)
 
 
 @app.command()
@@ -128,7 +128,7 @@ def pause(name: StudyName, storage: Storage = None) -> None:
     from hpsearch import control
 
     with _database(storage) as database:
-        output.tell_paused(database.transact(lambda connection: control.pause(connection, name)))
+        telling.tell_paused(database.transact(lambda connection: control.pause(connection, name)))
 
 
 @app.command()
@@ -137,7 +137,7 @@ def resume(name: StudyName, storage: Storage = None) -> None:
     from hpsearch import control
 
     with _database(storage) as database:
-        output.tell_resumed(database.transact(lambda connection: control.resume(connection, name)))
+        telling.tell_resumed(database.transact(lambda connection: control.resume(connection, name)))
 
 
 @app.command()
@@ -146,7 +146,7 @@ def stop(name: StudyName, storage: Storage = None) -> None:
     from hpsearch import control
 
     with _database(storage) as database:
-        output.tell_stopped(database.transact(lambda connection: control.stop(connection, name)))
+        telling.tell_stopped(database.transact(lambda connection: control.stop(connection, name)))
 
 
 @app.command()
@@ -159,7 +159,7 @@ def retry(
     from hpsearch import control
 
     with _database(storage) as database:
-        output.tell_retried(database.transact(lambda connection: control.retry(connection, name, trial)))
+        telling.tell_retried(database.transact(lambda connection: control.retry(connection, name, trial)))
 
 
 @app.command()
@@ -175,7 +175,7 @@ def delete(
         contents = database.transact(lambda connection: removal.contents(connection, name))
         if not yes and not sys.stdin.isatty():
             raise UsageError(f"nobody is there to ask whether {name} shall be deleted: give --yes")
-        if not yes and not output.ask(output.deletion(contents)):
+        if not yes and not output.ask(telling.deletion(contents)):
             say(f"{name} stays")
             return
         database.transact(lambda connection: removal.delete(connection, contents.study.study_id))
@@ -235,11 +235,11 @@ def status(
 
         if watch:
             with contextlib.suppress(KeyboardInterrupt):
-                output.watch(read)
+                watching.watch(read)
         elif as_json:
             output.print_json(overview.document(read()))
         else:
-            output.print_overview(read())
+            watching.print_overview(read())
 
 
 @app.command()
@@ -279,11 +279,11 @@ def evaluate(
     with _database(storage) as database:
         asked, made = evaluation.ask(database, name, top, seeds, again=again)
         standing = tally.standing(database, asked)
-    output.tell_asked(standing, made)
+    telling.tell_asked(standing, made)
     if as_json:
         output.print_json(tally.document(standing))
     else:
-        output.print_evaluation(standing, storage)
+        telling.print_evaluation(standing, storage)
     if not made:
         for line in scoreboard.differing(standing, top, seeds):
             say(line)
@@ -299,7 +299,7 @@ def export(
     from hpsearch import export
 
     with _database(storage) as database:
-        output.tell_exported(export.export(database, name, directory))
+        telling.tell_exported(export.export(database, name, directory))
 
 
 @app.command()
@@ -317,7 +317,7 @@ def report(
     report.check(place)
     with _database(storage) as database:
         found = database.transact(lambda connection: report.read(connection, name))
-    output.tell_report(report.write(found, place))
+    telling.tell_report(report.write(found, place))
 
 
 @app.command()

@@ -30,3 +30,14 @@ def listed(labels: Sequence[str], last: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
     *most, end = labels
     return f"{', '.join(most)} {last} {end}" if most else end
+
+
+def span(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{max(0, seconds):.0f} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
