@@ -1,11 +1,14 @@
 """An evaluation as lines and tables of text."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.label import shown
 from hpsearch.tally import Standing
+
+SHORT = 4
+"""Characters of a name that heads a column of counts."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +21,26 @@ class Board:
 
 
 def boards(standing: Standing) -> Iterator[Board]:
-    """The result of an evaluation that has one: configurations, the classes of the best one, the confusion matrix."""
+    """The result of an evaluation that has one: configurations, the classes of the best one, the confusion matrix.
+
+    Each fits a terminal of 80 columns; only parameters and the names of classes may be longer.
+    """
     asked, result = standing.evaluation, standing.evaluation.result
     assert result is not None
     metric = asked.evaluated.spec.study.metric
     yield Board(
         f"{result['images']:,} test images; {_many(result['models'], 'model')} trained for "
         f"{_many(result['epochs'], 'epoch')} on training and validation images",
-        ("configuration", metric, "test accuracy", "95% interval", "models", "ensemble", "95% interval", "parameters"),
+        ("no.", "models", "test accuracy", "95% interval", "ensemble", "95% interval"),
         (*(_row(n, each) for n, each in enumerate(result["configurations"], start=1)), _all(result)),
+    )
+    yield Board(
+        "the configurations, and what they came to in the search",
+        ("no.", metric, "parameters"),
+        tuple(
+            (str(n), f"{each['value']:.4f}", shown(each["params"]))
+            for n, each in enumerate(result["configurations"], start=1)
+        ),
     )
     best = next((each for each in result["configurations"] if each["classes"]), None)
     if best is not None:
@@ -36,12 +50,11 @@ def boards(standing: Standing) -> Iterator[Board]:
             ("class", "images", "precision", "recall", "F1"),
             tuple(_class(each) for each in best["classes"]),
         )
+    heads, rows = _labels(result["classes"])
     yield Board(
         "confusion matrix of the ensemble of all: a row for each true class, a column for what it was taken for",
-        ("class", *result["classes"]),
-        tuple(
-            (name, *map(str, row)) for name, row in zip(result["classes"], result["ensemble"]["confusion"], strict=True)
-        ),
+        ("class", *heads),
+        tuple((name, *map(str, row)) for name, row in zip(rows, result["ensemble"]["confusion"], strict=True)),
     )
 
 
@@ -67,20 +80,16 @@ def remarks(standing: Standing) -> Iterator[str]:
 
 
 def _row(number: int, each: Mapping[str, Any]) -> tuple[str, ...]:
-    params = shown(each["params"])
-    value = f"{each['value']:.4f}"
     if each["accuracy"] is None:
-        return (str(number), value, "", "", "0", "", "", params)
+        return (str(number), "0", "", "", "", "")
     spread, together = each["accuracy"], each["ensemble"]
     return (
         str(number),
-        value,
+        str(spread["models"]),
         _spread(spread),
         _interval(spread) if spread["low"] is not None else "",
-        str(spread["models"]),
         f"{together['accuracy']:.4f}",
         _interval(together),
-        params,
     )
 
 
@@ -88,14 +97,20 @@ def _all(result: Mapping[str, Any]) -> tuple[str, ...]:
     together = result["ensemble"]
     return (
         "all",
-        "",
-        "",
-        "",
         str(result["models"]),
+        "",
+        "",
         f"{together['accuracy']:.4f}",
         _interval(together),
-        "",
     )
+
+
+def _labels(classes: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Of the columns and of the rows: the names where they are short, else numbers with the names beside the rows."""
+    if max(map(len, classes)) <= SHORT:
+        return classes, classes
+    heads = [str(number) for number in range(len(classes))]
+    return heads, [f"{head} {name}" for head, name in zip(heads, classes, strict=True)]
 
 
 def _class(each: Mapping[str, Any]) -> tuple[str, ...]:

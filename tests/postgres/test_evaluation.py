@@ -1,25 +1,29 @@
 """Evaluations: what they train, when they are made, and what is told of them."""
 
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 from sklearn.metrics import f1_score, precision_score, recall_score
 from small import claim
 from sqlalchemy import text
 from tested import CLASSES, IMAGES, LABELS, WORKER, hold, train, trained
 
-from hpsearch import attempt, control, evaluation, removal, search, spec, study, tally
+from hpsearch import attempt, control, evaluation, output, removal, scoreboard, search, spec, study, tally
 from hpsearch.database import Database
 from hpsearch.errors import ExitCode, NotFoundError, RefusedError, StoreError, UsageError
 from hpsearch.evaluation import Evaluation
 from hpsearch.outcome import Ending
+from hpsearch.sections import DATASETS
 from hpsearch.settings import Setting
 from hpsearch.study import Study
 
@@ -393,6 +397,29 @@ def test_command_says_how_far_it_is_then_shows_the_result(
     again = hpsearch(*call)
     assert "have been used 2 times for this study: figures after the first time" in again.stderr
     assert json.loads(hpsearch(*call, "--json").stdout)["test_set_uses"] == 2
+
+
+def test_tables_fit_a_terminal(database: Database, searched: Any, tmp_path: Path) -> None:
+    """Nothing is cut off at 80 columns, also with the long names of CIFAR-10's classes and large counts."""
+    searched([0.5], [0.6])
+    asked = ask(database, seeds=2)
+    for _ in range(4):
+        train(database, asked, tmp_path / "p.npz")
+    standing = tally.standing(database, asked)
+    classes = DATASETS["cifar10"].classes
+    counts = (np.eye(10, dtype=int) * 949 + 5).tolist()
+    named: Any = {**(standing.evaluation.result or {}), "classes": classes, "ensemble": {"confusion": counts}}
+    named["ensemble"] |= {"accuracy": 0.5, "low": 0.4, "high": 0.6}
+    named["configurations"][0]["classes"][0]["name"] = max(classes, key=len)
+    standing = replace(standing, evaluation=replace(standing.evaluation, result=named))
+    with io.StringIO() as file:
+        out = Console(file=file, width=80)
+        for board in scoreboard.boards(standing):
+            out.print(output.table(board.columns, board.rows))
+        printed = file.getvalue()
+    assert "…" not in printed
+    assert all(f" {number} {name} " in printed for number, name in enumerate(classes))
+    assert "learning_rate 0.02" in printed
 
 
 @pytest.mark.parametrize(
