@@ -31,11 +31,11 @@ class Exported:
 def export(database: Database, name: str, directory: Path) -> Exported:
     """Write the models of a study's latest evaluation, else the best ones that its search has kept.
 
-    The directory appears with all that belongs in it, or not at all.
+    All that belongs in the directory is there in the end, or nothing is.
 
     Raises:
         NotFoundError: there is no such study.
-        RefusedError: it has no model, or one is gone from where it was kept.
+        RefusedError: it has no model, or one is gone from where it was kept; it is an evaluation without a result.
         StoreError: the models cannot be read from here.
         UsageError: the directory has something in it, or cannot be written.
     """
@@ -44,11 +44,15 @@ def export(database: Database, name: str, directory: Path) -> Exported:
     tested = _tested(database, name)
     trained = name if tested is None else _trained(tested).name
     summary, trials = database.transact(lambda connection: results.read(connection, trained))
+    if tested is None and summary.study.spec.evaluation:  # what it measured is not of validation images
+        raise RefusedError(f"{name} is an evaluation without a result: its search was deleted, or it is not over yet")
     keys = database.transact(lambda connection: files.keys(connection, summary.study.study_id, "model"))
     kept = [trial for trial in trials if trial.state == "complete" and trial.number in keys]
     if not kept:
         raise RefusedError(f"{trained} has no model to export: its best complete trials would have one each")
     told = _of_evaluation(tested, summary, kept) if tested else _of_search(summary, kept)
+    if not told.models:
+        raise RefusedError(f"{trained} has no model to export: none that has predictions beside it")
     try:
         _write(database, keys, told, directory)
     except OSError as error:
@@ -122,7 +126,9 @@ def _model(trial: Trial, accuracy: float, low: float, high: float) -> Model:
 
 
 def _write(database: Database, keys: Mapping[int, str], told: Leaflet, directory: Path) -> None:
-    draft = Path(mkdtemp(prefix=".hpsearch-export-", dir=directory.parent))
+    # One that is there stays what it is: it may be a mount point, or where the caller's shell is.
+    there = directory.exists()
+    draft = Path(mkdtemp(prefix=".hpsearch-export-", dir=directory if there else directory.parent))
     try:
         for model in told.models:
             if not depot.read(database, keys[model.trial], draft / model.file):
@@ -131,8 +137,24 @@ def _write(database: Database, keys: Mapping[int, str], told: Leaflet, directory
                     "nothing was exported"
                 )
         (draft / "README.md").write_text(leaflet.text(told), encoding="utf-8")
-        draft.chmod(0o755)
-        draft.rename(directory)
+        if there:
+            _move(draft, directory)
+        else:
+            draft.chmod(0o755)
+            draft.rename(directory)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _move(draft: Path, directory: Path) -> None:
+    """All files of `draft` up into `directory`, which it is in, or none."""
+    moved: list[Path] = []
+    try:
+        for file in sorted(draft.iterdir()):
+            moved.append(file.rename(directory / file.name))
+        draft.rmdir()
+    except BaseException:
+        for file in moved:
+            file.unlink(missing_ok=True)
         raise

@@ -76,7 +76,8 @@ def _tested(told: Leaflet) -> Iterator[str]:
     for each in result["configurations"]:
         spread = each["accuracy"]
         if spread is not None:
-            names = ", ".join(f"`trial-{model['trial']}.keras`" for model in each["models"])
+            numbers = {model["trial"] for model in each["models"]}
+            names = ", ".join(f"`{model.file}`" for model in told.models if model.trial in numbers) or "No file"
             deviation = f" ± {spread['std']:.4f} (standard deviation over seeds)" if spread["std"] is not None else ""
             yield f"- {names}: {_parameters(each['params'])}. Test accuracy {spread['mean']:.4f}{deviation}."
     together = result["ensemble"]

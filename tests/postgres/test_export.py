@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from tested import hold, train, trained
 
-from hpsearch import evaluation, spec, study, tally
+from hpsearch import evaluation, removal, spec, study, tally
 from hpsearch.database import Database
 from hpsearch.depot import Depot
 from hpsearch.errors import NotFoundError, RefusedError, UsageError
@@ -99,11 +99,48 @@ def test_evaluated_study_gives_its_evaluations_models(database: Database, search
     assert export(database, f"{NAME} evaluation", tmp_path / "named").study.name == f"{NAME} evaluation"
 
 
+def test_evaluation_without_a_result_is_not_taken_for_a_search(
+    database: Database, searched: Any, tmp_path: Path
+) -> None:
+    """Its values are of test images: halfway, and when its search was deleted, its models are refused."""
+    found = searched()
+    asked = evaluated(database, tmp_path, models=1)
+    with pytest.raises(RefusedError, match="is an evaluation without a result"):
+        export(database, f"{NAME} evaluation", tmp_path / "halfway")
+    train(database, asked, tmp_path / "p.npz")
+    database.transact(lambda c: removal.delete(c, found.study_id))
+    with pytest.raises(RefusedError, match="its search was deleted"):
+        export(database, f"{NAME} evaluation", tmp_path / "orphan")
+    assert not (tmp_path / "halfway").exists()
+
+
+def test_readme_names_the_files_there_are(database: Database, searched: Any, tmp_path: Path) -> None:
+    """A model that could not be stored is in the accuracy, but is no file to load."""
+    searched()
+    evaluated(database, tmp_path)
+    database.transact(
+        lambda c: c.execute(
+            text(
+                "delete from hpsearch.files f using trials t join studies s using (study_id) where t.number = 0 "
+                "and f.trial_id = t.trial_id and s.study_name like '%evaluation' and f.key like 'model/%'"
+            )
+        )
+    )
+    exported = export(database, NAME, tmp_path / "out")
+    assert exported.models == 1
+    assert "trial-1.keras" in written(exported)
+    assert "trial-0.keras" not in written(exported)
+
+
 def test_directory_that_holds_something_is_left_alone(database: Database, searched: Any, tmp_path: Path) -> None:
     """An empty one will do, and one whose parent is there; a file, a full one, or nowhere will not."""
     searched()
     (tmp_path / "empty").mkdir()
+    before = (tmp_path / "empty").stat().st_ino
     assert export(database, NAME, tmp_path / "empty").models == 2
+    # Where somebody's shell is, or a mount point, is not put another directory.
+    assert (tmp_path / "empty").stat().st_ino == before
+    assert set(contents(tmp_path / "empty")) == {"README.md", "trial-1.keras", "trial-2.keras"}
     (tmp_path / "file").write_text("mine")
     for where, reason in (
         (tmp_path / "empty", "is in the way"),
@@ -124,9 +161,10 @@ def test_export_that_fails_leaves_nothing(database: Database, searched: Any, tmp
     for model in home.glob("model-*"):
         model.unlink()
     (tmp_path / "here").mkdir()
-    with pytest.raises(RefusedError, match="is gone from where it was kept: nothing was exported"):
-        export(database, NAME, tmp_path / "here" / "out")
-    assert list((tmp_path / "here").iterdir()) == []
+    for directory in (tmp_path / "here" / "out", tmp_path / "here"):
+        with pytest.raises(RefusedError, match="is gone from where it was kept: nothing was exported"):
+            export(database, NAME, directory)
+        assert list((tmp_path / "here").iterdir()) == []
     database.transact(lambda c: c.execute(text("delete from hpsearch.files")))
     with pytest.raises(RefusedError, match="has no model to export"):
         export(database, found.name, tmp_path / "here" / "out")
