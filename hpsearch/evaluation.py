@@ -33,6 +33,10 @@ LARGEST = 10_000
 LONGEST_NAME = 512
 """Characters, the width of Optuna's column."""
 
+USED = """
+    (e.result is not null or exists (select 1 from trials t where t.study_id = e.study_id and t.state = 'COMPLETE'))
+"""
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -47,8 +51,9 @@ class Configuration:
 class Evaluation:
     """The `number`-th evaluation of a study, counted from 1.
 
-    `study` trains it; None where that was deleted. `used`: it has let a model see the test images. `result` as
-    `tally.count` makes it; None while there is none.
+    `study` trains it; None where that was deleted. `used`: it has let a model see the test images. `later`: complete
+    trials of the evaluated study that ended after it was asked for. `result` as `tally.count` makes it; None while
+    there is none.
     """
 
     evaluated: Study
@@ -57,18 +62,20 @@ class Evaluation:
     configurations: tuple[Configuration, ...]
     asked: datetime
     used: bool
+    later: int
     result: Mapping[str, Any] | None
 
 
 def evaluations(connection: Connection, found: Study) -> list[Evaluation]:
     """All evaluations of a study, in order, but for those that were deleted before they had a result."""
     rows = connection.execute(
-        text("""
+        text(f"""
             select number, study_id, configurations, asked_at, result,
-                   result is not null or exists (
-                       select 1 from trials t where t.study_id = e.study_id and t.state = 'COMPLETE') as used
+                   (select count(*) from trials t where t.study_id = evaluated and t.state = 'COMPLETE'
+                       and t.datetime_complete > asked_at at time zone 'utc') as later,
+                   {USED} as used
               from hpsearch.evaluations e
-             where evaluated = :study_id and (study_id is not null or result is not null) order by number
+             where evaluated = :study_id and (study_id is not null or json_typeof(result) <> 'null') order by number
         """),
         {"study_id": found.study_id},
     ).all()
@@ -80,10 +87,17 @@ def evaluations(connection: Connection, found: Study) -> list[Evaluation]:
             tuple(Configuration(**each) for each in row.configurations),
             row.asked_at,
             row.used,
+            row.later,
             row.result,
         )
         for row in rows
     ]
+
+
+def uses(connection: Connection, found: Study) -> int:
+    """How many evaluations of a study have let a model see the test images, those included that were deleted since."""
+    query = f"select count(*) from hpsearch.evaluations e where evaluated = :study_id and {USED}"
+    return int(connection.execute(text(query), {"study_id": found.study_id}).scalar_one())
 
 
 def of(connection: Connection, trained: Study) -> Evaluation | None:

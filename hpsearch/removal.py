@@ -29,6 +29,12 @@ LINKED = f"""
 """
 """The keys of what Optuna attached to the study or its trials."""
 
+SEEN = """
+    update hpsearch.evaluations set result = 'null' where study_id = :study_id and result is null
+       and exists (select 1 from trials where study_id = :study_id and state = 'COMPLETE')
+"""
+"""Without a result models may have seen the test images all the same: JSON's null says so once the study is gone."""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -65,6 +71,7 @@ def delete(connection: Connection, study_id: int) -> None:
     _execute(connection, study_id, "select 1 from hpsearch.studies where study_id = :study_id for update")
     _execute(connection, study_id, "select 1 from hpsearch.attempts where study_id = :study_id for update")
     _execute(connection, study_id, "select 1 from trials where study_id = :study_id order by trial_id for update")
+    _execute(connection, study_id, SEEN)
     _execute(connection, study_id, f"delete from hpsearch.files where key in ({LINKED})")
     for table in TRIAL_TABLES:
         _execute(connection, study_id, f"delete from {table} where {OF_STUDY}")

@@ -80,7 +80,7 @@ def figures(found: Material) -> list[Figure]:
 
 def _standings(connection: Connection, summary: Summary) -> list[Standing]:
     every = evaluation.evaluations(connection, summary.study)
-    uses = sum(each.used for each in every)
+    uses = evaluation.uses(connection, summary.study)
     return [Standing(each, results.summarize(connection, each.study) if each.study else None, uses) for each in every]
 
 

@@ -70,6 +70,11 @@ def remarks(standing: Standing) -> Iterator[str]:
         if each["missing"]:
             gone = ", ".join(f"trial {trial['trial']} ({trial['outcome']})" for trial in each["missing"])
             yield f"configuration {number} is without {gone}"
+    if later := standing.evaluation.later:
+        yield (
+            f"the search has gone on since: its {_many(later, 'later complete trial')} had no part in the choice of "
+            "these configurations"
+        )
     if standing.uses > 1:
         yield (
             f"the test images have been used {standing.uses} times for this study: figures after the first time are no "

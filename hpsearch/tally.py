@@ -51,8 +51,7 @@ def standing(database: Database, asked: Evaluation) -> Standing:
 
 
 def _standing(database: Database, asked: Evaluation, summary: Summary | None = None) -> Standing:
-    every = database.transact(lambda connection: evaluation.evaluations(connection, asked.evaluated))
-    uses = sum(each.used for each in every)
+    uses = database.transact(lambda connection: evaluation.uses(connection, asked.evaluated))
     return Standing(asked, summary, uses)
 
 

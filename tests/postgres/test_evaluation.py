@@ -300,6 +300,35 @@ def test_evaluation_deleted_before_a_result_is_as_never_asked(database: Database
     assert ask(database).number == 2
 
 
+def test_use_is_remembered_without_a_result(database: Database, searched: Any, tmp_path: Path) -> None:
+    """Whoever deletes an evaluation halfway may have seen what its first models came to."""
+    searched([0.5])
+    asked = ask(database, seeds=2)
+    assert asked.study is not None
+    trainer = asked.study.study_id
+    train(database, asked, tmp_path / "p.npz")
+    database.transact(lambda c: removal.delete(c, trainer))
+    second = ask(database, seeds=1)
+    assert (second.number, tally.standing(database, second).uses) == (2, 1)
+    train(database, second, tmp_path / "p.npz")
+    assert tally.standing(database, second).uses == 2
+
+
+def test_search_that_went_on_is_told(database: Database, searched: Any, tmp_path: Path) -> None:
+    """An evaluation does not know the trials that an extended search has completed since."""
+    found = searched([0.5])
+    asked = ask(database, seeds=1)
+    train(database, asked, tmp_path / "p.npz")
+    assert not any("gone on" in line for line in scoreboard.remarks(tally.standing(database, asked)))
+    budget = found.spec.budget.model_copy(update={"trials": 2})
+    study.start(database, replace(found.spec, budget=budget))
+    held = hold(database, found)
+    trained(database, held, [0.9])
+    database.transact(lambda c: attempt.finish(c, held, Ending.COMPLETED, {}))
+    (line,) = (line for line in scoreboard.remarks(tally.standing(database, ask(database))) if "gone on" in line)
+    assert "its 1 later complete trial had no part" in line
+
+
 def test_what_cannot_be_evaluated_is_refused(database: Database, started: Started, searched: Any) -> None:
     """No such study, one still running, none complete, an evaluation, and far too many trials."""
     with pytest.raises(NotFoundError):
