@@ -67,7 +67,7 @@ def run(spec: StudySpec, gpu: Gpu | None, told: Callable[[Report, Checking | Non
         told: what is being checked next, and what was found so far; None at the end.
 
     Raises:
-        NotFoundError: the images are not to be had on this host.
+        NotFoundError: the images are not to be had on this host, or the framework does not see the GPU.
     """
     data = Data(spec.data.name, spec.data.train_limit, spec.data.validation, spec.study.seed)
     report = Report(spec, branches.branches(spec), str(gpu) if gpu else "CPU")
@@ -107,5 +107,7 @@ def _messages(trainer: Trainer, alarm: Alarm) -> Iterator[FromTrainer]:
     while not isinstance(message := trainer.receive(alarm, WAIT_SECONDS), Checked):
         if isinstance(message, Refused):
             raise NotFoundError(message.detail)
+        if blind := trainer.blind():  # what the CPU takes says nothing of the GPU
+            raise NotFoundError(blind)
         if message is not None:
             yield message

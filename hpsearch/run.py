@@ -153,12 +153,9 @@ class Run:
                 return False
             self.trainer.receive(self.alarm, left)
             self.alarm.clear()
-        if self.trainer.gpu is not None and self.trainer.ready.device != "GPU":
+        if blind := self.trainer.blind():
             self._release("preempted")
-            raise NotFoundError(
-                f"{self.trainer.ready.backend} does not see the GPU and would train on the CPU: "
-                "install its CUDA libraries (make install GPU=1, or pip install 'tensorflow[and-cuda]'), or use --cpu"
-            )
+            raise NotFoundError(blind)
         return True
 
     # While it trains.

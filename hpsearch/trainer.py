@@ -65,6 +65,15 @@ class Trainer:
         """Whether the process runs."""
         return self._process.poll() is None
 
+    def blind(self) -> str | None:
+        """Why the process, once ready, would not train on the GPU it was given; None where it would, or has none."""
+        if self.gpu is None or self.ready is None or self.ready.device == "GPU":
+            return None
+        return (
+            f"{self.ready.backend} does not see the GPU and would train on the CPU: "
+            "install its CUDA libraries (make install GPU=1, or pip install 'tensorflow[and-cuda]'), or use --cpu"
+        )
+
     def send(self, message: ToTrainer) -> None:
         """Say something.
 

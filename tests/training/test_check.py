@@ -11,7 +11,8 @@ import pytest
 
 from hpsearch import check, spec
 from hpsearch.check import Report
-from hpsearch.errors import ExitCode
+from hpsearch.errors import ExitCode, NotFoundError
+from hpsearch.gpus import Gpu
 from hpsearch.messages import Checking
 
 SMALL = """
@@ -96,6 +97,14 @@ def test_what_cannot_be_checked_is_one_line(study_file: Path, tmp_path: Path) ->
     assert (missing.returncode, missing.stdout) == (ExitCode.NOT_FOUND, "")
     (line,) = missing.stderr.splitlines()
     assert line.startswith(f"hpsearch: CIFAR-10 is not in {tmp_path}")
+
+
+def test_a_gpu_that_the_framework_does_not_see_is_no_device(study_file: Path) -> None:
+    """What the CPU takes is not given out as what the GPU does: it ends before anything is checked."""
+    told: list[object] = []
+    with pytest.raises(NotFoundError, match="does not see the GPU and would train on the CPU"):
+        check.run(spec.load(study_file), Gpu(0, "GPU-none", "NVIDIA H200", 2**37), lambda *said: told.append(said))
+    assert told == []
 
 
 def test_a_process_that_dies_is_a_fault_of_the_branch(study_file: Path) -> None:
