@@ -58,7 +58,10 @@ def resume(connection: Connection, name: str) -> Turned:
     """
     stored = _settled(connection, name)
     if stored.status == "finished":
-        raise RefusedError(f"{name} is finished: hpsearch start-study with more --trials extends it")
+        more = (
+            "evaluate --again makes another" if stored.spec.evaluation else "start-study with more --trials extends it"
+        )
+        raise RefusedError(f"{name} is finished: hpsearch {more}")
     if stored.status != "running":
         _run(connection, stored)
     return _turned(connection, stored)

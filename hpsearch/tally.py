@@ -123,7 +123,8 @@ def _configuration(
 ) -> dict[str, Any]:
     models = [predicted[trial.number] for trial in trials if trial.number in predicted]
     scores = [score.single(each) for each in models]
-    missing = [trial for trial in trials if trial.number not in predicted]
+    mended = _mended(trials, predicted)
+    missing = [trial for trial in trials if trial.number not in predicted and trial.number not in mended]
     numbers = [trial.number for trial in trials if trial.number in predicted]
     return {
         **vars(asked),
@@ -137,6 +138,15 @@ def _configuration(
         "confusion": score.pooled(scores) if scores else None,
         "ensemble": asdict(score.ensemble(models)) if models else None,
     }
+
+
+def _mended(trials: Sequence[Trial], predicted: Mapping[int, Predictions]) -> set[int]:
+    """The failed trials that a repetition, or one of that, made up for."""
+    mended: set[int] = set()
+    for trial in sorted(trials, key=lambda each: -each.number):  # a repetition is the later one
+        if trial.retry_of is not None and (trial.number in predicted or trial.number in mended):
+            mended.add(trial.retry_of)
+    return mended
 
 
 def _ending(trial: Trial) -> str:

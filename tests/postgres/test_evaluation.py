@@ -221,6 +221,9 @@ def test_what_failed_is_left_out_and_said(database: Database, searched: Any, tmp
     train(database, asked, tmp_path / "p.npz")
     (only,) = result(database, ask(database))["configurations"]
     assert only["accuracy"]["models"] == 2
+    assert only["missing"] == [{"trial": 0, "outcome": "diverged"}]  # trial 3 made up for trial 1
+    with pytest.raises(RefusedError, match="is finished: hpsearch evaluate --again makes another"):
+        database.transact(lambda c: control.resume(c, "small evaluation"))
 
 
 def test_evaluation_without_a_model_is_refused_and_may_be_made_again(database: Database, searched: Any) -> None:
