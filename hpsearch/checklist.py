@@ -10,7 +10,7 @@ from rich.markup import escape
 from hpsearch import output
 from hpsearch.branches import AXES
 from hpsearch.check import WORKERS, Report
-from hpsearch.label import span
+from hpsearch.label import counted, span
 from hpsearch.messages import Checking, Finding
 
 Row = tuple[str, ...]
@@ -125,7 +125,8 @@ def estimate(report: Report) -> Iterator[str]:
         if seconds is not None
     )
     yield (
-        f"{budget.trials} trials × {budget.epochs} epochs × {epoch:.1f} s, the mean of the branches on this device "
+        f"{counted(budget.trials, 'trial')} × {counted(budget.epochs, 'epoch')} × {epoch:.1f} s, "
+        "the mean of the branches on this device "
         f"({report.device}): {each}, each with such a device"
     )
     sooner = ["trials that diverge"]

@@ -9,11 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpsearch import check, spec
+from hpsearch import branches, check, checklist, spec
 from hpsearch.check import Report
 from hpsearch.errors import ExitCode, NotFoundError
 from hpsearch.gpus import Gpu
-from hpsearch.messages import Checking
+from hpsearch.messages import Checking, Finding
 
 SMALL = """
 [study]
@@ -75,6 +75,17 @@ def test_a_sound_study_is_told_what_it_costs(study_file: Path) -> None:
     assert estimate.startswith("5 trials × 2 epochs × ")
     assert estimate.count(" worker") == 3
     assert less == "less with pruning and trials that diverge"
+
+
+def test_one_is_no_plural(study_file: Path) -> None:
+    """The estimate of one trial of one epoch, from the seconds that an epoch took."""
+    described = spec.load(study_file, ("budget.epochs=1", "budget.trials=1"))
+    every = branches.branches(described)
+    found = [Finding("speed", branch.named(branches.LAYERS), {"seconds": 2.0}) for branch in every]
+    estimate, *_ = checklist.estimate(Report(described, every, "CPU", findings=found))
+    assert estimate.startswith(
+        "1 trial × 1 epoch × 2.0 s, the mean of the branches on this device (CPU): 2 s on 1 work"
+    )
 
 
 def test_a_fault_is_a_line_with_its_branch(study_file: Path) -> None:
