@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -146,14 +145,13 @@ def test_status_shows_pace_and_workers(database: Database, started: Started, hol
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_watch_prints_a_block_again_and_again_into_a_pipe(started: Started, sent: signal.Signals) -> None:
-    """A dated block every two seconds, and exit code 0 on Ctrl-C."""
+    """A dated block and then another, and exit code 0 on Ctrl-C."""
     started()
     with subprocess.Popen([*STATUS, "--watch"], stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
-        began, lines = time.monotonic(), list[str]()
+        lines = list[str]()
         while sum(line.endswith(" UTC\n") for line in lines) < 3:
             lines.append(watching.stdout.readline())
-        assert 4 <= time.monotonic() - began < 60
         watching.send_signal(sent)
         watching.stdout.read()
         assert watching.wait(30) == ExitCode.DONE
