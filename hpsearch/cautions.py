@@ -77,9 +77,10 @@ def _noise(spec: StudySpec) -> Iterator[str]:
 def _left_out(ended: Sequence[Facts]) -> Iterator[str]:
     pruned = sum(each.ended == "pruned" for each in ended)
     if pruned:
+        were, are = ("was", "is") if pruned == 1 else ("were", "are")
         yield (
-            f"{pruned:,} of {counted(len(ended), 'ended trial')} were pruned and are left out of the means, which "
-            "flatters levels that are often pruned."
+            f"{pruned:,} of {counted(len(ended), 'ended trial')} {were} pruned and {are} left out of the "
+            "means, which flatters levels that are often pruned."
         )
     lost = [each for each in ended if each.ended not in {"complete", "pruned"}]
     if lost:

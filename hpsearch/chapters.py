@@ -12,7 +12,7 @@ from hpsearch.effects import ENDINGS, Effect, Level
 from hpsearch.estimate import Estimate
 from hpsearch.findings import Findings
 from hpsearch.importance import Importance
-from hpsearch.label import short, shown
+from hpsearch.label import counted, short, shown
 from hpsearch.matrix import Matrix
 from hpsearch.optuna_plots import OptunaPlot
 from hpsearch.results import Summary, Trial
@@ -68,8 +68,8 @@ def question(made: Material) -> Section:
     space = [f"{name}: {_searched(dimension)}" for name, dimension in spec.space.items()]
     chosen = "each written out in the study" if spec.listed else f"chosen by the {spec.sampler.name} sampler"
     done = (
-        f"{spec.budget.trials} trials of up to {spec.budget.epochs} epochs on {spec.data.name}, {chosen}; "
-        f"pruner: {spec.pruner.name}; metric: {spec.study.metric}."
+        f"{counted(spec.budget.trials, 'trial')} of up to {counted(spec.budget.epochs, 'epoch')} on "
+        f"{spec.data.name}, {chosen}; pruner: {spec.pruner.name}; metric: {spec.study.metric}."
     )
     asked = spec.study.description.strip() or "The study says no question of its own: which hyperparameters do best?"
     if spec.evaluation:
@@ -233,7 +233,7 @@ def _reach(level: Level, place: int) -> str:
     reach = level.reached[place]
     if reach.epoch is None or reach.seconds is None:
         return "–"
-    return f"{reach.epoch:g} epochs, {reach.seconds:.3g} s ({reach.trials} of {len(level.trials)})"
+    return f"{sentences.epochs(reach.epoch)}, {reach.seconds:.3g} s ({reach.trials} of {len(level.trials)})"
 
 
 def gap(made: Material) -> Section:

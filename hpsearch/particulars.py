@@ -8,6 +8,7 @@ from typing import Any
 from hpsearch import timeline
 from hpsearch.blocks import Block, Listing, Paragraph, Section, Table, drawn
 from hpsearch.chapters import Material
+from hpsearch.label import counted
 from hpsearch.results import Trial
 from hpsearch.timeline import Hold
 
@@ -62,7 +63,8 @@ def endings(made: Material) -> Section:
     blocks: list[Block] = [Table(("ending", "trials", "of all"), rows)]
     again = sum(len(trial.history) > 1 for trial in made.trials)
     if again or retried:
-        blocks.append(Paragraph(f"{again} trials took more than one attempt; {len(retried)} failed ones were retried."))
+        failed = f"{counted(len(retried), 'failed trial')} {'was' if len(retried) == 1 else 'were'} retried"
+        blocks.append(Paragraph(f"{counted(again, 'trial')} took more than one attempt; {failed}."))
     reasons = _reasons(made.trials)
     if reasons:
         blocks.append(Table(("ending", "why", "trials", "which"), reasons, "Why trials failed"))
@@ -79,7 +81,7 @@ def _reasons(trials: Sequence[Trial]) -> tuple[tuple[str, ...], ...]:
     rows = [(kind.replace("_", " "), why, str(len(n)), _few(n)) for (kind, why), n in ordered[:MOST_REASONS]]
     if len(ordered) > MOST_REASONS:
         left = ordered[MOST_REASONS:]
-        rows.append(("others", f"{len(left)} more reasons", str(sum(len(n) for _, n in left)), ""))
+        rows.append(("others", counted(len(left), "more reason"), str(sum(len(n) for _, n in left)), ""))
     return tuple(rows)
 
 

@@ -90,6 +90,11 @@ def ranked(effect: Effect, metric: str) -> list[Level]:
     return [each for *_, each in sorted(valued, key=lambda entry: entry[:2])]
 
 
+def epochs(number: float) -> str:
+    """`1 epoch`, `7.5 epochs`."""
+    return f"{number:g} epoch{'s' * (number != 1)}"
+
+
 def pair(differences: Sequence[Difference], first: Level, second: Level) -> Difference | None:
     """The difference of two levels, whichever is better; None where they were never tried alike."""
     wanted = {first.label, second.label}
@@ -242,14 +247,10 @@ def _rate(effect: Effect) -> Iterator[str]:
         (quick, soon, first, accuracy), (slow, late, last, _) = min(most), max(most)
         if slow >= QUICKER * quick:
             yield (
-                f"{_subject(effect)}: {first} reaches {accuracy:.0%} validation accuracy after {_epochs(quick)} "
-                f"({soon:.3g} s), {last} after {_epochs(slow)} ({late:.3g} s)."
+                f"{_subject(effect)}: {first} reaches {accuracy:.0%} validation accuracy after {epochs(quick)} "
+                f"({soon:.3g} s), {last} after {epochs(slow)} ({late:.3g} s)."
             )
         return
-
-
-def _epochs(number: float) -> str:
-    return f"{number:g} epoch{'s' * (number != 1)}"
 
 
 def _gap(effect: Effect) -> Iterator[str]:

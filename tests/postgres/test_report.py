@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -359,3 +360,16 @@ def test_directory_is_a_plain_name(name: str) -> None:
     assert place.parent == Path()
     assert place != report.directory(name + "!")
     assert str(report.directory("learning-rate")) == "learning-rate-report"
+
+
+def test_one_of_a_thing_is_told_in_the_singular(database: Database) -> None:
+    """A study of one trial of one epoch, which two attempts made, has no `1 trials`, `1 epochs` or `1 failed ones`."""
+    one = {"study": {"name": "one"}, "budget": {"trials": 1, "epochs": 1}, "space": {"optimizer": ["adam"]}}
+    Simulation(database, one).run(1)
+    made = material(database, "one")
+    (trial,) = made.trials
+    again = replace(trial, history=(*trial.history, *trial.history), retry_of=0)
+    told = str(report.sections(replace(made, trials=[again])))
+    assert "1 trial of up to 1 epoch on cifar10" in told
+    assert "1 trial took more than one attempt; 1 failed trial was retried." in told
+    assert re.findall(r"(?<![\d.,])1 (?:epochs|trials|attempts|failed ones)\b", told) == []
