@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect
 from sqlalchemy import text
 
 from hpsearch import attempt, claim, roster, search, spec, study
@@ -42,17 +42,6 @@ SEARCH: dict[str, Any] = {
 }
 PATIENCE = 60_000
 """Milliseconds: the page asks for news every ten seconds, and a busy machine draws slowly."""
-
-# What a container without a desktop, a GPU and a network needs; none of it changes what a page shows.
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 class Searcher:
@@ -123,15 +112,6 @@ def address(searcher: Searcher, storage: str) -> Iterator[str]:
     """Where the dashboard over the searcher's study is, read-only."""
     with serving(storage) as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    """A headless Chromium."""
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
