@@ -43,6 +43,8 @@ def test_told_to_leave(ledger: Ledger, workers: Crew) -> None:
     kept = released_at(ledger, 1)
     assert kept < EPOCHS
 
+    # Not before: a worker that starts looks for a trial at once, and may be sooner than one that has been waiting.
+    until(lambda: len(ledger.attempts()) == 2, "the second worker holds the trial")
     third = workers.start()
     trainer = in_an_epoch(ledger, second, after=kept)
     os.killpg(second.pid, signal.SIGINT)  # as a terminal does
