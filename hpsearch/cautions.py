@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from scipy import stats
-
+from hpsearch import score
 from hpsearch.effects import Facts
-from hpsearch.estimate import CONFIDENCE
 from hpsearch.label import counted, listed
 from hpsearch.results import Summary
 from hpsearch.spec import StudySpec
@@ -92,8 +90,8 @@ def _chosen(summary: Summary, spec: StudySpec, complete: int) -> Iterator[str]:
     images, best = spec.data.validation, summary.best
     alone = ""
     if spec.study.metric == "val_accuracy" and best is not None:
-        interval = stats.binomtest(round(best["value"] * images), images).proportion_ci(CONFIDENCE, "wilson")
-        alone = f" (so many alone make it {interval.low:.1%} to {interval.high:.1%})"
+        low, high = score.wilson(round(best["value"] * images), images)
+        alone = f" (so many alone make it {low:.1%} to {high:.1%})"
     yield f"The best value is measured on {counted(images, 'validation image')}{alone}" + (
         ", which also chose the trial and its epoch: on others expect less. hpsearch evaluate tests it."
         if complete > 1

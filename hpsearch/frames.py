@@ -27,8 +27,7 @@ def trials(found: Iterable[Trial]) -> pd.DataFrame:
     """A row a trial, indexed by its number.
 
     Columns: those of `Trial` that are plain, `device` of the last attempt, `epochs` finished, `seconds_per_epoch` (the
-    mean over them), then a column for each searched hyperparameter, None or NaN
-    where it was inactive.
+    mean over them), then a column for each searched hyperparameter, None or NaN where it was inactive.
     """
     found = list(found)
     names = list(dict.fromkeys(name for trial in found for name in trial.params))

@@ -8,7 +8,8 @@ from hpsearch.chart import COLOURS, Axis, Chart, Panel, Series
 from hpsearch.matrix import Matrix
 from hpsearch.outcome import Confusion, EpochMetrics
 
-FIGURES = (("accuracy", "accuracy (fraction of 1)"), ("loss", "loss (cross-entropy, nats)"))
+ACCURACY = "accuracy (fraction of 1)"
+LOSS = "loss (cross-entropy, nats)"
 
 FEW = 20
 """Epochs that a marker each does not crowd."""
@@ -23,7 +24,7 @@ def confusion_matrix(counts: Confusion, classes: Sequence[str], images: str) -> 
 
 def learning_curves(epochs: Sequence[EpochMetrics], images: str) -> bytes:
     """Accuracy and loss by epoch, of the training images and of the others; `images` says which those are."""
-    panels = tuple(_panel(epochs, figure, title, images) for figure, title in FIGURES)
+    panels = tuple(_panel(epochs, figure, title, images) for figure, title in (("accuracy", ACCURACY), ("loss", LOSS)))
     return _png(Chart(panels, columns=2, width=320, height=220))
 
 

@@ -12,6 +12,7 @@ from hpsearch.chart import BLANK, COLOURS, LINES, MARKERS, Axis, Chart, Panel, S
 from hpsearch.effects import Effect, Level
 from hpsearch.estimate import Estimate, estimate
 from hpsearch.outcome import EpochMetrics
+from hpsearch.pictures import ACCURACY, LOSS
 from hpsearch.results import Trial
 
 FEW = 12
@@ -23,8 +24,6 @@ TITLE = 34
 ABREAST = 4
 """Levels side by side."""
 
-ACCURACY = "accuracy (fraction of 1)"
-LOSS = "loss (cross-entropy, nats)"
 METRIC = {"val_accuracy": "validation accuracy (fraction of 1)", "val_loss": "validation loss (nats)"}
 TRAIN, VALIDATION = COLOURS[1], COLOURS[0]
 

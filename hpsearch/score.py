@@ -8,9 +8,8 @@ import numpy.typing as npt
 from scipy import stats
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from hpsearch.estimate import CONFIDENCE, estimate
 from hpsearch.predictions import Predictions
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,12 @@ def wilson(right: int, images: int) -> tuple[float, float]:
 
 def spread(values: Sequence[float]) -> Spread:
     """Of at least one value."""
-    n, mean = len(values), float(np.mean(values))
-    if n == 1:
-        return Spread(1, mean, None, None, None)
-    std = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
-    return Spread(n, mean, std, max(0.0, mean - half), min(1.0, mean + half))
+    found = estimate(values)
+    assert found is not None
+    if found.half is None:
+        return Spread(1, found.mean, None, None, None)
+    low, high = max(0.0, found.mean - found.half), min(1.0, found.mean + found.half)
+    return Spread(found.n, found.mean, float(np.std(values, ddof=1)), low, high)
 
 
 def single(predictions: Predictions) -> Score:
