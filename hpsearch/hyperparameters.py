@@ -118,6 +118,13 @@ ROWS = (
         "Learning rate over the epochs: step divides it by 10 at 1/2 and 3/4 of them, cosine takes it to 0.",
         choices=("constant", "step", "cosine"),
     ),
+    Hyperparameter(
+        "precision",
+        str,
+        "auto",
+        "auto: bfloat16 with float32 weights where the device computes that faster; float32: always that.",
+        choices=("auto", "float32"),
+    ),
 )
 
 TABLE: Mapping[str, Hyperparameter] = MappingProxyType({row.name: row for row in ROWS})

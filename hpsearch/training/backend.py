@@ -1,24 +1,73 @@
-"""What differs between TensorFlow and JAX, and Keras does not even out."""
+"""What TensorFlow and JAX do in ways of their own, and Keras does not even out: for each a file of its own.
+
+`here` is the one of the framework that Keras runs on.
+"""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any, Protocol, cast
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
-from hpsearch import settings
+Probabilities = npt.NDArray[np.float32]
+"""What a model gives each class of each image: (n, classes), a row sums to 1."""
 
 
-def take_share() -> None:
-    """Keeps to the share of the GPU's memory that the worker gave this trainer; to be called before the GPU is used."""
-    share = settings.trainer_memory()
-    if share is None or keras.backend.backend() != "tensorflow":
-        return  # JAX has been told through its environment, see `settings.trainer_environment`
-    import tensorflow as tf
+class Steps(Protocol):
+    """The compiled steps of one model: many of them a launch, without a word of Python between two."""
 
-    for gpu in tf.config.list_physical_devices("GPU"):
-        limit = tf.config.LogicalDeviceConfiguration(memory_limit=share // 2**20)
-        tf.config.set_logical_device_configuration(gpu, [limit])
+    model: keras.Model
+
+    def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
+        """The steps from `first` to before `last`; the model and its optimizer are changed.
+
+        Args:
+            images: (n, height, width, channels) of 0..255.
+            labels: (n,).
+            order: (steps, batch) which image comes when, a row a step. A batch of another size compiles anew.
+            first: counted from 0.
+            last: at most the number of steps.
+
+        Returns:
+            Sums over all images of the steps: cross-entropy in nats, without any penalty, and right answers.
+        """
+
+    def predict(self, images: Any) -> Probabilities:
+        """What the model makes of images (n, height, width, channels) of 0..255, in one step."""
+
+
+class Backend(Protocol):
+    """What each backend's file has."""
+
+    def take_share(self, share: int) -> None:
+        """Keeps to so many bytes of the GPU's memory; to be called before the GPU is used."""
+
+    def device_memory(self, *, reset: bool = False) -> int | None:
+        """Bytes that arrays have held on the device at most, since the start or the last `reset`; None: unknown."""
+
+    def fast_precision(self) -> str:
+        """The dtype policy in which this device trains fastest without losing accuracy."""
+
+    def dropout(self, rate: float, seed: int) -> keras.layers.Layer:
+        """A dropout layer to train with; it has the variables of Keras's own."""
+
+    def resident(self, array: npt.NDArray[Any]) -> Any:
+        """`array` where the device reads it."""
+
+    def steps(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:
+        """The steps of a model and its optimizer, both built. They compile when they are first taken."""
+
+    def forget(self) -> None:
+        """Frees what a trial left behind: Keras and its framework keep models, graphs and compiled steps."""
+
+    def double_precision(self) -> AbstractContextManager[None]:
+        """Models made inside can compute in float64, where that is turned off by default."""
+
+
+here = cast(Backend, import_module(f"hpsearch.training.on_{keras.backend.backend()}"))
 
 
 def device() -> str:
@@ -27,78 +76,16 @@ def device() -> str:
     return "CPU" if all(name.startswith("cpu") for name in names) else "GPU"
 
 
-def device_memory(*, reset: bool = False) -> int | None:
-    """Bytes that arrays have held on the GPU at most, since the start or the last `reset`; None where nobody knows.
-
-    JAX knows no reset.
-    """
-    if device() == "CPU":
-        return None
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        peak = int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
-        if reset:
-            tf.config.experimental.reset_memory_stats("GPU:0")
-        return peak
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    return None
-
-
-def version() -> str:
-    """The framework's own version."""
-    return str(sys.modules[keras.backend.backend()].__version__)
-
-
-def jit() -> bool | str:
-    """`jit_compile` for `Model.compile`.
-
-    XLA on TensorFlow's CPU is 4 to 8 times slower than its kernels for this network (measured on two cores), and
-    compiles every trial anew; JAX computes nothing efficiently without it.
-    """
-    return False if keras.backend.backend() == "tensorflow" else "auto"
-
-
 def out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that the device or the host has no memory left.
 
-    TensorFlow raises ResourceExhaustedError, JAX an XlaRuntimeError that begins with RESOURCE_EXHAUSTED.
+    One framework raises a ResourceExhaustedError, the other an error that begins with RESOURCE_EXHAUSTED.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return True
     return "RESOURCE_EXHAUSTED" in str(error)
 
 
-def forget() -> None:
-    """Frees what a trial left behind: Keras and its framework keep models, graphs and compiled steps of their own.
-
-    On TensorFlow that takes more than `clear_session`: Keras's optimizers reduce gradients by a custom gradient, whose
-    graph TensorFlow registers for ever under a name of its own, 3 to 8 MB a trial. Nothing public takes it back.
-    """
-    operations = sys.modules.get("tensorflow.python.framework.ops")
-    registered = getattr(getattr(operations, "gradient_registry", None), "_registry", {})
-    for name in [name for name in registered if name.startswith("CustomGradient-")]:
-        del registered[name]
-    keras.backend.clear_session()  # and that collects the garbage
-
-
-@contextmanager
-def double_precision() -> Iterator[None]:
-    """Models made inside compute in float64; JAX has that turned off by default, TensorFlow has no switch for it."""
-    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
-    jax = sys.modules.get("jax") if keras.backend.backend() == "jax" else None
-    wide = jax and jax.config.jax_enable_x64
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    if jax:
-        jax.config.update("jax_enable_x64", True)
-    try:
-        yield
-    finally:
-        if jax:
-            jax.config.update("jax_enable_x64", wide)
-        keras.config.set_dtype_policy(policy)
-        keras.config.set_floatx(floatx)
+def version() -> str:
+    """The framework's own version."""
+    return str(sys.modules[keras.backend.backend()].__version__)

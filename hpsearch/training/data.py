@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.model_selection import train_test_split
 from hpsearch import settings
 from hpsearch.errors import NotFoundError, UsageError
 from hpsearch.messages import Data
-from hpsearch.training import cifar10
+from hpsearch.training import backend, cifar10
 from hpsearch.training.cifar10 import Images, Labels
 
 # The archive and checksum that keras.datasets.cifar10 uses.
@@ -40,6 +41,20 @@ class Statistics:
 
 
 @dataclass(frozen=True, eq=False)
+class Resident:
+    """What training reads of a dataset, where the device reads it."""
+
+    x_train: Any
+    y_train: Any
+    x_val: Any
+
+    @property
+    def training(self) -> tuple[Any, Any]:
+        """Images and labels."""
+        return self.x_train, self.y_train
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Images (n, 32, 32, 3) of 0..255 and labels (n,), in three parts that share no image.
 
@@ -56,6 +71,11 @@ class Dataset:
     y_test: Labels
     classes: tuple[str, ...]
     fingerprint: str
+
+    @cached_property
+    def resident(self) -> Resident:
+        """Its images on the device, for as long as the dataset is kept."""
+        return Resident(*(backend.here.resident(array) for array in (self.x_train, self.y_train, self.x_val)))
 
     @cached_property
     def statistics(self) -> Statistics:

@@ -1,6 +1,7 @@
-"""One pass over the images: the part of the training loop that a backend may do in its own way."""
+"""One pass over the images."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,11 @@ from sklearn.metrics import confusion_matrix
 
 from hpsearch.outcome import Confusion
 from hpsearch.training import backend
-from hpsearch.training.cifar10 import Images, Labels
+from hpsearch.training.backend import Probabilities, Steps
+from hpsearch.training.cifar10 import Labels
 
 OnBatch = Callable[[int, float], bool]
-"""Called after each batch with its number, from 1, and the loss so far; False ends the pass."""
+"""Called after every few batches with how many there were so far, and the mean loss over them; False ends the pass."""
 
 
 @dataclass(frozen=True)
@@ -26,38 +28,29 @@ class Figures:
     accuracy: float
 
 
-Probabilities = npt.NDArray[np.float32]
-"""What a model gives each class of each image: (n, classes), a row sums to 1."""
-
 LEAST = 1e-7
 """The least probability whose logarithm is taken: Keras's epsilon."""
 
+LAUNCH_SECONDS = 0.2
+"""About how long the steps of one launch take: a Stop waits for them, and what a launch itself costs is a hundredth."""
 
-def compile_for(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Makes `model` ready for `run_epoch` and `predict`; all of the optimizer's variables exist afterwards."""
-    # Keras's own "loss" has the penalty in it, so the cross-entropy is measured beside it. Metrics named by strings
-    # would make their variables in the first step, and TensorFlow then traces that step twice.
-    entropy = keras.metrics.SparseCategoricalCrossentropy(name="entropy")
-    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    loss = "sparse_categorical_crossentropy"
-    model.compile(optimizer, loss=loss, metrics=[entropy, accuracy], jit_compile=backend.jit())
+
+def compile_for(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:
+    """The steps that `run_epoch` and `predict` take; all of the optimizer's variables exist afterwards."""
+    model.compile(optimizer)
     optimizer.build(model.trainable_variables)
+    return backend.here.steps(model, optimizer)
 
 
 def run_epoch(
-    model: keras.Model,
-    images: Images,
-    labels: Labels,
-    order: npt.NDArray[np.int64],
-    batch_size: int,
-    on_batch: OnBatch,
+    steps: Steps, images: Any, labels: Any, order: npt.NDArray[np.int64], batch_size: int, on_batch: OnBatch
 ) -> Figures | None:
     """Trains on every image once.
 
     Args:
-        model: from `compile_for`; changed in place.
-        images: (n, height, width, channels) of 0..255.
-        labels: (n,).
+        steps: from `compile_for`; their model is changed.
+        images: (n, height, width, channels) of 0..255; large ones from `backend.here.resident`.
+        labels: (n,), likewise.
         order: (n,) a permutation: which image comes when.
         batch_size: images a step; the last step takes what is left.
         on_batch: see `OnBatch`.
@@ -65,22 +58,41 @@ def run_epoch(
     Returns:
         Means over the epoch, while the weights changed and dropout was on; None where `on_batch` ended it.
     """
-    watch = _Watch(on_batch)
-    # One call an epoch costs 20 ms and no retracing: Keras keeps the compiled step on the model.
-    history = model.fit(
-        images[order], labels[order], batch_size=batch_size, shuffle=False, verbose=0, callbacks=[watch]
-    )
-    return None if watch.ended else _figures({name: values[-1] for name, values in history.history.items()}, len(order))
+    whole = len(order) // batch_size * batch_size
+    parts = [order[:whole].reshape(-1, batch_size), order[whole:].reshape(1, -1)]
+    done, seen, entropy, right = 0, 0, 0.0, 0.0
+    for part in (part for part in parts if part.size):
+        rows = backend.here.resident(part.astype(np.int32))
+        first, count = 0, 1
+        while first < len(part):
+            began, last = time.monotonic(), min(first + count, len(part))
+            sums = steps.train(images, labels, rows, first, last)
+            seen, done = seen + (last - first) * part.shape[1], done + last - first
+            entropy, right = entropy + sums[0], right + sums[1]
+            if not on_batch(done, entropy / seen):
+                return None
+            first, count = last, _next(count, time.monotonic() - began)
+    return Figures(entropy / seen, right / seen)
 
 
-def predict(model: keras.Model, images: Images, batch_size: int, on_batch: OnBatch) -> Probabilities | None:
+def _next(count: int, seconds: float) -> int:
+    """How many steps the next launch shall take, where `count` took so long."""
+    if seconds < LAUNCH_SECONDS / 2:
+        return 2 * count
+    return max(1, count // 2) if seconds > 2 * LAUNCH_SECONDS else count
+
+
+def predict(steps: Steps, images: Any, batch_size: int, on_batch: OnBatch) -> Probabilities | None:
     """What the model makes of images (n, height, width, channels) of 0..255; None where `on_batch` ended it.
 
     `on_batch` is told no loss: a model that predicts is not told the labels.
     """
-    watch = _Watch(on_batch)
-    probabilities = model.predict(images, batch_size, verbose=0, callbacks=[watch])
-    return None if watch.ended else probabilities
+    found: list[Probabilities] = []
+    for start in range(0, len(images), batch_size):
+        found.append(steps.predict(images[start : start + batch_size]))
+        if not on_batch(len(found), math.nan):
+            return None
+    return np.concatenate(found)
 
 
 def score(probabilities: Probabilities, labels: Labels) -> Figures:
@@ -96,22 +108,3 @@ def confusion(probabilities: Probabilities, labels: Labels) -> Confusion:
     every = range(probabilities.shape[1])
     counts = confusion_matrix(labels, probabilities.argmax(axis=1), labels=every)
     return tuple(tuple(row) for row in counts.tolist())
-
-
-def _figures(logs: dict[str, Any], images: int) -> Figures:
-    # Keras divides in float32 and calls 420 of 1,000 0.41999998.
-    return Figures(float(logs["entropy"]), round(float(logs["accuracy"]) * images) / images)
-
-
-class _Watch(keras.callbacks.Callback):  # type: ignore[misc] # Keras ships no types
-    def __init__(self, on_batch: OnBatch) -> None:
-        super().__init__()
-        self.on_batch, self.ended = on_batch, False
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        if not self.on_batch(batch + 1, logs["loss"]):
-            self.ended = self.model.stop_training = True
-
-    def on_predict_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
-        if not self.on_batch(batch + 1, math.nan):
-            self.ended = self.model.stop_predicting = True

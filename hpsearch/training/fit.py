@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import numpy as np
 from hpsearch.messages import Released, Stop, Train
 from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome, best
 from hpsearch.predictions import Predictions, save
-from hpsearch.training import checkpoint, model
+from hpsearch.training import backend, checkpoint, model
+from hpsearch.training.backend import Probabilities, Steps
 from hpsearch.training.checkpoint import Checkpoint
 from hpsearch.training.data import Dataset
-from hpsearch.training.epoch import Figures, Probabilities, compile_for, confusion, predict, run_epoch, score
+from hpsearch.training.epoch import Figures, OnBatch, compile_for, confusion, predict, run_epoch, score
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ Report = Callable[[EpochMetrics, str | None, Confusion | None], Stop | None]
 images, where no earlier epoch is better; a Stop ends the training."""
 
 Progress = Callable[[int, int, int], Stop | None]
-"""Told of epoch, batch and batches after each batch; a Stop ends the training."""
+"""Told of epoch, batch and batches after every few batches; a Stop ends the training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Training:
     job: Train
     dataset: Dataset
     model: keras.Model
+    steps: Steps
     start: Checkpoint | None
 
     @property
@@ -51,13 +53,36 @@ def prepare(job: Train, dataset: Dataset) -> Training:
         KeyError: a hyperparameter is missing.
         ValueError: a hyperparameter has a value that Keras refuses.
     """
-    shape = dataset.x_train.shape[1:]
-    network = model.build(job.hyperparameters, shape, len(dataset.classes), job.seed, dataset.statistics)
-    compile_for(network, model.optimizer(job.hyperparameters))
+    network, steps = compiled(job.hyperparameters, dataset, job.seed)
     start = checkpoint.load(Path(job.checkpoint), network) if job.checkpoint else None
     if start:
         checkpoint.restore(start, network)
-    return Training(job, dataset, network, start)
+    return Training(job, dataset, network, steps, start)
+
+
+def compiled(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int) -> tuple[keras.Model, Steps]:
+    """The network that a trial trains, and its steps.
+
+    Raises:
+        KeyError: a hyperparameter is missing.
+        ValueError: a hyperparameter has a value that Keras refuses.
+    """
+    precision = backend.here.fast_precision() if hyperparameters["precision"] == "auto" else None
+    network = _build(hyperparameters, dataset, seed, precision=precision, dropout=backend.here.dropout)
+    return network, compile_for(network, model.optimizer(hyperparameters))
+
+
+def _build(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int, **how: Any) -> keras.Model:
+    shape = dataset.x_train.shape[1:]
+    return model.build(hyperparameters, shape, len(dataset.classes), seed, dataset.statistics, **how)
+
+
+def _stock(training: Training) -> keras.Model:
+    """The same network with its present weights, of Keras's own layers, in float32: what is kept, and tested."""
+    network = _build(training.job.hyperparameters, training.dataset, training.job.seed)
+    for ours, theirs in zip(network.variables, training.model.variables, strict=True):
+        ours.assign(theirs)
+    return network
 
 
 def train(training: Training, report: Report, progress: Progress) -> Outcome | Released:
@@ -159,7 +184,7 @@ def at_chance(epoch: EpochMetrics, classes: int, images: int) -> bool:
 
 
 class _Watch:
-    """Looks up after each batch: whether to stop, and whether the loss still is a number."""
+    """Looks up after every few batches: whether to stop, and whether the loss still is a number."""
 
     def __init__(self, epoch: int, batches: int, progress: Progress) -> None:
         self.epoch, self.batches, self.progress = epoch, batches, progress
@@ -167,7 +192,7 @@ class _Watch:
 
     def training(self, batch: int, loss: float) -> bool:
         if not math.isfinite(loss):  # it never comes back, so the rest of the epoch would be wasted
-            detail = f"the loss is not finite in batch {batch} of epoch {self.epoch}"
+            detail = f"the loss is not finite by batch {batch} of epoch {self.epoch}"
             self.ended = Outcome(Ending.DIVERGED, detail)
             return False
         self.ended = self.progress(self.epoch, batch, self.batches)
@@ -182,18 +207,18 @@ def _epoch(
     training: Training, epoch: int, progress: Progress
 ) -> tuple[EpochMetrics, Probabilities | None] | Stop | Outcome:
     """One epoch: its metrics and what it makes of the validation images, the Stop or the divergence that ended it."""
-    job, data, network = training.job, training.dataset, training.model
+    job, data = training.job, training.dataset
     values: Any = job.hyperparameters
     rate = learning_rate(values["learning_rate"], values["schedule"], epoch, job.epochs)
-    network.optimizer.learning_rate = rate  # a variable: setting it compiles nothing anew
+    training.model.optimizer.learning_rate = rate  # a variable: setting it compiles nothing anew
     n, batch_size = len(data.y_train), values["batch_size"]
     watch = _Watch(epoch, math.ceil(n / batch_size), progress)
     began = time.monotonic()
     order = np.random.default_rng((job.seed, epoch)).permutation(n)
-    trained = run_epoch(network, data.x_train, data.y_train, order, batch_size, watch.training)
+    trained = run_epoch(training.steps, *data.resident.training, order, batch_size, watch.training)
     probabilities, valid = None, Figures(math.nan, math.nan)
     if trained and (not job.data.test or epoch >= job.epochs):
-        probabilities = predict(network, data.x_val, validation_batch(batch_size), watch.validating)
+        probabilities = _predict(training, watch.validating)
     if trained is None or watch.ended is not None:
         assert watch.ended is not None
         return watch.ended
@@ -201,6 +226,16 @@ def _epoch(
         valid = score(probabilities, data.y_val)
     figures = trained.loss, trained.accuracy, valid.loss, valid.accuracy
     return EpochMetrics(epoch, *figures, rate, time.monotonic() - began), probabilities
+
+
+def _predict(training: Training, on_batch: OnBatch = lambda *_: True) -> Probabilities | None:
+    """What the model makes of the validation images; in a test, what the model that is kept makes of them."""
+    steps = training.steps
+    if training.job.data.test:
+        stock = _stock(training)
+        steps = compile_for(stock, keras.optimizers.SGD())
+    values: Any = training.job.hyperparameters
+    return predict(steps, training.dataset.resident.x_val, validation_batch(values["batch_size"]), on_batch)
 
 
 class _Files:
@@ -255,8 +290,7 @@ def _finish(outcome: Outcome, training: Training, state: Checkpoint | None, seen
     path = Path(training.job.workdir) / "model.keras"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A model of the same layers that was never compiled: half the size, and all that predicting needs.
-        keras.Model(training.model.input, training.model.output, name=training.model.name).save(path)
+        _stock(training).save(path)  # never compiled: half the size, and all that predicting needs
     except OSError as error:
         log.warning("the model is not saved: %s", error)
         return outcome
@@ -265,9 +299,7 @@ def _finish(outcome: Outcome, training: Training, state: Checkpoint | None, seen
 
 def _save_predictions(training: Training, seen: Probabilities | None) -> str:
     data, path = training.dataset, Path(training.job.workdir) / "predictions.npz"
-    values: Any = training.job.hyperparameters
-    if seen is None:
-        seen = predict(training.model, data.x_test, validation_batch(values["batch_size"]), lambda *_: True)
+    seen = _predict(training) if seen is None else seen
     assert seen is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     save(Predictions(seen, data.y_test, data.classes), path)

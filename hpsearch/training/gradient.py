@@ -5,7 +5,8 @@ and penalties off, the relative error |a - n| / max(|a|, |n|), and care about ki
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpsearch.training import backend, model
+from hpsearch.training.backend import Steps
 from hpsearch.training.cifar10 import Images, Labels
 from hpsearch.training.data import Statistics
 from hpsearch.training.epoch import compile_for, run_epoch
@@ -70,27 +72,41 @@ def check(hyperparameters: Mapping[str, Any], input_shape: tuple[int, int, int],
     images = generator.integers(0, 256, (IMAGES, *input_shape), dtype=np.uint8)
     labels = generator.integers(0, classes, IMAGES)
     values = {**hyperparameters, **SMALL, "optimizer": "sgd", "learning_rate": 1.0}
-    with backend.double_precision():
+    with _double_precision():
         network = model.build(values, input_shape, classes, seed, Statistics((127.5,) * 3, (73.6,) * 3))
-        compile_for(network, model.optimizer(values))
+        steps = compile_for(network, model.optimizer(values))
         for variable in network.trainable_variables:
             variable.assign(_array(variable) + generator.normal(0, NOISE, variable.shape))
         weights = Weights(network.trainable_variables)
-        gradient = _gradient(network, images, labels)
+        gradient = _gradient(network, steps, images, labels)
         return compare(_loss_of(network, images, labels), weights, gradient, generator)
 
 
-def _gradient(network: keras.Model, images: Images, labels: Labels) -> list[Array]:
+def _gradient(network: keras.Model, steps: Steps, images: Images, labels: Labels) -> list[Array]:
     """Of the loss by the trainable weights, which stay as they were: a step of plain SGD at rate 1 subtracts it.
 
     That is the gradient which training uses, by the training step itself, whatever the backend.
     """
     before = [_array(variable) for variable in network.trainable_variables]
-    run_epoch(network, images, labels, np.arange(len(labels)), len(labels), lambda *_: True)
+    run_epoch(steps, images, labels, np.arange(len(labels)), len(labels), lambda *_: True)
     after = [_array(variable) for variable in network.trainable_variables]
     for variable, start in zip(network.trainable_variables, before, strict=True):
         variable.assign(start)
     return [start - end for start, end in zip(before, after, strict=True)]
+
+
+@contextmanager
+def _double_precision() -> Iterator[None]:
+    """Models made inside compute in float64."""
+    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        with backend.here.double_precision():
+            yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        keras.config.set_floatx(floatx)
 
 
 class Weights:

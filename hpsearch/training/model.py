@@ -6,6 +6,7 @@ package.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,9 @@ def build(
     classes: int,
     seed: int,
     statistics: Statistics,
+    *,
+    precision: str | None = None,
+    dropout: Callable[..., keras.layers.Layer] = keras.layers.Dropout,
 ) -> keras.Model:
     """The untrained network, not compiled.
 
@@ -42,6 +46,8 @@ def build(
         classes: width of the softmax.
         seed: of the initial kernels, dropout and augmentation; the same seed gives the same weights.
         statistics: of the training images, for `preprocessing = "standardize"`.
+        precision: the dtype policy between preprocessing and head, which stay in Keras's own, as None does.
+        dropout: makes a dropout layer from its rate and a seed.
 
     Returns:
         A model from raw pixels 0..255, (batch, height, width, channels) of any number type, to probabilities
@@ -52,18 +58,19 @@ def build(
         ValueError: a hyperparameter has a value that Keras refuses.
     """
     seeds = _seeds(seed)
-    filters, dropout = hyperparameters["filters"], hyperparameters["dropout"]
+    filters, rate = hyperparameters["filters"], hyperparameters["dropout"]
     image = keras.Input(input_shape, name="image")
     x = _augment(image, seeds) if hyperparameters["augment"] else image
     x = _preprocess(x, hyperparameters["preprocessing"], statistics)
-    for width in (filters, 2 * filters):
-        for padding in ("same", "valid"):
-            x = _activate(x, hyperparameters, partial(_conv, hyperparameters, width, padding, seeds))
-        x = keras.layers.MaxPooling2D(2)(x)
-        x = keras.layers.Dropout(dropout, seed=next(seeds))(x)
-    x = keras.layers.Flatten()(x)
-    x = _activate(x, hyperparameters, partial(_dense, hyperparameters, seeds))
-    x = keras.layers.Dropout(hyperparameters["dense_dropout"], seed=next(seeds))(x)
+    with _computing_in(precision):
+        for width in (filters, 2 * filters):
+            for padding in ("same", "valid"):
+                x = _activate(x, hyperparameters, partial(_conv, hyperparameters, width, padding, seeds))
+            x = keras.layers.MaxPooling2D(2)(x)
+            x = dropout(rate, seed=next(seeds))(x)
+        x = keras.layers.Flatten()(x)
+        x = _activate(x, hyperparameters, partial(_dense, hyperparameters, seeds))
+        x = dropout(hyperparameters["dense_dropout"], seed=next(seeds))(x)
     # The head starts from the same initializer as the rest, but carries no penalty: l1 and l2 would pull its
     # probabilities towards uniform rather than simplify the features.
     start = _initializer(hyperparameters, seeds)
@@ -82,6 +89,17 @@ def optimizer(hyperparameters: Mapping[str, Any]) -> keras.optimizers.Optimizer:
     if name in ("momentum", "nesterov"):
         options.update(momentum=hyperparameters["momentum"], nesterov=name == "nesterov")
     return OPTIMIZERS[name](**options)
+
+
+@contextmanager
+def _computing_in(precision: str | None) -> Iterator[None]:
+    """Layers made inside have that dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision or before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _seeds(seed: int) -> Iterator[int]:

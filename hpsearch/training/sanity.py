@@ -15,10 +15,11 @@ import numpy as np
 
 from hpsearch.branches import AXES, LAYERS, Branch, one_each
 from hpsearch.messages import Check, Checking, Finding, Layer, Network
-from hpsearch.training import backend, data, gradient, model, speed
+from hpsearch.training import backend, data, fit, gradient, model, speed
+from hpsearch.training.backend import Steps
 from hpsearch.training.cifar10 import Images, Labels
 from hpsearch.training.data import Dataset
-from hpsearch.training.epoch import compile_for, run_epoch
+from hpsearch.training.epoch import run_epoch
 
 PLAIN: Mapping[str, Any] = {"dropout": 0.0, "dense_dropout": 0.0, "augment": False, "l1": 0.0, "l2": 0.0}
 """No chance and no penalty: what is left is the loss of the images alone."""
@@ -68,10 +69,8 @@ class _Subject:
         data = self.dataset
         return model.build(values, self.shape, len(data.classes), self.seed, data.statistics)
 
-    def compiled(self, values: Mapping[str, Any]) -> keras.Model:
-        network = self.model(values)
-        compile_for(network, model.optimizer(values))
-        return network
+    def compiled(self, values: Mapping[str, Any]) -> tuple[keras.Model, Steps]:
+        return fit.compiled(values, self.dataset, self.seed)
 
 
 def check(job: Check) -> Iterator[Network | Checking | Finding]:
@@ -112,7 +111,7 @@ def _each(
             yield Finding(name, called, fault.figures, str(fault))
         except Exception as error:  # noqa: BLE001 a branch may break in any way, and the next is checked all the same
             yield Finding(name, called, {}, _said(error))
-        backend.forget()
+        backend.here.forget()
 
 
 def _said(error: Exception) -> str:
@@ -130,7 +129,7 @@ def _network(subject: _Subject, base: Mapping[str, Any]) -> Iterator[Network]:
     yield Network(
         tuple(Layer(_layer(layer), tuple(layer.output.shape[1:]), layer.count_params()) for layer in network.layers)
     )
-    backend.forget()
+    backend.here.forget()
 
 
 def _layer(layer: keras.layers.Layer) -> str:
@@ -202,12 +201,12 @@ def _heart(subject: _Subject, branch: Branch) -> Figures:
     """
     smaller = {name: min(most, int(branch.values[name])) for name, most in LARGEST.items()}
     values = {**branch.values, **PLAIN, **smaller, "optimizer": "adam", "learning_rate": HEART_RATE}
-    network = subject.compiled(values)
+    _, taken = subject.compiled(values)
     images, labels = subject.dataset.x_train[:HEART_IMAGES], subject.dataset.y_train[:HEART_IMAGES]
     order = np.tile(np.arange(len(labels)), HEART_PART)  # each step sees all of the images
     loss, accuracy = math.nan, math.nan
     for steps in range(HEART_PART, HEART_STEPS + 1, HEART_PART):
-        found = run_epoch(network, images, labels, order, len(labels), lambda *_: True)
+        found = run_epoch(taken, images, labels, order, len(labels), lambda *_: True)
         assert found is not None
         loss, accuracy = found.loss, found.accuracy
         if accuracy == 1 and loss < HEART_LOSS:
@@ -227,18 +226,18 @@ def _optimizer(subject: _Subject, branch: Branch) -> Figures:
     images, labels = subject.dataset.x_train[:count], subject.dataset.y_train[:count]
     tried = []
     for rate in _likely_first(branch):
-        network = subject.compiled({**branch.values, **PLAIN, "learning_rate": rate})
+        network, taken = subject.compiled({**branch.values, **PLAIN, "learning_rate": rate})
         # Before the first step: a mean over the first pass would hide what that pass broke.
         before, after = _loss_by_batches(network, images, labels), math.nan
         for _ in range(RATE_PASSES):
-            found = run_epoch(network, images, labels, np.arange(len(labels)), RATE_BATCH, lambda *_: True)
+            found = run_epoch(taken, images, labels, np.arange(len(labels)), RATE_BATCH, lambda *_: True)
             assert found is not None
             after = found.loss
         figures = {"rate": rate, "before": before, "after": after}
         if after < before:
             return figures
         tried.append(f"{before:.3f} to {after:.3f} at {rate:.3g}")
-        backend.forget()
+        backend.here.forget()
     raise Fault(
         f"the loss of {RATE_BATCHES} batches is not lowered in {RATE_PASSES} passes: {', '.join(tried)}", figures
     )

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import psutil
 
+from hpsearch import settings
 from hpsearch.errors import HpsearchError, NotFoundError
 from hpsearch.messages import Check, Checked, Ended, EpochReport, FromTrainer, Loaded, Ready, Refused, Stop, Train
 from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome
@@ -34,7 +35,7 @@ def serve(line: "Line") -> None:
     while True:
         job = line.job()
         last = _check(job, line) if isinstance(job, Check) else _attempt(job, line)
-        backend.forget()
+        backend.here.forget()
         if isinstance(last, Ended):
             memory = psutil.Process().memory_info().rss
             last = Ended(replace(last.outcome, memory=memory))
@@ -43,7 +44,9 @@ def serve(line: "Line") -> None:
 
 def ready() -> Ready:
     """What this process computes with."""
-    backend.take_share()  # before the first look at the device, which takes hold of it
+    share = settings.trainer_memory()
+    if share is not None:
+        backend.here.take_share(share)  # before the first look at the device, which takes hold of it
     framework = keras.backend.backend()
     versions = {
         "hpsearch": __version__,

@@ -31,7 +31,7 @@ def test_graphs_of_a_trial_are_forgotten(job: Callable[..., Train]) -> None:
     def graphs() -> int:
         given = job({"l2": 1e-4, "batch_norm": True}, epochs=1)
         fit.train(fit.prepare(given, data.load(given.data)), lambda *_: None, lambda *_: None)
-        backend.forget()
+        backend.here.forget()
         return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
 
     assert graphs() == graphs()

@@ -37,7 +37,8 @@ class Ear:
 
     def progress(self, epoch: int, batch: int, batches: int) -> Stop | None:
         self.batches.append((epoch, batch, batches))
-        return Stop(self.checkpoint) if (epoch, batch) == self.stop_in else None
+        due = self.stop_in is not None and epoch == self.stop_in[0] and batch >= self.stop_in[1]
+        return Stop(self.checkpoint) if due else None
 
 
 def run(job: Train, ear: Ear | None = None) -> tuple[Outcome | Released, Ear]:
@@ -150,7 +151,8 @@ def test_stop_in_the_first_epoch_has_nothing_to_keep(job: MakeJob) -> None:
     """Before an epoch is over there is no state worth keeping."""
     released, ear = run(job(), Ear(stop_in=(1, 2)))
     assert released == Released(0, None)
-    assert ear.batches[-1] == (1, 2, 7)  # it was obeyed at that batch
+    assert ear.batches[-1][0] == 1
+    assert ear.batches[-1][1] >= 2  # several batches may be one launch
 
 
 def test_stop_while_validating_is_obeyed(job: MakeJob) -> None:
@@ -248,7 +250,7 @@ def test_infinite_loss_ends_at_once(job: MakeJob) -> None:
     outcome, ear = run(job({"optimizer": "sgd", "learning_rate": 10.0, "l2": 10.0, "batch_size": 4}))
     assert isinstance(outcome, Outcome)
     assert outcome.ending is Ending.DIVERGED
-    assert "not finite in batch" in outcome.detail
+    assert "not finite by batch" in outcome.detail
     assert ear.epochs == []
 
 

@@ -13,6 +13,7 @@ from hpsearch.branches import Branch
 from hpsearch.hyperparameters import TABLE, complete
 from hpsearch.messages import Check, Checking, Data, Finding, Network
 from hpsearch.training import data, epoch, gradient, model, sanity, speed
+from hpsearch.training.backend import Steps
 from hpsearch.training.data import Statistics
 
 SHAPE = (32, 32, 3)
@@ -175,10 +176,10 @@ class TestGradient:
         """A training step that went wrong, here by a tenth in the head, is found in the model's own check."""
         whole = epoch.run_epoch
 
-        def astray(network: keras.Model, *arguments: Any) -> Any:
-            before = network.get_layer("head").bias.numpy()
-            figures = whole(network, *arguments)
-            bias = network.get_layer("head").bias
+        def astray(steps: Steps, *arguments: Any) -> Any:
+            bias = steps.model.get_layer("head").bias
+            before = bias.numpy()
+            figures = whole(steps, *arguments)
             bias.assign(before + 1.1 * (bias.numpy() - before))
             return figures
 

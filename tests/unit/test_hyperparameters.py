@@ -24,6 +24,7 @@ BASE_MODEL = {
     "preprocessing": "scale",
     "augment": False,
     "schedule": "constant",
+    "precision": "auto",
 }
 
 

@@ -1,0 +1,126 @@
+"""JAX's part of the training loop, and what else JAX does in a way of its own; see `backend.Backend`."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+import numpy.typing as npt
+
+BFLOAT16_CAPABILITY = 8.0
+"""The compute capability from which NVIDIA's tensor cores multiply bfloat16 (Ampere)."""
+
+
+def take_share(share: int) -> None:
+    """JAX has been told through its environment, see `settings.trainer_environment`."""
+
+
+def device_memory(*, reset: bool = False) -> int | None:
+    """JAX knows no reset."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+
+def fast_precision() -> str:
+    # On a CPU, XLA computes bfloat16 in float32, with conversions on top.
+    device = jax.local_devices()[0]
+    fast = device.platform == "gpu" and float(getattr(device, "compute_capability", 0)) >= BFLOAT16_CAPABILITY
+    return "mixed_bfloat16" if fast else "float32"
+
+
+def dropout(rate: float, seed: int) -> keras.layers.Layer:
+    return keras.layers.Dropout(rate, seed=seed)
+
+
+def resident(array: npt.NDArray[Any]) -> jax.Array:
+    return jax.device_put(array)
+
+
+class Steps:
+    """See `backend.Steps`."""
+
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        self.model, self._optimizer = model, optimizer
+        self._train = jax.jit(partial(_many, model, optimizer), donate_argnums=0)
+        self._predict = jax.jit(partial(_predict, model))
+
+    def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
+        # First and last are arguments and no shapes: other numbers of steps compile nothing anew.
+        state, entropy, right = self._train(self._state(), images, labels, order, first, last)
+        for variables, values in zip(self._variables(), state, strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+        return float(entropy), float(right)
+
+    def predict(self, images: Any) -> npt.NDArray[np.float32]:
+        model = self.model
+        values = [[each.value for each in part] for part in (model.trainable_variables, model.non_trainable_variables)]
+        return np.asarray(self._predict(*values, images), np.float32)
+
+    def _variables(self) -> tuple[Sequence[keras.Variable], ...]:
+        model = self.model
+        return model.trainable_variables, model.non_trainable_variables, self._optimizer.variables
+
+    def _state(self) -> "State":
+        weights, others, optimizer = ([each.value for each in part] for part in self._variables())
+        return weights, others, optimizer
+
+
+State = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]
+"""The values of a model's trainable and other variables, and of its optimizer's."""
+
+
+def _many(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    state: State,
+    images: jax.Array,
+    labels: jax.Array,
+    order: jax.Array,
+    first: int,
+    last: int,
+) -> tuple[State, jax.Array, jax.Array]:
+    """The steps from `first` to before `last` in one loop on the device."""
+
+    def loss_of(weights: list[jax.Array], others: list[jax.Array], chosen: jax.Array) -> tuple[jax.Array, Any]:
+        probabilities, others, penalties = model.stateless_call(
+            weights, others, images[chosen], training=True, return_losses=True
+        )
+        entropies = keras.losses.sparse_categorical_crossentropy(labels[chosen], probabilities)
+        right = (probabilities.argmax(axis=1) == labels[chosen]).sum()
+        return entropies.mean() + sum(penalties), (others, entropies.sum(), right)
+
+    def step(number: int, carried: Any) -> Any:
+        (weights, others, optimized), entropy, right = carried
+        gradient = jax.value_and_grad(loss_of, has_aux=True)
+        (_, (others, more_entropy, more_right)), gradients = gradient(weights, others, order[number])
+        weights, optimized = optimizer.stateless_apply(optimized, gradients, weights)
+        return (weights, others, optimized), entropy + more_entropy, right + more_right
+
+    zero = jax.numpy.zeros((), keras.config.floatx())
+    return jax.lax.fori_loop(first, last, step, (state, zero, 0))  # type: ignore[no-any-return]
+
+
+def _predict(model: keras.Model, weights: list[jax.Array], others: list[jax.Array], images: jax.Array) -> jax.Array:
+    probabilities: jax.Array = model.stateless_call(weights, others, images, training=False)[0]
+    return probabilities
+
+
+def steps(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:
+    return Steps(model, optimizer)
+
+
+def forget() -> None:
+    keras.backend.clear_session()  # and that collects the garbage
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    wide = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", wide)

@@ -1,0 +1,67 @@
+"""What TensorFlow's file does faster than Keras: the same updates, the same chance of being dropped."""
+
+import keras
+import numpy as np
+import pytest
+
+from hpsearch.hyperparameters import TABLE, complete
+from hpsearch.messages import Data
+from hpsearch.training import backend, fit, model
+from hpsearch.training.data import load
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's file")
+
+DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
+
+
+@pytest.mark.parametrize("name", TABLE["optimizer"].choices)
+def test_steps_are_those_of_keras(name: str) -> None:
+    """After ten steps the weights, the optimizer's variables and the losses are those of `keras.Model.fit`."""
+    values = complete(
+        {"filters": 4, "dense_units": 8, "dropout": 0.0, "l2": 1e-3, "optimizer": name, "precision": "float32"}
+    )
+    digits = load(DIGITS)
+    ours, steps = fit.compiled(values, digits, 1)
+    theirs = model.build(values, (32, 32, 3), 10, 1, digits.statistics)
+    theirs.compile(model.optimizer(values), "sparse_categorical_crossentropy", jit_compile=False)
+    order = np.arange(200, dtype=np.int32).reshape(10, 20)
+    entropy, right = steps.train(digits.x_train, digits.y_train, order, 0, 10)
+    theirs.fit(digits.x_train, digits.y_train, 20, shuffle=False, verbose=0)
+    for found, expected in zip(
+        ours.variables + ours.optimizer.variables, theirs.variables + theirs.optimizer.variables, strict=True
+    ):
+        assert np.allclose(found, expected, rtol=1e-3, atol=1e-6), expected.path
+    assert 0 < entropy < 200 * np.log(20)
+    assert 0 <= right <= 200
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.25, 0.5, 0.95])
+def test_dropout_drops_its_rate(rate: float) -> None:
+    """Of a million activations the rate is dropped, within five standard errors and a byte's step; none otherwise."""
+    layer = backend.here.dropout(rate, seed=3)
+    ones = np.ones((100, 10_001), np.float32)
+    found = np.array(layer(ones, training=True))
+    error = 5 * np.sqrt(max(rate * (1 - rate), 1e-12) / found.size) + 1 / 256 * (rate > 0)
+    assert abs((found == 0).mean() - rate) <= error
+    assert np.allclose(found[found > 0], 1 / (1 - rate), rtol=1e-6)
+    assert np.array_equal(np.array(layer(ones, training=False)), ones)
+
+
+def test_dropout_rate_is_exact_over_steps() -> None:
+    """A rate between two bytes' is met on average: 400 steps of 0.3 drop it within five standard errors."""
+    layer = backend.here.dropout(0.3, seed=3)
+    dropped = [(np.array(layer(np.ones((1, 10_000), np.float32), training=True)) == 0).mean() for _ in range(400)]
+    assert abs(np.mean(dropped) - 0.3) <= 5 * np.std(dropped) / np.sqrt(len(dropped))
+    assert len({round(float(each), 4) for each in dropped}) > 100  # another draw each step
+
+
+def test_models_of_a_search_are_kept_in_stock_layers() -> None:
+    """What trains may have layers of its own and compute in bfloat16; its variables are those of the stock network."""
+    values = complete({"filters": 4, "dense_units": 8, "batch_norm": True, "augment": True})
+    digits = load(DIGITS)
+    trained, _ = fit.compiled(values, digits, 1)
+    stock = model.build(values, (32, 32, 3), 10, 1, digits.statistics)
+    for ours, theirs in zip(trained.variables, stock.variables, strict=True):
+        assert (ours.name, ours.shape, ours.dtype) == (theirs.name, theirs.shape, theirs.dtype)
+    assert {each.dtype_policy.name for each in stock.layers} == {"float32"}
+    assert all(type(each).__module__.startswith("keras.") for each in stock.layers)
