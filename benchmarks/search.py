@@ -71,9 +71,10 @@ def _covers(made: Run, side: str, trials: int, limit: float | None, target: floa
 
 
 def collect(name: str, sides: Sequence[str]) -> dict[str, list[Run]]:
-    """The complete runs of each side; Optuna's up to the trials that set the target."""
-    found = {side: search_results.runs(name, side) for side in sides}
-    return {**found, "optuna": [run.first(TASKS[name].trials) for run in search_results.runs(name, "optuna")]}
+    """The complete runs of each side; Optuna's up to the trials that set the target, where it has so many."""
+    trials, found = TASKS[name].trials, {side: search_results.runs(name, side) for side in sides}
+    rivals = [run for run in search_results.runs(name, "optuna") if _covers(run, "optuna", trials, None, None)]
+    return {**found, "optuna": [run.first(trials) for run in rivals]}
 
 
 def machine() -> str:

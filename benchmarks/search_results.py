@@ -65,11 +65,16 @@ def read(file: Path) -> Run | None:
     if len(lines) < 2 or "footer" not in lines[-1]:
         return None
     epochs = tuple(
-        Epoch(line["cpu"], line["trial"], line["epoch"], line["val_accuracy"], line.get("val_loss"))
+        Epoch(line["cpu"], line["trial"], line["epoch"], rounded(line["val_accuracy"]), line.get("val_loss"))
         for line in lines
         if "val_accuracy" in line
     )
     return Run(int(file.stem), lines[0], lines[-1]["footer"]["end"], lines[-1]["footer"]["cpu"], epochs)
+
+
+def rounded(accuracy: float) -> float:
+    """Of a fraction of thousands of images what is no noise of float32: equals shall be equal."""
+    return round(accuracy, 6)
 
 
 def runs(task: str, side: str) -> list[Run]:

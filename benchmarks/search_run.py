@@ -111,7 +111,7 @@ def _follow(job: Job, process: subprocess.Popen[bytes], record: IO[str]) -> dict
         told = json.loads(line) if line and line.startswith("{") else {}
         if told:
             _write(record, {"cpu": round(cpu, 2), **told})
-        if job.target is not None and told.get("val_accuracy", 0) >= job.target:
+        if job.target is not None and round(told.get("val_accuracy", 0), 6) >= job.target:
             return {"end": "target", "cpu": round(cpu, 2)}
         if job.cpu_seconds is not None and cpu >= job.cpu_seconds:
             return {"end": "cpu_seconds", "cpu": round(cpu, 2)}

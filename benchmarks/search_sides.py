@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpsearch import spec
+
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "bench"
 RIVALS = Path(__file__).parent / "rivals"
@@ -35,7 +37,7 @@ class Task:
 TASKS = {
     "cifar10": Task({"name": "cifar10", "train_limit": 5000, "validation": 2000}, 8, 128, 20, 1300),
     "digits": Task({"name": "digits", "validation": 300}, 8, 128, 20, 350),
-    "quick": Task({"name": "digits", "train_limit": 500, "validation": 300}, 3, 128, 3, 30),
+    "quick": Task({"name": "digits", "train_limit": 500, "validation": 300}, 3, 128, 2, 20),
 }
 
 
@@ -109,10 +111,11 @@ def launch(task: Task, name: str, seed: int, trials: int) -> Launch:
 
 def _service(task: Task, variant: Variant, seed: int) -> Launch:
     described = study(task, variant, seed)
+    resolved = {**spec.from_dict(described).to_json(), "environment": dict(variant.environment)}
     command = (sys.executable, str(Path(__file__).with_name("search_service.py")), json.dumps(described))
     home = {"XDG_DATA_HOME": "SCRATCH", "TMPDIR": "SCRATCH", "PYTHONPATH": str(ROOT)}
     versions = {package: importlib.metadata.version(package) for package in SHOWN if package != "keras-tuner"}
-    return Launch(command, {**dict(_inherited()), **home, **variant.environment}, described, versions)
+    return Launch(command, {**dict(_inherited()), **home, **variant.environment}, resolved, versions)
 
 
 def study(task: Task, variant: Variant, seed: int) -> dict[str, Any]:
@@ -158,6 +161,7 @@ def _images(task: Task, seed: int) -> Path:
 
 
 def _save_images(task: Task, seed: int, file: Path) -> None:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import numpy as np
 
     from hpsearch.messages import Data

@@ -1,11 +1,13 @@
 """The search benchmark's table, in Markdown."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
+from typing import Any
 
 from search_results import Measure, Run, Span, measure, share_at_chance, time_to
-from search_sides import TITLES, Task
+from search_sides import TITLES, VARIANTS, Task
 
 
 def table(task: Task, found: Mapping[str, Sequence[Run]]) -> str:
@@ -72,13 +74,23 @@ def _notes(measured: Measure, found: Mapping[str, Sequence[Run]]) -> list[str]:
     ]
     every = [run.header["header"] for runs in found.values() for run in runs]
     notes += sorted({f"machine: {header['machine']}" for header in every})
-    for side, runs in found.items():
-        made = sorted({f"{header['commit']}" for header in (run.header["header"] for run in runs)})
-        versions = {_said(run.header["header"]["versions"]) for run in runs}
-        if runs:
-            notes.append(f"{side}: seeds {', '.join(str(run.seed) for run in runs)}; commit {', '.join(made)}")
-            notes.append(f"  {'; '.join(sorted(versions))}")
-    return notes
+    return notes + [line for side, runs in found.items() if runs for line in _origin(side, runs)]
+
+
+def _origin(side: str, runs: Sequence[Run]) -> list[str]:
+    """What the runs of a side were made with; more than one line of a kind says that they should be made again."""
+    headers = [run.header["header"] for run in runs]
+    commits = ", ".join(sorted({header["commit"] for header in headers}))
+    lines = [f"{side}: seeds {', '.join(str(run.seed) for run in runs)}; commit {commits}"]
+    lines += sorted({f"  {_said(header['versions'])}" for header in headers})
+    if side in VARIANTS:
+        lines += sorted({f"  {_method(header['configuration'])}" for header in headers})
+    return lines
+
+
+def _method(configuration: Mapping[str, Any]) -> str:
+    kept = {name: configuration[name] for name in ("sampler", "pruner", "environment") if configuration[name]}
+    return json.dumps({**kept, "patience": configuration["budget"]["patience"]})
 
 
 def _said(versions: Mapping[str, str]) -> str:
