@@ -52,7 +52,7 @@ def run(job: Job) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _leave)
     with _record(job.file) as record:
         if record is None:
             print(f"{job.file}: left to the run of it that is under way")
@@ -67,6 +67,11 @@ def run(job: Job) -> None:
         # The kernel's own sum over everything that was waited for, as a check on what was read off on the way.
         kernel = spent.ru_utime + spent.ru_stime
         _write(record, {"footer": end, "kernel_cpu": round(kernel, 2), "clock": round(time.monotonic() - began, 1)})
+
+
+def _leave(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the group's and the parent's death may both bring one
+    sys.exit(1)
 
 
 @contextmanager
@@ -148,6 +153,7 @@ def tree_cpu() -> float:
 
 def _end_tree(first: int) -> None:
     """Kill the process `first` and its descendants, ask what outlives them to leave, and wait for all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave the rest of the tree behind
     me = psutil.Process()
     with suppress(psutil.NoSuchProcess):
         root = psutil.Process(first)

@@ -36,7 +36,8 @@ class Task:
 
 TASKS = {
     "cifar10": Task({"name": "cifar10", "train_limit": 5000, "validation": 2000}, 8, 128, 20, 1300),
-    "digits": Task({"name": "digits", "validation": 300}, 8, 128, 20, 350),
+    # With all of the 1,137 images that could be trained on, three of 20 random trials had all but one of 300 right.
+    "digits": Task({"name": "digits", "train_limit": 500, "validation": 800}, 8, 128, 20, 240),
     "quick": Task({"name": "digits", "train_limit": 500, "validation": 300}, 3, 128, 2, 20),
 }
 
