@@ -103,7 +103,8 @@ def measure(task: Task, rivals: Sequence[Run]) -> Measure | None:
 class Span:
     """A median over seeds that lies between `low` and `high`, and the least and most of the seeds.
 
-    Where a run ended before it reached the target, its figure is only known to be larger: `high` may be infinite.
+    Where a run ended before it reached the target, its figure is only known to be larger than all it took: `high` may
+    be infinite. `censored` counts those runs.
     """
 
     low: float
@@ -118,7 +119,7 @@ def time_to(target: float, found: Sequence[Run]) -> Span:
     reached = [run.reaches(target) for run in found]
     lows = [run.cpu if cpu is None else cpu for run, cpu in zip(found, reached, strict=True)]
     highs = [math.inf if cpu is None else cpu for cpu in reached]
-    return Span(median(lows), median(highs), min(lows), max(highs), reached.count(None))
+    return Span(median(lows), median(highs), min(lows), max(lows), reached.count(None))
 
 
 def at_chance(task: Task, epoch: Epoch) -> bool:

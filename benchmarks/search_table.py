@@ -52,8 +52,8 @@ def _time(span: Span) -> str:
         middle = f"> {span.low:.0f}" if math.isinf(span.high) else f"{span.low:.0f} to {span.high:.0f}"
     if span.least == span.most:
         return middle
-    most = f"{span.censored} never" if math.isinf(span.most) else f"{span.most:.0f}"
-    return f"{middle} ({span.least:.0f}–{most})"
+    never = f", {span.censored} never" if span.censored else ""
+    return f"{middle} ({span.least:.0f}–{span.most:.0f}{never})"
 
 
 def _ratio(span: Span, rival: Span) -> str:
