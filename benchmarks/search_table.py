@@ -1,0 +1,97 @@
+"""The search benchmark's table, in Markdown."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from search_results import Measure, Run, Span, measure, share_at_chance, time_to
+from search_sides import TITLES, VARIANTS, Task
+
+
+def table(task: Task, found: Mapping[str, Sequence[Run]]) -> str:
+    """A row a side that has runs; empty where plain Optuna, which sets the targets, has none."""
+    rivals = found.get("optuna", ())
+    measured = measure(task, rivals)
+    if measured is None:
+        return "no complete run of optuna, which sets the targets"
+    low, high = (f"{100 * target:.1f}%" for target in measured.targets)
+    head = ("side", "n", f"CPU-s to {low}", "of Optuna's", f"CPU-s to {high}", "of Optuna's")
+    head = (*head, f"best by {measured.cpu:.0f} CPU-s", "trials", "epochs", "at chance")
+    first = [time_to(target, rivals) for target in measured.targets]
+    rows = [_row(task, measured, first, side, found[side]) for side in TITLES if found.get(side)]
+    lines = [head, ("---",) + ("---:",) * (len(head) - 1), *rows]
+    return "\n".join(["\n".join(f"| {' | '.join(line)} |" for line in lines), "", *_notes(measured, found)])
+
+
+def _row(task: Task, measured: Measure, first: Sequence[Span], side: str, runs: Sequence[Run]) -> tuple[str, ...]:
+    spans = [time_to(target, runs) for target in measured.targets]
+    reached = [cell for span, rival in zip(spans, first, strict=True) for cell in (_time(span), _ratio(span, rival))]
+    epochs = [run.until(measured.cpu) for run in runs]
+    best = _spread([100 * run.best(measured.cpu) for run in runs], "{:.1f}")
+    short = side != "optuna" and any(run.cpu < 0.98 * measured.cpu for run in runs)
+    counts = [_spread([len({epoch.trial for epoch in each}) for each in epochs], "{:.0f}")]
+    counts += [_spread([len(each) for each in epochs], "{:.0f}")]
+    chance = f"{100 * median(share_at_chance(task, each) for each in epochs):.0f}%"
+    return (TITLES[side], str(len(runs)), *reached, ("≥ " if short else "") + best, *counts, chance)
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    low, middle, high = (form.format(pick(values)) for pick in _PICKS)
+    return middle if len(values) == 1 else f"{middle} ({low}–{high})"
+
+
+_PICKS: tuple[Callable[[Sequence[float]], float], ...] = (min, median, max)
+
+
+def _time(span: Span) -> str:
+    if span.low == span.high:
+        middle = f"{span.low:.0f}"
+    else:
+        middle = f"> {span.low:.0f}" if math.isinf(span.high) else f"{span.low:.0f} to {span.high:.0f}"
+    if span.least == span.most:
+        return middle
+    never = f", {span.censored} never" if span.censored else ""
+    return f"{middle} ({span.least:.0f}–{span.most:.0f}{never})"
+
+
+def _ratio(span: Span, rival: Span) -> str:
+    """The quotient of two medians, each of which may be known only to be larger than a figure."""
+    exact, known = span.low == span.high, rival.low == rival.high
+    if known:
+        return f"{'' if exact else '> '}{span.low / rival.low:.2f}"
+    return f"< {span.high / rival.low:.2f}" if math.isfinite(span.high) else "?"
+
+
+def _notes(measured: Measure, found: Mapping[str, Sequence[Run]]) -> list[str]:
+    """How to read it, and what the runs were made with."""
+    notes = [
+        "Median over seeds (range). CPU-s: user and system seconds of the whole process tree, imports and database",
+        "included. Targets: the median of the best values of Optuna's runs, and 90% of the way there from chance.",
+        f"Trials, epochs and those at chance are of the first {measured.cpu:.0f} CPU-s, what Optuna's median run took.",
+        "",
+    ]
+    every = [run.header["header"] for runs in found.values() for run in runs]
+    notes += sorted({f"machine: {header['machine']}" for header in every})
+    return notes + [line for side, runs in found.items() if runs for line in _origin(side, runs)]
+
+
+def _origin(side: str, runs: Sequence[Run]) -> list[str]:
+    """What the runs of a side were made with; more than one line of a kind says that they should be made again."""
+    headers = [run.header["header"] for run in runs]
+    commits = ", ".join(sorted({header["commit"] for header in headers}))
+    lines = [f"{side}: seeds {', '.join(str(run.seed) for run in runs)}; commit {commits}"]
+    lines += sorted({f"  {_said(header['versions'])}" for header in headers})
+    if side in VARIANTS:
+        lines += sorted({f"  {_method(header['configuration'])}" for header in headers})
+    return lines
+
+
+def _method(configuration: Mapping[str, Any]) -> str:
+    kept = {name: configuration[name] for name in ("sampler", "pruner", "environment") if configuration[name]}
+    return json.dumps({**kept, "patience": configuration["budget"]["patience"]})
+
+
+def _said(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{package} {version}" for package, version in sorted(versions.items()))
