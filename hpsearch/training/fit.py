@@ -172,15 +172,16 @@ def verdict(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: in
 
 
 def at_chance(epoch: EpochMetrics, classes: int, images: int) -> bool:
-    """Whether a model that guesses could have had these validation figures.
+    """Whether a model that guesses could have had these figures.
 
-    Its accuracy is 1 / classes, give or take three standard errors of a proportion (sqrt(p (1 - p) / images)), and
-    its cross-entropy at least ln(classes), less 1%. Both must hold: a model may well learn probabilities before its
-    first choice gets better.
+    Its validation accuracy is 1 / classes, give or take three standard errors of a proportion (sqrt(p (1 - p) /
+    images)), and its cross-entropy at least ln(classes), less 1%, on the images it validates on and on those it learns.
+    All must hold: a model may well learn probabilities before its first choice gets better, and with batch norm,
+    whose moving averages lag behind, it learns before that shows in validation.
     """
-    chance = 1 / classes
+    chance, guessed = 1 / classes, 0.99 * math.log(classes)
     lucky = chance + 3 * math.sqrt(chance * (1 - chance) / images)
-    return epoch.val_accuracy <= lucky and epoch.val_loss >= 0.99 * math.log(classes)
+    return epoch.val_accuracy <= lucky and epoch.val_loss >= guessed and epoch.train_loss >= guessed
 
 
 class _Watch:

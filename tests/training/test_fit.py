@@ -292,13 +292,14 @@ def test_schedules() -> None:
 
 
 def test_chance_is_judged_by_accuracy_and_loss() -> None:
-    """Three standard errors of accuracy, or a hundredth of the loss, are enough to have learned something."""
+    """Three standard errors of accuracy, or a hundredth of either loss, are enough to have learned something."""
     guess = math.log(10)
-    assert fit.at_chance(metrics(1, 0.10, guess), 10, 5000)
-    assert fit.at_chance(metrics(1, 0.112, guess * 1.5), 10, 5000)  # 0.1 + 3 * sqrt(0.09 / 5000) = 0.1127
-    assert not fit.at_chance(metrics(1, 0.114, guess), 10, 5000)
-    assert not fit.at_chance(metrics(1, 0.10, guess * 0.98), 10, 5000)
-    assert fit.at_chance(metrics(1, 0.18, guess), 10, 100)  # few images prove little
+    assert fit.at_chance(metrics(1, 0.10, guess, guess), 10, 5000)
+    assert fit.at_chance(metrics(1, 0.112, guess * 1.5, guess), 10, 5000)  # 0.1 + 3 * sqrt(0.09 / 5000) = 0.1127
+    assert not fit.at_chance(metrics(1, 0.114, guess, guess), 10, 5000)
+    assert not fit.at_chance(metrics(1, 0.10, guess * 0.98, guess), 10, 5000)
+    assert not fit.at_chance(metrics(1, 0.10, guess, guess * 0.98), 10, 5000)  # batch norm: validation lags behind
+    assert fit.at_chance(metrics(1, 0.18, guess, guess), 10, 100)  # few images prove little
 
 
 def test_verdict(job: MakeJob) -> None:
@@ -308,7 +309,7 @@ def test_verdict(job: MakeJob) -> None:
         outcome = fit.verdict(job(**{"epochs": 9, "patience": 2, **fields}), epochs, 10, 5000)
         return outcome.ending if outcome else None
 
-    lost = {"accuracy": 0.1, "loss": 2.31}
+    lost = {"accuracy": 0.1, "loss": 2.31, "train_loss": 2.31}
     assert ends() is None
     assert ends(metrics(1)) is None
     assert ends(metrics(1), epochs=1) is Ending.COMPLETED

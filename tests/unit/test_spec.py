@@ -109,7 +109,7 @@ class TestMeaning:
     def test_a_search_has_a_hundred_trials_of_thirty_epochs(self):
         """The budget of a search that names none."""
         budget = read(FIVE).budget
-        assert (budget.trials, budget.epochs, budget.failures, budget.attempts, budget.patience) == (100, 30, 5, 3, 3)
+        assert (budget.trials, budget.epochs, budget.failures, budget.attempts, budget.patience) == (100, 30, 5, 3, 2)
         assert (budget.hours, budget.target, budget.early_stopping, budget.repeats) == (None, None, None, 1)
 
     def test_dimensions_come_in_the_order_of_the_file_and_the_types_of_the_table(self):
@@ -193,16 +193,22 @@ class TestMeaning:
         assert read(FIVE + MOMENTUM, "sampler.group=false").sampler.options["group"] is False
         assert read(FIVE + MOMENTUM, "sampler.multivariate=false").sampler.options["group"] is False
 
-    def test_the_default_pruner_looks_at_each_sixth_of_the_epochs(self):
-        """The default suits the epochs; a pruner that is named has Optuna's options."""
-        assert dict(read("", "budget.epochs=8").pruner.options) == {
-            "n_startup_trials": 25,
-            "n_warmup_steps": 2,
-            "interval_steps": 2,
-            "n_min_trials": 1,
-        }
+    @pytest.mark.parametrize(
+        ("epochs", "rungs"), [(1, []), (4, [1, 3]), (8, [1, 3]), (9, [1, 3]), (30, [2, 6, 18]), (100, [4, 12, 36])]
+    )
+    def test_the_default_pruner_has_rungs_that_suit_the_epochs(self, epochs: int, rungs: list[int]):
+        """Three at most, and none shortly before the last epoch."""
+        pruner = read("", f"budget.epochs={epochs}").pruner
+        assert pruner.name == "asha"
+        every = [pruner.options["min_resource"] * pruner.options["reduction_factor"] ** rung for rung in range(9)]
+        assert [rung for rung in every if rung < epochs] == rungs
+        assert (pruner.options["bootstrap_count"], pruner.options["min_early_stopping_rate"]) == (0, 0)
+
+    def test_a_pruner_that_is_named_has_its_own_options(self):
+        """The default's are for studies that name none, and a single one may be changed."""
         assert read("", "pruner.name=median").pruner.options["n_startup_trials"] == 5
-        assert read("", "pruner.n_startup_trials=7").pruner.options["n_startup_trials"] == 7
+        assert read("", "pruner.name=asha").pruner.options["reduction_factor"] == 4
+        assert read("", "pruner.reduction_factor=2").pruner.options["reduction_factor"] == 2
 
     def test_a_grid_is_not_pruned_unless_it_asks(self):
         """All points of a grid are there to be compared at full length."""
