@@ -132,7 +132,7 @@ def importances(made: Material) -> Section:
         blocks.append(
             drawn(
                 "importance",
-                f"Shares over {found.trials} complete trials; the thin lines are "
+                f"Shares over the values of {found.trials} trials until epoch {found.epoch}; the thin lines are "
                 "the range over resamples of the trials.",
                 picture,
             )

@@ -2,20 +2,23 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpsearch.dimension import Choices, Dimension
 from hpsearch.hyperparameters import Value
+from hpsearch.outcome import best
 from hpsearch.results import Summary, Trial
 from hpsearch.spec import StudySpec
 
 FEWEST = 10
-"""Complete trials below which there is nothing to compute."""
+"""Trials below which there is nothing to compute."""
 FIRM = 50
-"""Complete trials below which a warning goes with it."""
+"""Trials below which a warning goes with it."""
+MOST_OF = 0.8
+"""Of a search with fewer trials than `FIRM`: the part that must have reached an epoch to be compared there."""
 
 TREES = 64
 RESAMPLES = 20
@@ -38,7 +41,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Importance:
-    """The shares, largest first, and what they were computed from.
+    """The shares, largest first, and what they were computed from: that many `trials`, at `epoch` (see `Stage`).
 
     `explained` is the part of the variance between trials that the forest predicts for trials it was not grown on (R²;
     below 0 where a mean would do better). `sentences` say all that with the cautions, or why there are no shares.
@@ -46,6 +49,7 @@ class Importance:
 
     shares: tuple[Share, ...]
     trials: int
+    epoch: int
     explained: float | None
     sentences: tuple[str, ...]
 
@@ -59,21 +63,55 @@ class Importance:
         return len(self.shares) > 1 and self.shares[0].low > self.shares[1].high
 
 
+@dataclass(frozen=True)
+class Stage:
+    """The latest epoch that enough trials reached, these trials, and the best value of each until then.
+
+    Enough are `FIRM`, or `MOST_OF` all that ended complete or pruned where these are fewer. Without a pruner that is
+    the last epoch. With one, the complete trials are few and much alike, for it chose them: what the others lacked
+    shows at the rung where most of them ended.
+    """
+
+    epoch: int
+    trials: tuple[Trial, ...]
+    values: tuple[float, ...]
+
+
+def stage(spec: StudySpec, trials: Sequence[Trial]) -> Stage:
+    """See `Stage`; a trial that early stopping completed has reached every epoch."""
+    ended = [trial for trial in trials if trial.state in {"complete", "pruned"}]
+    reached = {trial.number: spec.budget.epochs if trial.state == "complete" else len(trial.epochs) for trial in ended}
+    enough = min(FIRM, math.ceil(MOST_OF * len(ended)))
+    epoch = sorted(reached.values(), reverse=True)[enough - 1] if ended else spec.budget.epochs
+    there = [(trial, _value(trial, epoch, spec)) for trial in ended if reached[trial.number] >= epoch]
+    found = [(trial, value) for trial, value in there if value is not None]
+    return Stage(epoch, tuple(trial for trial, _ in found), tuple(value for _, value in found))
+
+
+def _value(trial: Trial, epoch: int, spec: StudySpec) -> float | None:
+    """The best finite value until `epoch`."""
+    if trial.state == "complete" and epoch >= spec.budget.epochs:
+        return trial.value
+    top = best(list(trial.epochs[:epoch]), spec.study.metric)
+    return None if top is None else top.value(spec.study.metric)
+
+
 def measure(summary: Summary, trials: Sequence[Trial]) -> Importance:
-    """The mean decrease in impurity in a random forest over the complete trials, with its range over resamples.
+    """The mean decrease in impurity in a random forest over a `Stage`, with its range over resamples of its trials.
 
     How often it names the hyperparameter that makes most of the value, on six landscapes where one makes 0.4 to 0.97 of
-    it, 12 searches each: after 60 trials of TPE 97%, of a random search 100%. Optuna's other evaluators: fANOVA 89% and
-    97%; PED-ANOVA 39% and 50%, for it asks what sets the best tenth apart, and a choice of two can hardly do that.
+    it, 12 searches each, no trial pruned: after 60 trials of TPE 97%, of a random search 100%. Optuna's other
+    evaluators: fANOVA 89% and 97%; PED-ANOVA 39% and 50%, for it asks what sets the best tenth apart, and a choice of
+    two can hardly do that.
 
     A conditional hyperparameter counts as standing in the middle of its range where it is inactive.
     """
     spec = summary.study.spec
-    complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
-    values = np.array([trial.value for trial in complete], dtype=float)
-    if reason := _nothing(spec, values):
-        return Importance((), len(complete), None, (reason,))
-    encoded, columns = _encode(spec.space, [trial.params for trial in complete])
+    at = stage(spec, trials)
+    values = np.array(at.values, dtype=float)
+    if reason := _nothing(spec, at):
+        return Importance((), len(values), at.epoch, None, (reason,))
+    encoded, columns = _encode(spec.space, [trial.params for trial in at.trials])
     whole, explained = _grow(encoded, values, columns, 0)
     random = np.random.default_rng(0)
     size = min(len(values), MOST)
@@ -85,19 +123,18 @@ def measure(summary: Summary, trials: Sequence[Trial]) -> Importance:
         for i, name in enumerate(spec.space)
     ]
     shares.sort(key=lambda share: -share.share)
-    found = Importance(tuple(shares), len(complete), explained, ())
-    ended = sum(summary.counts[state] for state in ("complete", "pruned", "failed"))
-    return Importance(found.shares, found.trials, explained, tuple(_sentences(found, ended, spec.study.metric)))
+    found = Importance(tuple(shares), len(values), at.epoch, explained, ())
+    return replace(found, sentences=tuple(_sentences(found, summary)))
 
 
-def _nothing(spec: StudySpec, values: NDArray[np.float64]) -> str | None:
+def _nothing(spec: StudySpec, at: Stage) -> str | None:
     if spec.listed:
         return "There is no importance to compute: the configurations are a list, not a search."
     if len(spec.space) < 2:
         return "There is no importance to compute: it compares hyperparameters, and fewer than two are searched."
-    if len(values) < FEWEST:
-        return f"There is no importance to compute: it needs {FEWEST} complete trials, and there are {len(values)}."
-    if values.min() == values.max():
+    if len(at.values) < FEWEST:
+        return f"There is no importance to compute: it needs {FEWEST} complete trials, and there are {len(at.values)}."
+    if min(at.values) == max(at.values):
         return "There is no importance to compute: all complete trials have the same value."
     return None
 
@@ -133,21 +170,29 @@ def _grow(
     return shares, float(forest.oob_score_) if seed == 0 else math.nan
 
 
-def _sentences(found: Importance, ended: int, metric: str) -> Iterator[str]:
+def _sentences(found: Importance, summary: Summary) -> Iterator[str]:
     assert found.explained is not None
+    spec = summary.study.spec
     first, second = found.shares[:2]
+    ended = sum(summary.counts[state] for state in ("complete", "pruned", "failed"))
+    whole = found.epoch >= spec.budget.epochs
     yield (
         f"{first.name} matters most: {first.share:.0%} ({first.low:.0%} to {first.high:.0%}) of what a random forest "
-        f"explains of {metric}, before {second.name} with {second.share:.0%} ({second.low:.0%} to {second.high:.0%})."
+        f"explains of {spec.study.metric}, before {second.name} with {second.share:.0%} ({second.low:.0%} to "
+        f"{second.high:.0%})."
     )
-    yield (
-        f"Computed from the {found.trials} complete of {ended} ended trials; in brackets, the range over {RESAMPLES} "
-        "resamples of them."
-    )
+    drawn = f"{found.trials} complete of {ended} ended trials"
+    if not whole:
+        until = f"epoch {found.epoch} of {spec.budget.epochs}"
+        drawn = f"{found.trials} of {ended} ended trials that were trained to {until}, by their best value until then"
+    yield f"Computed from the {drawn}; in brackets, the range over {RESAMPLES} resamples of them."
     if not found.clear:
         yield f"The ranges of {first.name} and {second.name} overlap: which of them matters more is not settled."
+    if not whole:
+        yield "What matters so early need not be what matters in the end: the pruner let few trials get there."
     if found.trials < FIRM:
-        yield f"{found.trials} complete trials are few: below {FIRM} it often names another hyperparameter first."
+        few = f"{found.trials} {'complete ' if whole else ''}trials"
+        yield f"{few} are few: below {FIRM} it often names another hyperparameter first."
     if found.explained < LEAST_EXPLAINED:
         yield (
             f"The forest explains {max(0.0, found.explained):.0%} of the differences between trials it has not seen: "

@@ -44,6 +44,19 @@ def measured(points: list[Any], searched: dict[str, Any] = SPACE) -> Importance:
     return importance.measure(summary({"space": searched}, trials), trials)
 
 
+def pruned_search(count: int, full: int) -> tuple[Importance, list[Any]]:
+    """ASHA's trials: `full` of them are trained for 8 epochs, where they end much alike, the rest for 1."""
+    points = drawn(count, by_rate)
+    trials = []
+    for number, (params, value) in enumerate(points):
+        if number < full:
+            trials.append(trial(number, params, [value / 2] * 7 + [0.9]))
+        else:
+            trials.append(trial(number, params, [value / 2], "pruned", "pruned"))
+    described = {"space": SPACE, "budget": {"epochs": 8}}
+    return importance.measure(summary(described, trials), trials), trials
+
+
 def by_rate(params: dict[str, Any]) -> float:
     """What depends on the learning rate, and a little on the optimizer."""
     return 0.5 - 0.1 * abs(math.log10(params["learning_rate"]) + 3) + 0.02 * (params["optimizer"] == "adam")
@@ -83,6 +96,25 @@ def test_what_matters_is_named_and_settled() -> None:
         f"{second.high:.0%}).",
         "Computed from the 80 complete of 81 ended trials; in brackets, the range over 20 resamples of them.",
     )
+
+
+def test_a_pruned_search_is_compared_where_most_of_it_ended() -> None:
+    """The few complete trials of a pruner are much alike: all are compared at the epoch that enough have reached."""
+    found, _ = pruned_search(80, 8)
+    assert (found.epoch, found.trials) == (1, 80)
+    assert found.shares[0].name == "learning_rate"
+    assert "80 of 80 ended trials that were trained to epoch 1 of 8, by their best value" in found.sentences[1]
+    assert any("so early" in sentence for sentence in found.sentences)
+    kept, _ = pruned_search(80, 60)  # enough to be compared at the end, as the pruned ones cannot be
+    assert (kept.epoch, kept.trials) == (8, 60)
+
+
+def test_a_diverged_trial_takes_no_part() -> None:
+    """One without a finite value until the epoch has nothing to compare."""
+    _, trials = pruned_search(60, 0)
+    trials.append(trial(60, trials[0].params, [math.nan], "pruned", "diverged"))
+    found = importance.measure(summary({"space": SPACE, "budget": {"epochs": 8}}, trials), trials)
+    assert (found.epoch, found.trials) == (1, 60)
 
 
 def test_a_conditional_hyperparameter_matters_where_it_is_active() -> None:

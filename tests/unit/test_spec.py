@@ -103,7 +103,7 @@ class TestMeaning:
         plain = read("")
         assert plain.budget == sections.Budget(trials=1)
         assert plain.data == sections.Data(name="cifar10", validation=5000)
-        assert (plain.sampler.name, plain.pruner.name, plain.direction) == ("tpe", "median", "maximize")
+        assert (plain.sampler.name, plain.pruner.name, plain.direction) == ("tpe", "asha", "maximize")
         assert plain.hyperparameters({}) == plain.fixed_values() == complete({})
 
     def test_a_search_has_a_hundred_trials_of_thirty_epochs(self):
