@@ -56,8 +56,7 @@ def console(*, stderr: bool) -> "Console":
 
 def print_json(document: Any) -> None:
     """A JSON document on stdout."""
-    json.dump(document, sys.stdout, indent=2, allow_nan=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def print_csv(document: dict[str, Any]) -> None:
