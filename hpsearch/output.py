@@ -8,7 +8,8 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,27 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     print_tables([table(columns, rows)])
 
 
+def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout that may be thousands of rows long; on a terminal its last column is wrapped.
+
+    It looks as `print_table` makes one, for which Rich takes half a second a thousand rows.
+    """
+    lines = [columns, *rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns) - 1)]
+    indent = sum(widths) + 3 * len(widths)
+    room = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else 10_000
+    last = min(max(len(line[-1]) for line in lines), max(20, room))
+
+    def shown(line: Sequence[str]) -> Iterator[str]:
+        cells = "".join(f"{cell:<{width}}   " for cell, width in zip(line, widths, strict=False))
+        first, *others = textwrap.wrap(line[-1], last) or [""]
+        yield (cells + first).rstrip()
+        yield from (" " * indent + other for other in others)
+
+    printed = [*shown(columns), "─" * (indent + last), *(text for row in rows for text in shown(row))]
+    sys.stdout.write("\n" + "\n".join(printed) + "\n\n")
+
+
 def print_answer(answer: "Answer") -> None:
     """The quickstart's answer on stdout: the best trial, and a bar for each hyperparameter."""
     sys.stdout.write(f"\n{answer.headline}\n")
@@ -124,7 +146,7 @@ def print_results(summary: "Summary", trials: "list[Trial]") -> None:
         )
         for each in trials
     ]
-    print_table(("trial", "outcome", "value", "epochs", "seconds", "parameters"), rows)
+    print_list(("trial", "outcome", "value", "epochs", "seconds", "parameters"), rows)
     for each in trials:
         if each.state == "failed":
             sys.stdout.writelines(f"{line}\n" for line in _failure(each))
