@@ -180,13 +180,13 @@ def _copy(connection: Connection, key: str, trial_id: int | None, content: Binar
 
 def sweep(database: Database) -> None:
     """Remove what belongs to nothing any more; where another worker is at it, leave that to it."""
-    from hpsearch import store
-
     database.transact(_sweep)
     homes = database.transact(
         lambda connection: connection.scalars(text("select distinct artifacts from hpsearch.leftovers")).all()
     )
     for home in homes:
+        from hpsearch import store
+
         try:
             clear(database, store.at(home))
         except StoreError:

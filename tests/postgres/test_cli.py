@@ -81,6 +81,12 @@ def test_status_results_and_a_claim_need_neither_optuna_nor_numpy(storage: str, 
         "    try: cli.main()\n"
         "    except SystemExit as ended: assert not ended.code\n"
         "import hpsearch.worker\n"
+        "from hpsearch import claim, database, files, roster\n"
+        "there, holder = database.Database(sys.argv[-1]), roster.Holder('w', 'host', 'CPU')\n"
+        "there.transact(lambda c: roster.enrol(c, holder, 1))\n"
+        "files.sweep(there)\n"
+        "there.transact(claim.sweep)\n"
+        "assert there.transact(lambda c: claim.take(c, 1, holder)) is not None\n"
         "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
     command = [sys.executable, "-c", program, storage]
