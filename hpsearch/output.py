@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 PLAIN = ("number", "state", "outcome", "value", "attempts", "worker", "seconds", "weights")
 """The columns of the CSV that every study has."""
 
+WHOLE = 20
+"""Characters of a cell that is not broken into lines where the terminal is narrow: a figure, a date, a host."""
+
 
 def say(line: str) -> None:
     """A line to the user, on stderr."""
@@ -121,11 +124,15 @@ def print_tables(tables: "Iterable[Table]") -> None:
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table":
     """A table whose cells are shown as they are, whatever brackets are in them."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    made = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
+    cells = [tuple(row) for row in rows]
+    headed = [
+        Column(name, no_wrap=all(len(row[place]) <= WHOLE for row in cells)) for place, name in enumerate(columns)
+    ]
+    made = Table(*headed, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in cells:
         made.add_row(*(Text(cell) for cell in row))
     return made
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
-from hpsearch.label import span
+from hpsearch.label import shown, span
 from hpsearch.output import console, print_tables, say, table
 
 if TYPE_CHECKING:
@@ -56,18 +56,19 @@ def _every_so_often(read: "Callable[[], Overview]") -> "Iterator[Overview]":
 
 def _tables(overview: "Overview") -> "list[Table]":
     studies = [_study_row(each, overview.now) for each in overview.studies]
+    best = [_best_row(each) for each in overview.studies if each.summary.best]
     workers = [_worker_row(each) for each in overview.workers]
     made = []
     if studies:
-        made.append(table(("study", "status", "trials", "of them", "trials/h", "ends in", "best", "with"), studies))
+        made.append(table(("study", "status", "trials", "of them", "trials/h", "ends in", "best"), studies))
+    if best:
+        made.append(table(("study", "best trial", "with"), best))
     if workers:
         made.append(table(("worker", "host", "device", "trial", "epoch", "last seen"), workers))
     return made
 
 
 def _study_row(progress: "Progress", now: datetime) -> tuple[str, ...]:
-    from hpsearch.label import shown
-
     summary, end = progress.summary, progress.estimated_end
     study, best = summary.study, summary.best
     return (
@@ -78,8 +79,13 @@ def _study_row(progress: "Progress", now: datetime) -> tuple[str, ...]:
         f"{progress.trials_per_hour:.1f}" if progress.trials_per_hour is not None else "",
         span((end - now).total_seconds()) if end else "",
         f"{best['value']:.4f}" if best else "",
-        f"trial {best['number']}: {shown(best['params'])}" if best else "",
     )
+
+
+def _best_row(progress: "Progress") -> tuple[str, ...]:
+    study, best = progress.summary.study, progress.summary.best
+    assert best is not None
+    return study.name, str(best["number"]), shown(best["params"])
 
 
 def _worker_row(worker: "Worker") -> tuple[str, ...]:
