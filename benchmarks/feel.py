@@ -243,7 +243,7 @@ def main() -> None:
             warm_worker(database, server.url, name, runs)
         cold_worker(runs)
         answers(server.url, long, 2 if quick else 3)
-        page(server.url, long, 1 if quick else 3)
+        page(server.url, long, 1 if quick else 2)
 
 
 if __name__ == "__main__":
