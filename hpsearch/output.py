@@ -129,7 +129,8 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table":
 
     cells = [tuple(row) for row in rows]
     headed = [
-        Column(name, no_wrap=all(len(row[place]) <= WHOLE for row in cells)) for place, name in enumerate(columns)
+        Column(name, no_wrap=all(len(row[place]) <= WHOLE for row in cells), overflow="fold")
+        for place, name in enumerate(columns)
     ]
     made = Table(*headed, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in cells:

@@ -22,7 +22,7 @@ def print_overview(overview: "Overview") -> None:
     """The studies and the workers, in a table each."""
     if not overview.studies:
         say("no study yet: hpsearch start-study makes the first one")
-    print_tables(_tables(overview))
+    print_tables(tables(overview))
 
 
 def watch(read: "Callable[[], Overview]") -> NoReturn:
@@ -38,7 +38,7 @@ def watch(read: "Callable[[], Overview]") -> NoReturn:
             sys.stdout.flush()
     with Live(console=out, auto_refresh=False) as live:
         for overview in _every_so_often(read):
-            live.update(Group(*_tables(overview)), refresh=True)
+            live.update(Group(*tables(overview)), refresh=True)
     raise AssertionError("unreachable")
 
 
@@ -54,7 +54,8 @@ def _every_so_often(read: "Callable[[], Overview]") -> "Iterator[Overview]":
         time.sleep(WATCH_SECONDS)
 
 
-def _tables(overview: "Overview") -> "list[Table]":
+def tables(overview: "Overview") -> "list[Table]":
+    """The studies, the best trial of each, and the workers."""
     studies = [_study_row(each, overview.now) for each in overview.studies]
     best = [_best_row(each) for each in overview.studies if each.summary.best]
     workers = [_worker_row(each) for each in overview.workers]
