@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from hpsearch import conclusion, files, pictures
+from hpsearch import conclusion, files
 from hpsearch.errors import reason
 from hpsearch.sections import DATASETS
 from hpsearch.study import Study
@@ -25,6 +25,8 @@ class Picture:
 
 def draw(connection: Connection, stored: Study, trial_id: int) -> Sequence[Picture]:
     """The confusion matrix of a trial's best epoch and its learning curves, as far as it came."""
+    from hpsearch import pictures
+
     epochs = conclusion.read_epochs(connection, trial_id)
     matrix = conclusion.read_confusion(connection, trial_id)
     images = "test" if stored.spec.evaluation else "validation"

@@ -6,13 +6,16 @@ a worker whose row was closed by an adopter finds that out at its next write and
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
 
-from hpsearch import conclusion, files, search, trial
-from hpsearch.history import History, Writes
+from hpsearch import conclusion, files, trial
 from hpsearch.outcome import Confusion, Ending, EpochMetrics, best
 from hpsearch.study import Study
+
+if TYPE_CHECKING:  # they bring Optuna in, and who claims or reads an attempt needs none of it
+    from hpsearch.history import History, Writes
 
 MADE_BY = "hpsearch:made_by"
 """The system attribute with what made a trial."""
@@ -68,7 +71,7 @@ def fence(connection: Connection, held: Attempt) -> None:
         raise LostError(f"trial {held.trial_number} of {held.study.name} is no longer ours")
 
 
-def sample(connection: Connection, held: Attempt, writes: Writes) -> None:
+def sample(connection: Connection, held: Attempt, writes: "Writes") -> None:
     """Store what the sampler suggested."""
     fence(connection, held)
     trial.set_parameters(connection, held.trial_id, writes.parameters)
@@ -93,7 +96,7 @@ def record(
     connection: Connection,
     held: Attempt,
     metrics: EpochMetrics,
-    history: History,
+    history: "History",
     confusion: Confusion | None = None,
 ) -> bool:
     """Store an epoch: our row, Optuna's intermediate value, the pruner's decision. True where the trial shall end.
@@ -110,6 +113,8 @@ def record(
     over = metrics.epoch >= spec.budget.epochs
     if over or spec.pruner.name == "none" or not metrics.finite:
         return False
+    from hpsearch import search
+
     history.refresh(connection)
     pruned, attributes = search.decide(spec, history, held.trial_id)
     trial.set_attributes(connection, "system", held.trial_id, attributes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from hpsearch import output, telling, watching
+from hpsearch import output, streams, telling, watching
 from hpsearch.errors import ExitCode, HpsearchError, StudyFileError, UsageError
 from hpsearch.output import say
 
@@ -373,6 +373,7 @@ def _display() -> Iterator["Lines"]:
 def main() -> NoReturn:
     """The command `hpsearch`: runs it and exits with one of `ExitCode`."""
     code: int = ExitCode.DONE
+    streams.prepare()
     try:
         code = app(standalone_mode=False) or ExitCode.DONE
         sys.stdout.flush()
@@ -389,9 +390,8 @@ def main() -> NoReturn:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; let the interpreter's last flush have nothing to complain about.
-        sys.stdout = None
+    except streams.ReaderLeftError:
+        code = ExitCode.DONE
     sys.exit(code)
 
 

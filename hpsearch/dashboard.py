@@ -10,12 +10,12 @@ import optuna
 import optuna_dashboard
 import waitress
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from optuna_dashboard import _app, _bottle_util, _inmemory_cache, _serializer
 from sqlalchemy.exc import OperationalError
 
 from hpsearch import guard
+from hpsearch.bulk import BulkStorage
 from hpsearch.database import STATEMENT_TIMEOUT, Database, engine_options
 from hpsearch.errors import DatabaseError, UsageError
 from hpsearch.files import PostgresStore
@@ -75,7 +75,7 @@ def application(database: Database) -> Any:
         DatabaseError: Optuna's tables are of another version than Optuna.
     """
     try:
-        backend = RDBStorage(
+        backend = BulkStorage(
             database.url.render_as_string(hide_password=False),
             engine_kwargs=_engine_options(),
             skip_table_creation=True,

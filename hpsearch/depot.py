@@ -5,15 +5,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from hpsearch import album, attempt, files, store, study
+from hpsearch import album, attempt, files, study
 from hpsearch.attempt import Attempt, LostError
 from hpsearch.database import Database
 from hpsearch.errors import StoreError, UnreachableError
 from hpsearch.outcome import Ending
-from hpsearch.store import Store
+
+if TYPE_CHECKING:  # it brings Optuna and boto3 in, and most studies keep their files in Postgres
+    from hpsearch.store import Store
 
 SWEEP_SECONDS = 3600.0
 
@@ -48,6 +51,8 @@ def read(database: Database, key: str, path: Path) -> bool:
     home = database.transact(lambda connection: files.elsewhere(connection, key))
     if home is None:
         return database.transact(lambda connection: files.fetch(connection, key, path))
+    from hpsearch import store
+
     place = store.at(home)
     place.see()
     return place.get(key, path)
@@ -68,6 +73,8 @@ class Depot:
             StoreError: it cannot.
         """
         if self.artifacts is not None and self._store is None:
+            from hpsearch import store
+
             found = store.at(self.artifacts)
             found.check()
             self._store = found

@@ -11,18 +11,18 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import psycopg2
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX, ArtifactMeta
-from optuna.artifacts.exceptions import ArtifactNotFound
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from hpsearch import store, trial
+from hpsearch import trial
 from hpsearch.database import Database
 from hpsearch.errors import StoreError
-from hpsearch.store import Store
+
+if TYPE_CHECKING:  # it brings Optuna and boto3 in, and most who use these tables need neither
+    from hpsearch.store import Store
 
 PIECE = 2**20
 """Bytes of a file that are in memory at once."""
@@ -64,6 +64,8 @@ def save(connection: Connection, key: str, trial_id: int, path: Path) -> None:
 
 def attach(connection: Connection, trial_id: int, name: str, mimetype: str, content: bytes) -> None:
     """Store an artifact of a trial in Postgres, as Optuna's `upload_artifact` would; its deletion takes it along."""
+    from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX, ArtifactMeta
+
     artifact_id = str(uuid.uuid4())
     _copy(connection, artifact_id, trial_id, io.BytesIO(content), len(content))
     described = ArtifactMeta(artifact_id=artifact_id, filename=name, mimetype=mimetype, encoding=None)
@@ -183,6 +185,8 @@ def sweep(database: Database) -> None:
         lambda connection: connection.scalars(text("select distinct artifacts from hpsearch.leftovers")).all()
     )
     for home in homes:
+        from hpsearch import store
+
         try:
             clear(database, store.at(home))
         except StoreError:
@@ -215,7 +219,7 @@ ATTACHED = """
 """A picture belongs to the trial or study that Optuna, or its dashboard, attached it to."""
 
 
-def clear(database: Database, place: Store) -> None:
+def clear(database: Database, place: "Store") -> None:
     """Remove from a study's store what no row speaks of any more.
 
     A file is removed twice, the second time when nobody can still be writing it: a worker that was given up while it
@@ -238,7 +242,7 @@ def clear(database: Database, place: Store) -> None:
     database.transact(lambda connection: _mark_removed(connection, [leftover_id for leftover_id, _ in left]))
 
 
-def _leftovers(connection: Connection, place: Store) -> Sequence[tuple[int, str | None]]:
+def _leftovers(connection: Connection, place: "Store") -> Sequence[tuple[int, str | None]]:
     rows = connection.execute(
         text(
             "select leftover_id, key from hpsearch.leftovers where artifacts = :artifacts "
@@ -249,7 +253,7 @@ def _leftovers(connection: Connection, place: Store) -> Sequence[tuple[int, str 
     return [(row.leftover_id, row.key) for row in rows]
 
 
-def _forget(connection: Connection, place: Store) -> None:
+def _forget(connection: Connection, place: "Store") -> None:
     connection.execute(text("delete from hpsearch.leftovers where artifacts = :url"), {"url": place.url})
 
 
@@ -277,6 +281,8 @@ class PostgresStore:
         Raises:
             ArtifactNotFound: there is none of that id.
         """
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
         content = self.database.transact(
             lambda connection: connection.scalar(
                 text("select content from hpsearch.files where key = :key"), {"key": artifact_id}

@@ -8,7 +8,8 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 PLAIN = ("number", "state", "outcome", "value", "attempts", "worker", "seconds", "weights")
 """The columns of the CSV that every study has."""
+
+WHOLE = 20
+"""Characters of a cell that is not broken into lines where the terminal is narrow: a figure, a date, a host."""
 
 
 def say(line: str) -> None:
@@ -56,8 +60,7 @@ def console(*, stderr: bool) -> "Console":
 
 def print_json(document: Any) -> None:
     """A JSON document on stdout."""
-    json.dump(document, sys.stdout, indent=2, allow_nan=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def print_csv(document: dict[str, Any]) -> None:
@@ -74,6 +77,27 @@ def print_csv(document: dict[str, Any]) -> None:
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """A table on stdout."""
     print_tables([table(columns, rows)])
+
+
+def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout that may be thousands of rows long; on a terminal its last column is wrapped.
+
+    It looks as `print_table` makes one, for which Rich takes half a second a thousand rows.
+    """
+    lines = [columns, *rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns) - 1)]
+    indent = sum(widths) + 3 * len(widths)
+    room = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else 10_000
+    last = min(max(len(line[-1]) for line in lines), max(20, room))
+
+    def shown(line: Sequence[str]) -> Iterator[str]:
+        cells = "".join(f"{cell:<{width}}   " for cell, width in zip(line, widths, strict=False))
+        first, *others = textwrap.wrap(line[-1], last) or [""]
+        yield (cells + first).rstrip()
+        yield from (" " * indent + other for other in others)
+
+    printed = [*shown(columns), "─" * (indent + last), *(text for row in rows for text in shown(row))]
+    sys.stdout.write("\n" + "\n".join(printed) + "\n\n")
 
 
 def print_answer(answer: "Answer") -> None:
@@ -100,11 +124,16 @@ def print_tables(tables: "Iterable[Table]") -> None:
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table":
     """A table whose cells are shown as they are, whatever brackets are in them."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    made = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
+    cells = [tuple(row) for row in rows]
+    headed = [
+        Column(name, no_wrap=all(len(row[place]) <= WHOLE for row in cells), overflow="fold")
+        for place, name in enumerate(columns)
+    ]
+    made = Table(*headed, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in cells:
         made.add_row(*(Text(cell) for cell in row))
     return made
 
@@ -125,7 +154,7 @@ def print_results(summary: "Summary", trials: "list[Trial]") -> None:
         )
         for each in trials
     ]
-    print_table(("trial", "outcome", "value", "epochs", "seconds", "parameters"), rows)
+    print_list(("trial", "outcome", "value", "epochs", "seconds", "parameters"), rows)
     for each in trials:
         if each.state == "failed":
             sys.stdout.writelines(f"{line}\n" for line in _failure(each))

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,18 @@ SHARE = 0.05
 
 OLDEST = 300.0
 """Seconds after which what was computed is computed again, though nothing is known to have changed."""
+
+CURVES, NEWEST = 300, 50
+"""How many ended trials, spread over the search, come with their intermediate values, and how many of the newest.
+
+A page draws the curves of all the trials that come with them: Chromium needs ten seconds for a thousand, and does not
+draw ten thousand in minutes. A small study's all have them.
+"""
+
+SOME = (
+    f"Intermediate values are shown of about {CURVES} trials, the best and the newest among them: "
+    "every trial has its curves in a picture of its own, and `hpsearch results --json` has them all."
+)
 
 DETAIL = ("GET", "/api/studies/<study_id:int>")
 NOTES = {("PUT", "/api/studies/<study_id:int>/note"), ("PUT", "/api/studies/<study_id:int>/<trial_id:int>/note")}
@@ -82,6 +94,7 @@ class Served:
         if additions is None:
             return answer
         answer["note"] = _with(answer["note"], additions.note)
+        _thin(answer["trials"], additions.trials)
         for trial in (*answer["trials"], *answer["best_trials"]):
             if trial["number"] in additions.trials:
                 trial["note"] = _with(trial["note"], additions.trials[trial["number"]])
@@ -124,12 +137,26 @@ def compute(connection: Connection, study_id: int) -> Additions:
         return Additions(notes.of_study(summary, None), {}, {})
     found = findings.find(summary, trials)
     figures = glance.figures(summary.study.spec, found.effects, trials)
-    return Additions(notes.of_study(summary, found.sentences), notes.of_trials(summary, trials), figures)
+    note = notes.of_study(summary, found.sentences)
+    if len(trials) > CURVES:
+        note += f"\n\n{SOME}"
+    return Additions(note, notes.of_trials(summary, trials), figures)
 
 
 def _version(connection: Connection, study_id: int) -> tuple[Any, ...] | None:
     row = connection.execute(VERSION, {"study_id": study_id}).one_or_none()
     return None if row is None else tuple(row)
+
+
+def _thin(trials: Sequence[dict[str, Any]], best: Mapping[int, str]) -> None:
+    """Leave out the intermediate values of most ended trials where there are too many for a page to draw."""
+    last = trials[-1]["number"] if trials else 0
+    step = last // CURVES + 1
+    for trial in trials:
+        number = trial["number"]
+        ended = trial["state"] not in {"Running", "Waiting"}
+        if ended and number % step and number not in best and number <= last - NEWEST:
+            trial["intermediate_values"] = []
 
 
 def _with(note: dict[str, Any], computed: str) -> dict[str, Any]:

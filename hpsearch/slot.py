@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -17,14 +18,15 @@ from hpsearch.database import Database
 from hpsearch.depot import Broom, Depot
 from hpsearch.errors import HpsearchError, NotFoundError, UnreachableError
 from hpsearch.events import Display
-from hpsearch.history import History
 from hpsearch.lease import Lease
 from hpsearch.outcome import Ending
 from hpsearch.patience import StopRequest
 from hpsearch.roster import Holder
-from hpsearch.run import RefusedStudyError, Run
 from hpsearch.study import Study
 from hpsearch.trainer import Trainer, TrainerDiedError, workdir
+
+if TYPE_CHECKING:
+    from hpsearch.history import History
 
 POLL_SECONDS = 2.0
 """Between two looks for work by an idle slot."""
@@ -207,6 +209,10 @@ class Slot:
         return False
 
     def _run(self, held: Attempt) -> str:
+        # Only now: they bring Optuna in, which takes longer than to claim a trial.
+        from hpsearch.history import History
+        from hpsearch.run import RefusedStudyError, Run
+
         shared, study_id = self.shared, held.study.study_id
         history = self._histories.setdefault(study_id, History(study_id, held.study.spec.direction))
         depot = self._depots.setdefault(study_id, Depot(shared.database, held.study.artifacts))

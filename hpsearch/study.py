@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Row, text
 
-from hpsearch import store, trial
+from hpsearch import trial
 from hpsearch.database import Database
 from hpsearch.errors import NotFoundError, RefusedError
 from hpsearch.faults import one_line
@@ -80,6 +80,8 @@ def start(database: Database, spec: StudySpec, place: Setting | None = None) -> 
         RefusedError: the name belongs to another search; its text has the differences, a line each.
         StoreError: files cannot be kept in `place`.
     """
+    from hpsearch import store
+
     home = None
     if place is not None and database.transact(lambda connection: _free(connection, spec.study.name)):
         home = store.make(place, spec.study.name)

@@ -8,10 +8,12 @@ itself would have written.
 import json
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from optuna.distributions import BaseDistribution, distribution_to_json
 from sqlalchemy import Connection, text
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
 NOTE_PART = 2045
@@ -53,9 +55,11 @@ def start(connection: Connection, trial_id: int) -> None:
 
 
 def set_parameters(
-    connection: Connection, trial_id: int, parameters: Mapping[str, tuple[float, BaseDistribution]]
+    connection: Connection, trial_id: int, parameters: "Mapping[str, tuple[float, BaseDistribution]]"
 ) -> None:
     """The suggested parameters, in Optuna's internal representation; one that is there already stays."""
+    from optuna.distributions import distribution_to_json
+
     rows = [
         {
             "trial_id": trial_id,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
-from hpsearch.label import span
+from hpsearch.label import shown, span
 from hpsearch.output import console, print_tables, say, table
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def print_overview(overview: "Overview") -> None:
     """The studies and the workers, in a table each."""
     if not overview.studies:
         say("no study yet: hpsearch start-study makes the first one")
-    print_tables(_tables(overview))
+    print_tables(tables(overview))
 
 
 def watch(read: "Callable[[], Overview]") -> NoReturn:
@@ -38,7 +38,7 @@ def watch(read: "Callable[[], Overview]") -> NoReturn:
             sys.stdout.flush()
     with Live(console=out, auto_refresh=False) as live:
         for overview in _every_so_often(read):
-            live.update(Group(*_tables(overview)), refresh=True)
+            live.update(Group(*tables(overview)), refresh=True)
     raise AssertionError("unreachable")
 
 
@@ -54,20 +54,22 @@ def _every_so_often(read: "Callable[[], Overview]") -> "Iterator[Overview]":
         time.sleep(WATCH_SECONDS)
 
 
-def _tables(overview: "Overview") -> "list[Table]":
+def tables(overview: "Overview") -> "list[Table]":
+    """The studies, the best trial of each, and the workers."""
     studies = [_study_row(each, overview.now) for each in overview.studies]
+    best = [_best_row(each) for each in overview.studies if each.summary.best]
     workers = [_worker_row(each) for each in overview.workers]
     made = []
     if studies:
-        made.append(table(("study", "status", "trials", "of them", "trials/h", "ends in", "best", "with"), studies))
+        made.append(table(("study", "status", "trials", "of them", "trials/h", "ends in", "best"), studies))
+    if best:
+        made.append(table(("study", "best trial", "with"), best))
     if workers:
         made.append(table(("worker", "host", "device", "trial", "epoch", "last seen"), workers))
     return made
 
 
 def _study_row(progress: "Progress", now: datetime) -> tuple[str, ...]:
-    from hpsearch.label import shown
-
     summary, end = progress.summary, progress.estimated_end
     study, best = summary.study, summary.best
     return (
@@ -78,8 +80,13 @@ def _study_row(progress: "Progress", now: datetime) -> tuple[str, ...]:
         f"{progress.trials_per_hour:.1f}" if progress.trials_per_hour is not None else "",
         span((end - now).total_seconds()) if end else "",
         f"{best['value']:.4f}" if best else "",
-        f"trial {best['number']}: {shown(best['params'])}" if best else "",
     )
+
+
+def _best_row(progress: "Progress") -> tuple[str, ...]:
+    study, best = progress.summary.study, progress.summary.best
+    assert best is not None
+    return study.name, str(best["number"]), shown(best["params"])
 
 
 def _worker_row(worker: "Worker") -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -68,6 +69,61 @@ def test_help_imports_no_heavy_library() -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert "start-study" in ended.stdout
     assert not {"keras", "tensorflow", "optuna", "sqlalchemy", "pydantic", "numpy"} & set(ended.stderr.split())
+
+
+def test_status_results_and_a_claim_need_neither_optuna_nor_numpy(storage: str, study_file: Path) -> None:
+    """What is to answer at once, and what a worker is before it holds a trial, loads no library that takes as long."""
+    assert hpsearch("start-study", str(study_file), "--storage", storage).returncode == 0
+    program = (
+        "import sys; from hpsearch import cli\n"
+        "for arguments in (['status'], ['results', 'small']):\n"
+        "    sys.argv = ['hpsearch', *arguments, '--storage', sys.argv[-1]]\n"
+        "    try: cli.main()\n"
+        "    except SystemExit as ended: assert not ended.code\n"
+        "import hpsearch.worker\n"
+        "from hpsearch import claim, database, files, roster\n"
+        "there, holder = database.Database(sys.argv[-1]), roster.Holder('w', 'host', 'CPU')\n"
+        "there.transact(lambda c: roster.enrol(c, holder, 1))\n"
+        "files.sweep(there)\n"
+        "there.transact(claim.sweep)\n"
+        "assert there.transact(lambda c: claim.take(c, 1, holder)) is not None\n"
+        "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", program, storage]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "small" in ended.stdout
+    assert "sqlalchemy" in ended.stderr.split()
+    assert not {"optuna", "numpy", "scipy", "matplotlib", "boto3", "keras"} & set(ended.stderr.split())
+
+
+@pytest.fixture
+def started_small(storage: str, study_file: Path) -> str:
+    """The storage with a study in it."""
+    assert hpsearch("start-study", str(study_file), "--storage", storage).returncode == 0
+    return storage
+
+
+@pytest.mark.parametrize("form", [(), ("--csv",), ("--json",)])
+def test_full_disk_under_stdout_is_one_line(started_small: str, form: tuple[str, ...]) -> None:
+    """Where stdout takes no more, the last line says why, and nothing is a traceback."""
+    command = [sys.executable, "-m", "hpsearch.cli", "results", "small", *form, "--storage", started_small]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert ended.returncode == ExitCode.USAGE
+    *before, line = ended.stderr.splitlines()
+    assert line.startswith("hpsearch: stdout cannot be written to (No space left on device): ")
+    assert before in ([], ["small is running; values are the best epoch's val_accuracy"])
+
+
+@pytest.mark.parametrize("form", [(), ("--csv",), ("--json",)])
+@pytest.mark.parametrize("how", ["| true", ">&-"])
+def test_stdout_that_nobody_reads_ends_the_command_quietly(started_small: str, form: tuple[str, ...], how: str) -> None:
+    """A reader who left, or a stream that the caller closed, is no fault of the command's."""
+    command = shlex.join([sys.executable, "-m", "hpsearch.cli", "results", "small", *form, "--storage", started_small])
+    shell = ["bash", "-o", "pipefail", "-c", f"{command} {how}"]
+    ended = subprocess.run(shell, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == ExitCode.DONE, ended.stderr
+    assert ended.stderr.splitlines() in ([], ["small is running; values are the best epoch's val_accuracy"])
 
 
 @pytest.mark.parametrize("command", [(), ("db",)])

@@ -23,7 +23,7 @@ from pages import Client, finish
 from small import metrics
 from sqlalchemy import text
 
-from hpsearch import attempt, dashboard
+from hpsearch import attempt, bulk, dashboard
 from hpsearch.attempt import Attempt
 from hpsearch.database import Database, parse
 from hpsearch.errors import DatabaseError, UsageError
@@ -40,6 +40,11 @@ SECRET = "pä55 wörd:日本"
 def shown(trial: dict[str, Any]) -> dict[str, str]:
     """A trial's parameters as the dashboard writes them."""
     return {param["name"]: param["param_external_value"] for param in trial["params"]}
+
+
+def compared(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """All that a trial holds, its curve as text: one NaN does not equal another."""
+    return {**vars(trial), "intermediate_values": repr(sorted(trial.intermediate_values.items()))}
 
 
 def test_every_kind_of_trial_is_served_as_it_is(
@@ -73,6 +78,28 @@ def test_every_kind_of_trial_is_served_as_it_is(
     assert told["has_intermediate_values"] is True
     assert all(trials[number]["datetime_complete"] for number in (0, 1, 2)), "the timeline draws from these"
     assert all(trial["datetime_start"] for trial in trials[:4])
+
+
+def test_trials_are_read_as_optuna_reads_them(
+    database: Database, started: Started, begin: Callable[..., Attempt]
+) -> None:
+    """In bulk, all at once or only what is new, they equal what Optuna's own storage makes of the same rows."""
+    points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
+    points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002)]
+    found = started(budget={"trials": 5, "epochs": 3}, baseline=points)
+    finish(database, begin(found, 0.1234567890123456, 0.3, 0.2), Ending.COMPLETED, weights=7)
+    finish(database, begin(found, 0.25, NAN), Ending.DIVERGED, detail=ODD)
+    finish(database, begin(found, float("inf")), Ending.PRUNED)
+    begin(found, 0.5)
+    url = database.url.render_as_string(hide_password=False)
+    theirs, ours = optuna.storages.RDBStorage(url), bulk.BulkStorage(url)
+    for included, newest in ((set(), -1), ({2}, 3), (set(), 3)):
+        expected = theirs._get_trials(found.study_id, None, included, newest)
+        read = ours._get_trials(found.study_id, None, included, newest)
+        assert len(read) == (4 if newest < 0 else 1 + len(included))
+        assert [compared(trial) for trial in read] == [compared(trial) for trial in expected]
+    running = optuna.trial.TrialState.RUNNING
+    assert [trial.number for trial in ours.get_all_trials(found.study_id, states=(running,))] == [3]
 
 
 def test_studies_are_listed_under_the_names_they_have(started: Started, client: Client) -> None:

@@ -1,14 +1,16 @@
 """What `hpsearch status` shows."""
 
+import io
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
+from rich.console import Console
 from small import claim, metrics
 from sqlalchemy import text
 
-from hpsearch import attempt, control, overview, roster
+from hpsearch import attempt, control, overview, roster, search, watching
 from hpsearch.attempt import Attempt
 from hpsearch.database import Database
 from hpsearch.history import History
@@ -43,6 +45,23 @@ def end(database: Database, found: Study, worker: Holder, ago: str) -> None:
     database.transact(lambda c: attempt.finish(c, held, Ending.COMPLETED, {}))
     completed = "update trials set datetime_complete = datetime_complete - cast(:ago as interval) where trial_id = :id"
     execute(database, completed, ago=ago, id=held.trial_id)
+
+
+def test_status_is_whole_on_eighty_columns(database: Database, started: Started, holder: Enrol) -> None:
+    """No figure of a long search is cut, and the best trial's parameters have the width to be read."""
+    found = started(budget={"trials": 1_000_000, "epochs": 3})
+    held, history = hold(database, found, holder("a"), epochs=1), History(found.study_id, "maximize")
+    database.transact(history.refresh)
+    _, writes = search.suggest(found.spec, history, held.trial_id, held.trial_number)
+    database.transact(lambda c: attempt.sample(c, held, writes))
+    database.transact(lambda c: attempt.finish(c, held, Ending.COMPLETED, {}))
+    hold(database, found, holder("vm-18575-d4b7a3e1"), epochs=2)
+    out = io.StringIO()
+    Console(width=80, file=out).print(*watching.tables(read(database)))
+    shown = out.getvalue()
+    assert "…" not in shown
+    for whole in ("2/1000000", "0.5000", "vm-18575-d4b7a3e1", "small 1", "2/3", "learning_rate "):
+        assert whole in shown
 
 
 def test_pace_is_that_of_the_last_hour(database: Database, started: Started, holder: Enrol) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 
+import optuna
 from small import claim, metrics
 
 from hpsearch import attempt, results, search
@@ -90,6 +91,30 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
     assert told["trials"][0]["worker"] == "w"
     assert told["trials"][4]["worker"] is None
     assert told["trials"][0]["weights"] == 7
+
+
+def test_parameters_are_read_as_optuna_reads_them(database: Database, started: Started, holder: Enrol) -> None:
+    """Numbers, whole numbers, texts and truths of every kind of dimension are what Optuna's own storage says."""
+    space = {
+        "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+        "dropout": {"low": 0.0, "high": 0.6, "step": 0.2},
+        "dense_units": {"low": 64, "high": 512, "log": True},
+        "filters": {"low": 16, "high": 64, "step": 16},
+        "batch_size": [32, 64],
+        "optimizer": ["sgd", "momentum"],
+        "batch_norm": [True, False],
+    }
+    found, history = started(space=space), History(1, "maximize")
+    for name in "abc":
+        held = claim(database, found, holder(name))
+        assert held is not None
+        database.transact(history.refresh)
+        _, writes = search.suggest(found.spec, history, held.trial_id, held.trial_number)
+        database.transact(lambda c, h=held, w=writes: attempt.sample(c, h, w))
+    _, trials = database.transact(lambda c: results.read(c, "small"))
+    storage = database.url.render_as_string(hide_password=False)
+    theirs = optuna.load_study(study_name="small", storage=storage).get_trials()
+    assert [repr(dict(trial.params)) for trial in trials] == [repr(trial.params) for trial in theirs]
 
 
 def test_fixed_is_the_rest_of_the_table(database: Database, started: Started) -> None:

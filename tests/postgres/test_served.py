@@ -234,6 +234,23 @@ def test_infeasible_trials_are_marked(database: Database, started: Started, begi
     assert [each["constraints"] for each in client.trials(found)] == [[0.0], [1.0], []]
 
 
+def test_page_of_a_long_search_is_given_the_curves_that_it_can_draw(
+    database: Database, started: Started, begin: Begin, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some spread over the search, the best, the newest and those that run; the note says so. A small one has all."""
+    found = started(budget={"trials": 10, "epochs": 3})
+    for number in range(8):
+        finish(database, begin(found, 0.9 if number == 4 else 0.5), Ending.COMPLETED)
+    begin(found, 0.1)
+    assert all(each["intermediate_values"] for each in client.trials(found))
+    assert served.SOME not in client.study(found)["note"]["body"]
+    for where, name, value in ((served, "CURVES", 3), (served, "NEWEST", 2), (notes, "BEST", 1)):
+        monkeypatch.setattr(where, name, value)
+    told = client.study(found)
+    assert [each["number"] for each in told["trials"] if each["intermediate_values"]] == [0, 3, 4, 6, 7, 8]
+    assert served.SOME in told["note"]["body"]
+
+
 def test_note_is_stored_without_what_is_computed(database: Database, four: Study, client: Client) -> None:
     """A page hands in all that it was served; only what somebody wrote is stored, of studies and of trials."""
     best = client.trials(four)[1]
