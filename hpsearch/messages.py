@@ -91,11 +91,12 @@ class Loaded:
     """The data and the model are in place.
 
     `epochs` are the ones the checkpoint brought along, `confusion` is the best one's on the validation images;
-    `weights` is the model's parameter count.
+    `weights` is the model's parameter count, `precision` the dtype policy it trains in.
     """
 
     data_fingerprint: str
     weights: int
+    precision: str
     epochs: tuple[EpochMetrics, ...] = ()
     confusion: Confusion | None = None
 

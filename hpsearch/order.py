@@ -25,11 +25,12 @@ def order(held: Attempt, params: Mapping[str, Value], workdir: Path, checkpoint:
     )
 
 
-def made_by(held: Attempt, ready: messages.Ready | None, data_fingerprint: str) -> Mapping[str, object]:
+def made_by(held: Attempt, ready: messages.Ready | None, loaded: messages.Loaded) -> Mapping[str, object]:
     """What a trial follows from beside its hyperparameters."""
     return {
         "seed": seed(held),
-        "data": data_fingerprint,
+        "data": loaded.data_fingerprint,
+        "precision": loaded.precision,
         "backend": ready.backend if ready else "",
         "versions": dict(ready.versions) if ready else {},
     }

@@ -114,7 +114,8 @@ def _versions(trials: Sequence[Trial]) -> Table:
     for trial in trials:
         if trial.made_by:
             versions = [f"{name} {version}" for name, version in trial.made_by.get("versions", {}).items()]
-            found[", ".join([f"backend {trial.made_by.get('backend') or 'unknown'}", *versions])] += 1
+            backend = [trial.made_by.get("backend") or "unknown", trial.made_by.get("precision", "")]
+            found[", ".join(["backend " + " in ".join(filter(None, backend)), *versions])] += 1
     return Table(("software", "trials"), tuple((said, str(count)) for said, count in found.most_common()), "Versions")
 
 

@@ -49,8 +49,8 @@ class Trial:
 
     `detail` says why it ended so, `retry_of` is the number of the trial it repeats, `best_epoch` the one that `value`
     is of. `confusion[i][j]` says how many validation images of class i the best epoch's model took for class j; None
-    where no epoch was finished. `made_by` has the seed, data, backend and versions. `UNDOCUMENTED` ones are not in the
-    document.
+    where no epoch was finished. `made_by` has the seed, data, backend, precision and versions. `UNDOCUMENTED` ones are
+    not in the document.
     """
 
     number: int

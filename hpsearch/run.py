@@ -245,7 +245,7 @@ class Run:
         """Make the tables agree with where the trainer goes on from."""
         attempt.cut_back(connection, self.held, len(loaded.epochs))
         attempt.restore(connection, self.held, loaded.epochs, loaded.confusion)
-        made = made_by(self.held, self.trainer.ready, loaded.data_fingerprint)
+        made = made_by(self.held, self.trainer.ready, loaded)
         attempt.describe(connection, self.held, loaded.weights, made)
 
     def _epoch(self, report: EpochReport) -> None:

@@ -67,9 +67,14 @@ def compiled(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int) ->
         KeyError: a hyperparameter is missing.
         ValueError: a hyperparameter has a value that Keras refuses.
     """
-    precision = backend.here.fast_precision() if hyperparameters["precision"] == "auto" else None
-    network = _build(hyperparameters, dataset, seed, precision=precision, dropout=backend.here.dropout)
+    how = {"precision": precision(hyperparameters), "dropout": backend.here.dropout}
+    network = _build(hyperparameters, dataset, seed, **how)
     return network, compile_for(network, model.optimizer(hyperparameters))
+
+
+def precision(hyperparameters: Mapping[str, Any]) -> str:
+    """The dtype policy in which a trial trains on this device."""
+    return backend.here.fast_precision() if hyperparameters["precision"] == "auto" else "float32"
 
 
 def _build(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int, **how: Any) -> keras.Model:

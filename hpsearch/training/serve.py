@@ -87,7 +87,8 @@ def _train(job: Train, line: "Line") -> FromTrainer:
     dataset = data.load(job.data)
     training = fit.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
-    line.send(Loaded(dataset.fingerprint, training.model.count_params(), training.epochs, confusion))
+    weights, precision = training.model.count_params(), fit.precision(job.hyperparameters)
+    line.send(Loaded(dataset.fingerprint, weights, precision, training.epochs, confusion))
 
     def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
         line.send(EpochReport(metrics, path, confusion))
