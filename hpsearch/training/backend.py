@@ -4,7 +4,9 @@
 """
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -54,6 +56,9 @@ class Backend(Protocol):
     def dropout(self, rate: float, seed: int) -> keras.layers.Layer:
         """A dropout layer to train with; it has the variables of Keras's own."""
 
+    def batch_norm(self) -> keras.layers.Layer:
+        """A batch normalization layer to train with; it has the variables of Keras's own."""
+
     def resident(self, array: npt.NDArray[Any]) -> Any:
         """`array` where the device reads it."""
 
@@ -66,6 +71,19 @@ class Backend(Protocol):
     def double_precision(self) -> AbstractContextManager[None]:
         """Models made inside can compute in float64, where that is turned off by default."""
 
+
+@dataclass(frozen=True)
+class Layers:
+    """What a network is made with where its layers may be a backend's own: see `Backend`. By default Keras's."""
+
+    precision: str | None = None
+    """The dtype policy between preprocessing and head, which stay in Keras's own, as None does."""
+    dropout: Callable[..., keras.layers.Layer] = keras.layers.Dropout
+    batch_norm: Callable[[], keras.layers.Layer] = keras.layers.BatchNormalization
+
+
+STOCK = Layers()
+"""What a model is kept in, so that it loads wherever Keras is."""
 
 here = cast(Backend, import_module(f"hpsearch.training.on_{keras.backend.backend()}"))
 

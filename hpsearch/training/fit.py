@@ -15,7 +15,7 @@ from hpsearch.messages import Released, Stop, Train
 from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome, best
 from hpsearch.predictions import Predictions, save
 from hpsearch.training import backend, checkpoint, model
-from hpsearch.training.backend import Probabilities, Steps
+from hpsearch.training.backend import STOCK, Layers, Probabilities, Steps
 from hpsearch.training.checkpoint import Checkpoint
 from hpsearch.training.data import Dataset
 from hpsearch.training.epoch import Figures, OnBatch, compile_for, confusion, predict, run_epoch, score
@@ -67,8 +67,8 @@ def compiled(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int) ->
         KeyError: a hyperparameter is missing.
         ValueError: a hyperparameter has a value that Keras refuses.
     """
-    how = {"precision": precision(hyperparameters), "dropout": backend.here.dropout}
-    network = _build(hyperparameters, dataset, seed, **how)
+    own = Layers(precision(hyperparameters), backend.here.dropout, backend.here.batch_norm)
+    network = _build(hyperparameters, dataset, seed, own)
     return network, compile_for(network, model.optimizer(hyperparameters))
 
 
@@ -77,14 +77,14 @@ def precision(hyperparameters: Mapping[str, Any]) -> str:
     return backend.here.fast_precision() if hyperparameters["precision"] == "auto" else "float32"
 
 
-def _build(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int, **how: Any) -> keras.Model:
+def _build(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int, layers: Layers) -> keras.Model:
     shape = dataset.x_train.shape[1:]
-    return model.build(hyperparameters, shape, len(dataset.classes), seed, dataset.statistics, **how)
+    return model.build(hyperparameters, shape, len(dataset.classes), seed, dataset.statistics, layers)
 
 
 def _stock(training: Training) -> keras.Model:
     """The same network with its present weights, of Keras's own layers, in float32: what is kept, and tested."""
-    network = _build(training.job.hyperparameters, training.dataset, training.job.seed)
+    network = _build(training.job.hyperparameters, training.dataset, training.job.seed, STOCK)
     for ours, theirs in zip(network.variables, training.model.variables, strict=True):
         ours.assign(theirs)
     return network

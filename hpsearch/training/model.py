@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hpsearch.training.backend import STOCK, Layers
 from hpsearch.training.data import Statistics
 
 LEAKY_SLOPE = 0.1
@@ -34,9 +35,7 @@ def build(
     classes: int,
     seed: int,
     statistics: Statistics,
-    *,
-    precision: str | None = None,
-    dropout: Callable[..., keras.layers.Layer] = keras.layers.Dropout,
+    layers: Layers = STOCK,
 ) -> keras.Model:
     """The untrained network, not compiled.
 
@@ -46,8 +45,7 @@ def build(
         classes: width of the softmax.
         seed: of the initial kernels, dropout and augmentation; the same seed gives the same weights.
         statistics: of the training images, for `preprocessing = "standardize"`.
-        precision: the dtype policy between preprocessing and head, which stay in Keras's own, as None does.
-        dropout: makes a dropout layer from its rate and a seed.
+        layers: what dropout, batch norm and precision between preprocessing and head are.
 
     Returns:
         A model from raw pixels 0..255, (batch, height, width, channels) of any number type, to probabilities
@@ -62,15 +60,15 @@ def build(
     image = keras.Input(input_shape, name="image")
     x = _augment(image, seeds) if hyperparameters["augment"] else image
     x = _preprocess(x, hyperparameters["preprocessing"], statistics)
-    with _computing_in(precision):
+    with _computing_in(layers.precision):
         for width in (filters, 2 * filters):
             for padding in ("same", "valid"):
-                x = _activate(x, hyperparameters, partial(_conv, hyperparameters, width, padding, seeds))
+                x = _activate(x, hyperparameters, layers, partial(_conv, hyperparameters, width, padding, seeds))
             x = keras.layers.MaxPooling2D(2)(x)
-            x = dropout(rate, seed=next(seeds))(x)
+            x = layers.dropout(rate, seed=next(seeds))(x)
         x = keras.layers.Flatten()(x)
-        x = _activate(x, hyperparameters, partial(_dense, hyperparameters, seeds))
-        x = dropout(hyperparameters["dense_dropout"], seed=next(seeds))(x)
+        x = _activate(x, hyperparameters, layers, partial(_dense, hyperparameters, seeds))
+        x = layers.dropout(hyperparameters["dense_dropout"], seed=next(seeds))(x)
     # The head starts from the same initializer as the rest, but carries no penalty: l1 and l2 would pull its
     # probabilities towards uniform rather than simplify the features.
     start = _initializer(hyperparameters, seeds)
@@ -122,12 +120,14 @@ def _preprocess(image: Any, how: str, statistics: Statistics) -> Any:
     return keras.layers.Rescaling(scale, offset)(image)
 
 
-def _activate(x: Any, hyperparameters: Mapping[str, Any], layer: Callable[[], keras.layers.Layer]) -> Any:
+def _activate(
+    x: Any, hyperparameters: Mapping[str, Any], layers: Layers, layer: Callable[[], keras.layers.Layer]
+) -> Any:
     """`x` through a fresh layer, batch norm where it is on, and the activation; maxout has two of the former."""
 
     def linear() -> Any:
         y = layer()(x)
-        return keras.layers.BatchNormalization()(y) if hyperparameters["batch_norm"] else y
+        return layers.batch_norm()(y) if hyperparameters["batch_norm"] else y
 
     activation = hyperparameters["activation"]
     if activation == "maxout":

@@ -34,6 +34,10 @@ def dropout(rate: float, seed: int) -> keras.layers.Layer:
     return keras.layers.Dropout(rate, seed=seed)
 
 
+def batch_norm() -> keras.layers.Layer:
+    return keras.layers.BatchNormalization()
+
+
 def resident(array: npt.NDArray[Any]) -> jax.Array:
     return jax.device_put(array)
 

@@ -1,4 +1,4 @@
-"""What TensorFlow's file does faster than Keras: the same updates, the same chance of being dropped."""
+"""What TensorFlow's file does faster than Keras: the same updates, norms and chance of being dropped."""
 
 import keras
 import numpy as np
@@ -53,6 +53,27 @@ def test_dropout_rate_is_exact_over_steps() -> None:
     dropped = [(np.array(layer(np.ones((1, 10_000), np.float32), training=True)) == 0).mean() for _ in range(400)]
     assert abs(np.mean(dropped) - 0.3) <= 5 * np.std(dropped) / np.sqrt(len(dropped))
     assert len({round(float(each), 4) for each in dropped}) > 100  # another draw each step
+
+
+@pytest.mark.parametrize("shape", [(16, 5, 5, 3), (16, 7)])
+def test_batch_norm_is_that_of_keras(shape: tuple[int, ...]) -> None:
+    """Its outputs, its gradients and what it remembers, of images and of a dense layer's outputs."""
+    tf = pytest.importorskip("tensorflow")
+    ours, theirs = backend.here.batch_norm(), keras.layers.BatchNormalization()
+    images = tf.constant(np.random.default_rng(0).normal(2, 3, shape).astype(np.float32))
+    weight = tf.constant(np.random.default_rng(1).normal(size=shape).astype(np.float32))
+    found = []
+    for layer in (ours, theirs):
+        layer.build(shape)
+        layer.gamma.assign(np.linspace(0.5, 2, shape[-1]))
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = layer(images, training=True)
+            loss = tf.reduce_sum(outputs * weight)
+        gradients = tape.gradient(loss, [images, *(each.value for each in layer.trainable_variables)])
+        found.append([outputs, *gradients, *layer.variables, layer(images, training=False)])
+    for mine, keras_own in zip(*found, strict=True):
+        assert np.allclose(mine, keras_own, rtol=1e-3, atol=1e-4)
 
 
 def test_models_of_a_search_are_kept_in_stock_layers() -> None:
