@@ -52,27 +52,52 @@ def start(connection: Connection, trial_id: int) -> None:
     )
 
 
-def set_parameters(
-    connection: Connection, trial_id: int, parameters: Mapping[str, tuple[float, BaseDistribution]]
-) -> None:
-    """The suggested parameters, in Optuna's internal representation; one that is there already stays."""
-    rows = [
-        {
-            "trial_id": trial_id,
-            "name": name,
-            "value": value,
-            "distribution": distribution_to_json(distribution),
-        }
-        for name, (value, distribution) in parameters.items()
-    ]
-    if rows:
-        connection.execute(
-            text(
-                "insert into trial_params (trial_id, param_name, param_value, distribution_json) "
-                "values (:trial_id, :name, :value, :distribution) on conflict do nothing"
-            ),
-            rows,
-        )
+PARAMETERS = """
+insert into trial_params (trial_id, param_name, param_value, distribution_json)
+select held.trial_id, p.name, p.value, p.distribution
+  from held, unnest(cast(:names as text[]), cast(:inner as float[]), cast(:distributions as text[]))
+             with ordinality p (name, value, distribution, place)
+ order by p.place
+on conflict do nothing
+"""
+"""Stores the suggested parameters of the trial in `held`, in Optuna's internal representation; one that is there stays.
+
+Takes what `parameters` returns. Like those below, a part of a statement that begins with the attempt's fence."""
+
+ATTRIBUTES = """
+insert into trial_{kind}_attributes (trial_id, key, value_json)
+select held.trial_id, a.key, a.value
+  from held, unnest(cast(:{kind}_keys as text[]), cast(:{kind}_values as text[])) a (key, value)
+on conflict (trial_id, key) do update set value_json = excluded.value_json
+"""
+"""Stores attributes of the trial in `held`, in place of earlier ones; takes what `attributes` returns."""
+
+INTERMEDIATE = """
+insert into trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)
+select held.trial_id, :step, :value, cast(:type as trialintermediatevaluetype) from held
+on conflict do nothing
+"""
+"""Stores the value at a step of the trial in `held`; the first one to be written stays. Takes what `intermediate`
+returns."""
+
+
+def parameters(suggested: Mapping[str, tuple[float, BaseDistribution]]) -> dict[str, object]:
+    """The arguments of PARAMETERS."""
+    return {
+        "names": list(suggested),
+        "inner": [value for value, _ in suggested.values()],
+        "distributions": [distribution_to_json(distribution) for _, distribution in suggested.values()],
+    }
+
+
+def attributes(kind: Literal["user", "system"], named: Mapping[str, object]) -> dict[str, object]:
+    """The arguments of ATTRIBUTES of that kind."""
+    return {f"{kind}_keys": list(named), f"{kind}_values": [json.dumps(value) for value in named.values()]}
+
+
+def intermediate(step: int, value: float) -> dict[str, object]:
+    """The arguments of INTERMEDIATE."""
+    return {"step": step, "value": _finite(value), "type": _kind(value)}
 
 
 def set_attributes(
@@ -92,14 +117,14 @@ def set_study_attributes(
 def _set_attributes(
     connection: Connection, owner: str, kind: str, owner_id: int, attributes: Mapping[str, object]
 ) -> None:
-    rows = [{"id": owner_id, "key": key, "value": json.dumps(value)} for key, value in attributes.items()]
-    if rows:
+    if attributes:
         connection.execute(
             text(
-                f"insert into {owner}_{kind}_attributes ({owner}_id, key, value_json) values (:id, :key, :value) "
+                f"insert into {owner}_{kind}_attributes ({owner}_id, key, value_json) "
+                "select :id, key, value from unnest(cast(:keys as text[]), cast(:values as text[])) a (key, value) "
                 f"on conflict ({owner}_id, key) do update set value_json = excluded.value_json"
             ),
-            rows,
+            {"id": owner_id, "keys": list(attributes), "values": [json.dumps(value) for value in attributes.values()]},
         )
 
 
@@ -120,17 +145,6 @@ def note(connection: Connection, study_id: int, trial_id: int, markdown: str) ->
     parts = [whole[start : start + NOTE_PART] for start in range(0, len(whole), NOTE_PART)]
     numbered = {f"{prefix}str:{number}": part for number, part in enumerate(parts)}
     set_study_attributes(connection, "system", study_id, {f"{prefix}ver": version + 1, **numbered})
-
-
-def set_intermediate(connection: Connection, trial_id: int, step: int, value: float) -> None:
-    """The value at `step`; the first one to be written stays."""
-    connection.execute(
-        text(
-            "insert into trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type) "
-            "values (:trial_id, :step, :value, :type) on conflict do nothing"
-        ),
-        {"trial_id": trial_id, "step": step, "value": _finite(value), "type": _kind(value)},
-    )
 
 
 def cut(connection: Connection, trial_id: int, last: int) -> None:
