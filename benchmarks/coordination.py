@@ -192,8 +192,11 @@ def table(setting: str, cells: dict[Key, list[Cell]]) -> Iterator[str]:
     for (kind, workers, history), found in cells.items():
         if kind.setting != setting:
             continue
-        rival = next(each for (of, *at), each in cells.items() if of.setting == setting and of.name == "plain Optuna"
-                     and at == [workers, history])
+        rival = next(
+            each
+            for (of, *at), each in cells.items()
+            if of.setting == setting and of.name == "plain Optuna" and at == [workers, history]
+        )
         part = statistics.mean(each.worker for each in found) / statistics.mean(each.worker for each in rival)
         rows.append(
             (
@@ -276,7 +279,9 @@ def main() -> None:
         print(f"\n{setting}\n")
         print("\n".join(table(setting, cells)))
     for setting, cell in zip((RANDOM, ADAPTIVE), many, strict=True):
-        print(f"\n64 workers, {setting}: {cell.trials + 64} trials, no error, no number twice, {cell.rate:.1f} trials/s")
+        print(
+            f"\n64 workers, {setting}: {cell.trials + 64} trials, no error, no number twice, {cell.rate:.1f} trials/s"
+        )
     print(f"\n{time.monotonic() - begun:.0f} s in all")
     if options.plot:
         options.plot.write_bytes(chart_png.png(plot(cells, histories)))

@@ -1,6 +1,4 @@
-"""Histories of finished trials, made fast: the first ones by a side's own workers, the others as their copies in SQL."""
-
-from contextlib import ExitStack
+"""Histories of finished trials, made fast: the first by a side's own workers, the others as their copies in SQL."""
 
 import optuna
 from crowd import ACTIVATIONS, EPOCHS, OPTIMIZERS, STUDY, Side, work

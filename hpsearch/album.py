@@ -42,6 +42,8 @@ def draw(connection: Connection, stored: Study, trial_id: int) -> Sequence[Pictu
 
 def attach(connection: Connection, trial_id: int, drawn: Sequence[Picture]) -> None:
     """Store pictures with their trial, in the transaction that ends it, whose fate they do not share."""
+    if not drawn:
+        return
     try:
         with connection.begin_nested():
             for picture in drawn:

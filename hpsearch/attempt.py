@@ -6,8 +6,9 @@ a worker whose row was closed by an adopter finds that out at its next write and
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from hpsearch import conclusion, files, search, trial
 from hpsearch.history import History, Writes
@@ -22,8 +23,6 @@ LEASE_SECONDS = 90.0
 
 LEASE = "make_interval(secs => :lease)"
 """The same in SQL, for a statement that is given it as `lease`."""
-
-SYSTEM = trial.ATTRIBUTES.format(kind="system")
 
 STOPPED = "the study was stopped"
 """Why a trial of a stopped study ended."""
@@ -64,16 +63,17 @@ held as materialized (
 A statement that waited for the locks sees the rows as they are then."""
 
 EPOCH = """
-insert into hpsearch.epochs (trial_id, epoch, attempt, train_loss, train_accuracy, val_loss, val_accuracy,
-                             learning_rate, seconds)
-select held.trial_id, :epoch, :number, :train_loss, :train_accuracy, :val_loss, :val_accuracy, :learning_rate, :seconds
-  from held
-on conflict do nothing returning 1
-"""
-
-COUNTED = """
-update hpsearch.attempts a set epochs = a.epochs + (select count(*) from epoch) from held
- where a.trial_id = held.trial_id and a.number = :number
+epoch as (
+    insert into hpsearch.epochs (trial_id, epoch, attempt, train_loss, train_accuracy, val_loss, val_accuracy,
+                                 learning_rate, seconds)
+    select held.trial_id, :epoch, :number, :train_loss, :train_accuracy, :val_loss, :val_accuracy, :learning_rate,
+           :seconds
+      from held
+    on conflict do nothing returning 1
+), counted as (
+    update hpsearch.attempts a set epochs = a.epochs + (select count(*) from epoch) from held
+     where a.trial_id = held.trial_id and a.number = :number
+)
 """
 
 
@@ -83,20 +83,22 @@ def fence(connection: Connection, held: Attempt) -> None:
     Raises:
         LostError: the attempt was closed, or the trial ended or deleted from outside.
     """
-    _write(connection, held, {}, {})
+    _write(connection, held, (), {})
 
 
-def _write(
-    connection: Connection, held: Attempt, parts: Mapping[str, str], arguments: Mapping[str, object]
-) -> None:
-    """Write the named `parts` behind the fence: one statement, which says all or nothing.
+def _write(connection: Connection, held: Attempt, parts: tuple[str, ...], arguments: Mapping[str, object]) -> None:
+    """Write `parts` behind the fence: one statement, which says all or nothing.
 
     Raises:
         LostError: see `fence`.
     """
-    named = ", ".join((HELD, *(f"{name} as ({part})" for name, part in parts.items())))
-    if not connection.scalar(text(f"with {named} select count(*) from held"), {**held.key, **arguments}):
+    if not connection.scalar(_fenced(parts), {**held.key, **arguments}):
         raise LostError(f"trial {held.trial_number} of {held.study.name} is no longer ours")
+
+
+@lru_cache
+def _fenced(parts: tuple[str, ...]) -> TextClause:
+    return text(f"with {', '.join((HELD, *parts))} select count(*) from held")
 
 
 def sample(connection: Connection, held: Attempt, writes: Writes) -> None:
@@ -104,7 +106,7 @@ def sample(connection: Connection, held: Attempt, writes: Writes) -> None:
     _write(
         connection,
         held,
-        {"parameters": trial.PARAMETERS, "system": SYSTEM},
+        (trial.PARAMETERS, trial.SYSTEM),
         {**trial.parameters(writes.parameters), **trial.attributes("system", writes.attributes)},
     )
 
@@ -121,7 +123,7 @@ def describe(connection: Connection, held: Attempt, weights: int, made_by: Mappi
     _write(
         connection,
         held,
-        {"shown": trial.ATTRIBUTES.format(kind="user"), "system": SYSTEM},
+        (trial.USER, trial.SYSTEM),
         {**trial.attributes("user", {"weights": weights}), **trial.attributes("system", {MADE_BY: made_by})},
     )
 
@@ -204,7 +206,7 @@ def _store(connection: Connection, held: Attempt, metrics: EpochMetrics, attribu
     _write(
         connection,
         held,
-        {"epoch": EPOCH, "counted": COUNTED, "intermediate": trial.INTERMEDIATE, "system": SYSTEM},
+        (EPOCH, trial.INTERMEDIATE, trial.SYSTEM),
         {
             **vars(metrics),
             **trial.intermediate(metrics.epoch, value),

@@ -103,7 +103,6 @@ class Database:
         self.url = parse(url, source)
         self.source = source
         self.engine = _engine(self.url, application)
-        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def name(self) -> str:
@@ -131,7 +130,20 @@ class Database:
             UnreachableError: see `transact`.
             DatabaseError: see `transact`.
         """
-        return self._try(self._single.connect, work)
+        return self._try(self._autocommit, work)
+
+    @contextmanager
+    def _autocommit(self) -> Iterator[Connection]:
+        # Not by SQLAlchemy's isolation levels: psycopg2 tells the server of each change between those.
+        with self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.autocommit = True
+            try:
+                yield connection
+            finally:
+                if not raw.closed:
+                    raw.autocommit = False
 
     def _try(self, connect: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]) -> T:
         for attempt in range(1, TRIES + 1):

@@ -50,7 +50,9 @@ def suggest(spec: StudySpec, history: History, trial_id: int, number: int) -> tu
     """
     # Without the pruner: under Hyperband, Optuna would show the sampler the trials of one bracket only, and which
     # bracket that is depends on the process.
-    study = optuna.Study(str(history.study_id), history, make_sampler(spec, number), pruners.NopPruner())
+    sampler = make_sampler(spec, number)
+    history.lend_spaces(sampler)
+    study = optuna.Study(str(history.study_id), history, sampler, pruners.NopPruner())
     history.number_sequence_by(number)
     asked = optuna.trial.Trial(study, trial_id)
     chosen: dict[str, Any] = {}

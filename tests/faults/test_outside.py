@@ -133,7 +133,7 @@ def test_gpu_that_the_framework_does_not_see(ledger: Ledger) -> None:
 def test_error_that_nobody_foresaw(ledger: Ledger, workers: Crew) -> None:
     """An error in the worker's own code costs an attempt; the trial is tried again and the worker goes on."""
     start(ledger.database, trials=2)
-    worker = workers.start(**OFTEN, at={"function": "attempt.record", "call": 3, "do": "raise"})
+    worker = workers.start(**OFTEN, at={"function": "attempt.store", "call": 3, "do": "raise"})
     assert worker.join() == 0
     assert "IntegrityError" in worker.said
     assert "Traceback" in worker.said
