@@ -31,6 +31,9 @@ from hpsearch import chart_png, embedded
 from hpsearch.chart import COLOURS, Axis, Chart, Panel, Series
 from hpsearch.database import Database
 
+PICTURES = 1_000
+"""The history at which the pictures that each trial ends with are measured too."""
+
 TRIALS = 200
 """The most trials a worker does in a cell, after its first."""
 
@@ -46,14 +49,22 @@ class Kind:
     pruner: str = ""
 
     @property
+    def rival(self) -> bool:
+        """Whether it is plain Optuna."""
+        return self.side in {crowd.optuna_random, crowd.optuna_default}
+
+    def at(self, history: int) -> bool:
+        """Whether it is measured there; what the pictures cost depends on neither history nor workers."""
+        return history == PICTURES or self.side is not crowd.hpsearch
+
+    @property
     def template(self) -> str:
         """The name of the database that its cells copy."""
-        ours = self.side in {crowd.hpsearch, crowd.hpsearch_without_pictures}
-        return f"ours_{self.sampler}_{self.pruner}".lower() if ours else "optuna"
+        return "optuna" if self.rival else f"ours_{self.sampler}_{self.pruner}"
 
     def fill(self, database: Database, trials: int) -> None:
         """Start its study, with a history."""
-        if self.template == "optuna":
+        if self.rival:
             past.start_optuna(database)
             past.fill(database, crowd.optuna_random, trials)
         else:
@@ -131,8 +142,7 @@ class Server:
 def measure(server: Server, kind: Kind, workers: int, history: int, seconds: float) -> Cell:
     """One cell, on a copy of the history's database."""
     template = server.prepare(kind, history)
-    server.run(f"create database cell template {template}")
-    server.run("checkpoint")
+    server.run(f"create database cell template {template} strategy file_copy")
     cell = server.database("cell")
     try:
         before: list[float] = []
@@ -180,7 +190,7 @@ def run(
         for setting in (RANDOM, ADAPTIVE):
             for workers in crowds:
                 for _ in range(repeats):
-                    for kind in (each for each in KINDS if each.setting == setting):
+                    for kind in (each for each in KINDS if each.setting == setting and each.at(history)):
                         cells[kind, workers, history].append(measure(server, kind, workers, history, seconds))
     return cells
 
@@ -192,11 +202,7 @@ def table(setting: str, cells: dict[Key, list[Cell]]) -> Iterator[str]:
     for (kind, workers, history), found in cells.items():
         if kind.setting != setting:
             continue
-        rival = next(
-            each
-            for (of, *at), each in cells.items()
-            if of.setting == setting and of.name == "plain Optuna" and at == [workers, history]
-        )
+        rival = cells[next(each for each in KINDS if each.setting == setting and each.rival), workers, history]
         part = statistics.mean(each.worker for each in found) / statistics.mean(each.worker for each in rival)
         rows.append(
             (
@@ -205,7 +211,7 @@ def table(setting: str, cells: dict[Key, list[Cell]]) -> Iterator[str]:
                 kind.name,
                 shown([each.rate for each in found]),
                 shown([each.worker for each in found]),
-                "" if kind.name == "plain Optuna" else f"{part:.2f}",
+                "" if kind.rival else f"{part:.2f}",
                 shown([each.server for each in found]),
                 f"{statistics.mean(each.first for each in found):,.0f}",
                 f"{len(found)} × {round(statistics.mean(each.trials for each in found))}",
@@ -234,7 +240,7 @@ def plot(cells: dict[Key, list[Cell]], histories: Sequence[int]) -> Chart:
 def _panel(setting: str, cells: dict[Key, list[Cell]], histories: Sequence[int]) -> Panel:
     marks = []
     for kind in (each for each in KINDS if each.setting == setting and each.name != "hpsearch"):
-        ours = kind.name != "plain Optuna"
+        ours = not kind.rival
         for place, history in enumerate(histories):
             points = {workers: found for (of, workers, at), found in cells.items() if of == kind and at == history}
             rates = [[each.rate for each in found] for found in points.values()]
@@ -262,7 +268,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="write throughput against workers to this PNG")
     options = parser.parse_args()
     crowds, histories = ((1, 4), (0, 1_000)) if options.quick else ((1, 4, 16), (0, 1_000, 10_000))
-    repeats, seconds = (1, 1.5) if options.quick else (3, 3.0)
+    repeats, seconds = (1, 1.5) if options.quick else (3, 2.0)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as directory, embedded.start(Path(directory)) as running:
         server = Server(running)

@@ -272,7 +272,6 @@ def every(connection: Connection) -> list[Study]:
 def survey(connection: Connection, study: Study) -> Survey:
     """Count the study's trials, see whether its time or target closes it, and whether its trials only fail."""
     budget = study.spec.budget
-    # Failures count since it was set running: a study that somebody resumed after them may fail as often again.
     row = connection.execute(
         text("""
             select count(*) as total,
@@ -280,20 +279,18 @@ def survey(connection: Connection, study: Study) -> Survey:
                    count(*) filter (where t.state = 'WAITING') as waiting,
                    (select extract(epoch from ran + coalesce(clock_timestamp() - running_since, '0')) / 3600
                       from hpsearch.studies where study_id = :study_id)::float as hours,
-                   (select count(*) = :failures and bool_and(last.state = 'FAIL')
-                      from (select t.state from trials t join hpsearch.studies h using (study_id)
-                             where study_id = :study_id and t.datetime_complete >= h.running_since at time zone 'utc'
-                             order by t.datetime_complete desc, trial_id desc limit :failures) last) as failing
+                   count(*) filter (where t.state = 'FAIL') as failed
               from trials t where t.study_id = :study_id
         """),
-        {"study_id": study.study_id, "failures": budget.failures},
+        {"study_id": study.study_id},
     ).one()
     closed = None
     if budget.hours is not None and row.hours >= budget.hours:
         closed = f"its {budget.hours:g} hours are over"
     elif budget.target is not None and _reached(connection, study, budget.target):
         closed = f"the target {budget.target:g} is reached"
-    return Survey(row.total, row.running, row.waiting, closed, bool(row.failing))
+    failing = row.failed >= budget.failures and _failing(connection, study.study_id, budget.failures)
+    return Survey(row.total, row.running, row.waiting, closed, failing)
 
 
 def _reached(connection: Connection, study: Study, target: float) -> bool:
@@ -330,6 +327,19 @@ def settle(connection: Connection, study: Study) -> Survey:
         reason = f"the last {study.spec.budget.failures} trials ended in errors: see hpsearch results"
         set_status(connection, study.study_id, "paused", reason)
     return found
+
+
+def _failing(connection: Connection, study_id: int, failures: int) -> bool:
+    # Since it was set running: a study that somebody resumed after its failures may fail as often again.
+    states = connection.scalars(
+        text("""
+            select state::text from trials t join hpsearch.studies h using (study_id)
+             where study_id = :study_id and t.datetime_complete >= h.running_since at time zone 'utc'
+             order by t.datetime_complete desc, trial_id desc limit :failures
+        """),
+        {"study_id": study_id, "failures": failures},
+    ).all()
+    return len(states) == failures and set(states) == {"FAIL"}
 
 
 def record_data(connection: Connection, study_id: int, fingerprint: str) -> str:
