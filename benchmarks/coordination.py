@@ -12,6 +12,7 @@ import argparse
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -191,7 +192,9 @@ def run(
             for workers in crowds:
                 for _ in range(repeats):
                     for kind in (each for each in KINDS if each.setting == setting and each.at(history)):
-                        cells[kind, workers, history].append(measure(server, kind, workers, history, seconds))
+                        cell = measure(server, kind, workers, history, seconds)
+                        cells[kind, workers, history].append(cell)
+                        print(f"{setting}, {kind.name}: {workers} workers, history {history}: {cell}", file=sys.stderr)
     return cells
 
 
@@ -273,7 +276,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, embedded.start(Path(directory)) as running:
         server = Server(running)
         cells = run(server, crowds, histories, repeats, seconds)
-        many = [measure(server, kind, 64, 1_000, 2 * seconds) for kind in KINDS if kind.name == "hpsearch"]
+        many = [
+            measure(server, kind, 64, 1_000, 2 * seconds)
+            for kind in KINDS
+            if kind.side is crowd.hpsearch_without_pictures
+        ]
         version = server.admin.engine.connect().scalar(text("show server_version"))
         server.admin.close()
     print(
