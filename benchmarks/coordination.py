@@ -32,9 +32,6 @@ from hpsearch import chart_png, embedded
 from hpsearch.chart import COLOURS, Axis, Chart, Panel, Series
 from hpsearch.database import Database
 
-PICTURES = 1_000
-"""The history at which the pictures that each trial ends with are measured too."""
-
 TRIALS = 200
 """The most trials a worker does in a cell, after its first."""
 
@@ -54,10 +51,6 @@ class Kind:
         """Whether it is plain Optuna."""
         return self.side in {crowd.optuna_random, crowd.optuna_default}
 
-    def at(self, history: int) -> bool:
-        """Whether it is measured there; what the pictures cost depends on neither history nor workers."""
-        return history == PICTURES or self.side is not crowd.hpsearch
-
     @property
     def template(self) -> str:
         """The name of the database that its cells copy."""
@@ -76,10 +69,8 @@ class Kind:
 RANDOM, ADAPTIVE = "random sampling, no pruner", "TPE, median pruner"
 KINDS = (
     Kind(RANDOM, "hpsearch", crowd.hpsearch, "random", "none"),
-    Kind(RANDOM, "hpsearch, no pictures", crowd.hpsearch_without_pictures, "random", "none"),
     Kind(RANDOM, "plain Optuna", crowd.optuna_random),
     Kind(ADAPTIVE, "hpsearch", crowd.hpsearch, "tpe", "median"),
-    Kind(ADAPTIVE, "hpsearch, no pictures", crowd.hpsearch_without_pictures, "tpe", "median"),
     Kind(ADAPTIVE, "plain Optuna", crowd.optuna_default),
 )
 
@@ -191,7 +182,7 @@ def run(
         for setting in (RANDOM, ADAPTIVE):
             for workers in crowds:
                 for _ in range(repeats):
-                    for kind in (each for each in KINDS if each.setting == setting and each.at(history)):
+                    for kind in (each for each in KINDS if each.setting == setting):
                         cell = measure(server, kind, workers, history, seconds)
                         cells[kind, workers, history].append(cell)
                         print(f"{setting}, {kind.name}: {workers} workers, history {history}: {cell}", file=sys.stderr)
@@ -242,7 +233,7 @@ def plot(cells: dict[Key, list[Cell]], histories: Sequence[int]) -> Chart:
 
 def _panel(setting: str, cells: dict[Key, list[Cell]], histories: Sequence[int]) -> Panel:
     marks = []
-    for kind in (each for each in KINDS if each.setting == setting and each.name != "hpsearch"):
+    for kind in (each for each in KINDS if each.setting == setting):
         ours = not kind.rival
         for place, history in enumerate(histories):
             points = {workers: found for (of, workers, at), found in cells.items() if of == kind and at == history}
@@ -276,11 +267,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, embedded.start(Path(directory)) as running:
         server = Server(running)
         cells = run(server, crowds, histories, repeats, seconds)
-        many = [
-            measure(server, kind, 64, 1_000, 2 * seconds)
-            for kind in KINDS
-            if kind.side is crowd.hpsearch_without_pictures
-        ]
+        many = [measure(server, kind, 64, 1_000, 2 * seconds) for kind in KINDS if not kind.rival]
         version = server.admin.engine.connect().scalar(text("show server_version"))
         server.admin.close()
     print(

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import optuna
 from rich.console import Console
 
-from hpsearch import album, roster, slot
+from hpsearch import roster, slot
 from hpsearch.alarm import Alarm
 from hpsearch.database import Database
 from hpsearch.depot import Broom
@@ -141,12 +141,6 @@ def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
         served.serve()
 
     return run
-
-
-def hpsearch_without_pictures(url: str, stack: ExitStack, numbers: list[int]) -> Course:
-    """The same, but nothing is drawn at the end of a trial: plain Optuna draws nothing either."""
-    album.draw = lambda connection, stored, trial_id: ()  # type: ignore[assignment]  # in this process only
-    return hpsearch(url, stack, numbers)
 
 
 def optuna_random(url: str, stack: ExitStack, numbers: list[int]) -> Course:

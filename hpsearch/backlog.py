@@ -59,7 +59,7 @@ class Backlog:
         def store(connection: Connection) -> None:
             attempt.store(connection, held, metrics, verdict, report.confusion)
             if verdict.pruned:
-                album.add(connection, held.study, held.trial_id)
+                album.add(connection, held.trial_id)
 
         (self._database.transact if verdict.pruned else self._database.execute)(store)
         return verdict.pruned

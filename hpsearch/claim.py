@@ -101,7 +101,7 @@ def _give_up(connection: Connection, stored: Study, trial_id: int) -> None:
     ending = Ending(last) if last in set(Ending) else Ending.CRASHED
     detail = f"given up after {len(whys)} attempts: {', '.join(str(why) for why in whys)}"
     conclusion.write(connection, stored, trial_id, ending, {"detail": detail})
-    album.add(connection, stored, trial_id)
+    album.add(connection, trial_id)
 
 
 def sweep(connection: Connection) -> int:
@@ -138,7 +138,7 @@ def end_unheld(connection: Connection, study_id: int) -> int:
     ended = 0
     while stored.status == "stopped" and (orphan := _orphan(connection, study_id)) is not None:
         conclusion.write(connection, stored, orphan.trial_id, Ending.PRUNED, {"detail": attempt.STOPPED})
-        album.add(connection, stored, orphan.trial_id)
+        album.add(connection, orphan.trial_id)
         ended += 1
     return ended
 

@@ -313,7 +313,7 @@ class Run:
 
     def _end(self, ending: Ending, described: Mapping[str, object]) -> None:
         def end(connection: Connection) -> None:
-            album.add(connection, self.held.study, self.held.trial_id)
+            album.add(connection, self.held.trial_id)
             attempt.finish(connection, self.held, ending, described)
 
         self._transact(end)
@@ -386,7 +386,7 @@ class Run:
     def _release(self, why: str) -> None:
         def release(connection: Connection) -> None:
             if attempt.release(connection, self.held, why):
-                album.add(connection, self.held.study, self.held.trial_id)
+                album.add(connection, self.held.trial_id)
 
         self._transact(release)
         self.released = True
