@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +35,7 @@ CREATION_LOCK = 0x68707365
 """The key of the database-wide advisory lock that surrounds table creation ("hpse")."""
 
 IDLE_SECONDS = 1.0
-"""A connection that was used so recently is taken to be whole; what finds it broken is tried again like any other."""
+"""A connection that was used so recently, and on which the server has said nothing since, is taken to be whole."""
 
 CONNECT_SECONDS = 10
 TCP_USER_TIMEOUT = 30_000
@@ -335,7 +336,9 @@ def _put_down(raw: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
 
 def _ping(engine: Engine, raw: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     """Find a connection that broke while nobody used it, as pre-ping does, which asks before every single use."""
-    if time.monotonic() - record.info.get("idle_since", math.inf) < IDLE_SECONDS:
+    # A server that left has said so: there is something to read where nothing was asked.
+    recent = time.monotonic() - record.info.get("idle_since", math.inf) < IDLE_SECONDS
+    if recent and not wait([raw], 0):  # type: ignore[list-item]  # anything with a fileno() will do
         return
     try:
         engine.dialect.do_ping(raw)
