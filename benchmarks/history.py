@@ -99,7 +99,7 @@ def fill(database: Database, name: str, trials: int, *, room: int = 1_000_000) -
     study = simulation.found
     for _ in range(min(ORIGINALS, trials)):
         held = simulation.trial()
-        database.transact(lambda c, h=held: album.add(c, study, h.trial_id))
+        database.transact(lambda c, h=held: album.add(c, h.trial_id))
     copies = {"study_id": study.study_id, "originals": ORIGINALS, "copies": trials - ORIGINALS}
     if trials > ORIGINALS:
         database.transact(lambda c: _copy(c, copies))

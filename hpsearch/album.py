@@ -1,59 +1,76 @@
-"""The pictures of a trial, as artifacts that the Optuna dashboard shows beside it."""
+"""The pictures of a trial, as artifacts that the Optuna dashboard shows beside it.
 
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+An ended trial names its pictures; each is drawn when somebody looks at it, from the tables, which say the same ever
+after. To draw them all at the end of each trial costs a worker more than all else that it does for one.
+"""
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+import io
+from typing import BinaryIO
 
-from hpsearch import conclusion, files
-from hpsearch.errors import reason
+from sqlalchemy import Connection, text
+
+from hpsearch import conclusion, files, study
+from hpsearch.errors import NotFoundError
+from hpsearch.files import PostgresStore
 from hpsearch.sections import DATASETS
-from hpsearch.study import Study
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG by name."""
-
-    name: str
-    content: bytes
+MATRIX, CURVES = "confusion-matrix.png", "learning-curves.png"
 
 
-def draw(connection: Connection, stored: Study, trial_id: int) -> Sequence[Picture]:
-    """The confusion matrix of a trial's best epoch and its learning curves, as far as it came."""
+def add(connection: Connection, trial_id: int) -> None:
+    """Name a trial's pictures, in the transaction that ends it: as far as it came, there is something to see."""
+    seen = connection.execute(
+        text("""
+            select exists (select 1 from trial_system_attributes where trial_id = :trial_id and key = :key) as matrix,
+                   exists (select 1 from hpsearch.epochs where trial_id = :trial_id) as curves
+        """),
+        {"trial_id": trial_id, "key": conclusion.CONFUSION},
+    ).one()
+    names = [name for name, there in ((MATRIX, seen.matrix), (CURVES, seen.curves)) if there]
+    files.announce_pictures(connection, trial_id, names)
+
+
+def draw(connection: Connection, trial_id: int, name: str) -> bytes | None:
+    """A picture of a trial as PNG: of its best epoch's confusion matrix, or its learning curves; None: no such one."""
     from hpsearch import pictures
 
-    epochs = conclusion.read_epochs(connection, trial_id)
-    matrix = conclusion.read_confusion(connection, trial_id)
+    study_id = connection.scalar(text("select study_id from trials where trial_id = :id"), {"id": trial_id})
+    stored = study.read(connection, study_id)
     images = "test" if stored.spec.evaluation else "validation"
-    drawn = []
-    try:
-        if matrix:
-            classes = DATASETS[stored.spec.data.name].classes
-            drawn.append(Picture("confusion-matrix.png", pictures.confusion_matrix(matrix, classes, images)))
-        if epochs:
-            drawn.append(Picture("learning-curves.png", pictures.learning_curves(epochs, images)))
-    except Exception as error:  # noqa: BLE001 - no picture is worth a trial
-        log.warning("a trial's pictures cannot be drawn: %s", error)
-    return drawn
+    epochs, matrix = conclusion.read_epochs(connection, trial_id), conclusion.read_confusion(connection, trial_id)
+    if name == MATRIX and matrix:
+        return pictures.confusion_matrix(matrix, DATASETS[stored.spec.data.name].classes, images)
+    return pictures.learning_curves(epochs, images) if name == CURVES and epochs else None
 
 
-def attach(connection: Connection, trial_id: int, drawn: Sequence[Picture]) -> None:
-    """Store pictures with their trial, in the transaction that ends it, whose fate they do not share."""
-    try:
-        with connection.begin_nested():
-            for picture in drawn:
-                files.attach(connection, trial_id, picture.name, "image/png", picture.content)
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise
-        log.warning("a trial's pictures cannot be stored: %s", reason(error))
+class Album(PostgresStore):
+    """Optuna's artifact protocol: what is stored in Postgres, and the pictures that are drawn when they are asked for.
 
+    Those of trials that ended under an earlier hpsearch are stored.
+    """
 
-def add(connection: Connection, stored: Study, trial_id: int) -> None:
-    """Draw and store a trial's pictures, in the transaction that ends it."""
-    attach(connection, trial_id, draw(connection, stored, trial_id))
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The content of an artifact.
+
+        Raises:
+            ArtifactNotFound: there is none of that id.
+        """
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        try:
+            return super().open_reader(artifact_id)
+        except ArtifactNotFound:
+            drawn = self._drawn(artifact_id)
+            if drawn is None:
+                raise
+            return io.BytesIO(drawn)
+
+    def _drawn(self, artifact_id: str) -> bytes | None:
+        def look(connection: Connection) -> bytes | None:
+            named = files.picture(connection, artifact_id)
+            return draw(connection, *named) if named else None
+
+        try:
+            return self.database.transact(look)
+        except NotFoundError:  # a study of another program's
+            return None

@@ -5,10 +5,11 @@ a worker whose row was closed by an adopter finds that out at its next write and
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from hpsearch import conclusion, files, trial
 from hpsearch.outcome import Confusion, Ending, EpochMetrics, best
@@ -53,29 +54,64 @@ class Attempt:
         return {"trial_id": self.trial_id, "number": self.number}
 
 
+HELD = """
+held as materialized (
+    select t.trial_id from hpsearch.attempts a join trials t using (trial_id)
+     where a.trial_id = :trial_id and a.number = :number and a.ended_at is null and t.state = 'RUNNING'
+       for no key update of a, t
+)
+"""
+"""The fence: locks the open attempt and its running trial, by number and never by time; empty where it is not ours.
+
+A statement that waited for the locks sees the rows as they are then."""
+
+EPOCH = """
+epoch as (
+    insert into hpsearch.epochs (trial_id, epoch, attempt, train_loss, train_accuracy, val_loss, val_accuracy,
+                                 learning_rate, seconds)
+    select held.trial_id, :epoch, :number, :train_loss, :train_accuracy, :val_loss, :val_accuracy, :learning_rate,
+           :seconds
+      from held
+    on conflict do nothing returning 1
+), counted as (
+    update hpsearch.attempts a set epochs = a.epochs + (select count(*) from epoch) from held
+     where a.trial_id = held.trial_id and a.number = :number
+)
+"""
+
+
 def fence(connection: Connection, held: Attempt) -> None:
-    """Lock the open attempt and its running trial, by number and never by time.
+    """Lock the attempt, until the transaction ends, for what is written after this.
 
     Raises:
         LostError: the attempt was closed, or the trial ended or deleted from outside.
     """
-    state = connection.scalar(
-        text("""
-            select t.state::text from hpsearch.attempts a join trials t using (trial_id)
-             where a.trial_id = :trial_id and a.number = :number and a.ended_at is null
-               for no key update of a, t
-        """),
-        held.key,
-    )
-    if state != "RUNNING":
+    _write(connection, held, (), {})
+
+
+def _write(connection: Connection, held: Attempt, parts: tuple[str, ...], arguments: Mapping[str, object]) -> None:
+    """Write `parts` behind the fence: one statement, which says all or nothing.
+
+    Raises:
+        LostError: see `fence`.
+    """
+    if not connection.scalar(_fenced(parts), {**held.key, **arguments}):
         raise LostError(f"trial {held.trial_number} of {held.study.name} is no longer ours")
 
 
+@lru_cache
+def _fenced(parts: tuple[str, ...]) -> TextClause:
+    return text(f"with {', '.join((HELD, *parts))} select count(*) from held")
+
+
 def sample(connection: Connection, held: Attempt, writes: "Writes") -> None:
-    """Store what the sampler suggested."""
-    fence(connection, held)
-    trial.set_parameters(connection, held.trial_id, writes.parameters)
-    trial.set_attributes(connection, "system", held.trial_id, writes.attributes)
+    """Store what the sampler suggested; a single statement."""
+    _write(
+        connection,
+        held,
+        (trial.PARAMETERS, trial.SYSTEM),
+        {**trial.parameters(writes.parameters), **trial.attributes("system", writes.attributes)},
+    )
 
 
 def cut_back(connection: Connection, held: Attempt, last: int) -> None:
@@ -85,11 +121,61 @@ def cut_back(connection: Connection, held: Attempt, last: int) -> None:
 
 
 def describe(connection: Connection, held: Attempt, weights: int, made_by: Mapping[str, object]) -> None:
-    """Keep the model's parameter count, and what makes the trial: seed, data, backend and versions."""
-    fence(connection, held)
-    trial.set_attributes(connection, "user", held.trial_id, {"weights": weights})
-    # A user attribute is a column of the dashboard's table, and all these would be a screen high there.
-    trial.set_attributes(connection, "system", held.trial_id, {MADE_BY: made_by})
+    """Keep the model's parameter count, and what makes the trial: seed, data, backend, versions; a single statement."""
+    # A user attribute is a column of the dashboard's table, and what made the trial would be a screen high there.
+    _write(
+        connection,
+        held,
+        (trial.USER, trial.SYSTEM),
+        {**trial.attributes("user", {"weights": weights}), **trial.attributes("system", {MADE_BY: made_by})},
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The pruner's: whether the trial ends, and the attributes it wants kept with it."""
+
+    pruned: bool = False
+    attributes: Mapping[str, object] = field(default_factory=dict)
+
+
+def judged(held: Attempt, metrics: EpochMetrics) -> bool:
+    """Whether the pruner is asked about an epoch.
+
+    Not after the last one, which leaves nothing to save, nor about a value that is not finite, which the trainer ends
+    as diverged.
+    """
+    spec = held.study.spec
+    return metrics.epoch < spec.budget.epochs and spec.pruner.name != "none" and metrics.finite
+
+
+def judge(connection: Connection, held: Attempt, metrics: EpochMetrics, history: "History") -> Verdict:
+    """What the pruner makes of an epoch that is not stored yet; reads what is new, in a single statement."""
+    if not judged(held, metrics):
+        return Verdict()
+    history.refresh(connection)
+    spec = held.study.spec
+    from hpsearch import search
+
+    return Verdict(*search.decide(spec, history, held.trial_id, metrics.epoch, metrics.value(spec.study.metric)))
+
+
+def store(
+    connection: Connection,
+    held: Attempt,
+    metrics: EpochMetrics,
+    verdict: Verdict,
+    confusion: Confusion | None = None,
+) -> None:
+    """Store an epoch: our row, Optuna's intermediate value, the pruner's verdict, whose attributes go with them.
+
+    `confusion` is the epoch's confusion matrix where no earlier epoch is better. A retrained epoch keeps its first row,
+    in both tables. A single statement, but where the trial was pruned: there the transaction ends it too.
+    """
+    _store(connection, held, metrics, {**verdict.attributes, **_confusion(confusion)})
+    if verdict.pruned:
+        detail = f"by the {held.study.spec.pruner.name} pruner at epoch {metrics.epoch}"
+        _end(connection, held, Ending.PRUNED, {"detail": detail})
 
 
 def record(
@@ -99,33 +185,10 @@ def record(
     history: "History",
     confusion: Confusion | None = None,
 ) -> bool:
-    """Store an epoch: our row, Optuna's intermediate value, the pruner's decision. True where the trial shall end.
-
-    `confusion` is the epoch's confusion matrix where no earlier epoch is better. A retrained epoch keeps its first row,
-    in both tables. Where the pruner ends the trial, so does this transaction.
-    The pruner is not asked after the last epoch, which leaves nothing to save, nor about a value that is not finite,
-    which the trainer ends as diverged.
-    """
-    fence(connection, held)
-    _store_epoch(connection, held, metrics)
-    _store_confusion(connection, held, confusion)
-    spec = held.study.spec
-    over = metrics.epoch >= spec.budget.epochs
-    if over or spec.pruner.name == "none" or not metrics.finite:
-        return False
-    from hpsearch import search
-
-    history.refresh(connection)
-    pruned, attributes = search.decide(spec, history, held.trial_id)
-    trial.set_attributes(connection, "system", held.trial_id, attributes)
-    if pruned:
-        _end(
-            connection,
-            held,
-            Ending.PRUNED,
-            {"detail": f"by the {spec.pruner.name} pruner at epoch {metrics.epoch}"},
-        )
-    return pruned
+    """Judge an epoch and store it, in the caller's transaction. True where that ended the trial."""
+    verdict = judge(connection, held, metrics, history)
+    store(connection, held, metrics, verdict, confusion)
+    return verdict.pruned
 
 
 def restore(
@@ -135,33 +198,26 @@ def restore(
 
     `confusion` is the best one's confusion matrix: that of a later epoch, which was cut back, is no longer true.
     """
-    fence(connection, held)
     for metrics in epochs:
-        _store_epoch(connection, held, metrics)
-    _store_confusion(connection, held, confusion)
+        _store(connection, held, metrics, _confusion(confusion))
 
 
-def _store_confusion(connection: Connection, held: Attempt, confusion: Confusion | None) -> None:
-    if confusion is not None:
-        trial.set_attributes(connection, "system", held.trial_id, {conclusion.CONFUSION: confusion})
+def _confusion(confusion: Confusion | None) -> Mapping[str, object]:
+    return {} if confusion is None else {conclusion.CONFUSION: confusion}
 
 
-def _store_epoch(connection: Connection, held: Attempt, metrics: EpochMetrics) -> None:
-    connection.execute(
-        text("""
-            with stored as (
-                insert into hpsearch.epochs (trial_id, epoch, attempt, train_loss, train_accuracy, val_loss,
-                                             val_accuracy, learning_rate, seconds)
-                values (:trial_id, :epoch, :number, :train_loss, :train_accuracy, :val_loss, :val_accuracy,
-                        :learning_rate, :seconds)
-                on conflict do nothing returning 1
-            )
-            update hpsearch.attempts set epochs = epochs + (select count(*) from stored)
-             where trial_id = :trial_id and number = :number
-        """),
-        {**held.key, **vars(metrics)},
+def _store(connection: Connection, held: Attempt, metrics: EpochMetrics, attributes: Mapping[str, object]) -> None:
+    value = metrics.value(held.study.spec.study.metric)
+    _write(
+        connection,
+        held,
+        (EPOCH, trial.INTERMEDIATE, trial.SYSTEM),
+        {
+            **vars(metrics),
+            **trial.intermediate(metrics.epoch, value),
+            **trial.attributes("system", attributes),
+        },
     )
-    trial.set_intermediate(connection, held.trial_id, metrics.epoch, metrics.value(held.study.spec.study.metric))
 
 
 def point_at(connection: Connection, held: Attempt, key: str) -> None:

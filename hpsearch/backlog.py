@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from hpsearch import album, attempt
-from hpsearch.attempt import Attempt, LostError
+from hpsearch.attempt import Attempt, LostError, Verdict
 from hpsearch.database import Database
 from hpsearch.depot import Depot
 from hpsearch.errors import DatabaseError, reason
@@ -51,13 +51,18 @@ class Backlog:
         return None
 
     def _record(self, report: EpochReport) -> bool:
-        return self._database.transact(lambda connection: self._record_in(connection, report))
+        held, metrics = self._held, report.metrics
+        verdict = Verdict()
+        if attempt.judged(held, metrics):
+            verdict = self._database.execute(lambda c: attempt.judge(c, held, metrics, self._history))
 
-    def _record_in(self, connection: Connection, report: EpochReport) -> bool:
-        pruned = attempt.record(connection, self._held, report.metrics, self._history, report.confusion)
-        if pruned:
-            album.add(connection, self._held.study, self._held.trial_id)
-        return pruned
+        def store(connection: Connection) -> None:
+            attempt.store(connection, held, metrics, verdict, report.confusion)
+            if verdict.pruned:
+                album.add(connection, held.trial_id)
+
+        (self._database.transact if verdict.pruned else self._database.execute)(store)
+        return verdict.pruned
 
     def store_checkpoint(self, file: str, epoch: int) -> None:
         """Store a checkpoint. One that cannot be stored is not worth the trial, which goes on without it.

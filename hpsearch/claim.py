@@ -17,6 +17,16 @@ SPENT = "(a.why in ('crashed', 'stalled') or (a.why = 'lost' and a.epochs = 0))"
 """Attempts that count against `[budget] attempts`: a preemption does not, nor a loss after a finished epoch."""
 
 
+ENDED = "from hpsearch.attempts a join trials t using (trial_id) where a.ended_at is null and t.state <> 'RUNNING'"
+"""Attempts at trials that were ended from outside."""
+
+STOPPED = """
+select study_id from hpsearch.studies s
+ where status = 'stopped' and exists (select 1 from trials t where t.study_id = s.study_id and t.state = 'RUNNING')
+"""
+"""Studies that were stopped and have trials yet."""
+
+
 def take(connection: Connection, study_id: int, holder: Holder) -> Attempt | None:
     """Hold a trial of this study: one that nobody holds, else a waiting one, else a new one within the budget.
 
@@ -32,18 +42,10 @@ def take(connection: Connection, study_id: int, holder: Holder) -> Attempt | Non
             return _open(connection, stored, orphan.trial_id, orphan.number, holder)
         _give_up(connection, stored, orphan.trial_id)
     survey = study.settle(connection, stored)
-    if survey.closed is not None or study.read(connection, study_id).status != "running":
+    if survey.closed is not None or survey.settles(stored):
         return None
-    waiting = connection.execute(
-        text(
-            "select trial_id, number from trials where study_id = :study_id and state = 'WAITING' "
-            "order by number limit 1 for no key update"
-        ),
-        {"study_id": study_id},
-    ).one_or_none()
-    if waiting is not None:
-        trial.start(connection, waiting.trial_id)
-        return _open(connection, stored, waiting.trial_id, waiting.number, holder)
+    if survey.waiting and (waiting := trial.start_next(connection, study_id)):
+        return _open(connection, stored, *waiting, holder)
     if survey.total < stored.spec.budget.trials:
         trial_id = trial.create(connection, study_id, survey.total)
         return _open(connection, stored, trial_id, survey.total, holder)
@@ -99,7 +101,7 @@ def _give_up(connection: Connection, stored: Study, trial_id: int) -> None:
     ending = Ending(last) if last in set(Ending) else Ending.CRASHED
     detail = f"given up after {len(whys)} attempts: {', '.join(str(why) for why in whys)}"
     conclusion.write(connection, stored, trial_id, ending, {"detail": detail})
-    album.add(connection, stored, trial_id)
+    album.add(connection, trial_id)
 
 
 def sweep(connection: Connection) -> int:
@@ -109,24 +111,21 @@ def sweep(connection: Connection) -> int:
     of a worker that died.
     """
     _close_ended(connection)
-    stopped = connection.scalars(
-        text("""
-            select study_id from hpsearch.studies s
-             where status = 'stopped'
-               and exists (select 1 from trials t where t.study_id = s.study_id and t.state = 'RUNNING')
-             order by study_id
-        """)
-    ).all()
+    stopped = connection.scalars(text(f"{STOPPED} order by study_id")).all()
     return sum(end_unheld(connection, study_id) for study_id in stopped)
+
+
+def littered(connection: Connection) -> bool:
+    """Whether there may be something to sweep; a single statement."""
+    return bool(connection.scalar(text(f"select exists (select 1 {ENDED}) or exists ({STOPPED})")))
 
 
 def _close_ended(connection: Connection) -> None:
     ended = connection.scalars(
-        text("""
-            update hpsearch.attempts a set ended_at = clock_timestamp(), why = 'lost' from trials t
-             where t.trial_id = a.trial_id and a.ended_at is null and t.state <> 'RUNNING'
-            returning a.trial_id
-        """)
+        text(
+            "update hpsearch.attempts set ended_at = clock_timestamp(), why = 'lost' "
+            f"where ended_at is null and trial_id in (select trial_id {ENDED}) returning trial_id"
+        )
     ).all()
     for trial_id in ended:
         files.remove_checkpoints(connection, trial_id)
@@ -139,7 +138,7 @@ def end_unheld(connection: Connection, study_id: int) -> int:
     ended = 0
     while stored.status == "stopped" and (orphan := _orphan(connection, study_id)) is not None:
         conclusion.write(connection, stored, orphan.trial_id, Ending.PRUNED, {"detail": attempt.STOPPED})
-        album.add(connection, stored, orphan.trial_id)
+        album.add(connection, orphan.trial_id)
         ended += 1
     return ended
 
@@ -147,6 +146,7 @@ def end_unheld(connection: Connection, study_id: int) -> int:
 def _open(connection: Connection, stored: Study, trial_id: int, trial_number: int, holder: Holder) -> Attempt:
     opened = connection.execute(
         text(f"""
+            with {roster.DOING}
             insert into hpsearch.attempts (trial_id, number, study_id, worker_id, host, device, held_until, checkpoint)
             select :trial_id, coalesce(max(number), 0) + 1, :study_id, :worker_id, :host, :device,
                    clock_timestamp() + {attempt.LEASE},
@@ -163,8 +163,8 @@ def _open(connection: Connection, stored: Study, trial_id: int, trial_number: in
             "host": holder.host,
             "device": holder.device,
             "lease": attempt.LEASE_SECONDS,
+            "what": f"{stored.name} trial {trial_number}",
         },
     ).one()
-    epochs = conclusion.read_epochs(connection, trial_id)
-    roster.doing(connection, holder.worker_id, f"{stored.name} trial {trial_number}")
+    epochs = conclusion.read_epochs(connection, trial_id) if opened.number > 1 else ()
     return Attempt(stored, trial_id, trial_number, opened.number, opened.checkpoint, epochs, opened.short_of_memory)

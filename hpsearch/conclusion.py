@@ -49,11 +49,6 @@ def write(
     """End a trial, which the caller's fence or the study's lock guards; `attributes` are what else is to be known."""
     epochs, matrix = read_epochs(connection, trial_id), read_confusion(connection, trial_id)
     state = OPTUNA_STATE[ending]
-    # Infeasible trials carry a positive constraint, which Optuna's samplers rank last; the others a zero, because the
-    # Gaussian process wants every trial to have the same constraints.
-    if state != "FAIL":
-        constraint = {"constraints:trains": 1.0 if ending in INFEASIBLE else 0.0}
-        trial.set_attributes(connection, "system", trial_id, constraint)
     described = {
         "outcome": str(ending),
         **_summary(epochs),
@@ -64,11 +59,13 @@ def write(
     # A user attribute is a column of the dashboard's table, and a traceback would be a screen high there.
     kept = {TRACEBACK: described["traceback"]} if "traceback" in described else {}
     shown = {key: value for key, value in described.items() if key != "traceback"}
-    trial.set_attributes(connection, "user", trial_id, shown)
-    trial.set_attributes(connection, "system", trial_id, kept)
+    # Infeasible trials carry a positive constraint, which Optuna's samplers rank last; the others a zero, because the
+    # Gaussian process wants every trial to have the same constraints.
+    if state != "FAIL":
+        kept["constraints:trains"] = 1.0 if ending in INFEASIBLE else 0.0
     if state == "FAIL":
         trial.note(connection, stored.study_id, trial_id, _note(described))
-    trial.end(connection, trial_id, state, _value(epochs, ending, stored.spec.study.metric))
+    trial.end(connection, trial_id, state, _value(epochs, ending, stored.spec.study.metric), shown, kept)
     files.remove_checkpoints(connection, trial_id)
 
 

@@ -15,10 +15,10 @@ from optuna_dashboard import _app, _bottle_util, _inmemory_cache, _serializer
 from sqlalchemy.exc import OperationalError
 
 from hpsearch import guard
+from hpsearch.album import Album
 from hpsearch.bulk import BulkStorage
 from hpsearch.database import STATEMENT_TIMEOUT, Database, engine_options
 from hpsearch.errors import DatabaseError, UsageError
-from hpsearch.files import PostgresStore
 from hpsearch.guard import Guard
 from hpsearch.served import Served
 
@@ -68,7 +68,7 @@ def listen(database: Database, host: str, port: int, *, edit: bool = False, pass
 def application(database: Database) -> Any:
     """The WSGI application, without its guard.
 
-    It has one store for all studies: pictures are in Postgres, whatever place a study's checkpoints and models have.
+    It has one store for all studies: what is attached to them is in Postgres, whatever place their models have.
     The storage is a cached one: given a bare URL, the dashboard reads every trial again every few seconds.
 
     Raises:
@@ -82,7 +82,7 @@ def application(database: Database) -> Any:
         )
     except RuntimeError as error:
         raise DatabaseError(f"Optuna's tables in {database.name} cannot be used: {error}") from None
-    served = optuna_dashboard.wsgi(optuna.storages.get_storage(backend), artifact_store=PostgresStore(database))
+    served = optuna_dashboard.wsgi(optuna.storages.get_storage(backend), artifact_store=Album(database))
     served.install(Served(database))
     return served
 

@@ -5,18 +5,23 @@ everything, so SQL here says `clock_timestamp()` (`now()` is from before a wait 
 """
 
 import contextlib
+import math
 import random
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TypeVar
 
+import psycopg2
 import sqlalchemy
-from sqlalchemy import URL, Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from hpsearch import embedded, settings
 from hpsearch.errors import DatabaseError, UnreachableError
@@ -28,6 +33,9 @@ SCHEMA_VERSION = "0003"
 
 CREATION_LOCK = 0x68707365
 """The key of the database-wide advisory lock that surrounds table creation ("hpse")."""
+
+IDLE_SECONDS = 1.0
+"""A connection that was used so recently, and on which the server has said nothing since, is taken to be whole."""
 
 CONNECT_SECONDS = 10
 TCP_USER_TIMEOUT = 30_000
@@ -114,9 +122,34 @@ class Database:
                 the commit) all of it was.
             DatabaseError: the database refuses us (no such database, no rights, no tables).
         """
+        return self._try(self.engine.begin, work)
+
+    def execute(self, work: Callable[[Connection], T]) -> T:
+        """As `transact`, for `work` of a single statement, which is a transaction by itself: one round trip, not three.
+
+        Raises:
+            UnreachableError: see `transact`.
+            DatabaseError: see `transact`.
+        """
+        return self._try(self._autocommit, work)
+
+    @contextmanager
+    def _autocommit(self) -> Iterator[Connection]:
+        # Not by SQLAlchemy's isolation levels: psycopg2 tells the server of each change between those.
+        with self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.autocommit = True
+            try:
+                yield connection
+            finally:
+                if not raw.closed:
+                    raw.autocommit = False
+
+    def _try(self, connect: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]) -> T:
         for attempt in range(1, TRIES + 1):
             try:
-                with self.engine.begin() as connection:
+                with connect() as connection:
                     return work(connection)
             except DBAPIError as error:
                 if _code(error) not in MOMENTARY or attempt == TRIES:
@@ -251,10 +284,10 @@ class EmbeddedDatabase(Database):
         """Says that it is the embedded one, and where."""
         return f"embedded Postgres in {self.directory}"
 
-    def transact(self, work: Callable[[Connection], T]) -> T:
-        """As `Database.transact`; where the server is gone, the next call finds it started again."""
+    def _try(self, connect: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]) -> T:
+        # Where the server is gone, the next call finds it started again.
         try:
-            return super().transact(work)
+            return super()._try(connect, work)
         except UnreachableError:
             with self._reviving, contextlib.suppress(DatabaseError):
                 before, self._server = self._server, embedded.start(self.directory)
@@ -291,7 +324,26 @@ def engine_options(application: str) -> dict[str, object]:
 
 
 def _engine(url: URL, application: str) -> Engine:
-    return sqlalchemy.create_engine(url, **engine_options(application))
+    made = sqlalchemy.create_engine(url, **{**engine_options(application), "pool_pre_ping": False})
+    event.listen(made, "checkin", _put_down)
+    event.listen(made, "checkout", lambda raw, record, _: _ping(made, raw, record))
+    return made
+
+
+def _put_down(raw: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info["idle_since"] = time.monotonic()
+
+
+def _ping(engine: Engine, raw: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    """Find a connection that broke while nobody used it, as pre-ping does, which asks before every single use."""
+    # A server that left has said so: there is something to read where nothing was asked.
+    recent = time.monotonic() - record.info.get("idle_since", math.inf) < IDLE_SECONDS
+    if recent and not wait([raw], 0):  # type: ignore[list-item]  # anything with a fileno() will do
+        return
+    try:
+        engine.dialect.do_ping(raw)
+    except psycopg2.Error:
+        raise DisconnectionError from None  # the pool makes another one
 
 
 def _code(error: DBAPIError) -> str | None:

@@ -134,9 +134,6 @@ class Depot:
         for each, path in kept.items():
             self._bring(held, each, path)
 
-        # Drawn before the study's lock, which all its workers wait for.
-        pictures = self.database.transact(lambda connection: album.draw(connection, held.study, held.trial_id))
-
         def finish(connection: Connection) -> None:
             if self._store is None:
                 for each, path in kept.items():
@@ -144,7 +141,7 @@ class Depot:
             # Of two that end at once, each would count itself among the best without the other.
             study.lock(connection, held.study.study_id)
             attempt.finish(connection, held, Ending.COMPLETED, attributes)
-            album.attach(connection, held.trial_id, pictures)
+            album.add(connection, held.trial_id)
             attempt.drop_models(connection, held, key)
             files.remove_predictions(connection, held.trial_id, keep=predicted)
 

@@ -62,15 +62,27 @@ def save(connection: Connection, key: str, trial_id: int, path: Path) -> None:
         _copy(connection, key, trial_id, file, path.stat().st_size)
 
 
-def attach(connection: Connection, trial_id: int, name: str, mimetype: str, content: bytes) -> None:
-    """Store an artifact of a trial in Postgres, as Optuna's `upload_artifact` would; its deletion takes it along."""
+def announce_pictures(connection: Connection, trial_id: int, names: Sequence[str]) -> None:
+    """Let a trial have PNG artifacts of these names, as `upload_artifact` would; their content is not stored."""
     from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX, ArtifactMeta
 
-    artifact_id = str(uuid.uuid4())
-    _copy(connection, artifact_id, trial_id, io.BytesIO(content), len(content))
-    described = ArtifactMeta(artifact_id=artifact_id, filename=name, mimetype=mimetype, encoding=None)
-    key = ARTIFACTS_ATTR_PREFIX + artifact_id
-    trial.set_attributes(connection, "system", trial_id, {key: json.dumps(asdict(described))})
+    named = {str(uuid.uuid4()): name for name in names}
+    described = {
+        ARTIFACTS_ATTR_PREFIX + key: json.dumps(asdict(ArtifactMeta(key, name, "image/png", None)))
+        for key, name in named.items()
+    }
+    trial.set_attributes(connection, "system", trial_id, described)
+
+
+def picture(connection: Connection, key: str) -> tuple[int, str] | None:
+    """The trial that has the artifact `key`, and its name; None where no trial has."""
+    from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+
+    row = connection.execute(
+        text("select trial_id, value_json from trial_system_attributes where key = :key"),
+        {"key": ARTIFACTS_ATTR_PREFIX + key},
+    ).one_or_none()
+    return (row.trial_id, json.loads(json.loads(row.value_json))["filename"]) if row else None
 
 
 def announce(connection: Connection, key: str, trial_id: int, artifacts: str) -> None:

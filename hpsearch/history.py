@@ -7,12 +7,18 @@ a rollback leaves no phantom behind.
 
 import copy
 import json
+from bisect import insort
+from collections import defaultdict
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
 from typing import Any, NoReturn
 
 from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.samplers import BaseSampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
@@ -31,8 +37,11 @@ select t.trial_id, t.number, t.state::text, t.datetime_start, t.datetime_complet
           from trial_system_attributes a where a.trial_id = t.trial_id) as attributes
   from trials t
  where t.study_id = :study_id and (t.trial_id > :newest or t.trial_id = any(:unfinished))
- order by t.trial_id
+ order by t.number
 """)
+
+FINISHED = [state for state in TrialState if state.is_finished()]
+NUMBER = attrgetter("_number")
 
 SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 
@@ -57,18 +66,34 @@ class History(BaseStorage):
         self.study_id = study_id
         self._direction = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
         self._trials: dict[int, FrozenTrial] = {}
-        self._unfinished: set[int] = set()
+        self._finished: dict[TrialState, list[FrozenTrial]] = defaultdict(list)
+        """By number, each state for itself: a pruner asks for the complete ones at every epoch."""
+        self._unfinished: dict[int, FrozenTrial] = {}
+        self._newest = -1
+        self._spaces: dict[str, IntersectionSearchSpace] = {}
         self._writes = Writes()
         self._sequence = 0
 
     def refresh(self, connection: Connection) -> None:
         """Read the trials that are new or were unfinished at the last reading."""
-        newest = max(self._trials, default=-1)
-        arguments = {"study_id": self.study_id, "newest": newest, "unfinished": sorted(self._unfinished)}
+        arguments = {"study_id": self.study_id, "newest": self._newest, "unfinished": list(self._unfinished)}
         for row in connection.execute(TRIALS, arguments):
-            trial = _frozen(row)
-            self._trials[trial._trial_id] = trial
-            (self._unfinished.discard if trial.state.is_finished() else self._unfinished.add)(trial._trial_id)
+            self._newest = max(self._newest, row.trial_id)
+            trial = self._trials[row.trial_id] = _frozen(row)
+            if trial.state.is_finished():
+                self._unfinished.pop(trial._trial_id, None)
+                insort(self._finished[trial.state], trial, key=NUMBER)
+            else:
+                self._unfinished[trial._trial_id] = trial
+
+    def lend_spaces(self, sampler: BaseSampler) -> None:
+        """Let a new sampler have what earlier ones have found out about which parameters all trials share.
+
+        Optuna's samplers live as long as a study is optimized and look at each finished trial once for that.
+        """
+        for name, space in vars(sampler).items():
+            if isinstance(space, IntersectionSearchSpace):
+                setattr(sampler, name, self._spaces.setdefault(name, space))
 
     def take_writes(self) -> Writes:
         """What was asked to be written since the last call."""
@@ -114,8 +139,10 @@ class History(BaseStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        trials = [trial for trial in self._trials.values() if states is None or trial.state in states]
-        trials.sort(key=lambda trial: trial.number)
+        wanted = [self._finished[state] for state in FINISHED if states is None or state in states]
+        wanted.append([trial for trial in self._unfinished.values() if states is None or trial.state in states])
+        filled = [trials for trials in wanted if trials]
+        trials = list(filled[0]) if len(filled) == 1 else sorted(chain.from_iterable(filled), key=NUMBER)
         return copy.deepcopy(trials) if deepcopy else trials
 
     def set_trial_param(

@@ -41,6 +41,14 @@ class Patience:
         """
         return self.keep(lambda: self.database.transact(work))
 
+    def execute(self, work: Callable[[Connection], T]) -> T:
+        """As `Database.execute`, in the same way.
+
+        Raises:
+            UnreachableError: see `transact`.
+        """
+        return self.keep(lambda: self.database.execute(work))
+
     def keep(self, work: Callable[[], T]) -> T:
         """Do `work` until it is done.
 

@@ -4,6 +4,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+DOING = """
+doing as (
+    update hpsearch.workers set doing = :what, seen_at = clock_timestamp() where worker_id = :worker_id
+)
+"""
+"""A part of a statement that says what a worker does from now on."""
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -41,9 +48,6 @@ def leave(connection: Connection, worker_id: str) -> None:
     )
 
 
-def doing(connection: Connection, worker_id: str, what: str | None) -> None:
-    """What the worker does now; None: nothing."""
-    connection.execute(
-        text("update hpsearch.workers set doing = :what, seen_at = clock_timestamp() where worker_id = :worker_id"),
-        {"worker_id": worker_id, "what": what},
-    )
+def idle(connection: Connection, worker_id: str) -> None:
+    """The worker does nothing now."""
+    connection.execute(text(f"with {DOING} select 1"), {"worker_id": worker_id, "what": None})

@@ -62,7 +62,11 @@ class Run:
         self.alarm = self.hold.alarm
         self.memory, self.released = 0, False
         self._patience = Patience(self.database, self.stop, self.display.note)
-        self._transact, self._keep = self._patience.transact, self._patience.keep
+        self._transact, self._execute, self._keep = (
+            self._patience.transact,
+            self._patience.execute,
+            self._patience.keep,
+        )
         self._backlog = Backlog(self.database, self.held, self.history, self.depot, self.display.note)
         self._training = False
         self._stopping: str | None = None
@@ -113,13 +117,13 @@ class Run:
 
     def _sample(self) -> dict[str, Value]:
         held, spec = self.held, self.held.study.spec
-        self._transact(self.history.refresh)
+        self._execute(self.history.refresh)
         try:
             params, writes = search.suggest(spec, self.history, held.trial_id, held.trial_number)
         except Exception as error:  # noqa: BLE001 - whatever a sampler raises belongs to this trial
             self._fail(error)
         if writes.parameters or writes.attributes:
-            self._transact(lambda connection: attempt.sample(connection, held, writes))
+            self._execute(lambda connection: attempt.sample(connection, held, writes))
         return params
 
     def _fail(self, error: Exception) -> NoReturn:
@@ -224,12 +228,9 @@ class Run:
 
     def _loaded(self, loaded: Loaded) -> None:
         held = self.held
-
-        def record_data(connection: Connection) -> str:
-            attempt.fence(connection, held)
-            return study.record_data(connection, held.study.study_id, loaded.data_fingerprint)
-
-        theirs = self._transact(record_data)
+        theirs = held.study.data_fingerprint
+        if theirs != loaded.data_fingerprint:
+            theirs = self._transact(lambda connection: self._record_data(connection, loaded))
         if theirs != loaded.data_fingerprint:
             self._abandon()
             self._release("refused")
@@ -238,15 +239,20 @@ class Run:
                 f"the {held.study.spec.data.name} images here differ from those of the {whose} first worker "
                 f"({loaded.data_fingerprint[:12]} here, {theirs[:12]} there): give this host the same files"
             )
-        self._transact(lambda connection: self._reconcile(connection, loaded))
+        if held.epochs or loaded.epochs:
+            self._transact(lambda connection: self._reconcile(connection, loaded))
+        made = made_by(held, self.trainer.ready, loaded)
+        self._execute(lambda connection: attempt.describe(connection, held, loaded.weights, made))
         self.trainer.send(GoOn())
+
+    def _record_data(self, connection: Connection, loaded: Loaded) -> str:
+        attempt.fence(connection, self.held)
+        return study.record_data(connection, self.held.study.study_id, loaded.data_fingerprint)
 
     def _reconcile(self, connection: Connection, loaded: Loaded) -> None:
         """Make the tables agree with where the trainer goes on from."""
         attempt.cut_back(connection, self.held, len(loaded.epochs))
         attempt.restore(connection, self.held, loaded.epochs, loaded.confusion)
-        made = made_by(self.held, self.trainer.ready, loaded)
-        attempt.describe(connection, self.held, loaded.weights, made)
 
     def _epoch(self, report: EpochReport) -> None:
         self.display.epoch(self.held, report.metrics)
@@ -307,7 +313,7 @@ class Run:
 
     def _end(self, ending: Ending, described: Mapping[str, object]) -> None:
         def end(connection: Connection) -> None:
-            album.add(connection, self.held.study, self.held.trial_id)
+            album.add(connection, self.held.trial_id)
             attempt.finish(connection, self.held, ending, described)
 
         self._transact(end)
@@ -380,7 +386,7 @@ class Run:
     def _release(self, why: str) -> None:
         def release(connection: Connection) -> None:
             if attempt.release(connection, self.held, why):
-                album.add(connection, self.held.study, self.held.trial_id)
+                album.add(connection, self.held.trial_id)
 
         self._transact(release)
         self.released = True

@@ -50,7 +50,9 @@ def suggest(spec: StudySpec, history: History, trial_id: int, number: int) -> tu
     """
     # Without the pruner: under Hyperband, Optuna would show the sampler the trials of one bracket only, and which
     # bracket that is depends on the process.
-    study = optuna.Study(str(history.study_id), history, make_sampler(spec, number), pruners.NopPruner())
+    sampler = make_sampler(spec, number)
+    history.lend_spaces(sampler)
+    study = optuna.Study(str(history.study_id), history, sampler, pruners.NopPruner())
     history.number_sequence_by(number)
     asked = optuna.trial.Trial(study, trial_id)
     chosen: dict[str, Any] = {}
@@ -60,13 +62,18 @@ def suggest(spec: StudySpec, history: History, trial_id: int, number: int) -> tu
     return chosen, history.take_writes()
 
 
-def decide(spec: StudySpec, history: History, trial_id: int) -> tuple[bool, Mapping[str, Any]]:
-    """Whether the pruner ends the trial now, and the attributes it wants kept with it.
+def decide(
+    spec: StudySpec, history: History, trial_id: int, epoch: int, value: float
+) -> tuple[bool, Mapping[str, Any]]:
+    """Whether the pruner ends the trial after `epoch`, and the attributes it wants kept with it.
 
-    `history` was refreshed after the epoch was written.
+    `history` was refreshed, and does not have that epoch yet; where it has, from an earlier attempt, the first value
+    counts.
     """
     study = optuna.Study(str(history.study_id), history, samplers.RandomSampler(), make_pruner(spec))
-    verdict = study.pruner.prune(study, history.get_trial(trial_id))
+    trial = history.get_trial(trial_id)
+    trial.intermediate_values = {epoch: value, **trial.intermediate_values}
+    verdict = study.pruner.prune(study, trial)
     return bool(verdict), history.take_writes().attributes
 
 

@@ -137,7 +137,7 @@ class Slot:
         self._growth = Growth()
         self._histories: dict[int, History] = {}
         self._depots: dict[int, Depot] = {}
-        self._away = False
+        self._away, self._idle = False, False
 
     def serve(self) -> None:
         """The loop.
@@ -173,12 +173,20 @@ class Slot:
 
     def _claim(self) -> Attempt | None:
         self.shared.broom.sweep()
-        self.shared.database.transact(claim.sweep)
+        self._sweep()
         for candidate in self._served():
             held = self._claim_from(candidate.study_id)
             if held is not None:
+                self._idle = False
                 return held
+        if not self._idle:
+            self.shared.database.transact(lambda connection: roster.idle(connection, self.shared.holder.worker_id))
+            self._idle = True
         return None
+
+    def _sweep(self) -> None:
+        if self.shared.database.execute(claim.littered):
+            self.shared.database.transact(claim.sweep)
 
     def _claim_from(self, study_id: int) -> Attempt | None:
         holder = self.shared.holder
@@ -192,7 +200,7 @@ class Slot:
         shared = self.shared
         return [
             each
-            for each in shared.database.transact(study.every)
+            for each in shared.database.execute(study.every)
             if each.status == "running"
             and (not shared.studies or each.name in shared.studies)
             and each.study_id not in shared.refused
@@ -241,15 +249,21 @@ class Slot:
     def _settle(self, held: Attempt) -> None:
         """See whether that was the study's last trial, also where this worker claims no other."""
 
-        def settle(connection: Connection) -> None:
-            roster.doing(connection, self.shared.holder.worker_id, None)
-            study.lock(connection, held.study.study_id)
-            with contextlib.suppress(NotFoundError):  # deleted meanwhile
-                study.settle(connection, study.read(connection, held.study.study_id))
+        study_id = held.study.study_id
 
-        with contextlib.suppress(UnreachableError):
-            self.shared.database.transact(settle)
-            self.shared.database.transact(claim.sweep)
+        def settles(connection: Connection) -> bool:
+            found = study.read(connection, study_id)
+            return study.survey(connection, found).settles(found)
+
+        def settle(connection: Connection) -> None:
+            study.lock(connection, study_id)
+            study.settle(connection, study.read(connection, study_id))
+
+        # Asked without the lock first: it is not, but for once. Of several that end at once the last one sees it.
+        with contextlib.suppress(UnreachableError, NotFoundError):  # deleted meanwhile
+            if self.shared.database.execute(settles):
+                self.shared.database.transact(settle)
+            self._sweep()
 
     def _warm_trainer(self) -> Trainer:
         if self._trainer is not None and not self._trainer.alive:  # died while it had nothing to do: no trial's fault

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sqlalchemy import Connection, Row, text
 
@@ -22,8 +23,8 @@ NAME_LOCK = 0x68706E61
 """The class of the advisory locks on names that are about to become studies ("hpna")."""
 
 SELECT = """
-select s.study_id, s.study_name, h.spec, h.fingerprint, h.status, h.reason, h.priority, h.data_fingerprint,
-       h.artifacts
+select s.study_id, s.study_name, h.spec::text as spec, h.fingerprint, h.status, h.reason, h.priority,
+       h.data_fingerprint, h.artifacts
   from studies s join hpsearch.studies h using (study_id)
 """
 
@@ -56,16 +57,24 @@ class Started:
 
 @dataclass(frozen=True)
 class Survey:
-    """How far a study is. `closed` says why it takes no new trials although its trials are not used up."""
+    """How far a study is. `closed` says why it takes no new trials although its trials are not used up.
+
+    `failing`: its last trials only failed, as many as its budget allows in a row.
+    """
 
     total: int
     running: int
     waiting: int
     closed: str | None
+    failing: bool
 
     def over(self, budget: int) -> bool:
         """Nothing is running and nothing more may start."""
         return self.running == 0 and (self.closed is not None or (self.waiting == 0 and self.total >= budget))
+
+    def settles(self, study: Study) -> bool:
+        """Whether the study, where it is running, is to be finished or paused."""
+        return study.status == "running" and (self.failing or self.over(study.spec.budget.trials))
 
 
 def start(database: Database, spec: StudySpec, place: Setting | None = None) -> Started:
@@ -220,10 +229,11 @@ def _changes(old: object, new: object, path: str = "") -> tuple[str, ...]:
 def lock(connection: Connection, study_id: int) -> None:
     """Take the study's lock until the transaction ends, and Optuna's own lock on numbering its trials."""
     connection.execute(
-        text("select pg_advisory_xact_lock(:class, :study_id)"), {"class": STUDY_LOCK, "study_id": study_id}
-    )
-    connection.execute(
-        text("select 1 from studies where study_id = :study_id for no key update"), {"study_id": study_id}
+        text(
+            "select pg_advisory_xact_lock(:class, :study_id); "
+            "select 1 from studies where study_id = :study_id for no key update"
+        ),
+        {"class": STUDY_LOCK, "study_id": study_id},
     )
 
 
@@ -262,25 +272,27 @@ def every(connection: Connection) -> list[Study]:
 
 
 def survey(connection: Connection, study: Study) -> Survey:
-    """Count the study's trials and see whether its time or target closes it."""
+    """Count the study's trials, see whether its time or target closes it, and whether its trials only fail."""
+    budget = study.spec.budget
     row = connection.execute(
         text("""
             select count(*) as total,
                    count(*) filter (where t.state = 'RUNNING') as running,
                    count(*) filter (where t.state = 'WAITING') as waiting,
                    (select extract(epoch from ran + coalesce(clock_timestamp() - running_since, '0')) / 3600
-                      from hpsearch.studies where study_id = :study_id)::float as hours
+                      from hpsearch.studies where study_id = :study_id)::float as hours,
+                   count(*) filter (where t.state = 'FAIL') as failed
               from trials t where t.study_id = :study_id
         """),
         {"study_id": study.study_id},
     ).one()
     closed = None
-    budget = study.spec.budget
     if budget.hours is not None and row.hours >= budget.hours:
         closed = f"its {budget.hours:g} hours are over"
     elif budget.target is not None and _reached(connection, study, budget.target):
         closed = f"the target {budget.target:g} is reached"
-    return Survey(row.total, row.running, row.waiting, closed)
+    failing = row.failed >= budget.failures and _failing(connection, study.study_id, budget.failures)
+    return Survey(row.total, row.running, row.waiting, closed, failing)
 
 
 def _reached(connection: Connection, study: Study, target: float) -> bool:
@@ -309,13 +321,13 @@ def set_status(connection: Connection, study_id: int, status: str, reason: str |
 def settle(connection: Connection, study: Study) -> Survey:
     """Finish a study whose search is over, or pause one whose trials only fail. The caller holds its lock."""
     found = survey(connection, study)
-    if study.status == "running":
-        failures = study.spec.budget.failures
-        if found.over(study.spec.budget.trials):
-            set_status(connection, study.study_id, "finished", found.closed)
-        elif _failing(connection, study.study_id, failures):
-            reason = f"the last {failures} trials ended in errors: see hpsearch results"
-            set_status(connection, study.study_id, "paused", reason)
+    if not found.settles(study):
+        return found
+    if found.over(study.spec.budget.trials):
+        set_status(connection, study.study_id, "finished", found.closed)
+    else:
+        reason = f"the last {study.spec.budget.failures} trials ended in errors: see hpsearch results"
+        set_status(connection, study.study_id, "paused", reason)
     return found
 
 
@@ -347,11 +359,16 @@ def record_data(connection: Connection, study_id: int, fingerprint: str) -> str:
     return read(connection, study_id).data_fingerprint or fingerprint
 
 
+@lru_cache(maxsize=256)
+def _spec(stored: str) -> StudySpec:
+    return StudySpec.from_json(json.loads(stored))
+
+
 def _study(row: Row[tuple[object, ...]]) -> Study:
     return Study(
         row.study_id,
         row.study_name,
-        StudySpec.from_json(row.spec),
+        _spec(row.spec),
         row.fingerprint,
         row.status,
         row.reason,

@@ -46,37 +46,85 @@ def enqueue(connection: Connection, study_id: int, number: int, params: Mapping[
     return trial_id
 
 
-def start(connection: Connection, trial_id: int) -> None:
-    """WAITING becomes RUNNING."""
-    connection.execute(
-        text(f"update trials set state = 'RUNNING', datetime_start = {UTC_NOW} where trial_id = :trial_id"),
-        {"trial_id": trial_id},
-    )
+def start_next(connection: Connection, study_id: int) -> tuple[int, int] | None:
+    """The first of the study's waiting trials becomes RUNNING; its id and number, None where none waits."""
+    row = connection.execute(
+        text(f"""
+            update trials set state = 'RUNNING', datetime_start = {UTC_NOW}
+             where trial_id = (select trial_id from trials where study_id = :study_id and state = 'WAITING'
+                                order by number limit 1 for no key update)
+            returning trial_id, number
+        """),
+        {"study_id": study_id},
+    ).one_or_none()
+    return (row.trial_id, row.number) if row else None
 
 
-def set_parameters(
-    connection: Connection, trial_id: int, parameters: "Mapping[str, tuple[float, BaseDistribution]]"
-) -> None:
-    """The suggested parameters, in Optuna's internal representation; one that is there already stays."""
+# Parts of a statement that begins with `held`: the trial they write about, where its fence lets them.
+
+PARAMETERS = """
+parameters as (
+    insert into trial_params (trial_id, param_name, param_value, distribution_json)
+    select held.trial_id, p.name, p.value, p.distribution
+      from held, unnest(cast(:names as text[]), cast(:inner as float[]), cast(:distributions as text[]))
+                 with ordinality p (name, value, distribution, place)
+     order by p.place
+    on conflict do nothing
+)
+"""
+"""The suggested parameters, in Optuna's internal representation; one that is there stays."""
+
+_ATTRIBUTES = """
+{kind}_attributes as (
+    insert into trial_{kind}_attributes (trial_id, key, value_json)
+    select held.trial_id, a.key, a.value
+      from held, unnest(cast(:{kind}_keys as text[]), cast(:{kind}_values as text[])) a (key, value)
+    on conflict (trial_id, key) do update set value_json = excluded.value_json
+)
+"""
+USER, SYSTEM = _ATTRIBUTES.format(kind="user"), _ATTRIBUTES.format(kind="system")
+"""Attributes, in place of earlier values."""
+
+INTERMEDIATE = """
+intermediate as (
+    insert into trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)
+    select held.trial_id, :step, :value, cast(:type as trialintermediatevaluetype) from held
+    on conflict do nothing
+)
+"""
+"""The value at a step; the first one to be written stays."""
+
+_END = text(f"""
+with held as (select cast(:trial_id as integer) as trial_id),
+{USER}, {SYSTEM},
+told as (
+    insert into trial_values (trial_id, objective, value, value_type)
+    select held.trial_id, 0, :value, cast(:type as trialvaluetype) from held where :valued
+    on conflict do nothing
+)
+update trials set state = :state, datetime_complete = {UTC_NOW} where trial_id = :trial_id
+""")
+
+
+def parameters(suggested: "Mapping[str, tuple[float, BaseDistribution]]") -> dict[str, object]:
+    """The arguments of PARAMETERS."""
     from optuna.distributions import distribution_to_json
 
-    rows = [
-        {
-            "trial_id": trial_id,
-            "name": name,
-            "value": value,
-            "distribution": distribution_to_json(distribution),
-        }
-        for name, (value, distribution) in parameters.items()
-    ]
-    if rows:
-        connection.execute(
-            text(
-                "insert into trial_params (trial_id, param_name, param_value, distribution_json) "
-                "values (:trial_id, :name, :value, :distribution) on conflict do nothing"
-            ),
-            rows,
-        )
+    return {
+        "names": list(suggested),
+        "inner": [value for value, _ in suggested.values()],
+        "distributions": [distribution_to_json(distribution) for _, distribution in suggested.values()],
+    }
+
+
+def attributes(kind: Literal["user", "system"], named: Mapping[str, object]) -> dict[str, object]:
+    """The arguments of USER or SYSTEM."""
+    return {f"{kind}_keys": list(named), f"{kind}_values": [json.dumps(value) for value in named.values()]}
+
+
+def intermediate(step: int, value: float) -> dict[str, object]:
+    """The arguments of INTERMEDIATE."""
+    return {"step": step, "value": _finite(value), "type": _kind(value)}
 
 
 def set_attributes(
@@ -96,14 +144,14 @@ def set_study_attributes(
 def _set_attributes(
     connection: Connection, owner: str, kind: str, owner_id: int, attributes: Mapping[str, object]
 ) -> None:
-    rows = [{"id": owner_id, "key": key, "value": json.dumps(value)} for key, value in attributes.items()]
-    if rows:
+    if attributes:
         connection.execute(
             text(
-                f"insert into {owner}_{kind}_attributes ({owner}_id, key, value_json) values (:id, :key, :value) "
+                f"insert into {owner}_{kind}_attributes ({owner}_id, key, value_json) "
+                "select :id, key, value from unnest(cast(:keys as text[]), cast(:values as text[])) a (key, value) "
                 f"on conflict ({owner}_id, key) do update set value_json = excluded.value_json"
             ),
-            rows,
+            {"id": owner_id, "keys": list(attributes), "values": [json.dumps(value) for value in attributes.values()]},
         )
 
 
@@ -126,17 +174,6 @@ def note(connection: Connection, study_id: int, trial_id: int, markdown: str) ->
     set_study_attributes(connection, "system", study_id, {f"{prefix}ver": version + 1, **numbered})
 
 
-def set_intermediate(connection: Connection, trial_id: int, step: int, value: float) -> None:
-    """The value at `step`; the first one to be written stays."""
-    connection.execute(
-        text(
-            "insert into trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type) "
-            "values (:trial_id, :step, :value, :type) on conflict do nothing"
-        ),
-        {"trial_id": trial_id, "step": step, "value": _finite(value), "type": _kind(value)},
-    )
-
-
 def cut(connection: Connection, trial_id: int, last: int) -> None:
     """Forget what was stored about the epochs after `last`, in Optuna's table and in ours."""
     for table, column in (("trial_intermediate_values", "step"), ("hpsearch.epochs", "epoch")):
@@ -146,19 +183,31 @@ def cut(connection: Connection, trial_id: int, last: int) -> None:
         )
 
 
-def end(connection: Connection, trial_id: int, state: State, value: float | None) -> None:
-    """Finish a trial. A value that is not a number is left out, as `Study.tell` does for a pruned one."""
-    if value is not None and not math.isnan(value):
-        connection.execute(
-            text(
-                "insert into trial_values (trial_id, objective, value, value_type) "
-                "values (:trial_id, 0, :value, :type) on conflict do nothing"
-            ),
-            {"trial_id": trial_id, "value": _finite(value), "type": _kind(value)},
-        )
+def end(
+    connection: Connection,
+    trial_id: int,
+    state: State,
+    value: float | None,
+    user: Mapping[str, object],
+    system: Mapping[str, object],
+) -> None:
+    """Finish a trial, with the attributes that tell of it.
+
+    A value that is not a number is left out, as `Study.tell` does for a pruned one.
+    """
+    if value is not None and math.isnan(value):
+        value = None
     connection.execute(
-        text(f"update trials set state = :state, datetime_complete = {UTC_NOW} where trial_id = :trial_id"),
-        {"trial_id": trial_id, "state": state},
+        _END,
+        {
+            "trial_id": trial_id,
+            "state": state,
+            "valued": value is not None,
+            "value": None if value is None else _finite(value),
+            "type": None if value is None else _kind(value),
+            **attributes("user", user),
+            **attributes("system", system),
+        },
     )
 
 

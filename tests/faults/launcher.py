@@ -49,7 +49,7 @@ def arm(function: str, do: str, call: int = 1) -> None:
 
 def unacknowledge(functions: list[str]) -> None:
     """The connection breaks just after the server committed the first transaction with a call of each function."""
-    transact = Database.transact
+    attempted = Database._try
     waiting, called = set(functions), set()
 
     def listen(function: str) -> None:
@@ -63,9 +63,9 @@ def unacknowledge(functions: list[str]) -> None:
 
         setattr(module, name, noted)
 
-    def cut_off(self: Database, work: Any) -> Any:
+    def cut_off(self: Database, connect: Any, work: Any) -> Any:
         called.clear()
-        result = transact(self, work)
+        result = attempted(self, connect, work)
         if lost := waiting & called:
             waiting.difference_update(lost)
             raise UnreachableError(f"the connection broke after {', '.join(lost)}")
@@ -73,7 +73,7 @@ def unacknowledge(functions: list[str]) -> None:
 
     for function in functions:
         listen(function)
-    Database.transact = cut_off
+    Database._try = cut_off
 
 
 def prepare(settings: dict[str, Any]) -> None:

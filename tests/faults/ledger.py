@@ -189,8 +189,8 @@ PROMISES = {
          where f.key not like 'model/%' and (f.key like '%/%' or t.state is null or t.state in ('RUNNING', 'WAITING'))
     """,
     "a trial that we ended has not its two pictures": """
-        select t.trial_id, count(f.key) from trials t left join hpsearch.files f
-            on f.trial_id = t.trial_id and f.key not like '%/%'
+        select t.trial_id, count(f.key) from trials t left join trial_system_attributes f
+            on f.trial_id = t.trial_id and starts_with(f.key, 'artifacts:')
          where exists (select 1 from hpsearch.epochs e where e.trial_id = t.trial_id)
            and exists (select 1 from trial_user_attributes a where a.trial_id = t.trial_id and key = 'outcome')
          group by t.trial_id having count(f.key) <> 2

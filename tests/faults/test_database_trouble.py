@@ -50,7 +50,7 @@ def test_database_restarted_under_workers(scratch: Path, tmp_path: Path) -> None
 def test_commits_that_nobody_acknowledged(ledger: Ledger, workers: Crew) -> None:
     """Where the connection breaks just after a commit, what was written is neither written twice nor given up."""
     start(ledger.database, trials=2, epochs=4)
-    functions = ["claim.take", "attempt.sample", "attempt.describe", "attempt.record", "attempt.finish"]
+    functions = ["claim.take", "attempt.sample", "attempt.describe", "attempt.store", "attempt.finish"]
     worker = workers.start("--trials", "2", drain=False, **OFTEN, unacknowledged=functions)
     assert worker.join() == 0
     assert [function for function in functions if f"broke after {function}" not in worker.said] == []

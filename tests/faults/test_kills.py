@@ -40,7 +40,7 @@ def test_killed_before_training(ledger: Ledger, workers: Crew) -> None:
 def test_killed_while_training(ledger: Ledger, workers: Crew) -> None:
     """Killed in an epoch, between a checkpoint and its epoch, and before the tell: no epoch is lost or stored twice."""
     start(ledger.database, epochs=EPOCHS)
-    between = workers.start(**killed_at("attempt.record", 2))
+    between = workers.start(**killed_at("attempt.store", 2))
     until(lambda: ledger.attempts(), "the first worker holds the trial")
     middle = workers.start(**OFTEN)  # it loads while the first one trains
     assert between.join() == -signal.SIGKILL

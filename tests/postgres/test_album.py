@@ -7,16 +7,17 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
+from optuna.artifacts.exceptions import ArtifactNotFound
 from PIL import Image
 from small import claim, metrics
 from sqlalchemy import Connection, text
 
 from hpsearch import album, attempt, conclusion, control
 from hpsearch import claim as claims
+from hpsearch.album import Album
 from hpsearch.backlog import Backlog
 from hpsearch.database import Database
 from hpsearch.depot import Depot
-from hpsearch.files import PostgresStore
 from hpsearch.history import History
 from hpsearch.messages import EpochReport
 from hpsearch.outcome import Confusion, Ending
@@ -36,7 +37,7 @@ def pictures(database: Database, number: int = 0) -> dict[str, tuple[int, int]]:
     found = optuna.load_study(study_name="small", storage=url)
     metas = get_all_artifact_meta(found.trials[number], storage=found._storage)
     assert {meta.mimetype for meta in metas} <= {"image/png"}
-    opened = {meta.filename: PostgresStore(database).open_reader(meta.artifact_id) for meta in metas}
+    opened = {meta.filename: Album(database).open_reader(meta.artifact_id) for meta in metas}
     return {name: Image.open(io.BytesIO(file.read())).size for name, file in opened.items()}
 
 
@@ -109,15 +110,20 @@ def test_trial_without_an_epoch_has_none(
 
 
 def test_pictures_go_with_their_study(database: Database, started: Started, holder: Enrol) -> None:
-    """Nothing of them is left when the study is deleted by whatever tool."""
+    """Nobody can look at them any more when the study is deleted by whatever tool."""
     found = started()
     held = claim(database, found, holder("w"))
     assert held is not None
     report(database, found, held, [0.3])
-    database.transact(lambda c: album.add(c, found, held.trial_id))
-    assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.files"))) == 2
-    optuna.delete_study(study_name="small", storage=database.url.render_as_string(hide_password=False))
-    assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.files"))) == 0
+    database.transact(lambda c: album.add(c, held.trial_id))
+    url = database.url.render_as_string(hide_password=False)
+    loaded = optuna.load_study(study_name="small", storage=url)
+    metas = get_all_artifact_meta(loaded.trials[0], storage=loaded._storage)
+    assert len(metas) == 2
+    optuna.delete_study(study_name="small", storage=url)
+    for meta in metas:
+        with pytest.raises(ArtifactNotFound):
+            Album(database).open_reader(meta.artifact_id)
 
 
 def test_confusion_of_a_cut_epoch_is_forgotten(database: Database, started: Started, holder: Enrol) -> None:

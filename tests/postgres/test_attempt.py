@@ -1,11 +1,12 @@
 """Claims, leases and fences."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 from small import claim, metrics
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from hpsearch import attempt, search, study
 from hpsearch import claim as claims
@@ -313,3 +314,58 @@ def test_study_deleted_under_its_worker(database: Database, started: Started, ho
         record(database, held, 2)
     for table in ("studies", "attempts", "epochs"):
         assert rows(database, f"select count(*) from hpsearch.{table}") == [(0,)]
+
+
+def test_epoch_that_waited_for_a_renewal_is_counted(database: Database, started: Started, holder: Enrol) -> None:
+    """An epoch stored while the lease is being renewed waits for that, and finds the attempt as it is then."""
+    held = claim(database, started(), holder("a"))
+    assert held is not None
+    record(database, held, 1)
+    waiting = threading.Thread(target=record, args=(database, held, 2))
+
+    def renew(connection: Connection) -> None:
+        attempt.renew(connection, held)
+        waiting.start()
+        wait_for_a_lock(database)
+
+    database.transact(renew)
+    waiting.join(60)
+    assert rows(database, "select epoch from hpsearch.epochs order by epoch") == [(1,), (2,)]
+    assert rows(database, "select epochs from hpsearch.attempts") == [(2,)]
+
+
+def test_epoch_that_waited_for_an_adoption_is_refused(database: Database, started: Started, holder: Enrol) -> None:
+    """An epoch stored while another worker takes the trial over waits for that, and is not written."""
+    held = claim(database, started(), holder("a"))
+    assert held is not None
+    refused: list[Exception] = []
+
+    def late() -> None:
+        try:
+            record(database, held, 1)
+        except LostError as error:
+            refused.append(error)
+
+    waiting = threading.Thread(target=late)
+
+    def close(connection: Connection) -> None:
+        attempt.release(connection, held, "preempted")
+        waiting.start()
+        wait_for_a_lock(database)
+
+    database.transact(close)
+    waiting.join(60)
+    assert len(refused) == 1
+    assert rows(database, "select count(*) from hpsearch.epochs") == [(0,)]
+    assert rows(database, "select count(*) from trial_intermediate_values") == [(0,)]
+
+
+def wait_for_a_lock(database: Database) -> None:
+    """Return once a session of this database waits for a lock."""
+    query = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        if rows(database, query):
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits for a lock")

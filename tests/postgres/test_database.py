@@ -229,3 +229,11 @@ def test_sixty_workers_do_not_run_out_of_connections(storage: str) -> None:
             stack.callback(worker.close)
         open_now = [stack.enter_context(worker.engine.connect()) for worker in workers for _ in range(2)]
         assert sum(connection.scalar(text("select 1")) for connection in open_now) == 120
+
+
+def test_connection_that_the_server_closed_is_replaced(database: Database) -> None:
+    """A session that the server ended a moment after its last use is not taken for whole."""
+    own = database.transact(lambda c: c.scalar(text("select pg_backend_pid()")))
+    with Database(database.url.render_as_string(hide_password=False)).engine.begin() as other:
+        other.execute(text("select pg_terminate_backend(:pid, 10000)"), {"pid": own})
+    assert database.execute(lambda c: c.scalar(text("select pg_backend_pid()"))) != own

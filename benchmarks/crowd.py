@@ -1,0 +1,268 @@
+"""Worker processes without a trainer: those of the service, and plain Optuna's, on the same made-up figures.
+
+Ours are the real `Slot` of a worker, from claim to end of every trial, on a trainer that answers at once. Optuna's is
+what a user would write: `study.optimize` on an RDBStorage, with `report` and `should_prune` at each epoch.
+"""
+
+import multiprocessing
+import os
+import resource
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from threading import BrokenBarrierError
+from typing import Any, Protocol
+
+import optuna
+from rich.console import Console
+
+from hpsearch import roster, slot
+from hpsearch.alarm import Alarm
+from hpsearch.database import Database
+from hpsearch.depot import Broom
+from hpsearch.display import Lines
+from hpsearch.lease import Lease
+from hpsearch.messages import Ended, EpochReport, FromTrainer, GoOn, Loaded, Ready, ToTrainer, Train
+from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome
+from hpsearch.patience import StopRequest
+from hpsearch.roster import Holder
+
+EPOCHS = 10
+STUDY = "coordination"
+OPTIMIZERS = ["sgd", "momentum", "nesterov", "adam", "adagrad", "rmsprop"]
+ACTIVATIONS = ["sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout"]
+FORK = multiprocessing.get_context("fork")
+"""A worker starts with everything imported, on either side."""
+
+MATRIX: Confusion = tuple(tuple(440 if row == column else 6 + row for column in range(10)) for row in range(10))
+WAIT_SECONDS = 600
+
+
+def accuracy(epoch: int) -> float:
+    """A little better in each trial than in those before: no median pruner ends one, on either side."""
+    return 0.5 + 0.04 * epoch + 1e-6 * (time.monotonic() % 10_000)
+
+
+class Instant:
+    """A trainer that trains nothing, in no time."""
+
+    ready = Ready("none", "CPU", {"keras": "3", "python": "3"})
+    alive = True
+
+    def __init__(self) -> None:
+        self._said: deque[FromTrainer] = deque()
+        self._epoch = 0
+
+    def blind(self) -> None:
+        """It sees all it needs."""
+
+    def send(self, message: ToTrainer) -> None:
+        """Take a message, and have the answer ready."""
+        match message:
+            case Train():
+                self._epoch = 0
+                self._said.append(Loaded("0" * 64, 1_250_858))
+            case GoOn() if self._epoch == EPOCHS:
+                self._said.append(Ended(Outcome(Ending.COMPLETED)))
+            case GoOn():
+                self._epoch += 1
+                value = accuracy(self._epoch)
+                metrics = EpochMetrics(self._epoch, 2 - value, value, 2.1 - value, value, 0.01, 1.0)
+                self._said.append(EpochReport(metrics, None, MATRIX))
+            case _:
+                raise AssertionError(message)
+
+    def receive(self, alarm: Alarm, timeout: float) -> FromTrainer:
+        """The answer."""
+        return self._said.popleft()
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+class Limit(slot.Quota):
+    """So many trials at most, and none begun after `until` (`time.monotonic`)."""
+
+    def __init__(self, trials: int, until: float) -> None:
+        super().__init__(trials)
+        self._until = until
+
+    def take(self) -> bool:
+        return time.monotonic() < self._until and super().take()
+
+
+class Course(Protocol):
+    """Runs trials until so many are done or the time (`time.monotonic`) has come."""
+
+    def __call__(self, trials: int, until: float) -> None: ...
+
+
+Side = Callable[[str, ExitStack, list[int]], Course]
+"""Sets a worker up on the database of a URL; the numbers of the trials it ended go into the list."""
+
+
+class _Told(Lines):
+    """The lines a worker prints, and which trials it ended."""
+
+    def __init__(self, numbers: list[int], console: Console) -> None:
+        super().__init__(console)
+        self._numbers = numbers
+
+    def trial_ended(self, held: Any, ending: str, detail: str) -> None:
+        super().trial_ended(held, ending, detail)
+        assert ending == "completed", (ending, detail)
+        self._numbers.append(held.trial_number)
+
+
+def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
+    """A worker of the service."""
+    database = Database(url)
+    stack.callback(database.close)
+    holder = Holder(f"bench-{os.getpid()}", "bench", "CPU")
+    database.transact(lambda connection: roster.enrol(connection, holder, os.getpid()))
+    lease = stack.enter_context(Lease(database, holder.worker_id))
+    printed = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+    display = _Told(numbers, Console(file=printed))
+
+    def shared(quota: slot.Quota) -> slot.Shared:
+        start: Any = Instant
+        return slot.Shared(
+            database, display, holder, lease, StopRequest(), quota, (STUDY,), True, start, Broom(database)
+        )
+
+    served = slot.Slot(shared(slot.Quota(0)))
+
+    def run(trials: int, until: float) -> None:
+        served.shared = shared(Limit(trials, until))
+        served.serve()
+
+    return run
+
+
+def optuna_random(url: str, stack: ExitStack, numbers: list[int]) -> Course:
+    """Plain Optuna, sampling at random, without a pruner."""
+    return _optuna(url, stack, numbers, optuna.samplers.RandomSampler(), optuna.pruners.NopPruner())
+
+
+def optuna_default(url: str, stack: ExitStack, numbers: list[int]) -> Course:
+    """Plain Optuna as it is by default: TPE and the median pruner."""
+    return _optuna(url, stack, numbers, None, None)
+
+
+def _optuna(
+    url: str,
+    stack: ExitStack,
+    numbers: list[int],
+    sampler: optuna.samplers.BaseSampler | None,
+    pruner: optuna.pruners.BasePruner | None,
+) -> Course:
+    storage = optuna.storages.RDBStorage(url)
+    stack.callback(storage.engine.dispose)
+    study = optuna.load_study(study_name=STUDY, storage=storage, sampler=sampler, pruner=pruner)
+
+    def run(trials: int, until: float) -> None:
+        study.optimize(_objective, trials, timeout=max(0.0, until - time.monotonic()), callbacks=[ended])
+
+    def ended(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        numbers.append(trial.number)
+
+    return run
+
+
+def _objective(trial: optuna.Trial) -> float:
+    trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)
+    trial.suggest_categorical("optimizer", OPTIMIZERS)
+    trial.suggest_categorical("activation", ACTIVATIONS)
+    trial.suggest_float("dropout", 0.0, 0.5)
+    trial.suggest_categorical("batch_norm", [True, False])
+    best = 0.0
+    for epoch in range(1, EPOCHS + 1):
+        value = accuracy(epoch)
+        best = max(best, value)
+        trial.report(value, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return best
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one worker process did after its first trial, whose CPU seconds are `first`."""
+
+    numbers: tuple[int, ...]
+    cpu: float
+    seconds: float
+    first: float
+
+
+def work(side: Side, url: str, workers: int, trials: int, seconds: float, meet: Callable[[], None]) -> list[Work]:
+    """Let so many processes work at once; each does a first trial before all begin.
+
+    Args:
+        side: which kind of worker.
+        url: the database.
+        workers: how many.
+        trials: the most a worker does, after its first.
+        seconds: for how long it begins new ones.
+        meet: called when the first trials are done, before the others begin.
+
+    Raises:
+        RuntimeError: a worker failed.
+    """
+    barrier = FORK.Barrier(workers, action=None)
+    begin = FORK.Event()
+    pipes, processes = [], []
+    for _ in range(workers):
+        ours, theirs = FORK.Pipe()
+        process = FORK.Process(target=_worker, args=(side, url, trials, seconds, barrier, begin, theirs))
+        process.start()
+        theirs.close()
+        pipes.append(ours)
+        processes.append(process)
+    try:
+        for pipe in pipes:
+            _receive(pipe)
+        meet()
+        begin.set()
+        done = [_receive(pipe) for pipe in pipes]
+    finally:
+        for process in processes:
+            process.join(30)
+            process.kill()
+    return done
+
+
+def _receive(pipe: Pipe) -> Any:
+    if not pipe.poll(WAIT_SECONDS):
+        raise RuntimeError("a worker does not answer")
+    try:
+        return pipe.recv()
+    except EOFError:
+        raise RuntimeError("a worker failed: see above") from None
+
+
+def _worker(side: Side, url: str, trials: int, seconds: float, barrier: Any, begin: Any, pipe: Pipe) -> None:
+    numbers: list[int] = []
+    with ExitStack() as stack:
+        run = side(url, stack, numbers)
+        cpu = _cpu()
+        run(1, time.monotonic() + WAIT_SECONDS)
+        first = _cpu() - cpu
+        pipe.send("ready")
+        try:
+            begin.wait(WAIT_SECONDS)
+            barrier.wait(WAIT_SECONDS)
+        except BrokenBarrierError:
+            return
+        cpu, start = _cpu(), time.monotonic()
+        run(trials, start + seconds)
+        pipe.send(Work(tuple(numbers), _cpu() - cpu, time.monotonic() - start, first))
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
