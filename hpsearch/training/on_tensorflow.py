@@ -70,12 +70,18 @@ class Steps:
     def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
         images, labels, order = (tf.convert_to_tensor(each) for each in (images, labels, order))
         batch = order.shape[1]
+        if len(order) == 1 and not tf.config.list_physical_devices("GPU"):
+            # What is left of an epoch is one step. Compiling it takes 0.5 CPU-s a trial, not compiling it 0.05 an
+            # epoch, and most trials of a search are pruned after a few.
+            entropy, right = self._step(tf.gather(images, order[0]), tf.gather(labels, order[0]))
+            return float(entropy), float(right)
         if batch not in self._trains:
             # A batch of a known size is 5% faster than one of any size. XLA on the CPU is 4 to 8 times slower than
             # TensorFlow's own kernels for this network, and compiles long.
             signature = [_any_number(tensor) for tensor in (images, labels, order)]
             signature += [tf.TensorSpec((), tf.int32)] * 2
-            self._trains[batch] = tf.function(self._many, input_signature=signature)
+            # Autograph would read this file again, and not find itself where it was upgraded in the meantime.
+            self._trains[batch] = tf.function(self._many, input_signature=signature, autograph=False)
         entropy, right = self._trains[batch](images, labels, order, first, last)
         return float(entropy), float(right)
 
@@ -84,7 +90,9 @@ class Steps:
         if self._predict is None:
             model = self.model
             self._predict = tf.function(
-                lambda images: model(images, training=False), input_signature=[_any_number(images)]
+                lambda images: model(images, training=False),
+                input_signature=[_any_number(images)],
+                autograph=False,
             )
         return self._predict(images).numpy()  # type: ignore[no-any-return]
 
