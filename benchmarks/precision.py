@@ -51,7 +51,9 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Value]] = {
 than most here take, hence smaller batches: sigmoid learns nothing without it."""
 
 
-def trainings(values: Mapping[str, Value], images: int, epochs: int, seeds: Iterable[int]) -> Iterator[dict[str, float]]:
+def trainings(
+    values: Mapping[str, Value], images: int, epochs: int, seeds: Iterable[int]
+) -> Iterator[dict[str, float]]:
     """What the trained model of each seed is worth on the validation images, and the CPU seconds it took.
 
     The steps compile once: a seed is nothing but the variables of the model that it starts from.
