@@ -14,9 +14,9 @@ import platform
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +29,7 @@ from hpsearch import gpus, hyperparameters, settings
 from hpsearch.alarm import Alarm
 from hpsearch.gpus import Gpu
 from hpsearch.messages import Data, Ended, EpochReport, GoOn, Loaded, Progress, Ready, Train
+from hpsearch.outcome import Ending
 from hpsearch.trainer import Trainer
 
 SIDES = {
@@ -54,8 +55,8 @@ class Size:
     validation: int
     epochs: int
     repeats: int
-    trial_epochs: tuple[int, ...] = (1, 8)
-    trials: int = 3
+    trial_epochs: tuple[int, ...]
+    trials: int
 
 
 QUICK = Size(640, 200, 2, 1, (1,), 2)
@@ -113,10 +114,11 @@ def epochs(names: Sequence[str], size: Size) -> str:
 def trials(size: Size) -> str:
     """CPU seconds of whole trials as a search has them, in a process that has trained one before."""
     rows = []
+    # What the search benchmark trains.
     images, validation = (5000, 2000) if size.images > QUICK.images else (size.images, size.validation)
     for count in size.trial_epochs:
         names = ("plain", "plain both", "ours")
-        found = turns(names, "trials", (images, validation, 128, count, size.trials), 1)
+        found = turns(names, "trials", (images, validation, 128, count, size.trials + 1), 1)
         cost = {name: [line["cpu"] for lines in found[name] for line in lines[1:]] for name in names}
         for name in names:
             ratio = f"{mean(cost['plain']) / mean(cost[name]):.2f}×"
@@ -161,6 +163,8 @@ def marks(trainer: Trainer, alarm: Alarm, job: Train) -> Iterator[tuple[float, f
         current = now()
         yield current[0] - last[0], current[1] - last[1]
         if isinstance(message, Ended):
+            if message.outcome.ending is not Ending.COMPLETED:
+                raise SystemExit(f"a trial ended as {message.outcome}")
             return
         last = current
         if isinstance(message, Loaded | EpochReport):
@@ -176,12 +180,8 @@ def on_gpu(gpu: Gpu, size: Size) -> str:
         rows.append((SIDES[name], spread([line["clock"] for line in lines[1:]], 3), ""))
     length = max(size.trial_epochs)
     for name in ("plain", "ours"):
-        lines = side(
-            name,
-            "trials",
-            (size.images, size.validation, 32, length, count + 1),
-            settings.trainer_environment(gpu.uuid),
-        )
+        numbers = (size.images, size.validation, 32, length, size.trials + 1)
+        lines = side(name, "trials", numbers, settings.trainer_environment(gpu.uuid))
         rows.append((f"{SIDES[name]}, one process", "", spread([3600 / line["clock"] for line in lines[1:]], 1)))
     for slots in SLOTS:
         rows.append((f"hpsearch, {slots} slots", "", f"{hourly(gpu, slots, size, length):.1f}"))
@@ -191,27 +191,24 @@ def on_gpu(gpu: Gpu, size: Size) -> str:
 
 def hourly(gpu: Gpu, slots: int, size: Size, length: int) -> float:
     """Trials an hour of warm trainers that share a GPU: each has done one when the clock starts."""
-    begun = threading.Barrier(slots + 1)
+    trainers = [Trainer(gpu, slots) for _ in range(slots)]
+    given = Data("cifar10", size.images, size.validation, 0)
 
-    def work(number: int) -> None:
-        trainer, alarm = Trainer(gpu, slots), Alarm()
+    def work(trainer: Trainer, count: int) -> None:
         with tempfile.TemporaryDirectory() as directory:
-            for turn in range(size.trials + 1):
-                if turn == 1:
-                    begun.wait()
+            for seed in range(count):
                 values = hyperparameters.complete({})
-                given = Data("cifar10", size.images, size.validation, 0)
-                list(marks(trainer, alarm, Train(values, given, number, length, "val_loss", 99, None, directory)))
-        trainer.close()
+                job = Train(values, given, seed, length, "val_loss", 99, None, directory)
+                list(marks(trainer, Alarm(), job))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(slots)]
-    for thread in threads:
-        thread.start()
-    begun.wait()
-    start = time.monotonic()
-    for thread in threads:
-        thread.join()
-    return 3600 * slots * size.trials / (time.monotonic() - start)
+    with ThreadPoolExecutor(slots) as pool:
+        list(pool.map(work, trainers, [1] * slots))
+        start = time.monotonic()
+        list(pool.map(work, trainers, [size.trials] * slots))
+        seconds = time.monotonic() - start
+    for trainer in trainers:
+        trainer.close()
+    return 3600 * slots * size.trials / seconds
 
 
 def machine() -> str:
@@ -234,11 +231,24 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=3, help="a side, measured")
+    parser.add_argument("--trial-epochs", type=int, nargs="*", default=[1, 8])
     parser.add_argument("--quick", action="store_true", help="few images, and one process a side")
     parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="the first is compared with")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     options: Any = parser.parse_args()
-    size = QUICK if options.quick else Size(options.images, 2000, options.epochs, options.repeats)
+    size = (
+        QUICK
+        if options.quick
+        else Size(
+            options.images,
+            options.images // 4,
+            options.epochs,
+            options.repeats,
+            tuple(options.trial_epochs),
+            options.trials,
+        )
+    )
     sides = ["plain", "ours"] if options.quick else options.sides
     print(machine() + "\n", flush=True)
     if "epochs" in options.parts:

@@ -3,7 +3,7 @@
     python benchmarks/training_sides.py SIDE epochs|trials IMAGES VALIDATION BATCH EPOCHS [TRIALS]
 
 `epochs` trains one model and prints a JSON line an epoch, the first with what compiles; `trials` trains whole models
-one after the other, and prints a line each. CPU is user + system time of this process.
+one after the other, and prints a line each, the first of one epoch only. CPU is user + system time of this process.
 """
 
 import json
@@ -117,8 +117,8 @@ def main() -> None:
     if what == "epochs":
         run(side, values, dataset, epochs, mark, False)
         return
-    for _ in range(*trials):
-        run(side, values, dataset, epochs, lambda: None, True)
+    for number in range(*trials):
+        run(side, values, dataset, epochs if number else 1, lambda: None, True)
         backend.here.forget()
         mark()
 
