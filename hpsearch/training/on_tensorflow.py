@@ -19,10 +19,6 @@ BFLOAT16_CAPABILITY = (8, 0)
 """The compute capability from which NVIDIA's tensor cores multiply bfloat16 (Ampere)."""
 
 
-LONG = 300
-"""Steps of one batch size in an epoch, from which on a trace of their own, about a CPU second, is soon won back."""
-
-
 def take_share(share: int) -> None:
     for gpu in tf.config.list_physical_devices("GPU"):
         limit = tf.config.LogicalDeviceConfiguration(memory_limit=share // 2**20)
@@ -72,18 +68,24 @@ class Steps:
 
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         self.model, self._optimizer = model, optimizer
-        self._trains: dict[int | None, Callable[..., tuple[tf.Tensor, tf.Tensor]]] = {}
+        self._trains: dict[int, Callable[..., tuple[tf.Tensor, tf.Tensor]]] = {}
         self._predict: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
         images, labels, order = (tf.convert_to_tensor(each) for each in (images, labels, order))
-        # A batch of a known size is 3% faster than one of any size, which all batches have in common. XLA on the CPU is
-        # 4 to 8 times slower than TensorFlow's own kernels for this network, and compiles long.
-        batch = order.shape[1] if order.shape[0] >= LONG else None
+        batch = order.shape[1]
+        if len(order) == 1 and not tf.config.list_physical_devices("GPU"):
+            # What is left of an epoch is one step. Compiling it takes 0.5 CPU-s a trial, not compiling it 0.05 an
+            # epoch, and most trials of a search are pruned after a few.
+            entropy, right = self._step(tf.gather(images, order[0]), tf.gather(labels, order[0]))
+            return float(entropy), float(right)
         if batch not in self._trains:
-            signature = [_any_number(images), _any_number(labels), tf.TensorSpec((None, batch), tf.int32)]
+            # A batch of a known size is 3% faster than one of any size. XLA on the CPU is 4 to 8 times slower than
+            # TensorFlow's own kernels for this network, and compiles long.
+            signature = [_any_number(tensor) for tensor in (images, labels, order)]
             signature += [tf.TensorSpec((), tf.int32)] * 2
-            self._trains[batch] = tf.function(self._many, input_signature=signature)
+            # Autograph would read this file again, and not find itself where it was upgraded in the meantime.
+            self._trains[batch] = tf.function(self._many, input_signature=signature, autograph=False)
         entropy, right = self._trains[batch](images, labels, order, first, last)
         return float(entropy), float(right)
 
@@ -92,7 +94,9 @@ class Steps:
         if self._predict is None:
             model = self.model
             self._predict = tf.function(
-                lambda images: model(images, training=False), input_signature=[_any_number(images)]
+                lambda images: model(images, training=False),
+                input_signature=[_any_number(images)],
+                autograph=False,
             )
         return self._predict(images).numpy()  # type: ignore[no-any-return]
 

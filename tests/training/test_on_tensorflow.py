@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.hyperparameters import TABLE, complete
+from hpsearch.hyperparameters import complete
 from hpsearch.messages import Data
 from hpsearch.training import backend, fit, model
 from hpsearch.training.data import load
@@ -12,27 +12,6 @@ from hpsearch.training.data import load
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's file")
 
 DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
-
-
-@pytest.mark.parametrize("name", TABLE["optimizer"].choices)
-def test_steps_are_those_of_keras(name: str) -> None:
-    """After ten steps the weights, the optimizer's variables and the losses are those of `keras.Model.fit`."""
-    values = complete(
-        {"filters": 4, "dense_units": 8, "dropout": 0.0, "l2": 1e-3, "optimizer": name, "precision": "float32"}
-    )
-    digits = load(DIGITS)
-    ours, steps = fit.compiled(values, digits, 1)
-    theirs = model.build(values, (32, 32, 3), 10, 1, digits.statistics)
-    theirs.compile(model.optimizer(values), "sparse_categorical_crossentropy", jit_compile=False)
-    order = np.arange(200, dtype=np.int32).reshape(10, 20)
-    entropy, right = steps.train(digits.x_train, digits.y_train, order, 0, 10)
-    theirs.fit(digits.x_train, digits.y_train, 20, shuffle=False, verbose=0)
-    for found, expected in zip(
-        ours.variables + ours.optimizer.variables, theirs.variables + theirs.optimizer.variables, strict=True
-    ):
-        assert np.allclose(found, expected, rtol=1e-3, atol=1e-6), expected.path
-    assert 0 < entropy < 200 * np.log(20)
-    assert 0 <= right <= 200
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.25, 0.5, 0.95])

@@ -1,0 +1,162 @@
+"""Does bfloat16 train to the accuracy of float32? Pairs of trainings that differ in `precision` alone.
+
+    python benchmarks/precision.py [--images 1500] [--epochs 5] [--seeds 5] [--only NAME ...] [--table]
+
+CIFAR-10. A seed means the same initial weights and order of the images on both sides; all seeds share one split, so
+that their spread is that of training and not of the images. Each training is a line of JSON in build/bench/precision/,
+and one that is there is not done again. `--table` prints what is there, without training.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hpsearch.hyperparameters import Value, complete
+from hpsearch.messages import Data
+
+RESULTS = Path(__file__).parents[1] / "build" / "bench" / "precision"
+PRECISIONS = ("float32", "auto")
+VALIDATION = 2000
+
+WIDTH: Mapping[str, Value] = {"filters": 16, "dense_units": 256}
+"""Half the base model's, so that a core has time for hundreds of trainings."""
+
+ADAM: Mapping[str, Value] = {"optimizer": "adam", "learning_rate": 0.001}
+
+CONFIGURATIONS: Mapping[str, Mapping[str, Value]] = {
+    "base model": {"learning_rate": 0.01, "filters": 32, "dense_units": 512},
+    "relu": ADAM,
+    "leaky_relu": {**ADAM, "activation": "leaky_relu"},
+    "prelu": {**ADAM, "activation": "prelu"},
+    "elu": {**ADAM, "activation": "elu"},
+    "tanh": {**ADAM, "activation": "tanh"},
+    "sigmoid": {**ADAM, "activation": "sigmoid", "batch_norm": True, "batch_size": 16},
+    "maxout": {**ADAM, "activation": "maxout"},
+    "batch norm": {"learning_rate": 0.01, "batch_norm": True, "batch_size": 16},
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.1},
+    "momentum": {"optimizer": "momentum", "learning_rate": 0.01},
+    "adagrad": {"optimizer": "adagrad", "learning_rate": 0.01},
+    "rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.0005},
+    "low rate": {"learning_rate": 0.001},
+    "high rate": {"learning_rate": 0.03},
+    "l2": {"learning_rate": 0.01, "l2": 1e-3},
+    "augment": {**ADAM, "augment": True, "preprocessing": "standardize"},
+}
+"""With learning rates at which something is learned in a few hundred steps. Batch norm's moving means need more steps
+than most here take, hence smaller batches: sigmoid learns nothing without it."""
+
+
+def trainings(
+    values: Mapping[str, Value], images: int, epochs: int, seeds: Iterable[int]
+) -> Iterator[dict[str, float]]:
+    """What the trained model of each seed is worth on the validation images, and the CPU seconds it took.
+
+    The steps compile once: a seed is nothing but the variables of the model that it starts from.
+    """
+    import math
+
+    import numpy as np
+
+    from hpsearch.training import backend, data, fit
+    from hpsearch.training.epoch import predict, run_epoch, score
+
+    dataset = data.load(Data("cifar10", images, VALIDATION, 0))
+    hyperparameters: Mapping[str, Any] = complete({**WIDTH, **values})
+    model, steps = fit.compiled(hyperparameters, dataset, 0)
+    for seed in seeds:
+        began, trained = time.process_time(), None
+        start, _ = fit.compiled(hyperparameters, dataset, seed)
+        for ours, theirs in zip(
+            model.variables + model.optimizer.variables, start.variables + start.optimizer.variables, strict=True
+        ):
+            ours.assign(theirs)
+        for epoch in range(1, epochs + 1):
+            order = np.random.default_rng((seed, epoch)).permutation(images)
+            size = hyperparameters["batch_size"]
+            trained = run_epoch(steps, *dataset.resident.training, order, size, lambda *_: True)
+        probabilities = predict(steps, dataset.resident.x_val, 256, lambda *_: True)
+        assert probabilities is not None
+        valid = score(probabilities, dataset.y_val)
+        yield {
+            "seed": seed,
+            "accuracy": valid.accuracy,
+            "val_loss": valid.loss,
+            "loss": trained.loss if trained else math.nan,
+            "cpu": time.process_time() - began,
+        }
+    backend.here.forget()
+
+
+def measure(file: Path, names: Iterable[str], images: int, epochs: int, seeds: int) -> None:
+    """Each training that is not in the file yet, appended to it."""
+    done = {(each["name"], each["precision"], each["seed"]) for each in lines(file)}
+    for name in names:
+        for precision in PRECISIONS:
+            left = [seed for seed in range(seeds) if (name, precision, seed) not in done]
+            values = {**CONFIGURATIONS[name], "precision": precision}
+            for found in trainings(values, images, epochs, left) if left else ():
+                line = json.dumps({"name": name, "precision": precision, **found})
+                with file.open("a") as out:
+                    out.write(line + "\n")
+                print(line, file=sys.stderr, flush=True)
+
+
+def lines(file: Path) -> Iterator[dict[str, Any]]:
+    """The trainings of a file."""
+    if file.exists():
+        yield from map(json.loads, file.read_text().splitlines())
+
+
+def row(name: str, found: list[dict[str, Any]]) -> str:
+    """A configuration's line of the table."""
+    sides = [{each["seed"]: 100 * each["accuracy"] for each in found if each["precision"] == p} for p in PRECISIONS]
+    both = sorted(sides[0].keys() & sides[1].keys())
+    if len(both) < 2:
+        return f"| {name} | | | | | |"
+    wide, narrow = ([side[seed] for seed in both] for side in sides)
+    differences = [b - a for a, b in zip(wide, narrow, strict=True)]
+    mean, error = statistics.mean(differences), statistics.stdev(differences) / len(both) ** 0.5
+    spread = statistics.stdev(wide)
+    cells = [
+        name,
+        f"{statistics.mean(wide):.1f} ± {spread:.1f}",
+        f"{statistics.mean(narrow):.1f} ± {statistics.stdev(narrow):.1f}",
+        f"{mean:+.1f} ± {error:.1f}",
+        str(len(both)),
+        "yes" if abs(mean) <= spread else "no",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def table(file: Path) -> str:
+    """All of a file's configurations, as Markdown."""
+    head = ["configuration", "float32, %", "auto, %", "difference", "seeds", "within the seeds' spread"]
+    found = list(lines(file))
+    names = dict.fromkeys(each["name"] for each in found)
+    body = [row(name, [each for each in found if each["name"] == name]) for name in names]
+    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *body])
+
+
+def main() -> None:
+    """Train what is not there yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1500)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    file = RESULTS / f"{options.images}-images-{options.epochs}-epochs.jsonl"
+    if not options.table:
+        measure(file, options.only, options.images, options.epochs, options.seeds)
+    print(table(file))
+
+
+if __name__ == "__main__":
+    main()

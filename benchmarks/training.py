@@ -1,0 +1,269 @@
+"""Our trainer against plain `keras.Model.fit`: the same configuration, data and machine, in one run.
+
+    python benchmarks/training.py [--images 5000] [--epochs 3] [--repeats 2] [--quick] [--sides NAME ...]
+
+Needs CIFAR-10 (HPSEARCH_DATA_DIR). Each side is a process of its own, the sides take turns, and the first epoch, which
+compiles, is told apart. CPU is user + system time of the side's process. `taskset -c 0` before it makes TensorFlow use
+one thread. Where a GPU is visible, seconds an epoch and trials an hour on it too.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import psutil
+
+from hpsearch import gpus, hyperparameters, settings
+from hpsearch.alarm import Alarm
+from hpsearch.gpus import Gpu
+from hpsearch.messages import Data, Ended, EpochReport, GoOn, Loaded, Progress, Ready, Train
+from hpsearch.outcome import Ending
+from hpsearch.trainer import Trainer
+
+SIDES = {
+    "plain": "plain fit",
+    "plain steps": "plain fit, steps_per_execution = 32",
+    "plain bfloat16": "plain fit, mixed_bfloat16",
+    "plain both": "plain fit, both",
+    "ours": "hpsearch",
+    "ours float32": "hpsearch, precision = float32",
+    "ours dropout": "hpsearch, Keras's dropout",
+    "ours optimizer": "hpsearch, Keras's optimizer update",
+}
+SLOTS = (1, 2, 4, 8)
+WHOLE = 50_000
+Lines = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is trained: images of training and validation, epochs a process, processes a side."""
+
+    images: int
+    validation: int
+    epochs: int
+    repeats: int
+    trial_epochs: tuple[int, ...]
+    trials: int
+
+
+QUICK = Size(640, 200, 2, 1, (1,), 2)
+
+
+def side(name: str, what: str, numbers: Sequence[int], environment: Mapping[str, str]) -> Lines:
+    """What a side's process printed, less the line that says what it runs on."""
+    command = [sys.executable, str(Path(__file__).with_name("training_sides.py")), name, what, *map(str, numbers)]
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")][1:]
+
+
+def turns(names: Sequence[str], what: str, numbers: Sequence[int], repeats: int) -> dict[str, list[Lines]]:
+    """Each side's processes, the sides in turn: A B A B."""
+    found: dict[str, list[Lines]] = {name: [] for name in names}
+    for _ in range(repeats):
+        for name in names:
+            found[name].append(side(name, what, numbers, settings.trainer_environment(None)))
+            print(".", end="", file=sys.stderr, flush=True)
+    return found
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Mean ± standard deviation."""
+    return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose numbers stand to the right."""
+    rule = ("---", *("---:" for _ in head[1:]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows)) + "\n"
+
+
+def epochs(names: Sequence[str], size: Size) -> str:
+    """CPU seconds an epoch of the base model."""
+    numbers = (size.images, size.validation, 32, size.epochs + 1)
+    found = turns(names, "epochs", numbers, size.repeats)
+    cost = {name: [line["cpu"] for lines in found[name] for line in lines[1:]] for name in names}
+    rows = []
+    for name in names:
+        clock = [line["clock"] for lines in found[name] for line in lines[1:]]
+        first = mean(lines[0]["cpu"] for lines in found[name]) - mean(cost[name])
+        ratio = f"{mean(cost[names[0]]) / mean(cost[name]):.2f}×"
+        scaled = f"{mean(cost[name]) * WHOLE / size.images:.0f}"
+        rows.append(
+            (SIDES[name], spread(cost[name]), scaled, ratio, f"{mean(clock):.1f}", f"{first:.1f}", str(len(clock)))
+        )
+    head = ("side", "CPU-s an epoch", f"per {WHOLE:,}", "less than plain", "clock, s", "first epoch, CPU-s more", "n")
+    what = f"{size.images:,} training and {size.validation:,} validation images, batch 32"
+    return f"Base model, an epoch with validation: {what}.\n\n{markdown(head, rows)}"
+
+
+def trials(size: Size) -> str:
+    """CPU seconds of whole trials as a search has them, in a process that has trained one before."""
+    rows = []
+    # What the search benchmark trains.
+    images, validation = (5000, 2000) if size.images > QUICK.images else (size.images, size.validation)
+    for count in size.trial_epochs:
+        names = ("plain", "plain both", "ours")
+        found = turns(names, "trials", (images, validation, 128, count, size.trials + 1), 1)
+        cost = {name: [line["cpu"] for lines in found[name] for line in lines[1:]] for name in names}
+        for name in names:
+            ratio = f"{mean(cost['plain']) / mean(cost[name]):.2f}×"
+            rows.append((f"{SIDES[name]}, {count} epochs", spread(cost[name]), ratio, str(len(cost[name]))))
+    head = ("side", "CPU-s a trial", "less than plain", "n")
+    what = f"{images:,} and {validation:,} images, batch 128, build and compilation included; ours also keeps the model"
+    return f"A search's trial: {what}.\n\n{markdown(head, rows)}"
+
+
+def warm(size: Size) -> str:
+    """How long a warm trainer process takes for its next trial, without compilation and training."""
+    trainer, alarm, found = Trainer(None), Alarm(), []
+    given = Data("cifar10", size.images, size.validation, 0)
+    with tempfile.TemporaryDirectory() as directory:
+        for seed in range(size.trials + 2):
+            values = hyperparameters.complete({"batch_size": 128, "learning_rate": 0.001 * (seed + 1)})
+            job = Train(values, given, seed, 1, "val_accuracy", 9, None, directory)
+            found.append(list(marks(trainer, alarm, job)))
+    trainer.close()
+    rows = []
+    names = ("Train → Loaded", "GoOn → first steps done (compiles)", "→ the epoch", "GoOn → Ended (keeps model)")
+    for number, name in enumerate(names):
+        cpu, clock = ([each[number][which] for each in found[2:]] for which in (0, 1))
+        rows.append((name, spread(cpu), spread(clock), str(len(cpu))))
+    return "A warm trainer's next trial.\n\n" + markdown(("from, to", "CPU-s", "clock, s", "n"), rows)
+
+
+def marks(trainer: Trainer, alarm: Alarm, job: Train) -> Iterator[tuple[float, float]]:
+    """CPU and clock seconds up to Loaded, the first Progress, the EpochReport, and Ended."""
+
+    def now() -> tuple[float, float]:
+        times = psutil.Process(trainer.pid).cpu_times()
+        return times.user + times.system, time.monotonic()
+
+    last, progressed = now(), False
+    trainer.send(job)
+    while True:
+        message = trainer.receive(alarm, 600)
+        if isinstance(message, Ready) or (isinstance(message, Progress) and progressed):
+            continue
+        progressed = progressed or isinstance(message, Progress)
+        current = now()
+        yield current[0] - last[0], current[1] - last[1]
+        if isinstance(message, Ended):
+            if message.outcome.ending is not Ending.COMPLETED:
+                raise SystemExit(f"a trial ended as {message.outcome}")
+            return
+        last = current
+        if isinstance(message, Loaded | EpochReport):
+            trainer.send(GoOn())
+
+
+def on_gpu(gpu: Gpu, size: Size) -> str:
+    """Seconds an epoch and trials an hour: plain fit alone, then ours in 1, 2, 4 and 8 slots."""
+    rows = []
+    for name in ("plain", "plain both", "ours"):
+        numbers: tuple[int, ...] = (size.images, size.validation, 32, size.epochs + 1)
+        lines = side(name, "epochs", numbers, settings.trainer_environment(gpu.uuid))
+        rows.append((SIDES[name], spread([line["clock"] for line in lines[1:]], 3), ""))
+    length = max(size.trial_epochs)
+    for name in ("plain", "ours"):
+        numbers = (size.images, size.validation, 32, length, size.trials + 1)
+        lines = side(name, "trials", numbers, settings.trainer_environment(gpu.uuid))
+        rows.append((f"{SIDES[name]}, one process", "", spread([3600 / line["clock"] for line in lines[1:]], 1)))
+    for slots in SLOTS:
+        rows.append((f"hpsearch, {slots} slots", "", f"{hourly(gpu, slots, size, length):.1f}"))
+    what = f"{size.images:,} and {size.validation:,} images, batch 32, trials of {length} epochs"
+    return f"On {gpu}: {what}.\n\n" + markdown(("side", "s an epoch", "trials an hour"), rows)
+
+
+def hourly(gpu: Gpu, slots: int, size: Size, length: int) -> float:
+    """Trials an hour of warm trainers that share a GPU: each has done one when the clock starts."""
+    trainers = [Trainer(gpu, slots) for _ in range(slots)]
+    given = Data("cifar10", size.images, size.validation, 0)
+
+    def work(trainer: Trainer, count: int) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            for seed in range(count):
+                values = hyperparameters.complete({})
+                job = Train(values, given, seed, length, "val_loss", 99, None, directory)
+                list(marks(trainer, Alarm(), job))
+
+    with ThreadPoolExecutor(slots) as pool:
+        list(pool.map(work, trainers, [1] * slots))
+        start = time.monotonic()
+        list(pool.map(work, trainers, [size.trials] * slots))
+        seconds = time.monotonic() - start
+    for trainer in trainers:
+        trainer.close()
+    return 3600 * slots * size.trials / seconds
+
+
+def machine() -> str:
+    """CPU, flags, threads and versions."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    told = {name.strip(): value for name, _, value in (line.partition(":") for line in lines)}
+    fast = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in told.get("flags", "").split()]
+    cores = len(os.sched_getaffinity(0))
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("keras", backend, "numpy"))
+    return (
+        f"{told.get('model name', platform.machine()).strip()} ({', '.join(fast)}), {cores} of {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.0f}; Python {platform.python_version()}, {versions}"
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=3, help="a side, measured")
+    parser.add_argument("--trial-epochs", type=int, nargs="*", default=[1, 8])
+    parser.add_argument("--quick", action="store_true", help="few images, and one process a side")
+    parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="the first is compared with")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    options: Any = parser.parse_args()
+    size = (
+        QUICK
+        if options.quick
+        else Size(
+            options.images,
+            options.images // 4,
+            options.epochs,
+            options.repeats,
+            tuple(options.trial_epochs),
+            options.trials,
+        )
+    )
+    sides = ["plain", "ours"] if options.quick else options.sides
+    print(machine() + "\n", flush=True)
+    if "epochs" in options.parts:
+        print(epochs(sides, size), flush=True)
+    if "trials" in options.parts:
+        print(trials(size), flush=True)
+    if "warm" in options.parts:
+        print(warm(size), flush=True)
+    if "gpu" in options.parts:
+        there = gpus.available()
+        print(on_gpu(there[0], size) if there else "no GPU here: unmeasured")
+
+
+PARTS = ["epochs", "trials", "warm", "gpu"]
+
+
+if __name__ == "__main__":
+    main()

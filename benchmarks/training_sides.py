@@ -1,0 +1,127 @@
+"""One side of `training.py`, in a process of its own: plain `keras.Model.fit`, or our trainer, or either changed.
+
+    python benchmarks/training_sides.py SIDE epochs|trials IMAGES VALIDATION BATCH EPOCHS [TRIALS]
+
+`epochs` trains one model and prints a JSON line an epoch, the first with what compiles; `trials` trains whole models
+one after the other, and prints a line each, the first of one epoch only. CPU is user + system time of this process.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+
+from hpsearch.hyperparameters import complete
+from hpsearch.messages import Data, Train
+from hpsearch.training import backend, data, fit, model
+from hpsearch.training.data import Dataset
+from hpsearch.training.epoch import predict, run_epoch, score
+
+OnEpoch = Callable[[], None]
+
+LOSS = "sparse_categorical_crossentropy"
+
+
+def plain(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch, **how: Any) -> None:
+    """What a user would write: float32 arrays, `fit` with validation data."""
+    network = model.build(
+        values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, precision=how.pop("precision", None)
+    )
+    network.compile(model.optimizer(values), LOSS, metrics=["accuracy"], **how)
+    network.fit(
+        dataset.x_train.astype(np.float32),
+        dataset.y_train,
+        values["batch_size"],
+        epochs,
+        verbose=0,
+        validation_data=(dataset.x_val.astype(np.float32), dataset.y_val),
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch())],
+    )
+
+
+def ours(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch) -> None:
+    """The trainer's epochs, as `fit` takes them."""
+    _, steps = fit.compiled(values, dataset, 1)
+    for epoch in range(1, epochs + 1):
+        order = np.random.default_rng((1, epoch)).permutation(len(dataset.y_train))
+        run_epoch(steps, *dataset.resident.training, order, values["batch_size"], lambda *_: True)
+        batch = fit.validation_batch(values["batch_size"])
+        probabilities = predict(steps, dataset.resident.x_val, batch, lambda *_: True)
+        assert probabilities is not None
+        score(probabilities, dataset.y_val)
+        on_epoch()
+
+
+def trial(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch) -> None:
+    """All that a trainer process does for a trial: checkpoints, the best model kept, what it leaves behind freed."""
+    given = Data("cifar10", len(dataset.y_train), len(dataset.y_val), 0)
+    with tempfile.TemporaryDirectory() as directory:
+        job = Train(values, given, 1, epochs, "val_accuracy", 99, None, directory)
+        fit.train(fit.prepare(job, dataset), lambda *_: on_epoch(), lambda *_: None)
+
+
+@contextmanager
+def without(lever: str) -> Iterator[None]:
+    """Our trainer with Keras's own part in the place of one of ours."""
+    if lever == "dropout":
+        with mock.patch.object(backend.here, "dropout", lambda rate, seed: keras.layers.Dropout(rate, seed=seed)):
+            yield
+    elif lever == "optimizer":
+        from hpsearch.training import on_tensorflow
+
+        with mock.patch.dict(on_tensorflow.FUSED, clear=True):
+            yield
+    else:
+        yield
+
+
+def run(side: str, values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch, whole: bool) -> None:
+    """Trains one model as `side` says; `whole`, as a trial of a search."""
+    name, _, lever = side.partition(" ")
+    if name == "plain":
+        how: dict[str, Any] = {}
+        if lever in ("steps", "both"):
+            how["steps_per_execution"] = 32
+        if lever in ("bfloat16", "both"):
+            how["precision"] = "mixed_bfloat16"
+        plain(values, dataset, epochs, on_epoch, **how)
+        return
+    if lever == "float32":
+        values = {**values, "precision": "float32"}
+    with without(lever):
+        (trial if whole else ours)(values, dataset, epochs, on_epoch)
+
+
+def main() -> None:
+    """Measure and print."""
+    side, what, *numbers = sys.argv[1:]
+    images, validation, batch, epochs, *trials = map(int, numbers)
+    values = complete({"batch_size": batch})
+    dataset = data.load(Data("cifar10", images, validation, 0))
+    _ = dataset.resident
+    print(json.dumps({"backend": keras.backend.backend(), "version": backend.version()}), flush=True)
+    last = [time.process_time(), time.monotonic()]
+
+    def mark() -> None:
+        now = [time.process_time(), time.monotonic()]
+        print(json.dumps({"cpu": now[0] - last[0], "clock": now[1] - last[1]}), flush=True)
+        last[:] = now
+
+    if what == "epochs":
+        run(side, values, dataset, epochs, mark, False)
+        return
+    for number in range(*trials):
+        run(side, values, dataset, epochs if number else 1, lambda: None, True)
+        backend.here.forget()
+        mark()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The compiled steps of whichever backend runs: what they leave behind is what Keras's own `fit` does."""
+
+import numpy as np
+import pytest
+
+from hpsearch.hyperparameters import TABLE, complete
+from hpsearch.messages import Data
+from hpsearch.training import fit, model
+from hpsearch.training.data import load
+from hpsearch.training.epoch import run_epoch
+
+DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
+
+
+@pytest.mark.parametrize("name", TABLE["optimizer"].choices)
+def test_steps_are_those_of_keras(name: str) -> None:
+    """After an epoch whose last step is smaller, weights and optimizer's variables are those of `keras.Model.fit`."""
+    values = complete(
+        {"filters": 4, "dense_units": 8, "dropout": 0.0, "l2": 1e-3, "optimizer": name, "precision": "float32"}
+    )
+    digits = load(DIGITS)
+    ours, steps = fit.compiled(values, digits, 1)
+    theirs = model.build(values, (32, 32, 3), 10, 1, digits.statistics)
+    theirs.compile(model.optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    figures = run_epoch(steps, *digits.resident.training, np.arange(200), 30, lambda *_: True)
+    seen = theirs.fit(digits.x_train, digits.y_train, 30, shuffle=False, verbose=0).history
+    for found, expected in zip(
+        ours.variables + ours.optimizer.variables, theirs.variables + theirs.optimizer.variables, strict=True
+    ):
+        assert np.allclose(found, expected, rtol=1e-3, atol=1e-6), expected.path
+    assert figures is not None
+    assert np.isclose(figures.accuracy, seen["accuracy"][0])
+    assert 0 < figures.loss < seen["loss"][0]  # theirs has the penalty in it
