@@ -7,7 +7,7 @@ MADE := .venv/.made
 EXTRA := $(if $(filter 1,$(GPU)),gpu,run)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install quickstart test check chaos new-venv
+.PHONY: help install quickstart test check chaos bench new-venv
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -23,6 +23,10 @@ test: $(MADE)/dev ## run all tests
 
 chaos: $(MADE)/dev ## run ten minutes of faults on four workers, then count (MINUTES=, SEED=, WORKERS=)
 	@$(BIN)/python tests/faults/chaos.py --minutes $(or $(MINUTES),10) --workers $(or $(WORKERS),4) $(if $(SEED),--seed $(SEED))
+
+bench: $(MADE)/dev ## measure all of benchmarks/ and print the tables: half a day on two cores (QUICK=1: half an hour, to see it work)
+	@for each in feel coordination training memory precision search; do \
+	  echo "# $$each" && $(BIN)/python benchmarks/$$each.py $(if $(QUICK),--quick) || exit; done
 
 check: $(MADE)/dev ## run the linters and the type checker
 	@$(BIN)/ruff check

@@ -1,10 +1,11 @@
 """Does bfloat16 train to the accuracy of float32? Pairs of trainings that differ in `precision` alone.
 
-    python benchmarks/precision.py [--images 1500] [--epochs 5] [--seeds 5] [--only NAME ...] [--table]
+    python benchmarks/precision.py [--images 1500] [--epochs 5] [--seeds 5] [--only NAME ...] [--table] [--quick]
 
 CIFAR-10. A seed means the same initial weights and order of the images on both sides; all seeds share one split, so
 that their spread is that of training and not of the images. Each training is a line of JSON in build/bench/precision/,
-and one that is there is not done again. `--table` prints what is there, without training.
+and one that is there is not done again. `--table` prints what is there, without training; `--quick` trains two seeds
+on next to nothing, to see that all of it works.
 """
 
 import argparse
@@ -150,7 +151,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
+    if options.quick:
+        options.images, options.epochs, options.seeds = 200, 1, 2
     RESULTS.mkdir(parents=True, exist_ok=True)
     file = RESULTS / f"{options.images}-images-{options.epochs}-epochs.jsonl"
     if not options.table:

@@ -1,8 +1,8 @@
 """What a worker's warm trainer holds in memory after many trials.
 
-    python benchmarks/supervisor.py [--trainer-trials 50]
+    python benchmarks/memory.py [--quick]
 
-What the worker itself costs is measured in `coordination.py`.
+Fifty trials of varied configurations; `--quick`: six. What the worker itself costs is measured in `coordination.py`.
 """
 
 import argparse
@@ -47,10 +47,10 @@ def trainer_memory(trials: int) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trainer-trials", type=int, default=50)
+    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    trainer_memory(options.trainer_trials)
+    trainer_memory(6 if options.quick else 50)
 
 
 if __name__ == "__main__":
