@@ -2,6 +2,7 @@
 
 import pytest
 
+from hpsearch import settings
 from hpsearch.training import backend, serve
 
 
@@ -9,7 +10,8 @@ def test_share_is_taken_before_the_device(monkeypatch: pytest.MonkeyPatch) -> No
     """A trainer limits itself to its share of the GPU before the framework takes hold of it."""
     # No GPU runs the suite, so the order of the two calls stands for what they would do there.
     calls: list[str] = []
-    monkeypatch.setattr(backend, "take_share", lambda: calls.append("share"))
+    monkeypatch.setenv(settings.TRAINER_MEMORY, str(2**30))
+    monkeypatch.setattr(backend.here, "take_share", lambda share: calls.append(f"share of {share >> 20} MiB"))
     monkeypatch.setattr(backend, "device", lambda: calls.append("device") or "CPU")
     serve.ready()
-    assert calls == ["share", "device"]
+    assert calls == ["share of 1024 MiB", "device"]
