@@ -5,6 +5,7 @@ after. To draw them all at the end of each trial costs a worker more than all el
 """
 
 import io
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from sqlalchemy import Connection, text
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, text
 from hpsearch import conclusion, files, study
 from hpsearch.errors import NotFoundError
 from hpsearch.files import PostgresStore
+from hpsearch.outcome import Confusion, EpochMetrics
 from hpsearch.sections import DATASETS
 
 MATRIX, CURVES = "confusion-matrix.png", "learning-curves.png"
@@ -30,17 +32,40 @@ def add(connection: Connection, trial_id: int) -> None:
     files.announce_pictures(connection, trial_id, names)
 
 
-def draw(connection: Connection, trial_id: int, name: str) -> bytes | None:
-    """A picture of a trial as PNG: of its best epoch's confusion matrix, or its learning curves; None: no such one."""
+@dataclass(frozen=True)
+class Subject:
+    """What the pictures of a trial show."""
+
+    images: str
+    """Which ones it was validated on: `validation` or `test`."""
+    classes: tuple[str, ...]
+    epochs: tuple[EpochMetrics, ...]
+    matrix: Confusion | None
+
+
+def read(connection: Connection, trial_id: int) -> Subject:
+    """What there is to draw of a trial.
+
+    Raises:
+        NotFoundError: its study is none of ours.
+    """
+    study_id = connection.scalar(text("select study_id from trials where trial_id = :id"), {"id": trial_id})
+    spec = study.read(connection, study_id).spec
+    return Subject(
+        "test" if spec.evaluation else "validation",
+        tuple(DATASETS[spec.data.name].classes),
+        conclusion.read_epochs(connection, trial_id),
+        conclusion.read_confusion(connection, trial_id),
+    )
+
+
+def draw(subject: Subject, name: str) -> bytes | None:
+    """A picture as PNG: of the best epoch's confusion matrix, or the learning curves; None: there is no such one."""
     from hpsearch import pictures
 
-    study_id = connection.scalar(text("select study_id from trials where trial_id = :id"), {"id": trial_id})
-    stored = study.read(connection, study_id)
-    images = "test" if stored.spec.evaluation else "validation"
-    epochs, matrix = conclusion.read_epochs(connection, trial_id), conclusion.read_confusion(connection, trial_id)
-    if name == MATRIX and matrix:
-        return pictures.confusion_matrix(matrix, DATASETS[stored.spec.data.name].classes, images)
-    return pictures.learning_curves(epochs, images) if name == CURVES and epochs else None
+    if name == MATRIX and subject.matrix:
+        return pictures.confusion_matrix(subject.matrix, subject.classes, subject.images)
+    return pictures.learning_curves(subject.epochs, subject.images) if name == CURVES and subject.epochs else None
 
 
 class Album(PostgresStore):
@@ -66,11 +91,13 @@ class Album(PostgresStore):
             return io.BytesIO(drawn)
 
     def _drawn(self, artifact_id: str) -> bytes | None:
-        def look(connection: Connection) -> bytes | None:
+        def look(connection: Connection) -> tuple[Subject, str] | None:
             named = files.picture(connection, artifact_id)
-            return draw(connection, *named) if named else None
+            return (read(connection, named[0]), named[1]) if named else None
 
         try:
-            return self.database.transact(look)
+            found = self.database.transact(look)
         except NotFoundError:  # a study of another program's
             return None
+        # Not in the transaction: one picture is drawn at a time, and the server throws out who waits in one for long.
+        return draw(*found) if found else None

@@ -5,7 +5,6 @@ everything, so SQL here says `clock_timestamp()` (`now()` is from before a wait 
 """
 
 import contextlib
-import math
 import random
 import re
 import threading
@@ -336,8 +335,10 @@ def _put_down(raw: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
 
 def _ping(engine: Engine, raw: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     """Find a connection that broke while nobody used it, as pre-ping does, which asks before every single use."""
+    if "idle_since" not in record.info:  # just made, and the pool would give up on a second one that is broken
+        return
     # A server that left has said so: there is something to read where nothing was asked.
-    recent = time.monotonic() - record.info.get("idle_since", math.inf) < IDLE_SECONDS
+    recent = time.monotonic() - record.info["idle_since"] < IDLE_SECONDS
     if recent and not wait([raw], 0):  # type: ignore[list-item]  # anything with a fileno() will do
         return
     try:

@@ -130,6 +130,8 @@ class History(BaseStorage):
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         trial = copy.copy(self._trials[trial_id])
+        # Optuna notes what it suggests in the trial it was given, and that may never be stored.
+        trial.params, trial.distributions = dict(trial.params), dict(trial.distributions)
         trial.system_attrs = {**trial.system_attrs, **self._writes.attributes}
         return trial
 

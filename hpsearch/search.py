@@ -53,6 +53,7 @@ def suggest(spec: StudySpec, history: History, trial_id: int, number: int) -> tu
     sampler = make_sampler(spec, number)
     history.lend_spaces(sampler)
     study = optuna.Study(str(history.study_id), history, sampler, pruners.NopPruner())
+    history.take_writes()  # of another trial, whose sampler or pruner failed half-way
     history.number_sequence_by(number)
     asked = optuna.trial.Trial(study, trial_id)
     chosen: dict[str, Any] = {}

@@ -36,8 +36,9 @@ def measure(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int) -> 
     size, held = hyperparameters["batch_size"], fit.validation_batch(hyperparameters["batch_size"])
     order = np.random.default_rng(seed).permutation(len(dataset.y_train))
     x, y, x_val = dataset.resident.x_train, dataset.resident.y_train, dataset.resident.x_val
-    # The first batches compile the step, which happens once a trial and not once an epoch.
-    run_epoch(steps, x, y, order[: 2 * size], size, lambda *_: True)
+    # The first batches compile the step, which happens once a trial and not once an epoch. Of the whole order, because
+    # a backend may compile another one for a few batches.
+    run_epoch(steps, x, y, order, size, lambda done, _: done < 2)
     predict(steps, x_val[: 2 * held], held, lambda *_: True)
     trained = _timed(len(order), size, lambda watch: run_epoch(steps, x, y, order, size, watch))
     validated = _timed(len(x_val), held, lambda watch: predict(steps, x_val, held, watch))

@@ -6,9 +6,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 import sqlalchemy
 from sqlalchemy import text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from hpsearch import database
 from hpsearch.database import Database
@@ -237,3 +239,20 @@ def test_connection_that_the_server_closed_is_replaced(database: Database) -> No
     with Database(database.url.render_as_string(hide_password=False)).engine.begin() as other:
         other.execute(text("select pg_terminate_backend(:pid, 10000)"), {"pid": own})
     assert database.execute(lambda c: c.scalar(text("select pg_backend_pid()"))) != own
+
+
+def test_server_that_ends_every_connection_is_unreachable(storage: str) -> None:
+    """Where the connection in place of a broken one is broken too, the database is away, and that is all."""
+
+    def end(raw: DBAPIConnection, _: object) -> None:
+        with closing(psycopg2.connect(storage)) as other, other.cursor() as cursor:
+            cursor.execute("select pg_terminate_backend(%s, 5000)", (raw.info.backend_pid,))
+
+    with closing(Database(storage)) as opened:
+        with opened.engine.connect() as connection:
+            first = connection.connection.driver_connection
+        assert first is not None
+        end(first, None)
+        sqlalchemy.event.listen(opened.engine, "connect", end)
+        with pytest.raises(UnreachableError):
+            opened.execute(lambda c: c.scalar(text("select 1")))
