@@ -206,3 +206,33 @@ def test_history_reads_what_optuna_reads(database: Database, started: Started, h
         assert mine.values == other.values
         assert repr(mine.intermediate_values) == repr(other.intermediate_values)
         assert mine.system_attrs == other.system_attrs
+
+
+def test_suggestions_that_were_never_stored_are_not_learnt_from(
+    database: Database, started: Started, holder: Enrol
+) -> None:
+    """A trial that was ended from outside before it was sampled stays in the history as it is stored."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    url = database.url.render_as_string(hide_password=False)
+    optuna.load_study(study_name="small", storage=url).tell(held.trial_number, 0.9)
+    history = History(found.study_id, "maximize")
+    database.transact(history.refresh)
+    search.suggest(found.spec, history, held.trial_id, held.trial_number)
+    assert [trial.params for trial in history.get_all_trials(found.study_id)] == [{}]
+
+
+def test_sampling_that_failed_leaves_nothing_to_the_next_trial(
+    database: Database, started: Started, holder: Enrol
+) -> None:
+    """What had been chosen when a suggestion raised is not stored with the trial that comes after it."""
+    found = started()
+    failed, held = claim(database, found, holder("w")), claim(database, found, holder("v"))
+    assert failed is not None
+    assert held is not None
+    history = History(found.study_id, "maximize")
+    database.transact(history.refresh)
+    history.set_trial_param(failed.trial_id, "no longer searched", 0.9, optuna.distributions.FloatDistribution(0, 1))
+    params, writes = search.suggest(found.spec, history, held.trial_id, held.trial_number)
+    assert set(writes.parameters) == set(params)
