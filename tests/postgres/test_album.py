@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, text
 
 from hpsearch import album, attempt, conclusion, control
 from hpsearch import claim as claims
+from hpsearch import pictures as drawings
 from hpsearch.album import Album
 from hpsearch.backlog import Backlog
 from hpsearch.database import Database
@@ -140,3 +142,23 @@ def test_confusion_of_a_cut_epoch_is_forgotten(database: Database, started: Star
         return conclusion.read_confusion(connection, held.trial_id)
 
     assert database.transact(adopt) == older
+
+
+def test_no_connection_waits_for_a_picture(
+    database: Database, started: Started, holder: Enrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one is drawn none is taken: the server throws out who idles in a transaction."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    report(database, found, held, [0.3, 0.5])
+    database.transact(lambda c: album.add(c, held.trial_id))
+    taken, drawn = [], drawings.learning_curves
+
+    def draw(*arguments: Any) -> bytes:
+        taken.append(database.engine.pool.checkedout())  # type: ignore[attr-defined]
+        return drawn(*arguments)
+
+    monkeypatch.setattr(drawings, "learning_curves", draw)
+    assert set(pictures(database)) == BOTH
+    assert taken == [0]
