@@ -126,6 +126,8 @@ class Database:
     def execute(self, work: Callable[[Connection], T]) -> T:
         """As `transact`, for `work` of a single statement, which is a transaction by itself: one round trip, not three.
 
+        Or for several that only read, and need not see the same moment.
+
         Raises:
             UnreachableError: see `transact`.
             DatabaseError: see `transact`.
