@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Container
-from functools import lru_cache
 from typing import Any
 
-from optuna.distributions import json_to_distribution
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
+
+from hpsearch.history import SPECIAL, frozen
 
 TRIALS = text("""
 select t.trial_id, t.number, t.state::text, t.datetime_start, t.datetime_complete,
@@ -27,10 +27,6 @@ select t.trial_id, t.number, t.state::text, t.datetime_start, t.datetime_complet
  where t.study_id = :study_id and (t.trial_id > :newest or t.trial_id = any(:unfinished))
  order by t.trial_id
 """)
-
-SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
-
-_distribution = lru_cache(maxsize=1024)(json_to_distribution)
 
 
 class BulkStorage(RDBStorage):
@@ -54,18 +50,10 @@ class BulkStorage(RDBStorage):
 
 
 def _frozen(row: Any) -> FrozenTrial:
-    params = [(name, value, _distribution(described)) for name, value, described in row.params or ()]
-    return FrozenTrial(
-        number=row.number,
-        state=TrialState[row.state],
+    return frozen(
+        row,
         value=None,
         values=[SPECIAL.get(kind, value) for value, kind in row.objectives] if row.objectives else None,
-        datetime_start=row.datetime_start,
-        datetime_complete=row.datetime_complete,
-        params={name: distribution.to_external_repr(value) for name, value, distribution in params},
-        distributions={name: distribution for name, _, distribution in params},
         user_attrs={key: json.loads(value) for key, value in (row.user_attributes or {}).items()},
         system_attrs={key: json.loads(value) for key, value in (row.system_attributes or {}).items()},
-        intermediate_values={step: SPECIAL.get(kind, value) for step, value, kind in row.steps or ()},
-        trial_id=row.trial_id,
     )

@@ -196,18 +196,26 @@ class _Sequence(dict[str, Any]):
         return max(-1, self._before) if key.startswith("qmc:") else default
 
 
-def _frozen(row: Any) -> FrozenTrial:
+def frozen(row: Any, **more: Any) -> FrozenTrial:
+    """A row of a query such as TRIALS as Optuna's trial; `more` is what queries name differently."""
     params = [(name, value, distribution_of(distribution)) for name, value, distribution in row.params or ()]
     return FrozenTrial(
         number=row.number,
         state=TrialState[row.state],
-        value=None if row.value is None else SPECIAL.get(row.value[1], row.value[0]),
         datetime_start=row.datetime_start,
         datetime_complete=row.datetime_complete,
         params={name: distribution.to_external_repr(value) for name, value, distribution in params},
         distributions={name: distribution for name, _, distribution in params},
-        user_attrs={},
-        system_attrs={key: json.loads(value) for key, value in row.attributes or ()},
         intermediate_values={step: SPECIAL.get(kind, value) for step, value, kind in row.steps or ()},
         trial_id=row.trial_id,
+        **more,
+    )
+
+
+def _frozen(row: Any) -> FrozenTrial:
+    return frozen(
+        row,
+        value=None if row.value is None else SPECIAL.get(row.value[1], row.value[0]),
+        user_attrs={},
+        system_attrs={key: json.loads(value) for key, value in row.attributes or ()},
     )
