@@ -18,14 +18,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import crowd
-import optuna
 import past
 import psutil
-import psycopg2
-import sqlalchemy
 from sqlalchemy import text
 
 from hpsearch import chart_png, embedded
@@ -191,8 +189,8 @@ def run(
 
 def table(setting: str, cells: dict[Key, list[Cell]]) -> Iterator[str]:
     """The lines of one setting's table in Markdown."""
-    rows = [("workers", "history", "", "trials/s", "worker CPU ms/trial", "of Optuna's", "server CPU ms/trial")]
-    rows = [(*rows[0], "first trial, CPU ms", "n")]
+    head = ("workers", "history", "", "trials/s", "worker CPU ms/trial", "of Optuna's", "server CPU ms/trial")
+    rows = [(*head, "first trial, CPU ms", "n")]
     for (kind, workers, history), found in cells.items():
         if kind.setting != setting:
             continue
@@ -268,11 +266,12 @@ def main() -> None:
         server = Server(running)
         cells = run(server, crowds, histories, repeats, seconds)
         many = [measure(server, kind, 64, 1_000, 2 * seconds) for kind in KINDS if not kind.rival]
-        version = server.admin.engine.connect().scalar(text("show server_version"))
+        postgres = server.admin.engine.connect().scalar(text("show server_version"))
         server.admin.close()
+    versions = ", ".join(f"{name} {version(name)}" for name in ("optuna", "sqlalchemy", "psycopg2-binary"))
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Postgres {version}, "
-        f"Optuna {optuna.__version__}, SQLAlchemy {sqlalchemy.__version__}, psycopg2 {psycopg2.__version__.split()[0]}"
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Postgres {postgres}, "
+        f"{versions}"
     )
     print(f"mean ± standard deviation over cells of {seconds:g} s; n: cells × trials in each")
     for setting in (RANDOM, ADAPTIVE):

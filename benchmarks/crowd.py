@@ -65,7 +65,7 @@ class Instant:
         match message:
             case Train():
                 self._epoch = 0
-                self._said.append(Loaded("0" * 64, 1_250_858))
+                self._said.append(Loaded("0" * 64, 1_250_858, "float32"))
             case GoOn() if self._epoch == EPOCHS:
                 self._said.append(Ended(Outcome(Ending.COMPLETED)))
             case GoOn():

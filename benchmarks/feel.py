@@ -176,7 +176,8 @@ def asked(process: psutil.Process, address: str) -> tuple[Took, int]:
 
 def answers(url: str, trials: int, runs: int) -> None:
     """What the study's page asks the server for: everything at first, then every ten seconds what is new."""
-    first, again, polls, sizes = [], [], [], set()
+    first, again, polls = list[Took](), list[Took](), list[Took]()
+    sizes = set()
     for _ in range(runs):
         with dashboard(url) as (address, process):
             for found, query in ((first, "?after=0"), (again, "?after=0"), (polls, f"?after={trials}")):

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def fill(database: Database, name: str, trials: int, *, room: int = 1_000_000) -
     study = simulation.found
     for _ in range(min(ORIGINALS, trials)):
         held = simulation.trial()
-        database.transact(lambda c, h=held: album.add(c, h.trial_id))
+        database.transact(partial(album.add, trial_id=held.trial_id))
     copies = {"study_id": study.study_id, "originals": ORIGINALS, "copies": trials - ORIGINALS}
     if trials > ORIGINALS:
         database.transact(lambda c: _copy(c, copies))

@@ -21,6 +21,7 @@ import numpy as np
 from hpsearch.hyperparameters import complete
 from hpsearch.messages import Data, Train
 from hpsearch.training import backend, data, fit, model
+from hpsearch.training.backend import Layers
 from hpsearch.training.data import Dataset
 from hpsearch.training.epoch import predict, run_epoch, score
 
@@ -31,9 +32,8 @@ LOSS = "sparse_categorical_crossentropy"
 
 def plain(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch, **how: Any) -> None:
     """What a user would write: float32 arrays, `fit` with validation data."""
-    network = model.build(
-        values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, precision=how.pop("precision", None)
-    )
+    layers = Layers(precision=how.pop("precision", None))
+    network = model.build(values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
     network.compile(model.optimizer(values), LOSS, metrics=["accuracy"], **how)
     network.fit(
         dataset.x_train.astype(np.float32),

@@ -4,6 +4,7 @@ import math
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hpsearch import attempt, claim, roster, search, spec, study
 from hpsearch.conclusion import CONFUSION
 from hpsearch.database import Database
 from hpsearch.history import History
-from hpsearch.outcome import Ending, EpochMetrics
+from hpsearch.outcome import Confusion, Ending, EpochMetrics
 from hpsearch.roster import Holder
 from hpsearch.study import Study
 
@@ -43,15 +44,15 @@ def curve(params: Mapping[str, Any], epochs: int, rng: np.random.Generator) -> l
     return found
 
 
-def matrix(accuracy: float, rng: np.random.Generator, images: int = 100) -> list[list[int]]:
+def matrix(accuracy: float, rng: np.random.Generator, images: int = 100) -> Confusion:
     """A confusion matrix of ten classes of that many images, cats and dogs (3 and 5) confused most."""
     rows = []
     for true in range(10):
         shares = np.full(10, (1 - accuracy) / 14)
         shares[{3: 5, 5: 3}.get(true, (true + 1) % 10)] *= 6
         shares[true] = accuracy
-        rows.append([int(count) for count in rng.multinomial(images, shares / shares.sum())])
-    return rows
+        rows.append(tuple(int(count) for count in rng.multinomial(images, shares / shares.sum())))
+    return tuple(rows)
 
 
 class Simulation:
@@ -66,7 +67,7 @@ class Simulation:
         self.holders = [Holder(id_, name, f"GPU {n}") for n, (id_, name) in enumerate(zip(ids, workers, strict=True))]
         self.clocks = [0.0 for _ in workers]
         for holder in self.holders:
-            database.transact(lambda c, h=holder: roster.enrol(c, h, os.getpid()))
+            database.transact(partial(roster.enrol, holder=holder, pid=os.getpid()))
 
     def run(self, trials: int, endings: Sequence[Ending] = ()) -> None:
         """So many trials; those of `endings` end so whatever their curve, the last of them for all that follow."""
@@ -108,7 +109,8 @@ class Simulation:
         for each in metrics:
             confusion = matrix(each.val_accuracy, self.rng) if each.val_accuracy > top else None
             top = max(top, each.val_accuracy)
-            if self.database.transact(lambda c, m=each, x=confusion: attempt.record(c, held, m, self.history, x)):
+            record = partial(attempt.record, held=held, metrics=each, history=self.history, confusion=confusion)
+            if self.database.transact(record):
                 return each.epoch
         return None
 
