@@ -178,19 +178,6 @@ def store(
         _end(connection, held, Ending.PRUNED, {"detail": detail})
 
 
-def record(
-    connection: Connection,
-    held: Attempt,
-    metrics: EpochMetrics,
-    history: "History",
-    confusion: Confusion | None = None,
-) -> bool:
-    """Judge an epoch and store it, in the caller's transaction. True where that ended the trial."""
-    verdict = judge(connection, held, metrics, history)
-    store(connection, held, metrics, verdict, confusion)
-    return verdict.pruned
-
-
 def restore(
     connection: Connection, held: Attempt, epochs: tuple[EpochMetrics, ...], confusion: Confusion | None = None
 ) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from hpsearch import attempt, claim, roster, search, spec, study
 from hpsearch.conclusion import CONFUSION
@@ -53,6 +53,19 @@ def matrix(accuracy: float, rng: np.random.Generator, images: int = 100) -> Conf
         shares[true] = accuracy
         rows.append(tuple(int(count) for count in rng.multinomial(images, shares / shares.sum())))
     return tuple(rows)
+
+
+def record(
+    connection: Connection,
+    held: attempt.Attempt,
+    metrics: EpochMetrics,
+    history: History,
+    confusion: Confusion | None = None,
+) -> bool:
+    """Judge an epoch and store it, where a worker does so in two transactions. True where that ended the trial."""
+    verdict = attempt.judge(connection, held, metrics, history)
+    attempt.store(connection, held, metrics, verdict, confusion)
+    return verdict.pruned
 
 
 class Simulation:
@@ -109,8 +122,8 @@ class Simulation:
         for each in metrics:
             confusion = matrix(each.val_accuracy, self.rng) if each.val_accuracy > top else None
             top = max(top, each.val_accuracy)
-            record = partial(attempt.record, held=held, metrics=each, history=self.history, confusion=confusion)
-            if self.database.transact(record):
+            judged = partial(record, held=held, metrics=each, history=self.history, confusion=confusion)
+            if self.database.transact(judged):
                 return each.epoch
         return None
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import simulated
 from playwright.sync_api import Browser, Error, Page, expect
 from sqlalchemy import text
 
@@ -62,7 +63,7 @@ class Searcher:
         self.database.transact(lambda c: attempt.sample(c, held, writes))
         for epoch, value in enumerate(values, start=1):
             metrics = EpochMetrics(epoch, 1.0, 0.4, 1.1, value, 0.01, 2.0)
-            self.database.transact(lambda c, m=metrics: attempt.record(c, held, m, self.history))
+            self.database.transact(lambda c, m=metrics: simulated.record(c, held, m, self.history))
         return held
 
     def finish(self, held: Attempt, ending: Ending = Ending.COMPLETED) -> None:

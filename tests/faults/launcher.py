@@ -23,7 +23,7 @@ from hpsearch.errors import UnreachableError
 
 
 def place(path: str) -> tuple[Any, str]:
-    """The module and the name in it that `attempt.record` means."""
+    """The module and the name in it that `attempt.store` means."""
     module, name = path.rsplit(".", 1)
     return importlib.import_module(f"hpsearch.{module}"), name
 

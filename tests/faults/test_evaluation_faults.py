@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import simulated
 from crew import QUICK_LEASE, Crew, until
 from ledger import Ledger, start
 
@@ -31,7 +32,7 @@ def searched(database: Database, place: Setting | None = None) -> None:
     database.transact(lambda c: attempt.sample(c, held, writes))
     for epoch in range(1, EPOCHS + 1):
         metrics = EpochMetrics(epoch, 1.0, 0.5, 1.0, epoch / 100, 0.01, 1.0)
-        database.transact(lambda c, metrics=metrics: attempt.record(c, held, metrics, history))
+        database.transact(lambda c, metrics=metrics: simulated.record(c, held, metrics, history))
     database.transact(lambda c: attempt.finish(c, held, Ending.COMPLETED, {}))
     database.transact(lambda c: study.settle(c, study.read(c, found.study_id)))
 

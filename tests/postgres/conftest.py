@@ -6,6 +6,7 @@ from typing import Any
 
 import places
 import pytest
+import simulated
 from optuna_dashboard import _importance
 from pages import Client
 from small import SMALL, claim, metrics
@@ -82,7 +83,7 @@ def begin(database: Database, holder: Callable[[str], Holder]) -> Callable[..., 
         _, writes = search.suggest(found.spec, history, held.trial_id, held.trial_number)
         database.transact(lambda c: attempt.sample(c, held, writes))
         for epoch, value in enumerate(values, start=1):
-            database.transact(lambda c, e=epoch, v=value: attempt.record(c, held, metrics(e, v), history))
+            database.transact(lambda c, e=epoch, v=value: simulated.record(c, held, metrics(e, v), history))
         return held
 
     return run

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+import simulated
 from small import claim, metrics
 from sqlalchemy import Connection, text
 
@@ -23,7 +24,7 @@ Enrol = Callable[[str], Holder]
 
 def record(database: Database, held: Attempt, epoch: int, value: float = 0.5) -> bool:
     history = History(held.study.study_id, held.study.spec.direction)
-    return database.transact(lambda connection: attempt.record(connection, held, metrics(epoch, value), history))
+    return database.transact(lambda connection: simulated.record(connection, held, metrics(epoch, value), history))
 
 
 def finish(database: Database, held: Attempt, ending: Ending = Ending.COMPLETED) -> None:

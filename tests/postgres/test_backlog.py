@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import simulated
 from small import claim, metrics
 from sqlalchemy import event
 
@@ -69,7 +70,7 @@ def test_pruner_costs_an_epoch_one_round_trip_more(database: Database, started: 
     assert other is not None
     for epoch, value in ((1, 0.5), (2, 0.6), (3, 0.7)):
         told = metrics(epoch, value)
-        database.transact(lambda c, m=told: attempt.record(c, good, m, History(found.study_id, "maximize")))
+        database.transact(lambda c, m=told: simulated.record(c, good, m, History(found.study_id, "maximize")))
     database.transact(lambda c: attempt.finish(c, good, Ending.COMPLETED, {}))
     kept = backlog(database, other)
     kept.add(EpochReport(metrics(1, 0.9), None, MATRIX))
@@ -85,7 +86,7 @@ def test_pruned_epoch_ends_the_trial_in_its_transaction(database: Database, star
     good, bad = claim(database, found, worker), claim(database, found, worker)
     assert good is not None
     assert bad is not None
-    database.transact(lambda c: attempt.record(c, good, metrics(1, 0.9), History(found.study_id, "maximize")))
+    database.transact(lambda c: simulated.record(c, good, metrics(1, 0.9), History(found.study_id, "maximize")))
     database.transact(lambda c: attempt.finish(c, good, Ending.COMPLETED, {}))
     kept = backlog(database, bad)
     kept.add(EpochReport(metrics(1, 0.1), None, MATRIX))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+import simulated
 from small import claim, metrics
 from sqlalchemy import text
 
@@ -135,7 +136,7 @@ def test_stop_ends_at_once_what_nobody_holds(database: Database, started: Starte
     found, worker = started(), holder("w")
     released, expired = hold(database, found, worker), hold(database, found, worker)
     history = History(found.study_id, "maximize")
-    database.transact(lambda c: attempt.record(c, released, metrics(1, 0.4), history))
+    database.transact(lambda c: simulated.record(c, released, metrics(1, 0.4), history))
     expire(database)
     held = hold(database, found, worker)
     assert held.trial_id == released.trial_id
@@ -329,7 +330,7 @@ def test_retry_is_refused_where_nothing_would_run(database: Database, started: S
     found, worker = started(budget={"trials": 9, "epochs": 3, "target": 0.6}), holder("w")
     end(database, hold(database, found, worker), Ending.ERROR)
     held, history = hold(database, found, worker), History(found.study_id, "maximize")
-    database.transact(lambda c: attempt.record(c, held, metrics(1, 0.7), history))
+    database.transact(lambda c: simulated.record(c, held, metrics(1, 0.7), history))
     end(database, held, Ending.COMPLETED)
     with pytest.raises(RefusedError, match=r"the target 0\.6 is reached"):
         retry(database)

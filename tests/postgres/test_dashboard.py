@@ -19,6 +19,7 @@ from typing import Any
 import optuna
 import psycopg2
 import pytest
+import simulated
 from pages import Client, finish
 from small import metrics
 from sqlalchemy import text
@@ -138,7 +139,7 @@ def test_running_trial_is_followed_to_its_end(
     finish(database, second, Ending.COMPLETED)
     assert [trial["state"] for trial in client.trials(found)] == ["Running", "Complete"]
     history = History(found.study_id, "maximize")
-    database.transact(lambda c: attempt.record(c, first, metrics(2, 0.4), history))
+    database.transact(lambda c: simulated.record(c, first, metrics(2, 0.4), history))
     assert [value["step"] for value in client.trials(found)[0]["intermediate_values"]] == [1, 2]
     finish(database, first, Ending.COMPLETED, weights=7)
     ended = client.trials(found)[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import psycopg2
 import pytest
+import simulated
 from places import content
 from small import claim, metrics
 from sqlalchemy import text
@@ -124,7 +125,7 @@ def complete(database: Database, found: Study, worker: Holder, value: float, mod
     """Claim a trial and complete it with that value; its id."""
     held = hold(database, found, worker)
     history = History(found.study_id, "maximize")
-    database.transact(lambda c: attempt.record(c, held, metrics(1, value), history))
+    database.transact(lambda c: simulated.record(c, held, metrics(1, value), history))
     depot(database, found).finish(held, {}, model)
     return held.trial_id
 
@@ -233,7 +234,7 @@ def test_store_that_fails_ends_no_trial(
     found = started(place=directory)
     held, kept = hold(database, found, holder("a")), depot(database, found)
     history = History(found.study_id, "maximize")
-    database.transact(lambda c: attempt.record(c, held, metrics(1), history))
+    database.transact(lambda c: simulated.record(c, held, metrics(1), history))
     store.at(str(found.artifacts)).clear()
     with pytest.raises(StoreError, match="No such file or directory"):
         kept.save_checkpoint(held, 1, written(tmp_path / "local"))

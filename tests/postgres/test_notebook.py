@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simulated
 from small import claim
 
 import hpsearch
@@ -38,7 +39,7 @@ def train(database: Database, name: str, worker: Holder) -> None:
         database.transact(lambda c, h=held, w=writes: attempt.sample(c, h, w))
         for epoch, reached in enumerate((value / 2, value, value - 0.1), start=1):
             told = EpochMetrics(epoch, 1.0, reached + 0.05, 1.1, reached, 0.01, 2.0)
-            database.transact(lambda c, h=held, t=told: attempt.record(c, h, t, history))
+            database.transact(lambda c, h=held, t=told: simulated.record(c, h, t, history))
         database.transact(lambda c, h=held: attempt.finish(c, h, Ending.COMPLETED, {"weights": 7}))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
+import simulated
 from rich.console import Console
 from small import claim, metrics
 from sqlalchemy import text
@@ -35,7 +36,7 @@ def hold(database: Database, found: Study, worker: Holder, epochs: int = 0) -> A
     held, history = claim(database, found, worker), History(found.study_id, "maximize")
     assert held is not None
     for epoch in range(1, epochs + 1):
-        database.transact(lambda c, epoch=epoch: attempt.record(c, held, metrics(epoch), history))
+        database.transact(lambda c, epoch=epoch: simulated.record(c, held, metrics(epoch), history))
     return held
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import simulated
 from small import SMALL, claim, metrics
 from sqlalchemy import Connection, text
 
@@ -58,7 +59,7 @@ def make(database: Database, name: str, worker: Holder, directory: Path) -> Stud
         database.transact(history.refresh)
         _, writes = search.suggest(found.spec, history, held.trial_id, held.trial_number)
         database.transact(lambda c, held=held, writes=writes: attempt.sample(c, held, writes))
-        database.transact(lambda c, held=held: attempt.record(c, held, metrics(1), history))
+        database.transact(lambda c, held=held: simulated.record(c, held, metrics(1), history))
         key = f"picture/{held.trial_id}"
         database.transact(lambda c, held=held, key=key: files.save(c, key, held.trial_id, directory / "file"))
         if ending is not None:
@@ -119,7 +120,7 @@ def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, hold
     delete(database, found)
     history = History(found.study_id, "maximize")
     for write in (
-        lambda c: attempt.record(c, held, metrics(1), history),
+        lambda c: simulated.record(c, held, metrics(1), history),
         lambda c: attempt.release(c, held, "preempted"),
         lambda c: attempt.finish(c, held, Ending.COMPLETED, {}),
         lambda c: attempt.renew(c, held),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 
 import optuna
+import simulated
 from small import claim, metrics
 
 from hpsearch import attempt, results, search
@@ -45,7 +46,7 @@ def test_document_has_the_contracts_keys_in_order(database: Database, started: S
     held = claim(database, found, holder("w"))
     assert held is not None
     history = History(found.study_id, "maximize")
-    database.transact(lambda c: attempt.record(c, held, metrics(1), history))
+    database.transact(lambda c: simulated.record(c, held, metrics(1), history))
     told = document(database, "small")
     assert list(told) == ["study", "trials"]
     assert list(told["study"]) == STUDY_KEYS
@@ -72,7 +73,7 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
         _, writes = search.suggest(found.spec, history, each.trial_id, each.trial_number)
         database.transact(lambda c, e=each, w=writes: attempt.sample(c, e, w))
         for epoch, value in enumerate(values, start=1):
-            database.transact(lambda c, e=each, n=epoch, v=value: attempt.record(c, e, metrics(n, v), history))
+            database.transact(lambda c, e=each, n=epoch, v=value: simulated.record(c, e, metrics(n, v), history))
         database.transact(lambda c, e=each, how=ending: attempt.finish(c, e, how, {"weights": 7}))
     told = document(database, "small")
     assert told["study"]["counts"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 1, "waiting": 1}

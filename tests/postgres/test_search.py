@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+import simulated
 from small import claim, metrics
 
 from hpsearch import attempt, search
@@ -33,7 +34,7 @@ def sample(database: Database, held: Attempt, history: History) -> dict[str, Any
 
 def complete(database: Database, held: Attempt, history: History, value: float) -> None:
     """One epoch, and the end."""
-    database.transact(lambda c: attempt.record(c, held, metrics(1, value), history))
+    database.transact(lambda c: simulated.record(c, held, metrics(1, value), history))
     database.transact(lambda c: attempt.finish(c, held, Ending.COMPLETED, {}))
 
 
@@ -139,7 +140,7 @@ def test_every_pruner_ends_hopeless_trials_and_spares_the_best(
         held = claim(database, found, worker)
         assert held is not None
         for epoch in range(1, 10):
-            if database.transact(lambda c, e=epoch: attempt.record(c, held, metrics(e, level), history)):
+            if database.transact(lambda c, e=epoch: simulated.record(c, held, metrics(e, level), history)):
                 return epoch
         database.transact(lambda c: attempt.finish(c, held, Ending.COMPLETED, {}))
         return 9
@@ -160,7 +161,7 @@ def test_prune_decision_survives_a_crash_before_it_is_written(
         good = claim(database, found, worker)
         assert good is not None
         for epoch in range(1, 10):
-            if database.transact(lambda c, held=good, e=epoch: attempt.record(c, held, metrics(e, 0.8), history)):
+            if database.transact(lambda c, held=good, e=epoch: simulated.record(c, held, metrics(e, 0.8), history)):
                 break
     bad = claim(database, found, worker)
     assert bad is not None
@@ -169,12 +170,12 @@ def test_prune_decision_survives_a_crash_before_it_is_written(
         pass
 
     def record_and_crash(connection: Any) -> None:
-        assert attempt.record(connection, bad, metrics(1, 0.1), history)
+        assert simulated.record(connection, bad, metrics(1, 0.1), history)
         raise CrashError
 
     with pytest.raises(CrashError):
         database.transact(record_and_crash)
-    assert database.transact(lambda c: attempt.record(c, bad, metrics(1, 0.1), history))
+    assert database.transact(lambda c: simulated.record(c, bad, metrics(1, 0.1), history))
 
 
 def test_history_reads_what_optuna_reads(database: Database, started: Started, holder: Enrol) -> None:
@@ -186,7 +187,7 @@ def test_history_reads_what_optuna_reads(database: Database, started: Started, h
         assert held is not None
         params = sample(database, held, history)
         value = float("nan") if n == 7 else params["learning_rate"]
-        pruned = database.transact(lambda c, h=held, v=value: attempt.record(c, h, metrics(1, v), history))
+        pruned = database.transact(lambda c, h=held, v=value: simulated.record(c, h, metrics(1, v), history))
         if not pruned and n != 19:
             ending = Ending.DIVERGED if n == 7 else Ending.COMPLETED
             database.transact(lambda c, h=held, e=ending: attempt.finish(c, h, e, {}))

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import simulated
 from pages import Client, finish
 from sqlalchemy import text
 from tested import train
 
-from hpsearch import attempt, evaluation, notes, served, trial
+from hpsearch import evaluation, notes, served, trial
 from hpsearch.attempt import Attempt
 from hpsearch.conclusion import CONFUSION
 from hpsearch.database import Database, parse
@@ -215,7 +216,7 @@ def test_study_without_a_complete_trial_is_served(
     found = started(baseline=[{"optimizer": "sgd", "learning_rate": 0.1}])
     held = begin(found)
     lost = EpochMetrics(1, NAN, 0.1, NAN, 0.1, 0.01, 2.0)
-    database.transact(lambda c: attempt.record(c, held, lost, History(found.study_id, "maximize")))
+    database.transact(lambda c: simulated.record(c, held, lost, History(found.study_id, "maximize")))
     finish(database, held, Ending.DIVERGED)
     detail = client.study(found)
     assert "1 of 4 trials ended (1 pruned)" in computed(detail["note"])

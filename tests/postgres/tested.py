@@ -6,6 +6,7 @@ from math import isnan
 from pathlib import Path
 
 import numpy as np
+import simulated
 from small import claim, metrics
 
 from hpsearch import attempt, search
@@ -34,7 +35,7 @@ def trained(database: Database, held: Attempt, values: Sequence[float]) -> None:
     for epoch, value in enumerate(values, start=1):
         made = metrics(epoch, value)
         made = replace(made, val_loss=NAN) if isnan(value) else made
-        database.transact(lambda c, made=made: attempt.record(c, held, made, history))
+        database.transact(lambda c, made=made: simulated.record(c, held, made, history))
 
 
 def hold(database: Database, found: Study) -> Attempt:
