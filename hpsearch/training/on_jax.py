@@ -47,12 +47,20 @@ class Steps:
 
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         self.model, self._optimizer = model, optimizer
-        self._train = jax.jit(partial(_many, model, optimizer), donate_argnums=0)
+        # On a CPU, XLA's convolutions take ten times as long inside a loop (github.com/jax-ml/jax/issues/12868), and a
+        # launch costs little: there each step is one.
+        self._loops = jax.local_devices()[0].platform != "cpu"
+        self._train = jax.jit(partial(_many if self._loops else _step, model, optimizer), donate_argnums=0)
         self._predict = jax.jit(partial(_predict, model))
 
     def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
+        zeros = jax.numpy.zeros((2,), keras.config.floatx())
+        carried = (self._state(), zeros)
         # First and last are arguments and no shapes: other numbers of steps compile nothing anew.
-        state, entropy, right = self._train(self._state(), images, labels, order, first, last)
+        launches = [(first, last)] if self._loops else [(number,) for number in range(first, last)]
+        for bounds in launches:
+            carried = self._train(carried, images, labels, order, *bounds)
+        state, (entropy, right) = carried
         for variables, values in zip(self._variables(), state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
@@ -75,36 +83,47 @@ class Steps:
 State = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]
 """The values of a model's trainable and other variables, and of its optimizer's."""
 
+Carried = tuple[State, jax.Array]
+"""What a step hands to the next: the state, and (2,) the sums of cross-entropy and of right answers."""
+
 
 def _many(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    state: State,
+    carried: Carried,
     images: jax.Array,
     labels: jax.Array,
     order: jax.Array,
     first: int,
     last: int,
-) -> tuple[State, jax.Array, jax.Array]:
+) -> Carried:
     """The steps from `first` to before `last` in one loop on the device."""
+    return jax.lax.fori_loop(  # type: ignore[no-any-return]
+        first, last, lambda number, carried: _step(model, optimizer, carried, images, labels, order, number), carried
+    )
 
-    def loss_of(weights: list[jax.Array], others: list[jax.Array], chosen: jax.Array) -> tuple[jax.Array, Any]:
-        probabilities, others, penalties = model.stateless_call(
-            weights, others, images[chosen], training=True, return_losses=True
-        )
-        entropies = keras.losses.sparse_categorical_crossentropy(labels[chosen], probabilities)
-        right = (probabilities.argmax(axis=1) == labels[chosen]).sum()
-        return entropies.mean() + sum(penalties), (others, entropies.sum(), right)
 
-    def step(number: int, carried: Any) -> Any:
-        (weights, others, optimized), entropy, right = carried
-        gradient = jax.value_and_grad(loss_of, has_aux=True)
-        (_, (others, more_entropy, more_right)), gradients = gradient(weights, others, order[number])
-        weights, optimized = optimizer.stateless_apply(optimized, gradients, weights)
-        return (weights, others, optimized), entropy + more_entropy, right + more_right
+def _step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    carried: Carried,
+    images: jax.Array,
+    labels: jax.Array,
+    order: jax.Array,
+    number: int,
+) -> Carried:
+    (weights, others, optimized), sums = carried
+    x, y = images[order[number]], labels[order[number]]
 
-    zero = jax.numpy.zeros((), keras.config.floatx())
-    return jax.lax.fori_loop(first, last, step, (state, zero, 0))  # type: ignore[no-any-return]
+    def loss_of(weights: list[jax.Array]) -> tuple[jax.Array, Any]:
+        probabilities, after, penalties = model.stateless_call(weights, others, x, training=True, return_losses=True)
+        entropies = keras.losses.sparse_categorical_crossentropy(y, probabilities)
+        right = probabilities.argmax(axis=1) == y
+        return entropies.mean() + sum(penalties), (after, jax.numpy.stack([entropies.sum(), right.sum()]))
+
+    (_, (after, more)), gradients = jax.value_and_grad(loss_of, has_aux=True)(weights)
+    weights, optimized = optimizer.stateless_apply(optimized, gradients, weights)
+    return (weights, after, optimized), sums + more
 
 
 def _predict(model: keras.Model, weights: list[jax.Array], others: list[jax.Array], images: jax.Array) -> jax.Array:
