@@ -56,8 +56,13 @@ class Backend(Protocol):
     def dropout(self, rate: float, seed: int) -> keras.layers.Layer:
         """A dropout layer to train with; it has the variables of Keras's own."""
 
-    def batch_norm(self) -> keras.layers.Layer:
-        """A batch normalization layer to train with; it has the variables of Keras's own."""
+    def batch_norm(self, momentum: float) -> keras.layers.Layer:
+        """A batch normalization layer to train with; it has the variables of Keras's own.
+
+        In `Steps`, its moving averages are those of the steps so far: what they began with is divided out, as Adam does
+        with its moments (Kingma and Ba 2015, section 3). Keras's begin with mean 0 and variance 1, and where the
+        variance is small, that hides it long after the first epoch of a small search.
+        """
 
     def resident(self, array: npt.NDArray[Any]) -> Any:
         """`array` where the device reads it."""
@@ -79,7 +84,7 @@ class Layers:
     precision: str | None = None
     """The dtype policy between preprocessing and head, which stay in Keras's own, as None does."""
     dropout: Callable[..., keras.layers.Layer] = keras.layers.Dropout
-    batch_norm: Callable[[], keras.layers.Layer] = keras.layers.BatchNormalization
+    batch_norm: Callable[..., keras.layers.Layer] = keras.layers.BatchNormalization
 
 
 STOCK = Layers()

@@ -34,8 +34,8 @@ def dropout(rate: float, seed: int) -> keras.layers.Layer:
     return keras.layers.Dropout(rate, seed=seed)
 
 
-def batch_norm() -> keras.layers.Layer:
-    return keras.layers.BatchNormalization()
+def batch_norm(momentum: float) -> keras.layers.Layer:
+    return keras.layers.BatchNormalization(momentum=momentum)
 
 
 def resident(array: npt.NDArray[Any]) -> jax.Array:
@@ -47,10 +47,17 @@ class Steps:
 
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         self.model, self._optimizer = model, optimizer
+        momenta = {
+            id(moving): layer.momentum
+            for layer in model.layers
+            if isinstance(layer, keras.layers.BatchNormalization)
+            for moving in (layer.moving_mean, layer.moving_variance)
+        }
+        kept = [momenta.get(id(variable)) for variable in model.non_trainable_variables]
         # On a CPU, XLA's convolutions take ten times as long inside a loop (github.com/jax-ml/jax/issues/12868), and a
         # launch costs little: there each step is one.
         self._loops = jax.local_devices()[0].platform != "cpu"
-        self._train = jax.jit(partial(_many if self._loops else _step, model, optimizer), donate_argnums=0)
+        self._train = jax.jit(partial(_many if self._loops else _step, model, optimizer, kept), donate_argnums=0)
         self._predict = jax.jit(partial(_predict, model))
 
     def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
@@ -86,10 +93,14 @@ State = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]
 Carried = tuple[State, jax.Array]
 """What a step hands to the next: the state, and (2,) the sums of cross-entropy and of right answers."""
 
+Kept = Sequence[float | None]
+"""What each of a model's other variables keeps of itself in a step; None: it is no moving average of batch norm."""
+
 
 def _many(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
+    kept: Kept,
     carried: Carried,
     images: jax.Array,
     labels: jax.Array,
@@ -99,13 +110,17 @@ def _many(
 ) -> Carried:
     """The steps from `first` to before `last` in one loop on the device."""
     return jax.lax.fori_loop(  # type: ignore[no-any-return]
-        first, last, lambda number, carried: _step(model, optimizer, carried, images, labels, order, number), carried
+        first,
+        last,
+        lambda number, carried: _step(model, optimizer, kept, carried, images, labels, order, number),
+        carried,
     )
 
 
 def _step(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
+    kept: Kept,
     carried: Carried,
     images: jax.Array,
     labels: jax.Array,
@@ -121,9 +136,18 @@ def _step(
         right = probabilities.argmax(axis=1) == y
         return entropies.mean() + sum(penalties), (after, jax.numpy.stack([entropies.sum(), right.sum()]))
 
-    (_, (after, more)), gradients = jax.value_and_grad(loss_of, has_aux=True)(weights)
+    (_, (then, more)), gradients = jax.value_and_grad(loss_of, has_aux=True)(weights)
     weights, optimized = optimizer.stateless_apply(optimized, gradients, weights)
-    return (weights, after, optimized), sums + more
+    step = optimized[_index(optimizer.iterations, optimizer.variables)]
+    followed = [
+        after if momentum is None else before + (after - before) / (1 - momentum**step)
+        for momentum, before, after in zip(kept, others, then, strict=True)
+    ]
+    return (weights, followed, optimized), sums + more
+
+
+def _index(wanted: keras.Variable, variables: Sequence[keras.Variable]) -> int:
+    return next(index for index, variable in enumerate(variables) if variable is wanted)
 
 
 def _predict(model: keras.Model, weights: list[jax.Array], others: list[jax.Array], images: jax.Array) -> jax.Array:

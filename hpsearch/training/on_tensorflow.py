@@ -1,5 +1,6 @@
 """TensorFlow's part of the training loop, and what else TensorFlow does in a way of its own; see `backend.Backend`."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -55,8 +56,8 @@ def dropout(rate: float, seed: int) -> keras.layers.Layer:
     return _ByteDropout(rate, seed=seed)
 
 
-def batch_norm() -> keras.layers.Layer:
-    return _FusedBatchNorm()
+def batch_norm(momentum: float) -> keras.layers.Layer:
+    return _FusedBatchNorm(momentum=momentum)
 
 
 def resident(array: npt.NDArray[Any]) -> tf.Tensor:
@@ -68,6 +69,9 @@ class Steps:
 
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         self.model, self._optimizer = model, optimizer
+        for layer in model.layers:
+            if isinstance(layer, _FusedBatchNorm):
+                layer.steps_before = lambda: optimizer.iterations.value
         self._trains: dict[int, Callable[..., tuple[tf.Tensor, tf.Tensor]]] = {}
         self._predict: Callable[[tf.Tensor], tf.Tensor] | None = None
 
@@ -170,7 +174,12 @@ class _ByteDropout(keras.layers.Dropout):  # type: ignore[misc] # Keras ships no
 
 
 class _FusedBatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc] # Keras ships no types
-    """Batch norm by one kernel, where Keras writes it as ten passes in float32: these take half of its step."""
+    """Batch norm by one kernel, where Keras writes it as ten passes in float32: these take half of its step.
+
+    `steps_before` counts the steps that were taken before this one: see `Backend.batch_norm`.
+    """
+
+    steps_before: Callable[[], Any] = staticmethod(lambda: math.inf)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         shape = tf.shape(inputs)
@@ -192,7 +201,8 @@ class _FusedBatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc] # 
         return tf.reshape(outputs, shape)
 
     def _follow(self, moving: keras.Variable, now: tf.Tensor) -> None:
-        moving.assign(moving * self.momentum + now * (1 - self.momentum))
+        step = tf.cast(self.steps_before() + 1, tf.float32)
+        moving.assign(moving + (now - moving) * (1 - self.momentum) / (1 - tf.pow(self.momentum, step)))
 
 
 def _any_number(tensor: tf.Tensor) -> tf.TensorSpec:

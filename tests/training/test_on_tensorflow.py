@@ -38,7 +38,7 @@ def test_dropout_rate_is_exact_over_steps() -> None:
 def test_batch_norm_is_that_of_keras(shape: tuple[int, ...]) -> None:
     """Its outputs, its gradients and what it remembers, of images and of a dense layer's outputs."""
     tf = pytest.importorskip("tensorflow")
-    ours, theirs = backend.here.batch_norm(), keras.layers.BatchNormalization()
+    ours, theirs = backend.here.batch_norm(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
     images = tf.constant(np.random.default_rng(0).normal(2, 3, shape).astype(np.float32))
     weight = tf.constant(np.random.default_rng(1).normal(size=shape).astype(np.float32))
     found = []

@@ -1,5 +1,6 @@
 """The compiled steps of whichever backend runs: what they leave behind is what Keras's own `fit` does."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -31,3 +32,16 @@ def test_steps_are_those_of_keras(name: str) -> None:
     assert figures is not None
     assert np.isclose(figures.accuracy, seen["accuracy"][0])
     assert 0 < figures.loss < seen["loss"][0]  # theirs has the penalty in it
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_batch_norm_knows_what_it_saw(precision: str) -> None:
+    """After three steps on the same images, with weights that stay, the network predicts as it does in training."""
+    digits = load(DIGITS)
+    values = {"filters": 4, "dense_units": 8, "dropout": 0.0, "batch_norm": True, "optimizer": "sgd"}
+    network, steps = fit.compiled(complete({**values, "learning_rate": 1e-9, "precision": precision}), digits, 1)
+    steps.train(*digits.resident.training, np.tile(np.arange(100, dtype=np.int32), (3, 1)), 0, 3)
+    images = digits.x_train[:100]
+    learnt = keras.ops.convert_to_numpy(network(images, training=True))
+    assert learnt.std(axis=0).min() > 0.01
+    assert np.allclose(learnt, steps.predict(images), atol=1e-3 if precision == "float32" else 2e-2)
