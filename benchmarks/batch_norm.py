@@ -1,0 +1,97 @@
+"""Batch norm's moving averages, Keras's and ours: the validation accuracy of the same weights, epoch by epoch.
+
+    python benchmarks/batch_norm.py [--images 5000] [--epochs 8] [--seeds 5] [--quick]
+
+CIFAR-10 (HPSEARCH_DATA_DIR), batch 128, the search benchmark's images. The two sides differ in the moving averages
+alone, which training does not look at: a seed's training accuracy is the same on both but for rounding. `--quick` is
+one seed on next to nothing.
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+
+from hpsearch.hyperparameters import Value, complete
+from hpsearch.messages import Data
+from hpsearch.training import backend, data, fit
+from hpsearch.training.data import Dataset
+from hpsearch.training.epoch import predict, run_epoch, score
+
+BATCH = 128
+VALIDATION = 2000
+
+CONFIGURATIONS: Mapping[str, Mapping[str, Value]] = {
+    "Adam 0.001, ReLU": {"optimizer": "adam", "learning_rate": 0.001},
+    "momentum 0.005, tanh": {"optimizer": "momentum", "learning_rate": 0.005, "activation": "tanh"},
+}
+
+Epoch = tuple[float, float]
+"""Training and validation accuracy, in percent."""
+
+
+def keras_own(momentum: float) -> keras.layers.Layer:
+    """Keras's layer, with Keras's default."""
+    return keras.layers.BatchNormalization()
+
+
+def training(values: Mapping[str, Value], dataset: Dataset, epochs: int, seed: int) -> Iterator[Epoch]:
+    """One training's epochs."""
+    given: Mapping[str, Any] = complete({**values, "batch_norm": True, "batch_size": BATCH})
+    _, steps = fit.compiled(given, dataset, seed)
+    for epoch in range(1, epochs + 1):
+        order = np.random.default_rng((seed, epoch)).permutation(len(dataset.y_train))
+        trained = run_epoch(steps, *dataset.resident.training, order, BATCH, lambda *_: True)
+        seen = predict(steps, dataset.resident.x_val, fit.validation_batch(BATCH), lambda *_: True)
+        assert trained is not None
+        assert seen is not None
+        yield 100 * trained.accuracy, 100 * score(seen, dataset.y_val).accuracy
+    backend.here.forget()
+
+
+def rows(name: str, dataset: Dataset, epochs: int, seeds: int) -> Iterator[str]:
+    """A configuration's lines of the table: training, then validation with either side's averages."""
+    sides: dict[str, list[list[Epoch]]] = {"Keras's": [], "ours": []}
+    for seed in range(seeds):
+        for side, found in sides.items():
+            layer = keras_own if side == "Keras's" else backend.here.batch_norm
+            with mock.patch.object(backend.here, "batch_norm", layer):
+                found.append(list(training(CONFIGURATIONS[name], dataset, epochs, seed)))
+            print(".", end="", file=sys.stderr, flush=True)
+    yield line(f"{name}: training", [[each[0] for each in epoch] for epoch in zip(*sides["ours"], strict=True)])
+    for side, found in sides.items():
+        yield line(f"validation, {side}", [[each[1] for each in epoch] for epoch in zip(*found, strict=True)])
+
+
+def line(title: str, epochs: list[list[float]]) -> str:
+    """Mean ± standard deviation over seeds, an epoch a column."""
+    cells = [f"{statistics.mean(e):.0f}" + (f" ± {statistics.stdev(e):.0f}" if len(e) > 1 else "") for e in epochs]
+    return f"| {' | '.join([title, *cells])} |"
+
+
+def main() -> None:
+    """Train and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    if options.quick:
+        options.images, options.epochs, options.seeds = 640, 2, 1
+    dataset = data.load(Data("cifar10", options.images, VALIDATION, 0))
+    steps = -(-options.images // BATCH)
+    print(f"accuracy in %, mean ± standard deviation of {options.seeds} seeds; {steps} steps an epoch\n")
+    print(f"| epoch | {' | '.join(map(str, range(1, options.epochs + 1)))} |")
+    print("| --- " + "| ---: " * options.epochs + "|")
+    for name in CONFIGURATIONS:
+        print("\n".join(rows(name, dataset, options.epochs, options.seeds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
