@@ -133,9 +133,10 @@ def _nothing(spec: StudySpec, at: Stage) -> str | None:
     if len(spec.space) < 2:
         return "There is no importance to compute: it compares hyperparameters, and fewer than two are searched."
     if len(at.values) < FEWEST:
-        return f"There is no importance to compute: it needs {FEWEST} complete trials, and there are {len(at.values)}."
+        came = f"came to epoch {at.epoch}, and there are {len(at.values)}"
+        return f"There is no importance to compute: it needs {FEWEST} trials that {came}."
     if min(at.values) == max(at.values):
-        return "There is no importance to compute: all complete trials have the same value."
+        return "There is no importance to compute: all trials have the same value."
     return None
 
 

@@ -142,9 +142,9 @@ def test_noise_is_told_as_noise() -> None:
 @pytest.mark.parametrize(
     ("points", "searched", "reason"),
     [
-        (drawn(9, by_rate), SPACE, "it needs 10 complete trials, and there are 9."),
-        ([], SPACE, "it needs 10 complete trials, and there are 0."),
-        (drawn(20, lambda _: 0.5, noise=0), SPACE, "all complete trials have the same value."),
+        (drawn(9, by_rate), SPACE, "it needs 10 trials that came to epoch 30, and there are 9."),
+        ([], SPACE, "it needs 10 trials that came to epoch 30, and there are 0."),
+        (drawn(20, lambda _: 0.5, noise=0), SPACE, "all trials have the same value."),
         (drawn(20, by_rate), {"optimizer": ["sgd", "momentum", "adam"]}, "fewer than two are searched."),
         ([({}, 0.5)] * 20, {}, "fewer than two are searched."),
     ],
