@@ -65,6 +65,9 @@ ABLATIONS = {
     "optuna-tpe": Variant("… Optuna's TPE", {"sampler": OPTUNA_TPE}),
     "random": Variant("… random sampling", {"sampler": {"name": "random"}}),
     "no-patience": Variant("… hopeless starts go on", {"budget": {"patience": 1000}}),
+    "keras-batch-norm": Variant(
+        "… Keras's batch norm", environment={"PYTHONPATH": f"{ROOT}:{ROOT}/benchmarks/ablations"}
+    ),
 }
 VARIANTS = SERVICE | ABLATIONS
 
