@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
     task: Task = TASKS[options.dataset]
     for seed in options.seeds:
         for side in options.side:
-            measured = search_results.measure(task, collect(options.dataset, ())["optuna"])
+            measured = search_results.measure(collect(options.dataset, ())["optuna"])
             target = measured.targets[-1] if options.until_target and measured else None
             cpu_seconds = options.cpu_seconds or task.cpu_seconds
             record(options.dataset, side, seed, options.trials or task.trials, cpu_seconds, target)

@@ -17,12 +17,10 @@ STYLE = {"font.size": 9.0, "svg.hashsalt": "search", "axes.spines.top": False, "
 
 def draw(task: Task, title: str, found: Mapping[str, Sequence[Run]], file: Path) -> None:
     """Median and range over seeds, as far as all runs of a side go; nothing where plain Optuna has no run."""
-    measured = measure(task, found.get("optuna", ()))
+    measured = measure(found.get("optuna", ()))
     if measured is None:
         return
-    with matplotlib.rc_context(
-        {"font.size": 9.0, "svg.hashsalt": "search", "axes.spines.top": False, "axes.spines.right": False}
-    ):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
         axes = figure.add_subplot()
         for side, colour in COLOURS.items():

@@ -91,12 +91,12 @@ class Measure:
     cpu: float
 
 
-def measure(task: Task, rivals: Sequence[Run]) -> Measure | None:
-    """The higher target is the median of the best values of Optuna's runs; the lower is 90% of the way from chance."""
+def measure(rivals: Sequence[Run]) -> Measure | None:
+    """The lower target is the median of the best values of Optuna's runs, the higher one the best of all of them."""
     if not rivals:
         return None
-    best, chance = median(run.best() for run in rivals), 1 / task.classes
-    return Measure((chance + 0.9 * (best - chance), best), median(run.cpu for run in rivals))
+    bests = [run.best() for run in rivals]
+    return Measure((median(bests), max(bests)), median(run.cpu for run in rivals))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from search_sides import TITLES, VARIANTS, Task
 def table(task: Task, found: Mapping[str, Sequence[Run]]) -> str:
     """A row a side that has runs; empty where plain Optuna, which sets the targets, has none."""
     rivals = found.get("optuna", ())
-    measured = measure(task, rivals)
+    measured = measure(rivals)
     if measured is None:
         return "no complete run of optuna, which sets the targets"
     low, high = (f"{100 * target:.1f}%" for target in measured.targets)
@@ -68,7 +68,7 @@ def _notes(measured: Measure, found: Mapping[str, Sequence[Run]]) -> list[str]:
     """How to read it, and what the runs were made with."""
     notes = [
         "Median over seeds (range). CPU-s: user and system seconds of the whole process tree, imports and database",
-        "included. Targets: the median of the best values of Optuna's runs, and 90% of the way there from chance.",
+        "included. Targets: the median of the best values that Optuna's runs found, and the best of them.",
         f"Trials, epochs and those at chance are of the first {measured.cpu:.0f} CPU-s, what Optuna's median run took.",
         "",
     ]
