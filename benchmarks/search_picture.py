@@ -12,15 +12,15 @@ from search_sides import TITLES, Task
 POINTS = 150
 COLOURS = {"optuna": "#7f7f7f", "kerastuner": "#d62728", "service": "#1f77b4", "baselines": "#2ca02c"}
 
-STYLE = {"font.size": 9.0, "svg.hashsalt": "search", "axes.spines.top": False, "axes.spines.right": False}
-
 
 def draw(task: Task, title: str, found: Mapping[str, Sequence[Run]], file: Path) -> None:
     """Median and range over seeds, as far as all runs of a side go; nothing where plain Optuna has no run."""
     measured = measure(found.get("optuna", ()))
     if measured is None:
         return
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(
+        {"font.size": 9.0, "svg.hashsalt": "search", "axes.spines.top": False, "axes.spines.right": False}
+    ):
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
         axes = figure.add_subplot()
         for side, colour in COLOURS.items():
