@@ -44,7 +44,10 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """The service, but for `changes` to the study (a sampler or pruner is replaced as a whole) and its environment."""
+    """The service, but for `changes` to the study (a sampler or pruner is replaced as a whole) and its environment.
+
+    There ROOT stands for the checkout, so that a record does not say where that was.
+    """
 
     title: str
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -65,9 +68,7 @@ ABLATIONS = {
     "optuna-tpe": Variant("… Optuna's TPE", {"sampler": OPTUNA_TPE}),
     "random": Variant("… random sampling", {"sampler": {"name": "random"}}),
     "no-patience": Variant("… hopeless starts go on", {"budget": {"patience": 1000}}),
-    "keras-batch-norm": Variant(
-        "… Keras's batch norm", environment={"PYTHONPATH": f"{ROOT}:{ROOT}/benchmarks/ablations"}
-    ),
+    "keras-batch-norm": Variant("… Keras's batch norm", environment={"PYTHONPATH": "ROOT:ROOT/benchmarks/ablations"}),
 }
 VARIANTS = SERVICE | ABLATIONS
 
@@ -119,7 +120,8 @@ def _service(task: Task, variant: Variant, seed: int) -> Launch:
     command = (sys.executable, str(Path(__file__).with_name("search_service.py")), json.dumps(described))
     home = {"XDG_DATA_HOME": "SCRATCH", "TMPDIR": "SCRATCH", "PYTHONPATH": str(ROOT)}
     versions = {package: importlib.metadata.version(package) for package in SHOWN if package != "keras-tuner"}
-    return Launch(command, {**dict(_inherited()), **home, **variant.environment}, resolved, versions)
+    changed = {name: value.replace("ROOT", str(ROOT)) for name, value in variant.environment.items()}
+    return Launch(command, {**dict(_inherited()), **home, **changed}, resolved, versions)
 
 
 def study(task: Task, variant: Variant, seed: int) -> dict[str, Any]:
