@@ -17,11 +17,11 @@ def table(task: Task, found: Mapping[str, Sequence[Run]]) -> str:
     if measured is None:
         return "no complete run of optuna, which sets the targets"
     low, high = (f"{100 * target:.1f}%" for target in measured.targets)
-    head = ("side", "n", f"CPU-s to {low}", "of Optuna's", f"CPU-s to {high}", "of Optuna's")
-    rest = (f"best by {measured.cpu:.0f} CPU-s", "trials", "epochs", "at chance")
+    head: tuple[str, ...] = ("side", "n", f"CPU-s to {low}", "of Optuna's", f"CPU-s to {high}", "of Optuna's")
+    head += (f"best by {measured.cpu:.0f} CPU-s", "trials", "epochs", "at chance")
     first = [time_to(target, rivals) for target in measured.targets]
     rows = [_row(task, measured, first, side, found[side]) for side in TITLES if found.get(side)]
-    lines = [(*head, *rest), ("---",) + ("---:",) * (len(head) + len(rest) - 1), *rows]
+    lines = [head, ("---",) + ("---:",) * (len(head) - 1), *rows]
     return "\n".join(["\n".join(f"| {' | '.join(line)} |" for line in lines), "", *_notes(measured, found)])
 
 

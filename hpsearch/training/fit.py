@@ -181,8 +181,8 @@ def at_chance(epoch: EpochMetrics, classes: int, images: int) -> bool:
 
     Its validation accuracy is 1 / classes, give or take three standard errors of a proportion (sqrt(p (1 - p) /
     images)), and its cross-entropy at least ln(classes), less 1%, on the images it validates on and on those it learns.
-    All must hold: a model may well learn probabilities before its first choice gets better, and with batch norm,
-    whose moving averages lag behind, it learns before that shows in validation.
+    All must hold: a model may well learn probabilities before its first choice gets better, and the images it learns
+    before that shows in validation.
     """
     chance, guessed = 1 / classes, 0.99 * math.log(classes)
     lucky = chance + 3 * math.sqrt(chance * (1 - chance) / images)

@@ -1,6 +1,6 @@
 """JAX's part of the training loop, and what else JAX does in a way of its own; see `backend.Backend`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -57,12 +57,12 @@ class Steps:
         # On a CPU, XLA's convolutions take ten times as long inside a loop (github.com/jax-ml/jax/issues/12868), and a
         # launch costs little: there each step is one.
         self._loops = jax.local_devices()[0].platform != "cpu"
-        self._train = jax.jit(partial(_many if self._loops else _step, model, optimizer, kept), donate_argnums=0)
+        step = partial(_step, model, optimizer, kept)
+        self._train = jax.jit(partial(_many, step) if self._loops else step, donate_argnums=0)
         self._predict = jax.jit(partial(_predict, model))
 
     def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
-        zeros = jax.numpy.zeros((2,), keras.config.floatx())
-        carried = (self._state(), zeros)
+        carried = (self._state(), jax.numpy.zeros((2,), keras.config.floatx()))
         # First and last are arguments and no shapes: other numbers of steps compile nothing anew.
         launches = [(first, last)] if self._loops else [(number,) for number in range(first, last)]
         for bounds in launches:
@@ -97,23 +97,11 @@ Kept = Sequence[float | None]
 """What each of a model's other variables keeps of itself in a step; None: it is no moving average of batch norm."""
 
 
-def _many(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    kept: Kept,
-    carried: Carried,
-    images: jax.Array,
-    labels: jax.Array,
-    order: jax.Array,
-    first: int,
-    last: int,
-) -> Carried:
-    """The steps from `first` to before `last` in one loop on the device."""
+def _many(step: Callable[..., Carried], carried: Carried, *given: jax.Array) -> Carried:
+    """In one loop on the device, from `first` to before `last`: the steps on images, labels and their order."""
+    *batches, first, last = given
     return jax.lax.fori_loop(  # type: ignore[no-any-return]
-        first,
-        last,
-        lambda number, carried: _step(model, optimizer, kept, carried, images, labels, order, number),
-        carried,
+        first, last, lambda number, carried: step(carried, *batches, number), carried
     )
 
 

@@ -196,13 +196,12 @@ class _FusedBatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc] # 
         )
         if training:
             count = tf.cast(tf.size(pixels) / pixels.shape[-1], tf.float32)
-            self._follow(self.moving_mean, mean)
-            self._follow(self.moving_variance, variance * (count - 1) / count)  # Keras's is that of the batch itself
+            step = tf.cast(self.steps_before() + 1, tf.float32)
+            share = (1 - self.momentum) / (1 - tf.pow(self.momentum, step))
+            self.moving_mean.assign_add((mean - self.moving_mean) * share)
+            variance *= (count - 1) / count  # Keras's is that of the batch itself
+            self.moving_variance.assign_add((variance - self.moving_variance) * share)
         return tf.reshape(outputs, shape)
-
-    def _follow(self, moving: keras.Variable, now: tf.Tensor) -> None:
-        step = tf.cast(self.steps_before() + 1, tf.float32)
-        moving.assign(moving + (now - moving) * (1 - self.momentum) / (1 - tf.pow(self.momentum, step)))
 
 
 def _any_number(tensor: tf.Tensor) -> tf.TensorSpec:

@@ -196,8 +196,7 @@ def _gradient(subject: _Subject, branch: Branch) -> Figures:
 def _heart(subject: _Subject, branch: Branch) -> Figures:
     """Whether a handful of images can be learnt by heart: the loss goes to nearly nothing, every answer is right.
 
-    Figures are those of training, where batch norm takes the mean and variance of the batch: its moving averages
-    follow too slowly for so few steps.
+    Figures are those of training, where batch norm takes the mean and variance of the batch.
     """
     smaller = {name: min(most, int(branch.values[name])) for name, most in LARGEST.items()}
     values = {**branch.values, **PLAIN, **smaller, "optimizer": "adam", "learning_rate": HEART_RATE}

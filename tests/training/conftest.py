@@ -50,6 +50,15 @@ def job(tmp_path: Path) -> MakeJob:
     return make
 
 
+@pytest.fixture
+def diverging(job: MakeJob) -> Train:
+    """A Train whose loss soon is not a number: each step multiplies the weights by 1 - 2 * 10 * 10.
+
+    Some processors' ReLU would make 0 of what is not a number; tanh hands it on.
+    """
+    return job({"optimizer": "sgd", "learning_rate": 10.0, "l2": 10.0, "activation": "tanh", "batch_size": 4})
+
+
 @pytest.fixture(scope="session")
 def cifar_archive() -> bytes:
     """An archive in CIFAR-10's layout with 20 made-up images a batch."""

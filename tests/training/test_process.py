@@ -32,9 +32,6 @@ from hpsearch.outcome import Ending
 from hpsearch.training.process import Line
 
 MakeJob = Callable[..., Train]
-
-# Each step multiplies the weights by 1 - 2 * 10 * 10; some processors' ReLU would make 0 of what is not a number.
-DIVERGING = {"optimizer": "sgd", "learning_rate": 10.0, "l2": 10.0, "activation": "tanh", "batch_size": 4}
 DEADLINE = 60.0  # seconds until a test gives up waiting for a message
 
 
@@ -195,9 +192,9 @@ def test_raising_configuration_is_an_error(trainer: Trainer, job: MakeJob) -> No
     assert trainer.run(given)[-1].outcome.ending is Ending.COMPLETED
 
 
-def test_diverged_training_says_so(trainer: Trainer, job: MakeJob) -> None:
+def test_diverged_training_says_so(trainer: Trainer, diverging: Train) -> None:
     """A loss that is not finite ends the trial."""
-    ended = trainer.run(job(DIVERGING))[-1]
+    ended = trainer.run(diverging)[-1]
     assert ended.outcome.ending is Ending.DIVERGED
 
 
