@@ -8,20 +8,19 @@ one seed on next to nothing.
 """
 
 import argparse
-import statistics
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest import mock
 
 import keras
-import numpy as np
+from training import spread
+from training_sides import accuracies
 
 from hpsearch.hyperparameters import Value, complete
 from hpsearch.messages import Data
-from hpsearch.training import backend, data, fit
+from hpsearch.training import backend, data
 from hpsearch.training.data import Dataset
-from hpsearch.training.epoch import predict, run_epoch, score
 
 BATCH = 128
 VALIDATION = 2000
@@ -40,18 +39,12 @@ def keras_own(momentum: float) -> keras.layers.Layer:
     return keras.layers.BatchNormalization()
 
 
-def training(values: Mapping[str, Value], dataset: Dataset, epochs: int, seed: int) -> Iterator[Epoch]:
+def training(values: Mapping[str, Value], dataset: Dataset, epochs: int, seed: int) -> list[Epoch]:
     """One training's epochs."""
     given: Mapping[str, Any] = complete({**values, "batch_norm": True, "batch_size": BATCH})
-    _, steps = fit.compiled(given, dataset, seed)
-    for epoch in range(1, epochs + 1):
-        order = np.random.default_rng((seed, epoch)).permutation(len(dataset.y_train))
-        trained = run_epoch(steps, *dataset.resident.training, order, BATCH, lambda *_: True)
-        seen = predict(steps, dataset.resident.x_val, fit.validation_batch(BATCH), lambda *_: True)
-        assert trained is not None
-        assert seen is not None
-        yield 100 * trained.accuracy, 100 * score(seen, dataset.y_val).accuracy
+    found = [(100 * trained, 100 * valid) for trained, valid in accuracies(given, dataset, epochs, seed)]
     backend.here.forget()
+    return found
 
 
 def rows(name: str, dataset: Dataset, epochs: int, seeds: int) -> Iterator[str]:
@@ -61,7 +54,7 @@ def rows(name: str, dataset: Dataset, epochs: int, seeds: int) -> Iterator[str]:
         for side, found in sides.items():
             layer = keras_own if side == "Keras's" else backend.here.batch_norm
             with mock.patch.object(backend.here, "batch_norm", layer):
-                found.append(list(training(CONFIGURATIONS[name], dataset, epochs, seed)))
+                found.append(training(CONFIGURATIONS[name], dataset, epochs, seed))
             print(".", end="", file=sys.stderr, flush=True)
     yield line(f"{name}: training", [[each[0] for each in epoch] for epoch in zip(*sides["ours"], strict=True)])
     for side, found in sides.items():
@@ -70,8 +63,7 @@ def rows(name: str, dataset: Dataset, epochs: int, seeds: int) -> Iterator[str]:
 
 def line(title: str, epochs: list[list[float]]) -> str:
     """Mean ± standard deviation over seeds, an epoch a column."""
-    cells = [f"{statistics.mean(e):.0f}" + (f" ± {statistics.stdev(e):.0f}" if len(e) > 1 else "") for e in epochs]
-    return f"| {' | '.join([title, *cells])} |"
+    return f"| {' | '.join([title, *(spread(epoch, 0) for epoch in epochs)])} |"
 
 
 def main() -> None:

@@ -48,15 +48,21 @@ def plain(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: On
 
 def ours(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch) -> None:
     """The trainer's epochs, as `fit` takes them."""
-    _, steps = fit.compiled(values, dataset, 1)
-    for epoch in range(1, epochs + 1):
-        order = np.random.default_rng((1, epoch)).permutation(len(dataset.y_train))
-        run_epoch(steps, *dataset.resident.training, order, values["batch_size"], lambda *_: True)
-        batch = fit.validation_batch(values["batch_size"])
-        probabilities = predict(steps, dataset.resident.x_val, batch, lambda *_: True)
-        assert probabilities is not None
-        score(probabilities, dataset.y_val)
+    for _ in accuracies(values, dataset, epochs, 1):
         on_epoch()
+
+
+def accuracies(values: Mapping[str, Any], dataset: Dataset, epochs: int, seed: int) -> Iterator[tuple[float, float]]:
+    """Training and validation accuracy of each of the trainer's epochs."""
+    _, steps = fit.compiled(values, dataset, seed)
+    batch = values["batch_size"]
+    for epoch in range(1, epochs + 1):
+        order = np.random.default_rng((seed, epoch)).permutation(len(dataset.y_train))
+        trained = run_epoch(steps, *dataset.resident.training, order, batch, lambda *_: True)
+        probabilities = predict(steps, dataset.resident.x_val, fit.validation_batch(batch), lambda *_: True)
+        assert trained is not None
+        assert probabilities is not None
+        yield trained.accuracy, score(probabilities, dataset.y_val).accuracy
 
 
 def trial(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch) -> None:
