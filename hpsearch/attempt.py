@@ -139,20 +139,18 @@ class Verdict:
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
-def judged(held: Attempt, metrics: EpochMetrics) -> bool:
-    """Whether the pruner is asked about an epoch.
+def judged(held: Attempt, metrics: EpochMetrics, *, overdue: bool = False) -> bool:
+    """Whether the pruner is asked about an epoch: where it compares trials, or an earlier answer is `overdue`.
 
     Not after the last one, which leaves nothing to save, nor about a value that is not finite, which the trainer ends
     as diverged.
     """
     spec = held.study.spec
-    return metrics.epoch < spec.budget.epochs and spec.pruner.name != "none" and metrics.finite
+    return metrics.epoch < spec.budget.epochs and metrics.finite and (overdue or spec.compares_after(metrics.epoch))
 
 
 def judge(connection: Connection, held: Attempt, metrics: EpochMetrics, history: "History") -> Verdict:
     """What the pruner makes of an epoch that is not stored yet; reads what is new, in a single statement."""
-    if not judged(held, metrics):
-        return Verdict()
     history.refresh(connection)
     spec = held.study.spec
     from hpsearch import search

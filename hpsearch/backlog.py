@@ -24,6 +24,8 @@ class Backlog:
     ) -> None:
         self._database, self._held, self._history, self._depot, self._note = database, held, history, depot, note
         self._reports: deque[EpochReport] = deque()
+        # An outage may have swallowed the earlier attempt's last epochs: a checkpoint brings them back, unjudged.
+        self._overdue = held.number > 1
         self._warned = False
 
     def __len__(self) -> int:
@@ -53,8 +55,9 @@ class Backlog:
     def _record(self, report: EpochReport) -> bool:
         held, metrics = self._held, report.metrics
         verdict = Verdict()
-        if attempt.judged(held, metrics):
+        if attempt.judged(held, metrics, overdue=self._overdue):
             verdict = self._database.execute(lambda c: attempt.judge(c, held, metrics, self._history))
+        self._overdue = False
 
         def store(connection: Connection) -> None:
             attempt.store(connection, held, metrics, verdict, report.confusion)

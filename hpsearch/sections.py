@@ -172,39 +172,64 @@ class Gp(Section):
     deterministic_objective: bool = Field(False, description="Take the metric for free of noise.")
 
 
-class Median(Section):
+class Pruner(Section):
+    def compares(self, epoch: int) -> bool:
+        """Whether Optuna's pruner compares trials after `epoch`, counted from 1; after the others none is pruned."""
+        raise NotImplementedError
+
+
+class Median(Pruner):
     n_startup_trials: Trials = Field(5, description="Complete trials before any is pruned.")
     n_warmup_steps: Steps = Field(0, description="No trial is pruned before this epoch.")
     interval_steps: Count = Field(1, description="Epochs between two looks.")
     n_min_trials: Count = Field(1, description="Complete trials that must have reached the epoch.")
+
+    def compares(self, epoch: int) -> bool:
+        since = epoch - self.n_warmup_steps
+        # Optuna looks at the first epoch it is told of in each interval, and counts intervals from epoch 0.
+        return since >= 0 and (since % self.interval_steps == 0 or epoch == 1)
 
 
 class Percentile(Median):
     percentile: Real = Field(ge=0, le=100, description="Percent of the trials to keep at each look, such as 60.0.")
 
 
-class Asha(Section):
+class Asha(Pruner):
     # Optuna guesses "auto" from the trials a process has seen, which differs by worker.
     min_resource: Count = Field(1, description="Epochs before the first rung.")
     reduction_factor: Factor = Field(4, description="One of so many goes on at each rung.")
     min_early_stopping_rate: int = Field(0, ge=0, le=30, description="Rungs to skip.")
     bootstrap_count: Trials = Field(0, description="Trials a rung must have seen to let one pass.")
 
+    def compares(self, epoch: int) -> bool:
+        first = self.min_resource * self.reduction_factor**self.min_early_stopping_rate
+        return _is_rung(epoch, first, self.reduction_factor)
 
-class Hyperband(Section):
+
+class Hyperband(Pruner):
     min_resource: Count = Field(1, description="Epochs before the first rung of the first bracket.")
     reduction_factor: Factor = Field(3, description="One of so many goes on at each rung.")
     bootstrap_count: Trials = Field(0, description="Trials a rung must have seen to let one pass.")
 
+    def compares(self, epoch: int) -> bool:
+        return _is_rung(epoch, self.min_resource, self.reduction_factor)  # of the bracket with the most rungs
 
-class NoPruner(Section):
-    pass
+
+class NoPruner(Pruner):
+    def compares(self, epoch: int) -> bool:
+        return False
+
+
+def _is_rung(epoch: int, rung: int, factor: int) -> bool:
+    while rung < epoch:
+        rung *= factor
+    return rung == epoch
 
 
 SAMPLERS: Mapping[str, type[Section]] = MappingProxyType(
     {"tpe": Tpe, "random": Random, "grid": Grid, "qmc": Qmc, "cmaes": CmaEs, "gp": Gp}
 )
-PRUNERS: Mapping[str, type[Section]] = MappingProxyType(
+PRUNERS: Mapping[str, type[Pruner]] = MappingProxyType(
     {"median": Median, "percentile": Percentile, "asha": Asha, "hyperband": Hyperband, "none": NoPruner}
 )
 PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(

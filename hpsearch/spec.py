@@ -105,6 +105,10 @@ class StudySpec:
         """Whether a trial with `params` (at least the ancestors of `name`) samples the searched `name`."""
         return spaces.active(self.space, name, params)
 
+    def compares_after(self, epoch: int) -> bool:
+        """Whether the pruner compares trials after `epoch`."""
+        return PRUNERS[self.pruner.name](**self.pruner.options).compares(epoch)
+
     def grid(self) -> list[dict[str, Value]]:
         """The points of a grid, all of them `repeats` times over."""
         return [dict(point) for _ in range(self.budget.repeats) for point in spaces.grid(self.space)]

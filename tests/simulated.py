@@ -63,7 +63,9 @@ def record(
     confusion: Confusion | None = None,
 ) -> bool:
     """Judge an epoch and store it, where a worker does so in two transactions. True where that ended the trial."""
-    verdict = attempt.judge(connection, held, metrics, history)
+    verdict = attempt.Verdict()
+    if attempt.judged(held, metrics):
+        verdict = attempt.judge(connection, held, metrics, history)
     attempt.store(connection, held, metrics, verdict, confusion)
     return verdict.pruned
 

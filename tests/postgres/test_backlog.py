@@ -80,6 +80,39 @@ def test_pruner_costs_an_epoch_one_round_trip_more(database: Database, started: 
     assert len(asked) == 4, asked
 
 
+def test_pruner_is_asked_at_its_rungs_alone(database: Database, started: Started, holder: Enrol) -> None:
+    """Between two rungs an epoch is a single statement; at a rung, what is new is read before."""
+    found = started(pruner={"name": "asha", "min_resource": 2}, budget={"trials": 4, "epochs": 9})
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    kept, asked_of = backlog(database, held), []
+    for epoch in (1, 2, 3):
+        kept.add(EpochReport(metrics(epoch), None, None))
+        with round_trips(database) as asked:
+            assert kept.store() is None
+        asked_of.append(len(asked))
+    assert asked_of == [1, 2, 1]
+
+
+def test_rung_that_an_outage_swallowed_is_made_up_for(database: Database, started: Started, holder: Enrol) -> None:
+    """A trial whose rung was only brought back by its checkpoint is compared at the next epoch, and pruned there."""
+    found = started(pruner={"name": "asha", "min_resource": 2}, budget={"trials": 4, "epochs": 9})
+    worker, history = holder("w"), History(found.study_id, "maximize")
+    good, bad = claim(database, found, worker), claim(database, found, worker)
+    assert good is not None
+    assert bad is not None
+    for told in (metrics(1, 0.9), metrics(2, 0.9)):
+        database.transact(lambda c, m=told: simulated.record(c, good, m, history))
+    database.transact(lambda c: attempt.release(c, bad, "preempted"))
+    again = claim(database, found, worker)
+    assert again is not None
+    assert (again.trial_id, again.number) == (bad.trial_id, 2)
+    database.transact(lambda c: attempt.restore(c, again, (metrics(1, 0.1), metrics(2, 0.1))))
+    kept = backlog(database, again)
+    kept.add(EpochReport(metrics(3, 0.1), None, None))
+    assert kept.store() is not None
+
+
 def test_pruned_epoch_ends_the_trial_in_its_transaction(database: Database, started: Started, holder: Enrol) -> None:
     """Where the pruner ends the trial, everything written from the epoch on stands between one BEGIN and one COMMIT."""
     found, worker = started(pruner={"name": "median", "n_startup_trials": 1}), holder("w")
