@@ -250,7 +250,15 @@ def _panel(setting: str, cells: dict[Key, list[Cell]], histories: Sequence[int])
             )
     crowds = sorted({workers for _, workers, _ in cells})
     ticks = tuple((float(workers), str(workers)) for workers in crowds)
-    return Panel(setting, Axis("worker processes", log=True, ticks=ticks), Axis("trials/s", log=True), tuple(marks))
+    return Panel(setting, Axis("worker processes", log=True, ticks=ticks), _rates(cells), tuple(marks))
+
+
+def _rates(cells: dict[Key, list[Cell]]) -> Axis:
+    """The same for both settings, so that they can be compared."""
+    rates = [each.rate for found in cells.values() for each in found]
+    low, high = min(rates) / 1.1, max(rates) * 1.1
+    ticks = tuple((tick, f"{tick:g}") for tick in (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0) if low < tick < high)
+    return Axis("trials/s", log=True, ticks=ticks, low=low, high=high)
 
 
 def main() -> None:
