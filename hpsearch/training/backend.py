@@ -64,6 +64,9 @@ class Backend(Protocol):
         variance is small, that hides it long after the first epoch of a small search.
         """
 
+    def prelu(self) -> keras.layers.Layer:
+        """A PReLU layer to train with; it has the variables of Keras's own."""
+
     def resident(self, array: npt.NDArray[Any]) -> Any:
         """`array` where the device reads it."""
 
@@ -85,6 +88,7 @@ class Layers:
     """The dtype policy between preprocessing and head, which stay in Keras's own, as None does."""
     dropout: Callable[..., keras.layers.Layer] = keras.layers.Dropout
     batch_norm: Callable[..., keras.layers.Layer] = keras.layers.BatchNormalization
+    prelu: Callable[..., keras.layers.Layer] = keras.layers.PReLU
 
 
 STOCK = Layers()

@@ -67,7 +67,8 @@ def compiled(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int) ->
         KeyError: a hyperparameter is missing.
         ValueError: a hyperparameter has a value that Keras refuses.
     """
-    own = Layers(precision(hyperparameters), backend.here.dropout, backend.here.batch_norm)
+    here = backend.here
+    own = Layers(precision(hyperparameters), here.dropout, here.batch_norm, here.prelu)
     network = _build(hyperparameters, dataset, seed, own)
     return network, compile_for(network, model.optimizer(hyperparameters))
 

@@ -52,7 +52,7 @@ def build(
         classes: width of the softmax.
         seed: of the initial kernels, dropout and augmentation; the same seed gives the same weights.
         statistics: of the training images, for `preprocessing = "standardize"`.
-        layers: what dropout, batch norm and precision between preprocessing and head are.
+        layers: what dropout, batch norm, PReLU and precision between preprocessing and head are.
 
     Returns:
         A model from raw pixels 0..255, (batch, height, width, channels) of any number type, to probabilities
@@ -140,7 +140,7 @@ def _activate(
     if activation == "maxout":
         return keras.layers.Maximum()([linear(), linear()])
     if activation == "prelu":
-        return keras.layers.PReLU()(linear())
+        return layers.prelu()(linear())
     if activation == "leaky_relu":
         return keras.layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(linear())
     return keras.layers.Activation(activation)(linear())

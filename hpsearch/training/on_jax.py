@@ -38,6 +38,10 @@ def batch_norm(momentum: float) -> keras.layers.Layer:
     return keras.layers.BatchNormalization(momentum=momentum)
 
 
+def prelu() -> keras.layers.Layer:
+    return keras.layers.PReLU()
+
+
 def resident(array: npt.NDArray[Any]) -> jax.Array:
     return jax.device_put(array)
 

@@ -60,6 +60,10 @@ def batch_norm(momentum: float) -> keras.layers.Layer:
     return _FusedBatchNorm(momentum=momentum)
 
 
+def prelu() -> keras.layers.Layer:
+    return _SelectPReLU()
+
+
 def resident(array: npt.NDArray[Any]) -> tf.Tensor:
     return tf.convert_to_tensor(array)
 
@@ -202,6 +206,13 @@ class _FusedBatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc] # 
             variance *= (count - 1) / count  # Keras's is that of the batch itself
             self.moving_variance.assign_add((variance - self.moving_variance) * share)
         return tf.reshape(outputs, shape)
+
+
+class _SelectPReLU(keras.layers.PReLU):  # type: ignore[misc] # Keras ships no types
+    """PReLU that selects, where Keras adds a ReLU of either sign: twice the passes over the activations."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.where(inputs > 0, inputs, self.alpha * inputs)
 
 
 def _any_number(tensor: tf.Tensor) -> tf.TensorSpec:

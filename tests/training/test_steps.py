@@ -1,5 +1,7 @@
 """The compiled steps of whichever backend runs: what they leave behind is what Keras's own `fit` does."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -13,12 +15,12 @@ from hpsearch.training.epoch import run_epoch
 DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
 
 
-@pytest.mark.parametrize("name", TABLE["optimizer"].choices)
-def test_steps_are_those_of_keras(name: str) -> None:
+@pytest.mark.parametrize(
+    "chosen", [*({"optimizer": name} for name in TABLE["optimizer"].choices), {"activation": "prelu"}], ids=str
+)
+def test_steps_are_those_of_keras(chosen: dict[str, Any]) -> None:
     """After an epoch whose last step is smaller, weights and optimizer's variables are those of `keras.Model.fit`."""
-    values = complete(
-        {"filters": 4, "dense_units": 8, "dropout": 0.0, "l2": 1e-3, "optimizer": name, "precision": "float32"}
-    )
+    values = complete({"filters": 4, "dense_units": 8, "dropout": 0.0, "l2": 1e-3, "precision": "float32", **chosen})
     digits = load(DIGITS)
     ours, steps = fit.compiled(values, digits, 1)
     theirs = model.build(values, (32, 32, 3), 10, 1, digits.statistics)
