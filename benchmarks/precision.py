@@ -39,9 +39,9 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Value]] = {
     "prelu": {**ADAM, "activation": "prelu"},
     "elu": {**ADAM, "activation": "elu"},
     "tanh": {**ADAM, "activation": "tanh"},
-    "sigmoid": {**ADAM, "activation": "sigmoid", "batch_norm": True, "batch_size": 16},
+    "sigmoid": {**ADAM, "activation": "sigmoid", "batch_norm": True},
     "maxout": {**ADAM, "activation": "maxout"},
-    "batch norm": {"learning_rate": 0.01, "batch_norm": True, "batch_size": 16},
+    "batch norm": {"learning_rate": 0.01, "batch_norm": True},
     "sgd": {**FAST_START, "optimizer": "sgd", "learning_rate": 0.05},
     "momentum": {"optimizer": "momentum", "learning_rate": 0.01},
     "adagrad": {"optimizer": "adagrad", "learning_rate": 0.01},
@@ -51,8 +51,7 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Value]] = {
     "l2": {"learning_rate": 0.01, "l2": 1e-3},
     "augment": {**ADAM, "augment": True, "preprocessing": "standardize"},
 }
-"""With learning rates at which something is learned in a few hundred steps. Batch norm's moving means need more steps
-than most here take, hence smaller batches: sigmoid learns nothing without it."""
+"""Learning rates such that a few hundred steps teach something; sigmoid learns nothing without batch norm."""
 
 
 def trainings(
