@@ -9,6 +9,7 @@ import jax
 import keras
 import numpy as np
 import numpy.typing as npt
+from keras.src.backend.common import dtypes
 
 BFLOAT16_CAPABILITY = 8.0
 """The compute capability from which NVIDIA's tensor cores multiply bfloat16 (Ampere)."""
@@ -157,9 +158,12 @@ def forget() -> None:
 
 @contextmanager
 def double_precision() -> Iterator[None]:
-    wide = jax.config.jax_enable_x64
+    # Where two types meet, Keras on JAX says float32 even with JAX's switch on. Nothing public changes that.
+    wide, met = jax.config.jax_enable_x64, dtypes.BIT64_TO_BIT32_DTYPE["float64"]
     jax.config.update("jax_enable_x64", True)
+    dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
     try:
         yield
     finally:
+        dtypes.BIT64_TO_BIT32_DTYPE["float64"] = met
         jax.config.update("jax_enable_x64", wide)
