@@ -41,3 +41,12 @@ def test_a_cpu_keeps_to_float32() -> None:
     if backend.device() == "GPU":
         pytest.skip("JAX sees a GPU")
     assert backend.here.fast_precision() == "float32"
+
+
+def test_double_precision_reaches_keras() -> None:
+    """Inside, what Keras computes of float64 is float64, to its last digits; afterwards types meet in float32 again."""
+    exact = np.linspace(-2, 2, 7)
+    with backend.here.double_precision():
+        found = keras.ops.tanh(keras.ops.convert_to_tensor(exact))
+    assert np.allclose(found, np.tanh(exact), rtol=1e-14)
+    assert keras.backend.result_type("float64", "float32") == "float32"
