@@ -2,7 +2,7 @@
 
     python benchmarks/search.py [--quick]                               every side of both data sets, then the table
     python benchmarks/search.py run --dataset cifar10 --side service --seeds 0-4
-    python benchmarks/search.py table --dataset cifar10
+    python benchmarks/search.py table --dataset cifar10 [--by 200]
     python benchmarks/search.py picture --dataset cifar10 --out docs/search-cifar10.svg
 
 A run is a seed of a side, in a fresh process tree with a database of its own, recorded in
@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> None:
 def table(options: argparse.Namespace) -> None:
     """What the complete runs say."""
     print(f"\n{options.dataset}\n")
-    print(search_table.table(TASKS[options.dataset], collect(options.dataset, list(TITLES))))
+    print(search_table.table(TASKS[options.dataset], collect(options.dataset, list(TITLES)), options.by))
 
 
 def picture(options: argparse.Namespace) -> None:
@@ -124,7 +124,7 @@ def everything(quick: bool) -> None:
     """All runs of all data sets, and their tables; or, quick, one small one of each side."""
     for name in (QUICK,) if quick else ("cifar10", "digits"):
         sides = list(MAIN if quick else TITLES)
-        plan = {"side": sides, "seeds": SEEDS[:1] if quick else SEEDS, "trials": None, "cpu_seconds": None}
+        plan = {"side": sides, "seeds": SEEDS[:1] if quick else SEEDS, "trials": None, "cpu_seconds": None, "by": None}
         options = argparse.Namespace(dataset=name, until_target=False, **plan)
         run(options)
         table(options)
@@ -143,6 +143,7 @@ def main() -> None:
     runs.add_argument("--until-target", action="store_true", help="end a run once it reaches the higher target")
     runs.set_defaults(call=run)
     tables = commands.add_parser("table", help="print what the runs say")
+    tables.add_argument("--by", type=float, help="CPU seconds after which to compare; Optuna's median run's by default")
     tables.set_defaults(call=table)
     pictures = commands.add_parser("picture", help="draw it")
     pictures.add_argument("--out", type=Path, required=True, help="an .svg file")

@@ -63,6 +63,7 @@ SERVICE = {
     "baselines": Variant("hpsearch, with baselines", baselines=True),
 }
 ABLATIONS = {
+    "control": Variant("… nothing changed"),
     "no-pruner": Variant("… without a pruner", {"pruner": {"name": "none"}}),
     "optuna-pruner": Variant("… Optuna's median pruner", {"pruner": OPTUNA_MEDIAN}),
     "optuna-tpe": Variant("… Optuna's TPE", {"sampler": OPTUNA_TPE}),

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -10,12 +11,16 @@ from search_results import Measure, Run, Span, measure, share_at_chance, time_to
 from search_sides import TITLES, VARIANTS, Task
 
 
-def table(task: Task, found: Mapping[str, Sequence[Run]]) -> str:
-    """A row a side that has runs; empty where plain Optuna, which sets the targets, has none."""
+def table(task: Task, found: Mapping[str, Sequence[Run]], by: float | None) -> str:
+    """A row a side that has runs; empty where plain Optuna, which sets the targets, has none.
+
+    `by` is after how many CPU seconds the sides are compared; None: what Optuna's median run took.
+    """
     rivals = found.get("optuna", ())
     measured = measure(rivals)
     if measured is None:
         return "no complete run of optuna, which sets the targets"
+    measured = measured if by is None else replace(measured, cpu=by)
     low, high = (f"{100 * target:.1f}%" for target in measured.targets)
     head: tuple[str, ...] = ("side", "n", f"CPU-s to {low}", "of Optuna's", f"CPU-s to {high}", "of Optuna's")
     head += (f"best by {measured.cpu:.0f} CPU-s", "trials", "epochs", "at chance")
@@ -69,7 +74,7 @@ def _notes(measured: Measure, found: Mapping[str, Sequence[Run]]) -> list[str]:
     notes = [
         "Median over seeds (range). CPU-s: user and system seconds of the whole process tree, imports and database",
         "included. Targets: the median of the best values that Optuna's runs found, and the best of them.",
-        f"Trials, epochs and those at chance are of the first {measured.cpu:.0f} CPU-s, what Optuna's median run took.",
+        f"Trials, epochs and those at chance are of the first {measured.cpu:.0f} CPU-s.",
         "",
     ]
     every = [run.header["header"] for runs in found.values() for run in runs]
