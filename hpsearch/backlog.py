@@ -25,7 +25,7 @@ class Backlog:
         self._database, self._held, self._history, self._depot, self._note = database, held, history, depot, note
         self._reports: deque[EpochReport] = deque()
         # An outage may have swallowed the earlier attempt's last epochs: a checkpoint brings them back, unjudged.
-        self._overdue = held.number > 1
+        self._overdue = held.number > 1 and held.study.spec.pruner.name != "none"
         self._warned = False
 
     def __len__(self) -> int:
@@ -57,7 +57,6 @@ class Backlog:
         verdict = Verdict()
         if attempt.judged(held, metrics, overdue=self._overdue):
             verdict = self._database.execute(lambda c: attempt.judge(c, held, metrics, self._history))
-        self._overdue = False
 
         def store(connection: Connection) -> None:
             attempt.store(connection, held, metrics, verdict, report.confusion)
@@ -65,6 +64,7 @@ class Backlog:
                 album.add(connection, held.trial_id)
 
         (self._database.transact if verdict.pruned else self._database.execute)(store)
+        self._overdue = False
         return verdict.pruned
 
     def store_checkpoint(self, file: str, epoch: int) -> None:
