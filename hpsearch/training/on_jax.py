@@ -9,7 +9,6 @@ import jax
 import keras
 import numpy as np
 import numpy.typing as npt
-from keras.src.backend.common import dtypes
 
 BFLOAT16_CAPABILITY = 8.0
 """The compute capability from which NVIDIA's tensor cores multiply bfloat16 (Ampere)."""
@@ -158,7 +157,10 @@ def forget() -> None:
 
 @contextmanager
 def double_precision() -> Iterator[None]:
-    # Where two types meet, Keras on JAX says float32 even with JAX's switch on. Nothing public changes that.
+    # Where two types meet, Keras on JAX says float32 even with JAX's switch on. Nothing public changes that; imported
+    # here, because no training needs it.
+    from keras.src.backend.common import dtypes
+
     wide, met = jax.config.jax_enable_x64, dtypes.BIT64_TO_BIT32_DTYPE["float64"]
     jax.config.update("jax_enable_x64", True)
     dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
