@@ -21,6 +21,9 @@ from hpsearch.roster import Holder
 from hpsearch.slot import Quota, Shared, Slot
 from hpsearch.trainer import Trainer
 
+SIGNAL_SECONDS = 0.5
+"""After how long at most a worker sees a signal."""
+
 
 class Worker:
     """Serves studies by priority, each trial in a warm trainer process.
@@ -72,17 +75,19 @@ class Worker:
             NotFoundError: the framework does not see the GPU, or (draining) this host lacks the data of every study.
             DatabaseError: the database could not be reached at the start.
         """
-        self._database.transact(lambda connection: roster.enrol(connection, self.holder, os.getpid()))
         with ExitStack() as stack:
             stack.callback(self._close_alarms)  # the last, because signals and renewals ring them
             stack.enter_context(self._signals())
+            self._database.transact(lambda connection: roster.enrol(connection, self.holder, os.getpid()))
             stack.callback(self._leave)
             stack.enter_context(self._lease)
             threads = [threading.Thread(target=self._serve, args=(slot,)) for slot in self._slots]
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join()
+                while thread.is_alive():
+                    # Not without end: a signal that comes just before the wait is seen only after it.
+                    thread.join(SIGNAL_SECONDS)
         if self._failures:
             raise self._failures[0]
 

@@ -74,3 +74,11 @@ def test_told_to_leave_without_work(ledger: Ledger, workers: Crew) -> None:
     idle.send(signal.SIGTERM)
     assert idle.join() == 0
     assert ledger.rows("select ended_at is not null from hpsearch.workers") == [(True,)]
+
+
+@pytest.mark.timeout(300)
+def test_told_to_leave_as_it_comes(ledger: Ledger, workers: Crew) -> None:
+    """A worker that is told to leave before anybody can see it leaves with 0 too, and its end is in the list."""
+    coming = workers.start(drain=False, at={"function": "roster.enrol", "do": "SIGTERM"})
+    assert coming.join() == 0
+    assert ledger.rows("select ended_at is not null from hpsearch.workers") == [(True,)]
