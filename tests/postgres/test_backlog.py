@@ -1,9 +1,11 @@
 """What a worker asks of the database at each epoch."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
+import psycopg2
+import pytest
 import simulated
 from small import claim, metrics
 from sqlalchemy import event
@@ -13,6 +15,7 @@ from hpsearch.attempt import Attempt
 from hpsearch.backlog import Backlog
 from hpsearch.database import Database
 from hpsearch.depot import Depot
+from hpsearch.errors import UnreachableError
 from hpsearch.history import History
 from hpsearch.messages import EpochReport
 from hpsearch.outcome import Ending
@@ -44,6 +47,22 @@ def round_trips(database: Database) -> Iterator[list[str]]:
     yield asked
     event.remove(database.engine, "before_cursor_execute", execute)
     event.remove(database.engine, "commit", commit)
+
+
+@contextmanager
+def broken_at(database: Database, what: str) -> Iterator[None]:
+    """The server ends the connection of each statement in the block that says `what`, just before it is sent."""
+
+    def end(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if what in statement:
+            pid = connection.connection.driver_connection.info.backend_pid
+            url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+            with closing(psycopg2.connect(url)) as other, other.cursor() as asked:
+                asked.execute("select pg_terminate_backend(%s, 10000)", (pid,))
+
+    event.listen(database.engine, "before_cursor_execute", end)
+    yield
+    event.remove(database.engine, "before_cursor_execute", end)
 
 
 def backlog(database: Database, held: Attempt) -> Backlog:
@@ -94,10 +113,9 @@ def test_pruner_is_asked_at_its_rungs_alone(database: Database, started: Started
     assert asked_of == [1, 2, 1]
 
 
-def test_rung_that_an_outage_swallowed_is_made_up_for(database: Database, started: Started, holder: Enrol) -> None:
-    """A trial whose rung was only brought back by its checkpoint is compared at the next epoch, and pruned there."""
-    found = started(pruner={"name": "asha", "min_resource": 2}, budget={"trials": 4, "epochs": 9})
-    worker, history = holder("w"), History(found.study_id, "maximize")
+def swallowed_rung(database: Database, found: Study, worker: Holder) -> Backlog:
+    """Of a bad trial in its second attempt: its rung at epoch 2 was only brought back, and epoch 3 is to be stored."""
+    history = History(found.study_id, "maximize")
     good, bad = claim(database, found, worker), claim(database, found, worker)
     assert good is not None
     assert bad is not None
@@ -110,6 +128,23 @@ def test_rung_that_an_outage_swallowed_is_made_up_for(database: Database, starte
     database.transact(lambda c: attempt.restore(c, again, (metrics(1, 0.1), metrics(2, 0.1))))
     kept = backlog(database, again)
     kept.add(EpochReport(metrics(3, 0.1), None, None))
+    return kept
+
+
+def test_rung_that_an_outage_swallowed_is_made_up_for(database: Database, started: Started, holder: Enrol) -> None:
+    """A trial whose rung was only brought back by its checkpoint is compared at the next epoch, and pruned there."""
+    found = started(pruner={"name": "asha", "min_resource": 2}, budget={"trials": 4, "epochs": 9})
+    assert swallowed_rung(database, found, holder("w")).store() is not None
+
+
+def test_rung_is_still_owed_where_its_epoch_cannot_be_stored(
+    database: Database, started: Started, holder: Enrol
+) -> None:
+    """Where the connection breaks after the comparison, it is made anew once the epoch can be stored, and prunes."""
+    found = started(pruner={"name": "asha", "min_resource": 2}, budget={"trials": 4, "epochs": 9})
+    kept = swallowed_rung(database, found, holder("w"))
+    with broken_at(database, "insert into hpsearch.epochs"), pytest.raises(UnreachableError):
+        kept.store()
     assert kept.store() is not None
 
 
