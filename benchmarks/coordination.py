@@ -181,9 +181,9 @@ def run(
             for workers in crowds:
                 for _ in range(repeats):
                     for kind in (each for each in KINDS if each.setting == setting):
-                        cell = measure(server, kind, workers, history, seconds)
-                        cells[kind, workers, history].append(cell)
-                        print(f"{setting}, {kind.name}: {workers} workers, history {history}: {cell}", file=sys.stderr)
+                        cells[kind, workers, history].append(measure(server, kind, workers, history, seconds))
+                        print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     return cells
 
 
@@ -269,6 +269,7 @@ def main() -> None:
     options = parser.parse_args()
     crowds, histories = ((1, 4), (0, 1_000)) if options.quick else ((1, 4, 16), (0, 1_000, 10_000))
     repeats, seconds = (1, 1.5) if options.quick else (3, 2.0)
+    crowd.quiet()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as directory, embedded.start(Path(directory)) as running:
         server = Server(running)

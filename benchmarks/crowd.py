@@ -4,6 +4,7 @@ Ours are the real `Slot` of a worker, from claim to end of every trial, on a tra
 what a user would write: `study.optimize` on an RDBStorage, with `report` and `should_prune` at each epoch.
 """
 
+import logging
 import multiprocessing
 import os
 import resource
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from threading import BrokenBarrierError
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import optuna
 from rich.console import Console
@@ -105,6 +106,19 @@ Side = Callable[[str, ExitStack, list[int]], Course]
 """Sets a worker up on the database of a URL; the numbers of the trials it ended go into the list."""
 
 
+def _nowhere() -> TextIO:
+    """Where the lines go that either side prints: written, and read by nobody."""
+    return Path(os.devnull).open("w")  # for as long as the process lives
+
+
+def quiet() -> None:
+    """Let Optuna write its lines as our side does, in this process and in those that it forks."""
+    handler = logging.StreamHandler(_nowhere())
+    handler.setFormatter(optuna.logging.create_default_formatter())
+    optuna.logging.disable_default_handler()
+    logging.getLogger("optuna").addHandler(handler)
+
+
 class _Told(Lines):
     """The lines a worker prints, and which trials it ended."""
 
@@ -125,8 +139,7 @@ def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
     holder = Holder(f"bench-{os.getpid()}", "bench", "CPU")
     database.transact(lambda connection: roster.enrol(connection, holder, os.getpid()))
     lease = stack.enter_context(Lease(database, holder.worker_id))
-    printed = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
-    display = _Told(numbers, Console(file=printed))
+    display = _Told(numbers, Console(file=_nowhere()))
 
     def shared(quota: slot.Quota) -> slot.Shared:
         start: Any = Instant

@@ -28,7 +28,7 @@ import psutil
 from hpsearch import gpus, hyperparameters, settings
 from hpsearch.alarm import Alarm
 from hpsearch.gpus import Gpu
-from hpsearch.messages import Data, Ended, EpochReport, GoOn, Loaded, Progress, Ready, Train
+from hpsearch.messages import Data, Ended, EpochReport, GoOn, Loaded, Progress, Ready, Refused, Train
 from hpsearch.outcome import Ending
 from hpsearch.trainer import Trainer
 
@@ -139,7 +139,7 @@ def warm(size: Size) -> str:
             found.append(list(marks(trainer, alarm, job)))
     trainer.close()
     rows = []
-    names = ("Train → Loaded", "GoOn → first steps done (compiles)", "→ the epoch", "GoOn → Ended (keeps model)")
+    names = ("Train → Loaded", "GoOn → the epoch (compiles)", "GoOn → Ended (keeps model)")
     for number, name in enumerate(names):
         cpu, clock = ([each[number][which] for each in found[2:]] for which in (0, 1))
         rows.append((name, spread(cpu), spread(clock), str(len(cpu))))
@@ -147,19 +147,20 @@ def warm(size: Size) -> str:
 
 
 def marks(trainer: Trainer, alarm: Alarm, job: Train) -> Iterator[tuple[float, float]]:
-    """CPU and clock seconds up to Loaded, the first Progress, the EpochReport, and Ended."""
+    """CPU and clock seconds up to Loaded, then each EpochReport, and Ended."""
 
     def now() -> tuple[float, float]:
         times = psutil.Process(trainer.pid).cpu_times()
         return times.user + times.system, time.monotonic()
 
-    last, progressed = now(), False
+    last = now()
     trainer.send(job)
     while True:
         message = trainer.receive(alarm, 600)
-        if isinstance(message, Ready) or (isinstance(message, Progress) and progressed):
+        if message is None or isinstance(message, Refused):
+            raise SystemExit(message.detail if message else "the trainer says nothing")
+        if isinstance(message, Ready | Progress):
             continue
-        progressed = progressed or isinstance(message, Progress)
         current = now()
         yield current[0] - last[0], current[1] - last[1]
         if isinstance(message, Ended):
