@@ -12,7 +12,7 @@ import pytest
 from hpsearch.branches import Branch
 from hpsearch.hyperparameters import TABLE, complete
 from hpsearch.messages import Check, Checking, Data, Finding, Network
-from hpsearch.training import data, epoch, gradient, model, sanity, speed
+from hpsearch.training import backend, data, epoch, gradient, model, sanity, speed
 from hpsearch.training.backend import Steps
 from hpsearch.training.data import Statistics
 
@@ -145,10 +145,11 @@ class TestGradient:
     @staticmethod
     def compared(loss: Callable[[Any], Any], at: list[float], slopes: list[float]) -> gradient.Agreement:
         """Compares `slopes` with the differences of `loss`, a function of one vector."""
-        variable = keras.Variable(np.array(at), dtype="float64", name="w")
-        weights = gradient.Weights([variable])
-        generator = np.random.default_rng(0)
-        return gradient.compare(lambda: float(loss(variable.numpy())), weights, [np.array(slopes)], generator)
+        with backend.here.double_precision():
+            variable = keras.Variable(np.array(at), dtype="float64", name="w")
+            weights = gradient.Weights([variable])
+            generator = np.random.default_rng(0)
+            return gradient.compare(lambda: float(loss(variable.numpy())), weights, [np.array(slopes)], generator)
 
     def test_that_is_wrong_by_a_percent_is_found(self) -> None:
         """One coordinate among right ones is enough, also where the rest of the loss has kinks."""
