@@ -9,12 +9,13 @@ from typing import NoReturn
 
 from sqlalchemy import Connection
 
-from hpsearch import album, attempt, messages, search, study
+from hpsearch import attempt, messages, search, study
 from hpsearch.attempt import LostError
 from hpsearch.backlog import Backlog
+from hpsearch.closing import Closing
 from hpsearch.database import Database
 from hpsearch.depot import Depot
-from hpsearch.errors import DatabaseError, HpsearchError, NotFoundError, StoreError, UnreachableError, reason
+from hpsearch.errors import HpsearchError, NotFoundError, StoreError, UnreachableError, reason
 from hpsearch.events import Display
 from hpsearch.history import History
 from hpsearch.hyperparameters import Value
@@ -60,17 +61,23 @@ class Run:
     def __post_init__(self) -> None:
         self.held = self.hold.held
         self.alarm = self.hold.alarm
-        self.memory, self.released = 0, False
+        self.memory = 0
         self._patience = Patience(self.database, self.stop, self.display.note)
         self._transact, self._execute, self._keep = (
             self._patience.transact,
             self._patience.execute,
             self._patience.keep,
         )
+        self._closing = Closing(self.held, self._patience, self.depot, self.display.note)
         self._backlog = Backlog(self.database, self.held, self.history, self.depot, self.display.note)
         self._training = False
         self._stopping: str | None = None
         self._told_at = 0.0
+
+    @property
+    def released(self) -> bool:
+        """Whether its trial was left to another attempt."""
+        return self._closing.released
 
     def go(self) -> str:
         """Run it to its end and say how it ended: an `Ending`, or `preempted`, `paused`, `lost`.
@@ -128,7 +135,7 @@ class Run:
 
     def _fail(self, error: Exception) -> NoReturn:
         outcome = Outcome(Ending.ERROR, f"the sampler failed: {error}", traceback.format_exc())
-        self._finish(outcome)
+        self._closing.finish(outcome)
         raise _OverError(Ending.ERROR, outcome.detail) from error
 
     def _order(self, params: Mapping[str, Value]) -> messages.Train:
@@ -142,7 +149,7 @@ class Run:
             self.depot.open()
             return self._keep(lambda: self.depot.fetch(self.held, path))
         except StoreError as error:
-            self._release("refused")
+            self._closing.release("refused")
             raise RefusedStudyError(str(error)) from None
 
     def _await_ready(self) -> bool:
@@ -150,7 +157,7 @@ class Run:
         until = time.monotonic() + STALL_SECONDS
         while self.trainer.ready is None:
             if self.stop.requested:
-                self._release("preempted")
+                self._closing.release("preempted")
                 raise _OverError("preempted", "before its training began")
             left = until - time.monotonic()
             if left <= 0:
@@ -158,7 +165,7 @@ class Run:
             self.trainer.receive(self.alarm, left)
             self.alarm.clear()
         if blind := self.trainer.blind():
-            self._release("preempted")
+            self._closing.release("preempted")
             raise NotFoundError(blind)
         return True
 
@@ -220,7 +227,7 @@ class Run:
                 self.memory = outcome.memory
                 return self._ended(outcome)
             case Refused(detail):
-                self._release("refused")
+                self._closing.release("refused")
                 raise RefusedStudyError(detail)
             case Ready():
                 pass
@@ -233,7 +240,7 @@ class Run:
             theirs = self._transact(lambda connection: self._record_data(connection, loaded))
         if theirs != loaded.data_fingerprint:
             self._abandon()
-            self._release("refused")
+            self._closing.release("refused")
             whose = "search, or its evaluation's" if held.study.spec.evaluation else "study's"
             raise RefusedStudyError(
                 f"the {held.study.spec.data.name} images here differ from those of the {whose} first worker "
@@ -281,67 +288,33 @@ class Run:
     def _released(self, released: Released) -> str:
         self._keep(self._save)
         if self._stopping == "stopped":
-            self._end(Ending.PRUNED, {"detail": attempt.STOPPED})
+            self._closing.end(Ending.PRUNED, {"detail": attempt.STOPPED})
             return self._say(Ending.PRUNED, attempt.STOPPED)
         checkpoint = released.checkpoint
         if checkpoint:
             self._keep(lambda: self._backlog.store_checkpoint(checkpoint, released.epoch))
         why = self._stopping or "released"
-        self._release(why)
+        self._closing.release(why)
         return self._say(why, f"after epoch {released.epoch}")
 
     def _ended(self, outcome: Outcome) -> str:
         self._keep(self._save)
         if outcome.ending is Ending.OUT_OF_MEMORY:
             return self._out_of_memory(outcome)
-        outcome = self._finish(outcome)
+        outcome = self._closing.finish(outcome)
         return self._say(outcome.ending, outcome.detail)
-
-    def _finish(self, outcome: Outcome) -> Outcome:
-        """End the trial; with which outcome in the end."""
-        described: dict[str, object] = {"detail": outcome.detail} if outcome.detail else {}
-        if outcome.traceback:
-            described["traceback"] = outcome.traceback
-        complete = outcome.ending is Ending.COMPLETED
-        if complete and (outcome.model or outcome.predictions) and self._finish_with_files(described, outcome):
-            return outcome
-        if complete and outcome.predictions:  # without them the trial says nothing
-            outcome = Outcome(Ending.ERROR, "what its model predicts for the test images could not be stored")
-            described = {"detail": outcome.detail}
-        self._end(outcome.ending, described)
-        return outcome
-
-    def _end(self, ending: Ending, described: Mapping[str, object]) -> None:
-        def end(connection: Connection) -> None:
-            album.add(connection, self.held.trial_id)
-            attempt.finish(connection, self.held, ending, described)
-
-        self._transact(end)
-
-    def _finish_with_files(self, described: Mapping[str, object], outcome: Outcome) -> bool:
-        """End a complete trial and keep its files, or neither: a model that cannot be stored is not worth the trial."""
-        model, predictions = (Path(name) if name else None for name in (outcome.model, outcome.predictions))
-        try:
-            self._keep(lambda: self.depot.finish(self.held, described, model, predictions))
-        except (DatabaseError, LostError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a store raises
-            what = "predictions" if predictions else "model"
-            self.display.note(f"the {what} cannot be stored ({reason(error)}): the trial ends without")
-            return False
-        return True
 
     def _out_of_memory(self, outcome: Outcome) -> str:
         """Once more, alone and in a fresh process, before the configuration is called too large."""
         if self.held.short_of_memory:
-            self._finish(outcome)
+            self._closing.finish(outcome)
         else:
-            self._release("out_of_memory")
+            self._closing.release("out_of_memory")
         return self._say(outcome.ending, outcome.detail)
 
     def _died(self, error: TrainerDiedError) -> str:
         if self.trainer.ready is None and error.by_signal is None:
-            self._release("preempted")
+            self._closing.release("preempted")
             raise error
         self._keep(self._save)
         if error.by_signal is not None and error.by_signal.name == "SIGKILL" and self._training:
@@ -353,13 +326,13 @@ class Run:
         self.trainer.kill()
         self._keep(self._save)
         if self._stopping:
-            self._release(self._stopping)
+            self._closing.release(self._stopping)
             return self._say(self._stopping, "its trainer did not obey and was killed")
         return self._lose(Ending.STALLED, f"no sign of life for {STALL_SECONDS:g} s")
 
     def _lose(self, ending: Ending, detail: str) -> str:
         assert ending in RETRIED
-        self._release(str(ending))
+        self._closing.release(str(ending))
         return self._say(ending, detail)
 
     def _abandon(self) -> None:
@@ -382,14 +355,6 @@ class Run:
             if message is None:
                 self.alarm.clear()
         self.trainer.kill()
-
-    def _release(self, why: str) -> None:
-        def release(connection: Connection) -> None:
-            if attempt.release(connection, self.held, why):
-                album.add(connection, self.held.trial_id)
-
-        self._transact(release)
-        self.released = True
 
     def _lost(self) -> str:
         # Where the connection broke during a commit, an end of ours stands although it looked as if it had failed.
