@@ -26,7 +26,7 @@ test: $(MADE)/dev ## run all tests
 chaos: $(MADE)/dev ## run ten minutes of faults on four workers, then count (MINUTES=, SEED=, WORKERS=)
 	@$(BIN)/python tests/faults/chaos.py --minutes $(or $(MINUTES),10) --workers $(or $(WORKERS),4) $(if $(SEED),--seed $(SEED))
 
-bench: $(MADE)/dev ## measure all of benchmarks/ and print the tables: half a day on two cores (QUICK=1: half an hour, to see it work)
+bench: $(MADE)/dev ## measure all of benchmarks/ and print the tables: half a day on two cores (QUICK=1: ten minutes, to see it work)
 	@for each in feel coordination training memory precision batch_norm search; do \
 	  echo "# $$each" && $(BIN)/python benchmarks/$$each.py $(if $(QUICK),--quick) || exit; done
 

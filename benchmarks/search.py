@@ -26,20 +26,19 @@ import search_sides
 import search_table
 from search_results import Run
 from search_run import Job
-from search_sides import ROOT, SERVICE, TASKS, TITLES, Task
+from search_sides import ABLATIONS, ROOT, SERVICE, TASKS, TITLES, Task
 
 QUICK = "quick"
 MAIN = ("optuna", "kerastuner", *SERVICE)
 SEEDS = (0, 1, 2, 3, 4)
 
 
-def record(name: str, side: str, seed: int, trials: int, cpu_seconds: float, target: float | None) -> None:
+def record(name: str, side: str, seed: int, trials: int, cpu_seconds: float | None) -> None:
     """One run, unless it has been made. Optuna's is over after so many trials, the others after so many CPU seconds."""
-    task, file = TASKS[name], search_results.file_of(name, side, seed)
-    limit = None if side == "optuna" else cpu_seconds
-    if (made := search_results.read(file)) and _covers(made, side, trials, limit, target):
+    file = search_results.file_of(name, side, seed)
+    if (made := search_results.read(file)) and _covers(made, side, trials, cpu_seconds):
         return
-    launch = search_sides.launch(task, side, seed, trials)
+    launch = search_sides.launch(TASKS[name], side, seed, trials)
     header = {
         "dataset": name,
         "side": side,
@@ -49,7 +48,7 @@ def record(name: str, side: str, seed: int, trials: int, cpu_seconds: float, tar
         "versions": dict(launch.versions),
         "configuration": dict(launch.configuration),
     }
-    job = Job(launch.command, launch.environment, limit, None if side == "optuna" else target, header, file)
+    job = Job(launch.command, launch.environment, cpu_seconds, header, file)
     # A fresh process for the record: what its children cost is then the run's alone.
     process = multiprocessing.get_context("spawn").Process(target=search_run.run, args=(job,))
     process.start()
@@ -62,18 +61,16 @@ def record(name: str, side: str, seed: int, trials: int, cpu_seconds: float, tar
         )
 
 
-def _covers(made: Run, side: str, trials: int, limit: float | None, target: float | None) -> bool:
+def _covers(made: Run, side: str, trials: int, cpu_seconds: float | None) -> bool:
     if side == "optuna":
         return int(made.header["header"]["configuration"]["trials"]) >= trials
-    if made.end == "target":
-        return target is not None and made.best() >= target
-    return made.end == "finished" or (limit is not None and made.cpu >= limit)
+    return made.end == "finished" or (cpu_seconds is not None and made.cpu >= cpu_seconds)
 
 
 def collect(name: str, sides: Sequence[str]) -> dict[str, list[Run]]:
     """The complete runs of each side; Optuna's up to the trials that set the target, where it has so many."""
     trials, found = TASKS[name].trials, {side: search_results.runs(name, side) for side in sides}
-    rivals = [run for run in search_results.runs(name, "optuna") if _covers(run, "optuna", trials, None, None)]
+    rivals = [run for run in search_results.runs(name, "optuna") if _covers(run, "optuna", trials, None)]
     return {**found, "optuna": [run.first(trials) for run in rivals]}
 
 
@@ -102,16 +99,20 @@ def run(options: argparse.Namespace) -> None:
     task: Task = TASKS[options.dataset]
     for seed in options.seeds:
         for side in options.side:
-            measured = search_results.measure(collect(options.dataset, ())["optuna"])
-            target = measured.targets[-1] if options.until_target and measured else None
-            cpu_seconds = options.cpu_seconds or task.cpu_seconds
-            record(options.dataset, side, seed, options.trials or task.trials, cpu_seconds, target)
+            cpu_seconds = None if side == "optuna" else options.cpu_seconds or task.limit(side)
+            record(options.dataset, side, seed, options.trials or task.trials, cpu_seconds)
 
 
 def table(options: argparse.Namespace) -> None:
-    """What the complete runs say."""
+    """What the complete runs say: the sides against each other, and what each default brings."""
+    task: Task = TASKS[options.dataset]
+    found = collect(options.dataset, list(TITLES))
     print(f"\n{options.dataset}\n")
-    print(search_table.table(TASKS[options.dataset], collect(options.dataset, list(TITLES)), options.by))
+    print(search_table.table(task, {side: found[side] for side in MAIN}, options.by))
+    if any(found[side] for side in ABLATIONS):
+        print(f"\n{options.dataset}, each default off on its own\n")
+        ablated = {side: found[side] for side in ("optuna", *ABLATIONS)}
+        print(search_table.table(task, ablated, options.by or task.cpu_seconds_short))
 
 
 def picture(options: argparse.Namespace) -> None:
@@ -125,7 +126,7 @@ def everything(quick: bool) -> None:
     for name in (QUICK,) if quick else ("cifar10", "digits"):
         sides = list(MAIN if quick else TITLES)
         plan = {"side": sides, "seeds": SEEDS[:1] if quick else SEEDS, "trials": None, "cpu_seconds": None, "by": None}
-        options = argparse.Namespace(dataset=name, until_target=False, **plan)
+        options = argparse.Namespace(dataset=name, **plan)
         run(options)
         table(options)
 
@@ -139,11 +140,10 @@ def main() -> None:
     runs.add_argument("--side", nargs="+", choices=list(TITLES), default=list(TITLES))
     runs.add_argument("--seeds", type=seeds, default=list(SEEDS), help="such as 0-4 or 0,2")
     runs.add_argument("--trials", type=int, help="of Optuna's run; the others end by CPU seconds")
-    runs.add_argument("--cpu-seconds", type=float, help="after which every other run is ended")
-    runs.add_argument("--until-target", action="store_true", help="end a run once it reaches the higher target")
+    runs.add_argument("--cpu-seconds", type=float, help="after which every other run is ended, not the task's")
     runs.set_defaults(call=run)
     tables = commands.add_parser("table", help="print what the runs say")
-    tables.add_argument("--by", type=float, help="CPU seconds after which to compare; Optuna's median run's by default")
+    tables.add_argument("--by", type=float, help="CPU seconds after which to compare the sides")
     tables.set_defaults(call=table)
     pictures = commands.add_parser("picture", help="draw it")
     pictures.add_argument("--out", type=Path, required=True, help="an .svg file")

@@ -28,13 +28,12 @@ SCRATCH = "SCRATCH"
 class Job:
     """What to run, until when, and where the record goes.
 
-    `cpu_seconds` and `target`, a validation accuracy, end the run once reached; None: it ends by itself.
+    The run ends once it has cost `cpu_seconds`; None: by itself.
     """
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
     cpu_seconds: float | None
-    target: float | None
     header: Mapping[str, Any]
     file: Path
 
@@ -57,7 +56,7 @@ def run(job: Job) -> None:
         if record is None:
             print(f"{job.file}: left to the run of it that is under way")
             return
-        _write(record, {"header": job.header, "cpu_seconds": job.cpu_seconds, "target": job.target})
+        _write(record, {"header": job.header, "cpu_seconds": job.cpu_seconds})
         with tempfile.TemporaryDirectory(prefix="hpsearch-benchmark-", ignore_cleanup_errors=True) as scratch:
             Path(scratch).chmod(0o755)  # where this is root, Postgres runs as another user
             began = time.monotonic()
@@ -116,8 +115,6 @@ def _follow(job: Job, process: subprocess.Popen[bytes], record: IO[str]) -> dict
         told = json.loads(line) if line and line.startswith("{") else {}
         if told:
             _write(record, {"cpu": round(cpu, 2), **told})
-        if job.target is not None and round(told.get("val_accuracy", 0), 6) >= job.target:
-            return {"end": "target", "cpu": round(cpu, 2)}
         if job.cpu_seconds is not None and cpu >= job.cpu_seconds:
             return {"end": "cpu_seconds", "cpu": round(cpu, 2)}
     if process.wait() != 0:

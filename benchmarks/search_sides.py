@@ -23,7 +23,8 @@ RIVALS = Path(__file__).parent / "rivals"
 class Task:
     """What is searched on: the study's `[data]`, epochs and batch size of a trial.
 
-    `trials` is how many the rival with Optuna runs; `cpu_seconds` is when every other side is stopped.
+    `trials` is how many the rival with Optuna runs; KerasTuner and the service are stopped after `cpu_seconds`, the
+    service with baselines or an ablation after `cpu_seconds_short`.
     """
 
     data: Mapping[str, Any]
@@ -31,14 +32,21 @@ class Task:
     batch_size: int
     trials: int
     cpu_seconds: float
+    cpu_seconds_short: float
     classes: int = 10
+
+    def limit(self, side: str) -> float | None:
+        """The CPU seconds after which a side is stopped; None: it ends by itself."""
+        if side == "optuna":
+            return None
+        return self.cpu_seconds if side in ("kerastuner", "service") else self.cpu_seconds_short
 
 
 TASKS = {
-    "cifar10": Task({"name": "cifar10", "train_limit": 5000, "validation": 2000}, 8, 128, 20, 1300),
+    "cifar10": Task({"name": "cifar10", "train_limit": 5000, "validation": 2000}, 8, 128, 20, 400, 200),
     # With all of the 1,137 images that could be trained on, three of 20 random trials had all but one of 300 right.
-    "digits": Task({"name": "digits", "train_limit": 500, "validation": 800}, 8, 128, 20, 240),
-    "quick": Task({"name": "digits", "train_limit": 500, "validation": 300}, 3, 128, 2, 20),
+    "digits": Task({"name": "digits", "train_limit": 500, "validation": 800}, 8, 128, 20, 120, 60),
+    "quick": Task({"name": "digits", "train_limit": 500, "validation": 300}, 3, 128, 2, 20, 20),
 }
 
 
@@ -55,7 +63,6 @@ class Variant:
     baselines: bool = False
 
 
-OPTUNA_TPE = {"name": "tpe", "n_startup_trials": 10, "n_ei_candidates": 24, "multivariate": True, "constant_liar": True}
 OPTUNA_MEDIAN = {"name": "median", "n_startup_trials": 5, "n_warmup_steps": 0, "interval_steps": 1, "n_min_trials": 1}
 
 SERVICE = {
@@ -66,7 +73,6 @@ ABLATIONS = {
     "control": Variant("… nothing changed"),
     "no-pruner": Variant("… without a pruner", {"pruner": {"name": "none"}}),
     "optuna-pruner": Variant("… Optuna's median pruner", {"pruner": OPTUNA_MEDIAN}),
-    "optuna-tpe": Variant("… Optuna's TPE", {"sampler": OPTUNA_TPE}),
     "random": Variant("… random sampling", {"sampler": {"name": "random"}}),
     "no-patience": Variant("… hopeless starts go on", {"budget": {"patience": 1000}}),
     "keras-batch-norm": Variant("… Keras's batch norm", environment={"PYTHONPATH": "ROOT:ROOT/benchmarks/ablations"}),
