@@ -45,7 +45,7 @@ WAIT_SECONDS = 600
 
 def accuracy(epoch: int) -> float:
     """A little better in each trial than in those before: no median pruner ends one, on either side."""
-    return 0.5 + 0.04 * epoch + 1e-6 * (time.monotonic() % 10_000)
+    return 0.5 + 0.04 * epoch + 1e-9 * time.monotonic()
 
 
 class Instant:

@@ -123,7 +123,10 @@ def time_to(target: float, found: Sequence[Run]) -> Span:
 
 
 def at_chance(task: Task, epoch: Epoch) -> bool:
-    """Whether a model that guesses could have had these figures; the service's own rule (hpsearch.training.fit)."""
+    """Whether a model that guesses could have had these validation figures.
+
+    As `hpsearch.training.fit.at_chance`, but for the training loss, which a rival does not tell.
+    """
     chance = 1 / task.classes
     lucky = chance + 3 * math.sqrt(chance * (1 - chance) / task.data["validation"])
     guessing = epoch.val_loss is None or not epoch.val_loss < 0.99 * math.log(task.classes)

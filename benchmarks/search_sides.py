@@ -73,6 +73,7 @@ ABLATIONS = {
     "control": Variant("… nothing changed"),
     "no-pruner": Variant("… without a pruner", {"pruner": {"name": "none"}}),
     "optuna-pruner": Variant("… Optuna's median pruner", {"pruner": OPTUNA_MEDIAN}),
+    "optuna-asha": Variant("… Optuna's ASHA", {"pruner": {"name": "asha"}}),
     "random": Variant("… random sampling", {"sampler": {"name": "random"}}),
     "no-patience": Variant("… hopeless starts go on", {"budget": {"patience": 1000}}),
     "keras-batch-norm": Variant("… Keras's batch norm", environment={"PYTHONPATH": "ROOT:ROOT/benchmarks/ablations"}),

@@ -71,12 +71,15 @@ def side(name: str, what: str, numbers: Sequence[int], environment: Mapping[str,
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")][1:]
 
 
-def turns(names: Sequence[str], what: str, numbers: Sequence[int], repeats: int) -> dict[str, list[Lines]]:
+def turns(
+    names: Sequence[str], what: str, numbers: Sequence[int], repeats: int, gpu: Gpu | None = None
+) -> dict[str, list[Lines]]:
     """Each side's processes, the sides in turn: A B A B."""
+    environment = settings.trainer_environment(gpu.uuid if gpu else None)
     found: dict[str, list[Lines]] = {name: [] for name in names}
     for _ in range(repeats):
         for name in names:
-            found[name].append(side(name, what, numbers, settings.trainer_environment(None)))
+            found[name].append(side(name, what, numbers, environment))
             print(".", end="", file=sys.stderr, flush=True)
     return found
 
@@ -173,21 +176,40 @@ def marks(trainer: Trainer, alarm: Alarm, job: Train) -> Iterator[tuple[float, f
 
 
 def on_gpu(gpu: Gpu, size: Size) -> str:
-    """Seconds an epoch and trials an hour: plain fit alone, then ours in 1, 2, 4 and 8 slots."""
-    rows = []
-    for name in ("plain", "plain both", "ours"):
-        numbers: tuple[int, ...] = (size.images, size.validation, 32, size.epochs + 1)
-        lines = side(name, "epochs", numbers, settings.trainer_environment(gpu.uuid))
-        rows.append((SIDES[name], spread([line["clock"] for line in lines[1:]], 3), ""))
+    """Seconds an epoch, plain fit's and ours, and trials an hour: plain fit alone, then ours in 1, 2, 4 and 8 slots."""
+    if unseen := blind(gpu):
+        return f"{gpu}: unmeasured: {unseen}"
+    epochs = turns(("plain", "plain both", "ours"), "epochs", _numbers(size, size.epochs + 1), size.repeats, gpu)
+    took = {name: [line["clock"] for lines in found for line in lines[1:]] for name, found in epochs.items()}
+    quick = [
+        (SIDES[name], spread(each, 3), f"{mean(took['plain']) / mean(each):.2f}×", str(len(each)))
+        for name, each in took.items()
+    ]
     length = max(size.trial_epochs)
-    for name in ("plain", "ours"):
-        numbers = (size.images, size.validation, 32, length, size.trials + 1)
-        lines = side(name, "trials", numbers, settings.trainer_environment(gpu.uuid))
-        rows.append((f"{SIDES[name]}, one process", "", spread([3600 / line["clock"] for line in lines[1:]], 1)))
-    for slots in SLOTS:
-        rows.append((f"hpsearch, {slots} slots", "", f"{hourly(gpu, slots, size, length):.1f}"))
+    trials = turns(("plain", "ours"), "trials", (*_numbers(size, length), size.trials + 1), 1, gpu)
+    alone = {name: [3600 / line["clock"] for line in found[0][1:]] for name, found in trials.items()}
+    many = [(f"{SIDES[name]}, one process", mean(each), len(each)) for name, each in alone.items()]
+    many += [(f"hpsearch, {slots} slots", hourly(gpu, slots, size, length), slots * size.trials) for slots in SLOTS]
+    rows = [(name, f"{rate:.1f}", f"{rate / many[0][1]:.2f}×", str(n)) for name, rate, n in many]
     what = f"{size.images:,} and {size.validation:,} images, batch 32, trials of {length} epochs"
-    return f"On {gpu}: {what}.\n\n" + markdown(("side", "s an epoch", "trials an hour"), rows)
+    tables = (
+        markdown(("side", "s an epoch", "faster than plain", "n"), quick),
+        markdown(("side", "trials an hour", "of plain's", "trials"), rows),
+    )
+    return "\n".join((f"On {gpu}: {what}.\n", *tables))
+
+
+def _numbers(size: Size, epochs: int) -> tuple[int, ...]:
+    return size.images, size.validation, 32, epochs
+
+
+def blind(gpu: Gpu) -> str | None:
+    """Why a trainer would not train on the GPU, as a worker's says; None where it would."""
+    trainer, alarm = Trainer(gpu), Alarm()
+    while trainer.ready is None:
+        trainer.receive(alarm, 600)
+    trainer.close()
+    return trainer.blind()
 
 
 def hourly(gpu: Gpu, slots: int, size: Size, length: int) -> float:
