@@ -75,7 +75,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     if keras.backend.backend() != "tensorflow":
-        raise SystemExit("this is measured on TensorFlow: unset KERAS_BACKEND")
+        print("not on TensorFlow: unmeasured")
+        return
     if options.quick:
         options.images, options.epochs, options.seeds = 640, 2, 1
     dataset = data.load(Data("cifar10", options.images, VALIDATION, 0))

@@ -74,7 +74,7 @@ def spread(values: Sequence[float]) -> str:
 def show(what: str, took: Sequence[Took], target: str = "") -> None:
     """A line of the table."""
     clock, cpu = spread([each.clock for each in took]), spread([each.cpu for each in took])
-    print(f"{what:<78} {clock:<24} {cpu:<24} {target:<12} {len(took)}", flush=True)
+    print(f"{what:<64} {clock:<24} {cpu:<24} {target:<12} {len(took)}", flush=True)
 
 
 def the_help(runs: int) -> None:
@@ -229,7 +229,7 @@ def main() -> None:
     )
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
     print(f"load when begun: {os.getloadavg()[0]:.1f}")
-    print(f"{'':<78} {'clock, s: median (range)':<24} {'CPU, s: median (range)':<24} {'target':<12} n")
+    print(f"{'':<64} {'clock, s: median (range)':<24} {'CPU, s: median (range)':<24} {'target':<12} n")
     the_help(runs)
     with (
         tempfile.TemporaryDirectory() as directory,

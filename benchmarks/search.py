@@ -99,8 +99,8 @@ def run(options: argparse.Namespace) -> None:
     task: Task = TASKS[options.dataset]
     for seed in options.seeds:
         for side in options.side:
-            cpu_seconds = None if side == "optuna" else options.cpu_seconds or task.limit(side)
-            record(options.dataset, side, seed, options.trials or task.trials, cpu_seconds)
+            limit = task.limit(side)
+            record(options.dataset, side, seed, options.trials or task.trials, limit and (options.cpu_seconds or limit))
 
 
 def table(options: argparse.Namespace) -> None:

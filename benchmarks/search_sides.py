@@ -63,8 +63,6 @@ class Variant:
     baselines: bool = False
 
 
-OPTUNA_MEDIAN = {"name": "median", "n_startup_trials": 5, "n_warmup_steps": 0, "interval_steps": 1, "n_min_trials": 1}
-
 SERVICE = {
     "service": Variant("hpsearch"),
     "baselines": Variant("hpsearch, with baselines", baselines=True),
@@ -72,7 +70,7 @@ SERVICE = {
 ABLATIONS = {
     "control": Variant("… nothing changed"),
     "no-pruner": Variant("… without a pruner", {"pruner": {"name": "none"}}),
-    "optuna-pruner": Variant("… Optuna's median pruner", {"pruner": OPTUNA_MEDIAN}),
+    "optuna-pruner": Variant("… Optuna's median pruner", {"pruner": {"name": "median"}}),
     "optuna-asha": Variant("… Optuna's ASHA", {"pruner": {"name": "asha"}}),
     "random": Variant("… random sampling", {"sampler": {"name": "random"}}),
     "no-patience": Variant("… hopeless starts go on", {"budget": {"patience": 1000}}),

@@ -84,6 +84,11 @@ def turns(
     return found
 
 
+def after_first(found: Mapping[str, list[Lines]], what: str) -> dict[str, list[float]]:
+    """The figure `what` of each side's lines, without the first of every process."""
+    return {name: [line[what] for lines in processes for line in lines[1:]] for name, processes in found.items()}
+
+
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """Mean ± standard deviation."""
     return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
@@ -95,19 +100,29 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows)) + "\n"
 
 
+def _numbers(size: Size, epochs: int) -> tuple[int, ...]:
+    return size.images, size.validation, 32, epochs
+
+
 def epochs(names: Sequence[str], size: Size) -> str:
     """CPU seconds an epoch of the base model."""
-    numbers = (size.images, size.validation, 32, size.epochs + 1)
-    found = turns(names, "epochs", numbers, size.repeats)
-    cost = {name: [line["cpu"] for lines in found[name] for line in lines[1:]] for name in names}
+    found = turns(names, "epochs", _numbers(size, size.epochs + 1), size.repeats)
+    cost, took = after_first(found, "cpu"), after_first(found, "clock")
     rows = []
     for name in names:
-        clock = [line["clock"] for lines in found[name] for line in lines[1:]]
         first = mean(lines[0]["cpu"] for lines in found[name]) - mean(cost[name])
         ratio = f"{mean(cost[names[0]]) / mean(cost[name]):.2f}×"
         scaled = f"{mean(cost[name]) * WHOLE / size.images:.0f}"
         rows.append(
-            (SIDES[name], spread(cost[name]), scaled, ratio, f"{mean(clock):.1f}", f"{first:.1f}", str(len(clock)))
+            (
+                SIDES[name],
+                spread(cost[name]),
+                scaled,
+                ratio,
+                f"{mean(took[name]):.1f}",
+                f"{first:.1f}",
+                str(len(took[name])),
+            )
         )
     head = ("side", "CPU-s an epoch", f"per {WHOLE:,}", "less than plain", "clock, s", "first epoch, CPU-s more", "n")
     what = f"{size.images:,} training and {size.validation:,} validation images, batch 32"
@@ -122,7 +137,7 @@ def trials(size: Size) -> str:
     for count in size.trial_epochs:
         names = ("plain", "plain both", "ours")
         found = turns(names, "trials", (images, validation, 128, count, size.trials + 1), 1)
-        cost = {name: [line["cpu"] for lines in found[name] for line in lines[1:]] for name in names}
+        cost = after_first(found, "cpu")
         for name in names:
             ratio = f"{mean(cost['plain']) / mean(cost[name]):.2f}×"
             rows.append((f"{SIDES[name]}, {count} epochs", spread(cost[name]), ratio, str(len(cost[name]))))
@@ -180,15 +195,15 @@ def on_gpu(gpu: Gpu, size: Size) -> str:
     if unseen := blind(gpu):
         return f"{gpu}: unmeasured: {unseen}"
     epochs = turns(("plain", "plain both", "ours"), "epochs", _numbers(size, size.epochs + 1), size.repeats, gpu)
-    took = {name: [line["clock"] for lines in found for line in lines[1:]] for name, found in epochs.items()}
+    took = after_first(epochs, "clock")
     quick = [
         (SIDES[name], spread(each, 3), f"{mean(took['plain']) / mean(each):.2f}×", str(len(each)))
         for name, each in took.items()
     ]
     length = max(size.trial_epochs)
     trials = turns(("plain", "ours"), "trials", (*_numbers(size, length), size.trials + 1), 1, gpu)
-    alone = {name: [3600 / line["clock"] for line in found[0][1:]] for name, found in trials.items()}
-    many = [(f"{SIDES[name]}, one process", mean(each), len(each)) for name, each in alone.items()]
+    alone = after_first(trials, "clock")
+    many = [(f"{SIDES[name]}, one process", mean(3600 / s for s in each), len(each)) for name, each in alone.items()]
     many += [(f"hpsearch, {slots} slots", hourly(gpu, slots, size, length), slots * size.trials) for slots in SLOTS]
     rows = [(name, f"{rate:.1f}", f"{rate / many[0][1]:.2f}×", str(n)) for name, rate, n in many]
     what = f"{size.images:,} and {size.validation:,} images, batch 32, trials of {length} epochs"
@@ -197,10 +212,6 @@ def on_gpu(gpu: Gpu, size: Size) -> str:
         markdown(("side", "trials an hour", "of plain's", "trials"), rows),
     )
     return "\n".join((f"On {gpu}: {what}.\n", *tables))
-
-
-def _numbers(size: Size, epochs: int) -> tuple[int, ...]:
-    return size.images, size.validation, 32, epochs
 
 
 def blind(gpu: Gpu) -> str | None:

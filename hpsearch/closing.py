@@ -16,7 +16,7 @@ from hpsearch.patience import Patience
 class Closing:
     """Closes one attempt, however long the database is away meanwhile.
 
-    All of them raise LostError where it was closed already, and UnreachableError where the worker was told to stop
+    Each method raises LostError where it was closed already, and UnreachableError where the worker was told to stop
     while the database was away.
     """
 

@@ -1,6 +1,9 @@
 """A small study, and the steps of a worker on it."""
 
+from contextlib import closing
 from typing import Any
+
+import psycopg2
 
 from hpsearch import claim as claims
 from hpsearch.attempt import Attempt
@@ -25,6 +28,13 @@ SMALL: dict[str, Any] = {
 def claim(database: Database, found: Study, holder: Holder) -> Attempt | None:
     """Claim a trial in a transaction."""
     return database.transact(lambda connection: claims.take(connection, found.study_id, holder))
+
+
+def end_session(database: Database, raw: Any) -> None:
+    """The server ends the session of a connection of psycopg2's."""
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with closing(psycopg2.connect(url)) as other, other.cursor() as cursor:
+        cursor.execute("select pg_terminate_backend(%s, 10000)", (raw.info.backend_pid,))
 
 
 def metrics(epoch: int, value: float = 0.5) -> EpochMetrics:

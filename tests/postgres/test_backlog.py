@@ -1,13 +1,12 @@
 """What a worker asks of the database at each epoch."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-import psycopg2
 import pytest
 import simulated
-from small import claim, metrics
+from small import claim, end_session, metrics
 from sqlalchemy import event
 
 from hpsearch import attempt
@@ -55,10 +54,7 @@ def broken_at(database: Database, what: str) -> Iterator[None]:
 
     def end(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if what in statement:
-            pid = connection.connection.driver_connection.info.backend_pid
-            url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-            with closing(psycopg2.connect(url)) as other, other.cursor() as asked:
-                asked.execute("select pg_terminate_backend(%s, 10000)", (pid,))
+            end_session(database, connection.connection.driver_connection)
 
     event.listen(database.engine, "before_cursor_execute", end)
     yield

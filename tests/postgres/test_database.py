@@ -6,11 +6,10 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import psycopg2
 import pytest
 import sqlalchemy
+from small import end_session
 from sqlalchemy import text
-from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from hpsearch import database
 from hpsearch.database import Database
@@ -244,15 +243,11 @@ def test_connection_that_the_server_closed_is_replaced(database: Database) -> No
 def test_server_that_ends_every_connection_is_unreachable(storage: str) -> None:
     """Where the connection in place of a broken one is broken too, the database is away, and that is all."""
 
-    def end(raw: DBAPIConnection, _: object) -> None:
-        with closing(psycopg2.connect(storage)) as other, other.cursor() as cursor:
-            cursor.execute("select pg_terminate_backend(%s, 5000)", (raw.info.backend_pid,))
-
     with closing(Database(storage)) as opened:
         with opened.engine.connect() as connection:
             first = connection.connection.driver_connection
         assert first is not None
-        end(first, None)
-        sqlalchemy.event.listen(opened.engine, "connect", end)
+        end_session(opened, first)
+        sqlalchemy.event.listen(opened.engine, "connect", lambda raw, _: end_session(opened, raw))
         with pytest.raises(UnreachableError):
             opened.execute(lambda c: c.scalar(text("select 1")))
