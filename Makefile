@@ -21,10 +21,10 @@ quickstart: install ## run a small search on this machine, to its end
 test: $(MADE)/dev ## run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 	@KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 \
-	  tests/training/test_on_jax.py tests/training/test_steps.py tests/training/test_sanity.py::TestGradient
+	  tests/training/test_backend_jax.py tests/training/test_steps.py tests/training/test_sanity_checks.py::TestGradient
 
 chaos: $(MADE)/dev ## run ten minutes of faults on four workers, then count (MINUTES=, SEED=, WORKERS=)
-	@$(BIN)/python tests/faults/chaos.py --minutes $(or $(MINUTES),10) --workers $(or $(WORKERS),4) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.fault_injection.chaos --minutes $(or $(MINUTES),10) --workers $(or $(WORKERS),4) $(if $(SEED),--seed $(SEED))
 
 bench: $(MADE)/dev ## measure all of benchmarks/ and print the tables: half a day on two cores (QUICK=1: ten minutes, to see it work)
 	@for each in feel coordination training memory precision batch_norm search; do \

@@ -17,10 +17,11 @@ import keras
 from training import spread
 from training_sides import accuracies
 
-from hpsearch.hyperparameters import Value, complete
-from hpsearch.messages import Data
-from hpsearch.training import backend, data
-from hpsearch.training.data import Dataset
+from hpsearch.spec.hyperparameters import Value, complete
+from hpsearch.training import backend
+from hpsearch.training.datasets import arrays
+from hpsearch.training.datasets.arrays import Dataset
+from hpsearch.training.protocol import Data
 
 BATCH = 128
 VALIDATION = 2000
@@ -79,7 +80,7 @@ def main() -> None:
         return
     if options.quick:
         options.images, options.epochs, options.seeds = 640, 2, 1
-    dataset = data.load(Data("cifar10", options.images, VALIDATION, 0))
+    dataset = arrays.load(Data("cifar10", options.images, VALIDATION, 0))
     steps = -(-options.images // BATCH)
     print(f"accuracy in %, mean ± standard deviation of {options.seeds} seeds; {steps} steps an epoch\n")
     print(f"| epoch | {' | '.join(map(str, range(1, options.epochs + 1)))} |")

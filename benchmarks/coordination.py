@@ -26,9 +26,10 @@ import past
 import psutil
 from sqlalchemy import text
 
-from hpsearch import chart_png, embedded
-from hpsearch.chart import COLOURS, Axis, Chart, Panel, Series
-from hpsearch.database import Database
+from hpsearch.plotting import matplotlib_renderer
+from hpsearch.plotting.chart import COLOURS, Axis, Chart, Panel, Series
+from hpsearch.storage import embedded
+from hpsearch.storage.database import Database
 
 TRIALS = 200
 """The most trials a worker does in a cell, after its first."""
@@ -292,7 +293,7 @@ def main() -> None:
         )
     print(f"\n{time.monotonic() - begun:.0f} s in all")
     if options.plot:
-        options.plot.write_bytes(chart_png.png(plot(cells, histories)))
+        options.plot.write_bytes(matplotlib_renderer.png(plot(cells, histories)))
 
 
 if __name__ == "__main__":

@@ -21,16 +21,18 @@ from typing import Any, Protocol, TextIO
 import optuna
 from rich.console import Console
 
-from hpsearch import roster, slot
-from hpsearch.alarm import Alarm
-from hpsearch.database import Database
-from hpsearch.depot import Broom
-from hpsearch.display import Lines
-from hpsearch.lease import Lease
-from hpsearch.messages import Ended, EpochReport, FromTrainer, GoOn, Loaded, Ready, ToTrainer, Train
-from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome
-from hpsearch.patience import StopRequest
-from hpsearch.roster import Holder
+from hpsearch.cli.training_progress import Lines
+from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import Confusion, Ending, Outcome
+from hpsearch.storage import workers
+from hpsearch.storage.artifacts.study_artifacts import Broom
+from hpsearch.storage.database import Database
+from hpsearch.storage.workers import Holder
+from hpsearch.training.protocol import Ended, EpochReport, FromTrainer, GoOn, Loaded, Ready, ToTrainer, Train
+from hpsearch.worker import slot
+from hpsearch.worker.db_retry import StopRequest
+from hpsearch.worker.lease_renewal import Lease
+from hpsearch.worker.wakeup import Alarm
 
 EPOCHS = 10
 STUDY = "coordination"
@@ -137,7 +139,7 @@ def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
     database = Database(url)
     stack.callback(database.close)
     holder = Holder(f"bench-{os.getpid()}", "bench", "CPU")
-    database.transact(lambda connection: roster.enrol(connection, holder, os.getpid()))
+    database.transact(lambda connection: workers.enrol(connection, holder, os.getpid()))
     lease = stack.enter_context(Lease(database, holder.worker_id))
     display = _Told(numbers, Console(file=_nowhere()))
 

@@ -29,10 +29,11 @@ import psutil
 from history import SPACE, fill
 from sqlalchemy import text
 
-from hpsearch import embedded, spec, study
-from hpsearch.database import Database
+from hpsearch.spec import study_spec
+from hpsearch.storage import embedded, studies
+from hpsearch.storage.database import Database
 
-COMMAND = [sys.executable, "-m", "hpsearch.cli"]
+COMMAND = [sys.executable, "-m", "hpsearch.cli.main"]
 BARE = [sys.executable, "-c", "pass"]
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 PATIENCE = 180.0
@@ -140,7 +141,7 @@ def cold_worker(runs: int) -> None:
         described = {"study": {"name": "cold"}, "data": {"name": "digits"}, "space": SPACE}
         with embedded.start(place) as server, contextlib.closing(Database(server.url)) as database:
             database.prepare()
-            study.start(database, spec.from_dict(described))
+            studies.start(database, study_spec.from_dict(described))
 
         def opened() -> float:
             with embedded.start(place) as server, contextlib.closing(Database(server.url)) as database:

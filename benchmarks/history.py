@@ -1,7 +1,7 @@
 """Databases with long histories, for benchmarks: some trials as workers write them, and copies of those.
 
 The first trials of a study are claimed, sampled, recorded and ended by the service's own functions, pictures and all
-(`tests/simulated.py`); their rows are then copied by SQL, each copy with figures of its own.
+(`tests/support/simulation.py`); their rows are then copied by SQL, each copy with figures of its own.
 """
 
 import sys
@@ -14,12 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from hpsearch import album, embedded
-from hpsearch.database import Database
+from hpsearch.storage import embedded
+from hpsearch.storage.artifacts import plots
+from hpsearch.storage.database import Database
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1]))
 
-from simulated import Simulation
+from tests.support.simulation import Simulation
 
 ORIGINALS = 40
 EPOCHS = 10
@@ -100,7 +101,7 @@ def fill(database: Database, name: str, trials: int, *, room: int = 1_000_000) -
     study = simulation.found
     for _ in range(min(ORIGINALS, trials)):
         held = simulation.trial()
-        database.transact(partial(album.add, trial_id=held.trial_id))
+        database.transact(partial(plots.announce, trial_id=held.trial_id))
     copies = {"study_id": study.study_id, "originals": ORIGINALS, "copies": trials - ORIGINALS}
     if trials > ORIGINALS:
         database.transact(lambda c: _copy(c, copies))

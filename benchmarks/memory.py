@@ -9,20 +9,22 @@ import argparse
 import os
 import platform
 
-from hpsearch import messages, slot, spec, trainer
-from hpsearch.alarm import Alarm
+from hpsearch.spec import study_spec
+from hpsearch.training import protocol
+from hpsearch.worker import slot, trainer_process
+from hpsearch.worker.wakeup import Alarm
 
 TINY = {"filters": 8, "dense_units": 64, "batch_size": 64}
 
 
 def trainer_memory(trials: int) -> None:
     """Print a warm trainer's resident memory after 5 and after `trials` trainings of varied configurations."""
-    process, alarm = trainer.Trainer(None), Alarm()
+    process, alarm = trainer_process.Trainer(None), Alarm()
     memories = []
     activations, optimizers = ("relu", "prelu", "maxout", "tanh", "elu"), ("sgd", "adam", "rmsprop")
     described = {"study": {"name": "memory"}, "data": {"name": "digits"}, "fixed": TINY}
-    base = spec.from_dict(described)
-    with trainer.workdir() as directory:
+    base = study_spec.from_dict(described)
+    with trainer_process.workdir() as directory:
         for number in range(trials):
             chosen = {
                 **base.hyperparameters({}),
@@ -30,11 +32,11 @@ def trainer_memory(trials: int) -> None:
                 "optimizer": optimizers[number % len(optimizers)],
                 "batch_norm": bool(number % 2),
             }
-            data = messages.Data("digits", 500, 200, 0)
-            process.send(messages.Train(chosen, data, number, 2, "val_accuracy", 9, None, str(directory)))
-            while not isinstance(message := process.receive(alarm, 600), messages.Ended):
-                if isinstance(message, messages.Loaded | messages.EpochReport):
-                    process.send(messages.GoOn())
+            data = protocol.Data("digits", 500, 200, 0)
+            process.send(protocol.Train(chosen, data, number, 2, "val_accuracy", 9, None, str(directory)))
+            while not isinstance(message := process.receive(alarm, 600), protocol.Ended):
+                if isinstance(message, protocol.Loaded | protocol.EpochReport):
+                    process.send(protocol.GoOn())
             memories.append(message.outcome.memory / 2**20)
     process.close()
     early, late = memories[min(4, trials - 1)], memories[-1]

@@ -4,8 +4,9 @@ import optuna
 from crowd import ACTIVATIONS, EPOCHS, OPTIMIZERS, STUDY, Side, work
 from sqlalchemy import Connection, text
 
-from hpsearch import spec, study
-from hpsearch.database import Database
+from hpsearch.spec import study_spec
+from hpsearch.storage import studies
+from hpsearch.storage.database import Database
 
 ORIGINALS = 20
 OF_A_TRIAL = (
@@ -43,7 +44,7 @@ def start_ours(database: Database, sampler: str | None, pruner: str) -> None:
         "sampler": {"name": sampler} if sampler else {},
         "pruner": {"name": pruner},
     }
-    study.start(database, spec.from_dict(described))
+    studies.start(database, study_spec.from_dict(described))
 
 
 def start_optuna(database: Database) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpsearch.hyperparameters import Value, complete
-from hpsearch.messages import Data
+from hpsearch.spec.hyperparameters import Value, complete
+from hpsearch.training.protocol import Data
 
 RESULTS = Path(__file__).parents[1] / "build" / "bench" / "precision"
 PRECISIONS = ("float32", "auto")
@@ -65,10 +65,11 @@ def trainings(
 
     import numpy as np
 
-    from hpsearch.training import backend, data, fit
+    from hpsearch.training import backend, fit
+    from hpsearch.training.datasets import arrays
     from hpsearch.training.epoch import predict, run_epoch, score
 
-    dataset = data.load(Data("cifar10", images, VALIDATION, 0))
+    dataset = arrays.load(Data("cifar10", images, VALIDATION, 0))
     hyperparameters: Mapping[str, Any] = complete({**WIDTH, **values})
     model, steps = fit.compiled(hyperparameters, dataset, 0)
     for seed in seeds:

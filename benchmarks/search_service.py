@@ -10,12 +10,13 @@ import math
 import sys
 from collections.abc import Mapping
 
-from hpsearch import spec, study
-from hpsearch.attempt import Attempt
-from hpsearch.database import connect
-from hpsearch.messages import Progress
-from hpsearch.outcome import EpochMetrics
-from hpsearch.worker import Worker
+from hpsearch.metrics import EpochMetrics
+from hpsearch.spec import study_spec
+from hpsearch.storage import studies
+from hpsearch.storage.attempts import Attempt
+from hpsearch.storage.database import connect
+from hpsearch.training.protocol import Progress
+from hpsearch.worker.worker import Worker
 
 
 def say(held: Attempt, **said: object) -> None:
@@ -49,10 +50,10 @@ class Recording:
 
 def main() -> None:
     """Serve the study until it is over, or until killed."""
-    described = spec.from_dict(json.loads(sys.argv[1]))
+    described = study_spec.from_dict(json.loads(sys.argv[1]))
     with connect(None, "hpsearch benchmark") as database:
-        study.start(database, described)
-        Worker(database, Recording(), studies=[described.study.name], drain=True).serve()
+        studies.start(database, described)
+        Worker(database, Recording(), study_names=[described.study.name], drain=True).serve()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpsearch import spec
+from hpsearch.spec import study_spec
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "bench"
@@ -122,7 +122,7 @@ def launch(task: Task, name: str, seed: int, trials: int) -> Launch:
 
 def _service(task: Task, variant: Variant, seed: int) -> Launch:
     described = study(task, variant, seed)
-    resolved = {**spec.from_dict(described).to_json(), "environment": dict(variant.environment)}
+    resolved = {**study_spec.from_dict(described).to_json(), "environment": dict(variant.environment)}
     command = (sys.executable, str(Path(__file__).with_name("search_service.py")), json.dumps(described))
     home = {"XDG_DATA_HOME": "SCRATCH", "TMPDIR": "SCRATCH", "PYTHONPATH": str(ROOT)}
     versions = {package: importlib.metadata.version(package) for package in SHOWN if package != "keras-tuner"}
@@ -132,7 +132,7 @@ def _service(task: Task, variant: Variant, seed: int) -> Launch:
 
 def study(task: Task, variant: Variant, seed: int) -> dict[str, Any]:
     """The default study on the task's images, for `spec.from_dict`."""
-    described: dict[str, Any] = tomllib.loads((ROOT / "hpsearch" / "default_study.toml").read_text("utf-8"))
+    described: dict[str, Any] = tomllib.loads((ROOT / "studies" / "cifar10-cnn.toml").read_text("utf-8"))
     if not variant.baselines:
         described.pop("baseline", None)
     described["study"] = {"name": "search", "seed": seed}
@@ -176,8 +176,8 @@ def _save_images(task: Task, seed: int, file: Path) -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import numpy as np
 
-    from hpsearch.messages import Data
-    from hpsearch.training.data import load
+    from hpsearch.training.datasets.arrays import load
+    from hpsearch.training.protocol import Data
 
     data = load(Data(task.data["name"], task.data.get("train_limit"), task.data["validation"], seed))
     file.parent.mkdir(parents=True, exist_ok=True)

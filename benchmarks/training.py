@@ -25,12 +25,13 @@ from typing import Any
 
 import psutil
 
-from hpsearch import gpus, hyperparameters, settings
-from hpsearch.alarm import Alarm
-from hpsearch.gpus import Gpu
-from hpsearch.messages import Data, Ended, EpochReport, GoOn, Loaded, Progress, Ready, Refused, Train
-from hpsearch.outcome import Ending
-from hpsearch.trainer import Trainer
+from hpsearch import devices, settings
+from hpsearch.devices import Gpu
+from hpsearch.outcomes import Ending
+from hpsearch.spec import hyperparameters
+from hpsearch.training.protocol import Data, Ended, EpochReport, GoOn, Loaded, Progress, Ready, Refused, Train
+from hpsearch.worker.trainer_process import Trainer
+from hpsearch.worker.wakeup import Alarm
 
 SIDES = {
     "plain": "plain fit",
@@ -292,7 +293,7 @@ def main() -> None:
     if "warm" in options.parts:
         print(warm(size), flush=True)
     if "gpu" in options.parts:
-        there = gpus.available()
+        there = devices.available()
         print(on_gpu(there[0], size) if there else "no GPU here: unmeasured")
 
 

@@ -18,12 +18,14 @@ from unittest import mock
 import keras
 import numpy as np
 
-from hpsearch.hyperparameters import complete
-from hpsearch.messages import Data, Train
-from hpsearch.training import backend, data, fit, model
+from hpsearch.spec.hyperparameters import complete
+from hpsearch.training import backend, fit
 from hpsearch.training.backend import Layers
-from hpsearch.training.data import Dataset
+from hpsearch.training.datasets import arrays
+from hpsearch.training.datasets.arrays import Dataset
 from hpsearch.training.epoch import predict, run_epoch, score
+from hpsearch.training.models import cnn
+from hpsearch.training.protocol import Data, Train
 
 OnEpoch = Callable[[], None]
 
@@ -33,8 +35,8 @@ LOSS = "sparse_categorical_crossentropy"
 def plain(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch, **how: Any) -> None:
     """What a user would write: float32 arrays, `fit` with validation data."""
     layers = Layers(precision=how.pop("precision", None))
-    network = model.build(values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
-    network.compile(model.optimizer(values), LOSS, metrics=["accuracy"], **how)
+    network = cnn.build(values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
+    network.compile(cnn.optimizer(values), LOSS, metrics=["accuracy"], **how)
     network.fit(
         dataset.x_train.astype(np.float32),
         dataset.y_train,
@@ -80,9 +82,9 @@ def without(lever: str) -> Iterator[None]:
         with mock.patch.object(backend.here, "dropout", lambda rate, seed: keras.layers.Dropout(rate, seed=seed)):
             yield
     elif lever == "optimizer" and keras.backend.backend() == "tensorflow":  # elsewhere Keras's own is ours
-        from hpsearch.training import on_tensorflow
+        from hpsearch.training import backend_tensorflow
 
-        with mock.patch.dict(on_tensorflow.FUSED, clear=True):
+        with mock.patch.dict(backend_tensorflow.FUSED, clear=True):
             yield
     else:
         yield
@@ -110,7 +112,7 @@ def main() -> None:
     side, what, *numbers = sys.argv[1:]
     images, validation, batch, epochs, *trials = map(int, numbers)
     values = complete({"batch_size": batch})
-    dataset = data.load(Data("cifar10", images, validation, 0))
+    dataset = arrays.load(Data("cifar10", images, validation, 0))
     _ = dataset.resident
     print(json.dumps({"backend": keras.backend.backend(), "version": backend.version()}), flush=True)
     last = [time.process_time(), time.monotonic()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpsearch.version import __version__
 
 if TYPE_CHECKING:
-    from hpsearch.notebook import answer, epochs, figures, importances, start_study, trials
+    from hpsearch.api import answer, epochs, figures, importances, start_study, trials
 
 __all__ = ["__version__", "answer", "epochs", "figures", "importances", "start_study", "trials"]
 
@@ -17,9 +17,9 @@ __all__ = ["__version__", "answer", "epochs", "figures", "importances", "start_s
 def __getattr__(name: str) -> Any:
     # Imported when first used, so that `hpsearch --help` stays quick.
     if name in __all__:
-        import hpsearch.notebook
+        import hpsearch.api
 
-        return getattr(hpsearch.notebook, name)
+        return getattr(hpsearch.api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

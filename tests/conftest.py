@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import places
 import psycopg2
 import pytest
 
-from hpsearch import embedded
-from hpsearch.embedded.account import SYSTEM_DIRECTORY
-from hpsearch.embedded.cluster import NAME
+from hpsearch.storage import embedded
+from hpsearch.storage.embedded.account import SYSTEM_DIRECTORY
+from hpsearch.storage.embedded.cluster import NAME
+from tests.support import artifact_places
 
 # a test's data need not survive a power cut, and a checkpoint would only slow the others down
 FAST = {
@@ -33,6 +33,19 @@ FAST = {
 # what would send a test to the developer's own studies
 OURS = ("HPSEARCH_STORAGE", "HPSEARCH_ARTIFACTS", "HPSEARCH_DASHBOARD_PASSWORD")
 STRAY = (*OURS, *(f"{name}_FILE" for name in OURS), "PGPORT")
+
+
+pytest_plugins = ["tests.support.study_fixtures", "tests.support.browser_fixtures"]
+
+SERVICES = {"server": "postgres", "chromium": "browser"}
+"""The marker of each test that uses the fixture, directly or through others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture, marker in SERVICES.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +127,7 @@ def _fresh(prefix: str) -> str:
 @pytest.fixture(scope="session")
 def template(server: str) -> Iterator[str]:
     """The name of a database with all tables in it, to be cloned: migrating each test's own takes seconds."""
-    from hpsearch.database import Database  # not for those who only want an empty one: it imports Optuna
+    from hpsearch.storage.database import Database  # not for those who only want an empty one: it imports Optuna
 
     name = _fresh("hpsearch_template")
     with database(server, name, "template0") as url:
@@ -140,7 +153,7 @@ def empty_storage(server: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The URL of a server that speaks S3."""
-    with places.s3_server() as url:
+    with artifact_places.s3_server() as url:
         yield url
 
 

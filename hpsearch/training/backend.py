@@ -94,7 +94,7 @@ class Layers:
 STOCK = Layers()
 """What a model is kept in, so that it loads wherever Keras is."""
 
-here = cast(Backend, import_module(f"hpsearch.training.on_{keras.backend.backend()}"))
+here = cast(Backend, import_module(f"hpsearch.training.backend_{keras.backend.backend()}"))
 
 
 def device() -> str:

@@ -17,7 +17,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.outcome import Confusion, EpochMetrics
+from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import Confusion
 
 Arrays = tuple[npt.NDArray[Any], ...]
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
-from hpsearch.outcome import Confusion
+from hpsearch.outcomes import Confusion
 from hpsearch.training import backend
 from hpsearch.training.backend import Probabilities, Steps
-from hpsearch.training.cifar10 import Labels
+from hpsearch.training.datasets.cifar10 import Labels
 
 OnBatch = Callable[[int, float], bool]
 """Called after every few batches with how many there were so far, and the mean loss over them; False ends the pass."""

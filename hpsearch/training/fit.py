@@ -11,14 +11,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from hpsearch.messages import Released, Stop, Train
-from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome, best
-from hpsearch.predictions import Predictions, save
-from hpsearch.training import backend, checkpoint, model
+from hpsearch.metrics import EpochMetrics, find_best_epoch
+from hpsearch.outcomes import Confusion, Ending, Outcome
+from hpsearch.training import backend, checkpoint
 from hpsearch.training.backend import STOCK, Layers, Probabilities, Steps
 from hpsearch.training.checkpoint import Checkpoint
-from hpsearch.training.data import Dataset
+from hpsearch.training.datasets.arrays import Dataset
 from hpsearch.training.epoch import Figures, OnBatch, compile_for, confusion, predict, run_epoch, score
+from hpsearch.training.models import cnn
+from hpsearch.training.predictions import Predictions, save
+from hpsearch.training.protocol import Released, Stop, Train
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def compiled(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int) ->
     here = backend.here
     own = Layers(precision(hyperparameters), here.dropout, here.batch_norm, here.prelu)
     network = _build(hyperparameters, dataset, seed, own)
-    return network, compile_for(network, model.optimizer(hyperparameters))
+    return network, compile_for(network, cnn.optimizer(hyperparameters))
 
 
 def precision(hyperparameters: Mapping[str, Any]) -> str:
@@ -80,7 +82,7 @@ def precision(hyperparameters: Mapping[str, Any]) -> str:
 
 def _build(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int, layers: Layers) -> keras.Model:
     shape = dataset.x_train.shape[1:]
-    return model.build(hyperparameters, shape, len(dataset.classes), seed, dataset.statistics, layers)
+    return cnn.build(hyperparameters, shape, len(dataset.classes), seed, dataset.statistics, layers)
 
 
 def _stock(training: Training) -> keras.Model:
@@ -118,7 +120,7 @@ def train(training: Training, report: Report, progress: Progress) -> Outcome | R
         metrics, seen = ended
         matrix = () if seen is None else confusion(seen, training.dataset.y_val)
         epochs.append(metrics)
-        top = best(list(epochs), job.metric)
+        top = find_best_epoch(list(epochs), job.metric)
         better = state if top and top is not metrics else None
         kept = (better.confusion, better.best) if better else (matrix, None)
         state = checkpoint.take(training.model, epochs, *kept)
@@ -171,7 +173,7 @@ def verdict(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: in
         return Outcome(Ending.DIVERGED, f"no better than guessing for {job.patience} epochs in a row")
     if len(epochs) >= job.epochs:
         return Outcome(Ending.COMPLETED)
-    top = best(list(epochs), job.metric)
+    top = find_best_epoch(list(epochs), job.metric)
     if job.early_stopping is not None and top and last.epoch - top.epoch >= job.early_stopping:
         return Outcome(Ending.COMPLETED, f"no better {job.metric} for {job.early_stopping} epochs")
     return None

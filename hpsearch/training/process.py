@@ -1,6 +1,6 @@
 """The trainer process: `python -m hpsearch.training.process FD`.
 
-FD is the inherited end of a `multiprocessing.Pipe()`; the conversation is that of messages.py. The process lives as
+FD is the inherited end of a `multiprocessing.Pipe()`; the conversation is that of protocol.py. The process lives as
 long as the pipe: it ignores SIGINT and SIGTERM (a terminal's Ctrl-C reaches the whole group, and the supervisor wants
 a checkpoint first), and is gone the moment the supervisor is.
 """
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-from hpsearch.messages import Check, FromTrainer, GoOn, Progress, Stop, Train
+from hpsearch.training.protocol import Check, FromTrainer, GoOn, Progress, Stop, Train
 
 PROGRESS_EVERY = 1.0  # seconds
 

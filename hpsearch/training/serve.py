@@ -15,9 +15,22 @@ import psutil
 
 from hpsearch import settings
 from hpsearch.errors import HpsearchError, NotFoundError
-from hpsearch.messages import Check, Checked, Ended, EpochReport, FromTrainer, Loaded, Ready, Refused, Stop, Train
-from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome
-from hpsearch.training import backend, data, fit, sanity
+from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import Confusion, Ending, Outcome
+from hpsearch.training import backend, fit, sanity_checks
+from hpsearch.training.datasets import arrays
+from hpsearch.training.protocol import (
+    Check,
+    Checked,
+    Ended,
+    EpochReport,
+    FromTrainer,
+    Loaded,
+    Ready,
+    Refused,
+    Stop,
+    Train,
+)
 from hpsearch.version import __version__
 
 if TYPE_CHECKING:
@@ -76,7 +89,7 @@ def _attempt(job: Train, line: "Line") -> FromTrainer:
 
 def _check(job: Check, line: "Line") -> Checked | Refused:
     try:
-        for answer in sanity.check(job):
+        for answer in sanity_checks.check(job):
             line.send(answer)
     except NotFoundError as error:
         return Refused(str(error))
@@ -84,7 +97,7 @@ def _check(job: Check, line: "Line") -> Checked | Refused:
 
 
 def _train(job: Train, line: "Line") -> FromTrainer:
-    dataset = data.load(job.data)
+    dataset = arrays.load(job.data)
     training = fit.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
     weights, precision = training.model.count_params(), fit.precision(job.hyperparameters)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.hyperparameters import complete
-from hpsearch.messages import Data, Train
-from hpsearch.training import cifar10
+from hpsearch.spec.hyperparameters import complete
+from hpsearch.training.datasets import cifar10
+from hpsearch.training.protocol import Data, Train
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before any test here imports the framework
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 import keras
 import pytest
 
-from hpsearch.messages import Train
-from hpsearch.training import backend, data, fit
+from hpsearch.training import backend, fit
+from hpsearch.training.datasets import arrays
+from hpsearch.training.protocol import Train
+
+pytestmark = pytest.mark.tensorflow
 
 
 @pytest.mark.parametrize(
@@ -30,7 +33,7 @@ def test_graphs_of_a_trial_are_forgotten(job: Callable[..., Train]) -> None:
 
     def graphs() -> int:
         given = job({"l2": 1e-4, "batch_norm": True}, epochs=1)
-        fit.train(fit.prepare(given, data.load(given.data)), lambda *_: None, lambda *_: None)
+        fit.train(fit.prepare(given, arrays.load(given.data)), lambda *_: None, lambda *_: None)
         backend.here.forget()
         return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
 

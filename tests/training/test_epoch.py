@@ -6,6 +6,8 @@ import pytest
 
 from hpsearch.training import epoch
 
+pytestmark = pytest.mark.tensorflow
+
 
 def test_figures_are_those_of_keras() -> None:
     """Cross-entropy and accuracy of predictions agree with Keras's own, also where a probability is zero."""

@@ -4,51 +4,22 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hpsearch.messages import Released, Stop, Train
-from hpsearch.outcome import Confusion, Ending, EpochMetrics, Outcome
-from hpsearch.training import data, fit
+from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import Confusion, Ending, Outcome
+from hpsearch.training import fit
+from hpsearch.training.datasets import arrays
+from hpsearch.training.protocol import Released, Stop, Train
+from tests.support.training_runs import Recorder, figures, predictions, run
+
+pytestmark = pytest.mark.tensorflow
 
 MakeJob = Callable[..., Train]
-
-
-@dataclass
-class Ear:
-    """Hears what a training reports, and answers with a Stop where a test wants one."""
-
-    stop_after: int | None = None
-    stop_in: tuple[int, int] | None = None
-    checkpoint: bool = True
-    epochs: list[EpochMetrics] = field(default_factory=list)
-    confusions: list[Confusion | None] = field(default_factory=list)
-    checkpoints: list[str | None] = field(default_factory=list)
-    batches: list[tuple[int, int, int]] = field(default_factory=list)
-
-    def report(self, metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
-        self.epochs.append(metrics)
-        self.confusions.append(confusion)
-        self.checkpoints.append(path)
-        return Stop(self.checkpoint) if metrics.epoch == self.stop_after else None
-
-    def progress(self, epoch: int, batch: int, batches: int) -> Stop | None:
-        self.batches.append((epoch, batch, batches))
-        due = self.stop_in is not None and epoch == self.stop_in[0] and batch >= self.stop_in[1]
-        return Stop(self.checkpoint) if due else None
-
-
-def run(job: Train, ear: Ear | None = None) -> tuple[Outcome | Released, Ear]:
-    ear = ear or Ear()
-    training = fit.prepare(job, data.load(job.data))
-    return fit.train(training, ear.report, ear.progress), ear
-
-
-def figures(epochs: list[EpochMetrics]) -> list[list[float]]:
-    return [[e.train_loss, e.train_accuracy, e.val_loss, e.val_accuracy, e.learning_rate] for e in epochs]
 
 
 def metrics(epoch: int, accuracy: float = 0.5, loss: float = 1.0, train_loss: float = 1.0) -> EpochMetrics:
@@ -57,15 +28,15 @@ def metrics(epoch: int, accuracy: float = 0.5, loss: float = 1.0, train_loss: fl
 
 def test_training_learns_and_completes(job: MakeJob) -> None:
     """All epochs are reported in order, and the digits are told apart a little better each time."""
-    outcome, ear = run(job(epochs=5, checkpoint_every=1e9))
+    outcome, recorder = run(job(epochs=5, checkpoint_every=1e9))
     assert isinstance(outcome, Outcome)
     assert outcome.ending is Ending.COMPLETED
-    assert [epoch.epoch for epoch in ear.epochs] == [1, 2, 3, 4, 5]
-    assert ear.epochs[-1].val_accuracy > 0.3
-    assert ear.epochs[-1].train_loss < ear.epochs[0].train_loss
-    assert ear.checkpoints == [None] * 5  # none is due in so short a time
-    assert {batches for _, _, batches in ear.batches} == {7}  # 200 images by 32
-    assert all(epoch.seconds > 0 for epoch in ear.epochs)
+    assert [epoch.epoch for epoch in recorder.epochs] == [1, 2, 3, 4, 5]
+    assert recorder.epochs[-1].val_accuracy > 0.3
+    assert recorder.epochs[-1].train_loss < recorder.epochs[0].train_loss
+    assert recorder.checkpoints == [None] * 5  # none is due in so short a time
+    assert {batches for _, _, batches in recorder.batches} == {7}  # 200 images by 32
+    assert all(epoch.seconds > 0 for epoch in recorder.epochs)
 
 
 def test_same_seed_gives_the_same_curve(job: MakeJob) -> None:
@@ -87,52 +58,44 @@ def test_resumed_training_is_the_uninterrupted_one(job: MakeJob, tmp_path: Path,
     """Stopped in the middle of epoch 3 and gone on elsewhere, the curve and the weights are the same."""
     given = job(STATEFUL[name], epochs=4)
     outcome, whole = run(given)
-    released, before = run(given, Ear(stop_in=(3, 4)))
+    released, before = run(given, Recorder(stop_in=(3, 4)))
     assert isinstance(released, Released)
     assert released.epoch == 2
     elsewhere = replace(given, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
-    training = fit.prepare(elsewhere, data.load(given.data))
+    training = fit.prepare(elsewhere, arrays.load(given.data))
     assert list(training.epochs) == before.epochs
-    ear = Ear()
-    again = fit.train(training, ear.report, ear.progress)
-    assert [epoch.epoch for epoch in ear.epochs] == [3, 4]
-    assert figures(before.epochs + ear.epochs) == pytest.approx(np.array(figures(whole.epochs)), rel=1e-4)
+    recorder = Recorder()
+    again = fit.train(training, recorder.report, recorder.progress)
+    assert [epoch.epoch for epoch in recorder.epochs] == [3, 4]
+    assert figures(before.epochs + recorder.epochs) == pytest.approx(np.array(figures(whole.epochs)), rel=1e-4)
     assert isinstance(outcome, Outcome)
     assert isinstance(again, Outcome)
     ours, theirs = (predictions(o.model) for o in (again, outcome))
     assert np.allclose(ours, theirs, atol=1e-4)
 
 
-def predictions(path: str | None) -> np.ndarray:
-    import keras
-
-    assert path is not None
-    guesses: np.ndarray = keras.models.load_model(path).predict(np.arange(3072).reshape(1, 32, 32, 3) % 256, verbose=0)
-    return guesses
-
-
 def test_checkpoint_is_on_disk_before_its_epoch(job: MakeJob) -> None:
     """Whoever hears of an epoch finds its checkpoint already there, and the one before it gone."""
     seen: list[list[str]] = []
-    ear = Ear()
+    recorder = Recorder()
 
     def report(epoch: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
         assert path is not None
         seen.append([file.name for file in Path(path).parent.iterdir()])
-        return ear.report(epoch, path, confusion)
+        return recorder.report(epoch, path, confusion)
 
     given = job(epochs=2)
-    fit.train(fit.prepare(given, data.load(given.data)), report, ear.progress)
+    fit.train(fit.prepare(given, arrays.load(given.data)), report, recorder.progress)
     assert seen == [["epoch-1.npz"], ["epoch-2.npz"]]
 
 
 def test_confusion_is_told_of_epochs_that_are_best_so_far(job: MakeJob) -> None:
     """A matrix counts every validation image once, its diagonal is the accuracy; a worse epoch sends none."""
     given = job(epochs=5)
-    _, ear = run(given)
-    images = len(data.load(given.data).y_val)
+    _, recorder = run(given)
+    images = len(arrays.load(given.data).y_val)
     highest = 0.0
-    for metrics, matrix in zip(ear.epochs, ear.confusions, strict=True):
+    for metrics, matrix in zip(recorder.epochs, recorder.confusions, strict=True):
         assert (matrix is not None) == (metrics.val_accuracy > highest)
         if matrix is not None:
             assert sum(map(sum, matrix)) == images
@@ -142,29 +105,29 @@ def test_confusion_is_told_of_epochs_that_are_best_so_far(job: MakeJob) -> None:
 
 def test_stop_without_a_checkpoint_writes_none(job: MakeJob, tmp_path: Path) -> None:
     """A trial that nobody will go on with costs no file."""
-    released, _ = run(job(checkpoint_every=1e9), Ear(stop_after=2, checkpoint=False))
+    released, _ = run(job(checkpoint_every=1e9), Recorder(stop_after=2, checkpoint=False))
     assert released == Released(2, None)
     assert not (tmp_path / "work").exists()
 
 
 def test_stop_in_the_first_epoch_has_nothing_to_keep(job: MakeJob) -> None:
     """Before an epoch is over there is no state worth keeping."""
-    released, ear = run(job(), Ear(stop_in=(1, 2)))
+    released, recorder = run(job(), Recorder(stop_in=(1, 2)))
     assert released == Released(0, None)
-    assert ear.batches[-1][0] == 1
-    assert ear.batches[-1][1] >= 2  # several batches may be one launch
+    assert recorder.batches[-1][0] == 1
+    assert recorder.batches[-1][1] >= 2  # several batches may be one launch
 
 
 def test_stop_while_validating_is_obeyed(job: MakeJob) -> None:
     """The validation images are no reason to keep anybody waiting; their epoch is not finished."""
-    ear = Ear()
+    recorder = Recorder()
 
     def progress(epoch: int, batch: int, batches: int) -> Stop | None:
-        ear.progress(epoch, batch, batches)
-        return Stop(True) if ear.batches.count((2, 7, 7)) == 2 else None  # once for training, then for validating
+        recorder.progress(epoch, batch, batches)
+        return Stop(True) if recorder.batches.count((2, 7, 7)) == 2 else None  # once for training, then for validating
 
     given = job()
-    released = fit.train(fit.prepare(given, data.load(given.data)), ear.report, progress)
+    released = fit.train(fit.prepare(given, arrays.load(given.data)), recorder.report, progress)
     assert isinstance(released, Released)
     assert released.epoch == 1
 
@@ -172,13 +135,13 @@ def test_stop_while_validating_is_obeyed(job: MakeJob) -> None:
 def test_stop_before_the_first_epoch_keeps_what_was_there(job: MakeJob) -> None:
     """A trial adopted and handed on at once loses nothing."""
     given = job()
-    released, _ = run(given, Ear(stop_after=2))
+    released, _ = run(given, Recorder(stop_after=2))
     assert isinstance(released, Released)
-    training = fit.prepare(replace(given, checkpoint=released.checkpoint), data.load(given.data))
+    training = fit.prepare(replace(given, checkpoint=released.checkpoint), arrays.load(given.data))
     left = fit.leave(training, Stop(checkpoint=True))
     assert left.epoch == 2
-    assert fit.prepare(replace(given, checkpoint=left.checkpoint), data.load(given.data)).epochs == training.epochs
-    assert fit.leave(fit.prepare(given, data.load(given.data)), Stop(checkpoint=True)) == Released(0, None)
+    assert fit.prepare(replace(given, checkpoint=left.checkpoint), arrays.load(given.data)).epochs == training.epochs
+    assert fit.leave(fit.prepare(given, arrays.load(given.data)), Stop(checkpoint=True)) == Released(0, None)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut off", "text", "another model", "no epochs"])
@@ -186,8 +149,8 @@ def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: 
     """A checkpoint that is no good is as none: the training starts over, and says so by bringing no epochs."""
     given = job(epochs=1)
     other = {"filters": 5} if damage == "another model" else {}
-    _, ear = run(job(other, epochs=1))
-    path = Path(str(ear.checkpoints[0]))
+    _, recorder = run(job(other, epochs=1))
+    path = Path(str(recorder.checkpoints[0]))
     content = path.read_bytes()
     if damage == "missing":
         path.unlink()
@@ -197,7 +160,7 @@ def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: 
         np.savez(path, **{**arrays, "epochs": np.array("[]")})
     elif damage != "another model":
         path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "text": b"hello"}[damage])
-    training = fit.prepare(replace(given, checkpoint=str(path)), data.load(given.data))
+    training = fit.prepare(replace(given, checkpoint=str(path)), arrays.load(given.data))
     assert training.epochs == ()
     assert training.start is None
 
@@ -205,11 +168,11 @@ def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: 
 def test_finished_checkpoint_ends_without_training(job: MakeJob) -> None:
     """One that holds all epochs gives the outcome and the best epoch's model straight away."""
     given = job(epochs=2)
-    outcome, ear = run(given)
+    outcome, recorder = run(given)
     assert isinstance(outcome, Outcome)
     expected = predictions(outcome.model)
     Path(str(outcome.model)).unlink()
-    again, silent = run(replace(given, checkpoint=ear.checkpoints[-1]))
+    again, silent = run(replace(given, checkpoint=recorder.checkpoints[-1]))
     assert again == outcome
     assert (silent.epochs, silent.batches) == ([], [])
     assert np.allclose(predictions(outcome.model), expected)
@@ -218,11 +181,11 @@ def test_finished_checkpoint_ends_without_training(job: MakeJob) -> None:
 def test_saved_model_is_of_the_best_epoch(job: MakeJob) -> None:
     """With a metric that only gets worse the first epoch's weights are kept, whatever came after."""
     given = job({"optimizer": "sgd", "learning_rate": 0.5, "schedule": "constant"}, epochs=4, metric="val_loss", seed=3)
-    outcome, ear = run(given)
+    outcome, recorder = run(given)
     assert isinstance(outcome, Outcome)
-    best = min(ear.epochs, key=lambda epoch: epoch.val_loss)
+    best = min(recorder.epochs, key=lambda epoch: epoch.val_loss)
     assert best.epoch < 4  # or it would show nothing
-    digits = data.load(given.data)
+    digits = arrays.load(given.data)
     import keras
 
     model = keras.models.load_model(outcome.model)
@@ -247,18 +210,20 @@ def test_saved_model_needs_only_keras(job: MakeJob) -> None:
 
 def test_infinite_loss_ends_at_once(diverging: Train) -> None:
     """A loss that is not a number never comes back: the rest of the epoch is spared."""
-    outcome, ear = run(diverging)
+    outcome, recorder = run(diverging)
     assert isinstance(outcome, Outcome)
     assert outcome.ending is Ending.DIVERGED
     assert "not finite by batch" in outcome.detail
-    assert ear.epochs == []
+    assert recorder.epochs == []
 
 
 def test_guessing_for_patience_epochs_is_divergence(job: MakeJob) -> None:
     """A rate that moves nothing stays at chance, and is given up after `patience` epochs."""
-    outcome, ear = run(job({"optimizer": "sgd", "learning_rate": 1e-9, "activation": "sigmoid"}, epochs=9, patience=2))
+    outcome, recorder = run(
+        job({"optimizer": "sgd", "learning_rate": 1e-9, "activation": "sigmoid"}, epochs=9, patience=2)
+    )
     assert isinstance(outcome, Outcome)
-    assert (outcome.ending, len(ear.epochs)) == (Ending.DIVERGED, 2)
+    assert (outcome.ending, len(recorder.epochs)) == (Ending.DIVERGED, 2)
     assert outcome.detail == "no better than guessing for 2 epochs in a row"
     assert outcome.model is None
 
@@ -273,8 +238,8 @@ def test_loss_leaves_the_penalty_out(job: MakeJob) -> None:
 def test_learning_rate_follows_the_schedule(job: MakeJob) -> None:
     """The rate in force is the reported one, epoch by epoch."""
     given = job({"schedule": "step", "learning_rate": 0.01}, epochs=4)
-    _, ear = run(given)
-    assert [epoch.learning_rate for epoch in ear.epochs] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+    _, recorder = run(given)
+    assert [epoch.learning_rate for epoch in recorder.epochs] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
 
 
 def test_schedules() -> None:
@@ -327,6 +292,6 @@ def test_verdict(job: MakeJob) -> None:
 def test_full_disk_costs_the_checkpoint_not_the_training(job: MakeJob, tmp_path: Path) -> None:
     """Where nothing can be written the training goes on, without a checkpoint and a model."""
     (tmp_path / "file").write_text("in the way")
-    outcome, ear = run(job(epochs=1, workdir=str(tmp_path / "file" / "work")))
+    outcome, recorder = run(job(epochs=1, workdir=str(tmp_path / "file" / "work")))
     assert isinstance(outcome, Outcome)
-    assert (outcome.ending, outcome.model, ear.checkpoints) == (Ending.COMPLETED, None, [None])
+    assert (outcome.ending, outcome.model, recorder.checkpoints) == (Ending.COMPLETED, None, [None])

@@ -15,7 +15,9 @@ import psutil
 import pytest
 
 from hpsearch import settings
-from hpsearch.messages import (
+from hpsearch.outcomes import Ending
+from hpsearch.training.process import Line
+from hpsearch.training.protocol import (
     Data,
     Ended,
     EpochReport,
@@ -28,8 +30,8 @@ from hpsearch.messages import (
     Stop,
     Train,
 )
-from hpsearch.outcome import Ending
-from hpsearch.training.process import Line
+
+pytestmark = pytest.mark.tensorflow
 
 MakeJob = Callable[..., Train]
 DEADLINE = 60.0  # seconds until a test gives up waiting for a message

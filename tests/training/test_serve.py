@@ -5,6 +5,8 @@ import pytest
 from hpsearch import settings
 from hpsearch.training import backend, serve
 
+pytestmark = pytest.mark.tensorflow
+
 
 def test_share_is_taken_before_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trainer limits itself to its share of the GPU before the framework takes hold of it."""

@@ -6,11 +6,14 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.hyperparameters import TABLE, complete
-from hpsearch.messages import Data
-from hpsearch.training import fit, model
-from hpsearch.training.data import load
+from hpsearch.spec.hyperparameters import TABLE, complete
+from hpsearch.training import fit
+from hpsearch.training.datasets.arrays import load
 from hpsearch.training.epoch import run_epoch
+from hpsearch.training.models import cnn
+from hpsearch.training.protocol import Data
+
+pytestmark = pytest.mark.tensorflow
 
 DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
 
@@ -23,8 +26,8 @@ def test_steps_are_those_of_keras(chosen: dict[str, Any]) -> None:
     values = complete({"filters": 4, "dense_units": 8, "dropout": 0.0, "l2": 1e-3, "precision": "float32", **chosen})
     digits = load(DIGITS)
     ours, steps = fit.compiled(values, digits, 1)
-    theirs = model.build(values, (32, 32, 3), 10, 1, digits.statistics)
-    theirs.compile(model.optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    theirs = cnn.build(values, (32, 32, 3), 10, 1, digits.statistics)
+    theirs.compile(cnn.optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     figures = run_epoch(steps, *digits.resident.training, np.arange(200), 30, lambda *_: True)
     seen = theirs.fit(digits.x_train, digits.y_train, 30, shuffle=False, verbose=0).history
     for found, expected in zip(

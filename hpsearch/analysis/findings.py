@@ -1,0 +1,48 @@
+"""What a study found, with how sure that is: figures for tables and charts, and sentences for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpsearch.analysis import effects, narrative
+from hpsearch.analysis.effects import Effect
+from hpsearch.analysis.narrative import Sentences
+from hpsearch.spec.sections import DATASETS
+from hpsearch.storage.results import Summary, Trial
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study's trials say so far.
+
+    `best` is the best complete trial, None while there is none. `accuracies` are the validation accuracies whose
+    reaching each level's `reached` tells. `effects` has one entry for each searched hyperparameter; `configurations`
+    compares whole configurations (None unless the study is a small grid of several hyperparameters, a list, or searches
+    nothing). `repeated` says whether seed noise was measured.
+    """
+
+    metric: str
+    best: Trial | None
+    accuracies: tuple[float, ...]
+    effects: tuple[Effect, ...]
+    configurations: Effect | None
+    repeated: bool
+    sentences: Sentences
+
+
+def find(summary: Summary, trials: Sequence[Trial]) -> Findings:
+    """The findings of what `results.read` returns."""
+    spec = summary.study.spec
+    accuracies = effects.milestones(trials, len(DATASETS[spec.data.name].classes))
+    found = effects.facts(trials, accuracies)
+    each, whole = effects.effects(spec, found, accuracies), effects.configurations(spec, found, accuracies)
+    number = summary.best["number"] if summary.best else None
+    best = next((trial for trial in trials if trial.number == number and trial.value is not None), None)
+    return Findings(
+        spec.study.metric,
+        best,
+        accuracies,
+        each,
+        whole,
+        spec.repeats > 1 or (not spec.space and len(found) > 1),
+        narrative.write(summary, best, found, each, whole),
+    )

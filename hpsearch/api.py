@@ -1,0 +1,76 @@
+"""For a notebook: start a study, and have its trials, epochs and findings as values.
+
+Each call connects to the database and leaves it again. Errors are those of `hpsearch.errors`, a line of text each.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpsearch import settings
+from hpsearch.analysis import dataframes, findings, importance
+from hpsearch.analysis.findings import Findings
+from hpsearch.analysis.importance import Importance
+from hpsearch.report import report
+from hpsearch.spec import study_spec
+from hpsearch.storage import results, studies
+from hpsearch.storage.database import connect
+from hpsearch.storage.results import Summary, Trial
+from hpsearch.storage.studies import Started
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+def start_study(described: Mapping[str, Any], storage: str | None = None) -> Started:
+    """Put a study into the database, or extend the one that is there.
+
+    Args:
+        described: the study, shaped as its file: `{"study": {"name": ...}, "space": {...}, ...}`.
+        storage: the URL of the Postgres to use; else HPSEARCH_STORAGE, else an embedded one on this host.
+
+    Raises:
+        StudyFileError: with every fault of `described`, a line each.
+        RefusedError: the name belongs to another search.
+        DatabaseError: the database cannot be reached or used.
+    """
+    made = study_spec.from_dict(described)
+    with connect(storage, "hpsearch notebook") as database:
+        return studies.start(database, made, settings.artifacts())
+
+
+def trials(name: str, storage: str | None = None) -> "pd.DataFrame":
+    """A row a trial of the study, with a column for each searched hyperparameter; see `frames.trials`.
+
+    Raises:
+        NotFoundError: there is no such study.
+        DatabaseError: the database cannot be reached or used.
+    """
+    return dataframes.trials(_read(name, storage)[1])
+
+
+def epochs(name: str, storage: str | None = None) -> "pd.DataFrame":
+    """A row an epoch of the study, `trial` being the trial's number; raises as `trials` does."""
+    return dataframes.epochs(_read(name, storage)[1])
+
+
+def answer(name: str, storage: str | None = None) -> Findings:
+    """What the study found: effects with intervals, and sentences; raises as `trials` does."""
+    return findings.find(*_read(name, storage))
+
+
+def importances(name: str, storage: str | None = None) -> Importance:
+    """Each hyperparameter's share of the importance, with its range; raises as `trials` does."""
+    return importance.measure(*_read(name, storage))
+
+
+def figures(name: str, storage: str | None = None) -> "dict[str, go.Figure]":
+    """Every plot of the study's report, by the name its picture has there; raises as `trials` does."""
+    with connect(storage, "hpsearch notebook") as database:
+        source = database.transact(lambda connection: report.read(connection, name))
+    return {figure.name: figure.plotly() for figure in report.figures(report.material(source))}
+
+
+def _read(name: str, storage: str | None) -> tuple[Summary, list[Trial]]:
+    with connect(storage, "hpsearch notebook") as database:
+        return database.transact(lambda connection: results.read(connection, name))

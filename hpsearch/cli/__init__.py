@@ -1,0 +1,1 @@
+"""The command line: Typer commands, what they print, and the quickstart."""

@@ -1,0 +1,55 @@
+"""The figures of an epoch, and in which direction a study optimizes each."""
+
+import math
+from dataclasses import dataclass
+
+METRICS = {"val_accuracy": "maximize", "val_loss": "minimize"}
+"""What a study can optimize, and in which direction."""
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """One finished epoch. Losses are means of the cross-entropy in nats, accuracies fractions of 1.
+
+    The epochs of an evaluation have neither `val_loss` nor `val_accuracy` (NaN), but for the last, where both are of
+    the test images.
+    """
+
+    epoch: int
+    """Counted from 1."""
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    """In force at the end of the epoch."""
+    seconds: float
+    """Wall clock of training and validating this epoch."""
+
+    @property
+    def validated(self) -> bool:
+        """Whether the model was shown images it does not learn from; of a diverged one the accuracy is a number too."""
+        return not math.isnan(self.val_accuracy)
+
+    @property
+    def finite(self) -> bool:
+        """Whether both losses are numbers."""
+        return math.isfinite(self.train_loss) and math.isfinite(self.val_loss)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss that was measured is not a number: it never comes back."""
+        return not (math.isfinite(self.train_loss) and (math.isfinite(self.val_loss) or not self.validated))
+
+    def value(self, metric: str) -> float:
+        """The figure the study optimizes."""
+        return self.val_accuracy if metric == "val_accuracy" else self.val_loss
+
+
+def find_best_epoch(epochs: list[EpochMetrics], metric: str) -> EpochMetrics | None:
+    """The epoch with the best finite value of `metric`; the earliest of equals; None where no epoch has one."""
+    finite = [epoch for epoch in epochs if math.isfinite(epoch.value(metric))]
+    if not finite:
+        return None
+    sign = 1 if METRICS[metric] == "maximize" else -1
+    return max(finite, key=lambda epoch: (sign * epoch.value(metric), -epoch.epoch))

@@ -1,0 +1,128 @@
+"""The branches of a search space: every optimizer, activation and batch norm that its trials can combine."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from hpsearch.spec.dimension import Choices, Dimension, Range
+from hpsearch.spec.hyperparameters import Value, complete
+from hpsearch.spec.study_spec import StudySpec
+from hpsearch.spec.validation import shown
+
+AXES = ("optimizer", "activation", "batch_norm")
+LAYERS = ("activation", "batch_norm")
+"""The axes that change the network."""
+
+RATES = 5
+"""Learning rates of a branch, from one end of its range to the other."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One combination of the axes.
+
+    `values` holds every row of the table; what is no axis is as in the base configuration, where the space allows it.
+    `rates` are learning rates that a trial of the branch can have.
+    """
+
+    values: Mapping[str, Value]
+    rates: tuple[float, ...]
+
+    def named(self, axes: Sequence[str] = AXES) -> str:
+        """`optimizer=adam activation=relu batch_norm=true`."""
+        said = ((axis, self.values[axis]) for axis in axes)
+        return " ".join(f"{axis}={value if isinstance(value, str) else shown(value)}" for axis, value in said)
+
+    def differences(self, other: Mapping[str, Value]) -> int:
+        """On how many axes it is not `other`, which holds every row of the table."""
+        return sum(self.values[axis] != other[axis] for axis in AXES)
+
+
+def base(spec: StudySpec) -> dict[str, Value]:
+    """Every row of the table for the first baseline, else for the defaults; where they are outside, a value inside."""
+    return spec.hyperparameters(_base(spec))
+
+
+def branches(spec: StudySpec) -> tuple[Branch, ...]:
+    """Every combination of the axes that a trial can have, once; what is not searched has its one value."""
+    found: dict[tuple[Value, ...], Branch] = {}
+    usual = _base(spec)
+    for params in _combinations(spec, usual, list(spec.searched), _open(spec), {}):
+        values = spec.hyperparameters(params)
+        found.setdefault(tuple(values[axis] for axis in AXES), Branch(values, _rates(spec, params)))
+    return tuple(found.values())
+
+
+def one_each(among: Sequence[Branch], axes: Sequence[str], base: Mapping[str, Value]) -> tuple[Branch, ...]:
+    """A branch for each combination of `axes`: the one that is otherwise most like `base`."""
+    found: dict[tuple[Value, ...], Branch] = {}
+    for branch in sorted(among, key=lambda branch: branch.differences(base)):
+        found.setdefault(tuple(branch.values[axis] for axis in axes), branch)
+    return tuple(branch for branch in among if branch in found.values())
+
+
+def _base(spec: StudySpec) -> dict[str, Value]:
+    if spec.baselines:
+        return dict(spec.baselines[0])
+    return next(_combinations(spec, {}, list(spec.searched), frozenset(), {}))
+
+
+def _open(spec: StudySpec) -> frozenset[str]:
+    """The searched axes and what decides whether they are active; each value of these is followed."""
+    names = {name for name in AXES if name in spec.space}
+    waiting = list(names)
+    while waiting:
+        parents = set(spec.space[waiting.pop()].when or ()) - names
+        names |= parents
+        waiting += parents
+    return frozenset(names)
+
+
+def _combinations(
+    spec: StudySpec, usual: Mapping[str, Value], names: list[str], open_: frozenset[str], chosen: dict[str, Value]
+) -> Iterator[dict[str, Value]]:
+    """The params of trials: `open_` names take each of their values, the others the usual or a typical one."""
+    if not names:
+        yield chosen
+        return
+    name, *rest = names
+    if not spec.active(name, chosen):
+        yield from _combinations(spec, usual, rest, open_, chosen)
+        return
+    dimension = spec.space[name]
+    first = _typical(dimension, usual.get(name, complete({**spec.fixed, **chosen})[name]))
+    values: tuple[Value, ...] = (first,)
+    if name in open_:
+        # The file's order for the axes; the others begin with the usual value, since what is found first is kept.
+        every = dimension.points()
+        values = every if name in AXES else (first, *(value for value in every if value != first))
+    for value in values:
+        yield from _combinations(spec, usual, rest, open_, {**chosen, name: value})
+
+
+def _typical(dimension: Dimension, preferred: Value) -> Value:
+    """`preferred` where the dimension has it, else the first choice or the middle of the range."""
+    if dimension.holds(preferred):
+        return preferred
+    if isinstance(dimension, Choices):
+        return dimension.values[0]
+    if dimension.step:
+        return dimension.points()[(dimension.size or 1) // 2]
+    middle = _between(dimension, 0.5)
+    return round(middle) if dimension.integer else middle
+
+
+def _between(dimension: Range, share: float) -> float:
+    low, high = dimension.low, dimension.high
+    return float(low * (high / low) ** share if dimension.log else low + (high - low) * share)
+
+
+def _rates(spec: StudySpec, params: Mapping[str, Value]) -> tuple[float, ...]:
+    dimension = spec.space.get("learning_rate")
+    if dimension is None or not spec.active("learning_rate", params):
+        return (float(spec.hyperparameters(params)["learning_rate"]),)
+    if isinstance(dimension, Range) and not dimension.step:
+        return tuple(_between(dimension, i / (RATES - 1)) for i in range(RATES))
+    every = [float(point) for point in dimension.points()]
+    if len(every) <= RATES:
+        return tuple(every)
+    return tuple(every[round(i * (len(every) - 1) / (RATES - 1))] for i in range(RATES))

@@ -1,0 +1,1 @@
+"""Postgres: all the SQL, the migrations, the artifacts and the embedded server."""

@@ -1,0 +1,1 @@
+"""Checkpoints, models, predictions and pictures: their rows, their stores, and their removal."""

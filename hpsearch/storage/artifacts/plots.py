@@ -1,0 +1,48 @@
+"""The rows of a trial's plots: an ended trial names them as artifacts; the dashboard draws each when it is opened."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import Connection, text
+
+from hpsearch.storage import optuna_tables, trials
+
+MATRIX, CURVES = "confusion-matrix.png", "learning-curves.png"
+
+
+def announce(connection: Connection, trial_id: int) -> None:
+    """Attach to a trial the plots that there is something to show in, in the transaction that ends it."""
+    seen = connection.execute(
+        text("""
+            select exists (select 1 from trial_system_attributes where trial_id = :trial_id and key = :key) as matrix,
+                   exists (select 1 from hpsearch.epochs where trial_id = :trial_id) as curves
+        """),
+        {"trial_id": trial_id, "key": trials.CONFUSION},
+    ).one()
+    names = [name for name, there in ((MATRIX, seen.matrix), (CURVES, seen.curves)) if there]
+    _attach(connection, trial_id, names)
+
+
+def _attach(connection: Connection, trial_id: int, names: Sequence[str]) -> None:
+    """Give a trial PNG artifacts of these names, as `upload_artifact` would; their content is not stored."""
+    from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX, ArtifactMeta
+
+    named = {str(uuid.uuid4()): name for name in names}
+    described = {
+        ARTIFACTS_ATTR_PREFIX + key: json.dumps(asdict(ArtifactMeta(key, name, "image/png", None)))
+        for key, name in named.items()
+    }
+    optuna_tables.set_attributes(connection, "system", trial_id, described)
+
+
+def find_plot(connection: Connection, key: str) -> tuple[int, str] | None:
+    """Find the trial whose plot has the artifact id `key`, and the plot's file name; None where no trial has it."""
+    from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+
+    row = connection.execute(
+        text("select trial_id, value_json from trial_system_attributes where key = :key"),
+        {"key": ARTIFACTS_ATTR_PREFIX + key},
+    ).one_or_none()
+    return (row.trial_id, json.loads(json.loads(row.value_json))["filename"]) if row else None

@@ -1,0 +1,289 @@
+"""Checkpoints, models, predictions and pictures: a row for each in Postgres, with the content or with where that is.
+
+In Postgres two hosts need nothing else to share. A row goes with its trial, in whatever way that goes; what it named
+elsewhere becomes a leftover then, and is removed there by whoever next looks after the place.
+"""
+
+import io
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import psycopg2
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from hpsearch.errors import StoreError
+from hpsearch.storage.database import Database
+
+if TYPE_CHECKING:  # it brings Optuna and boto3 in, and most who use these tables need neither
+    from hpsearch.storage.artifacts.stores import Store
+
+PIECE = 2**20
+"""Bytes of a file that are in memory at once."""
+
+COPY_TIMEOUT = "10min"
+"""For a file on its way to the server: a statement of any other kind takes less than a second."""
+
+GRACE = "interval '1 hour'"
+"""For so long a file may belong to nothing, because its writer is about to say to what."""
+
+SWEEP_LOCK = 0x68707377
+"""The key of the advisory lock that one of all workers sweeps under ("hpsw")."""
+
+COPY = "copy hpsearch.files (key, trial_id, content) from stdin with (format binary)"
+COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_TRAILER = struct.pack("!h", -1)
+
+
+def checkpoint_key(trial_id: int, attempt: int, epoch: int) -> str:
+    """A key that no other attempt writes to: a worker that was given up overwrites nothing."""
+    return f"checkpoint/{trial_id}/{attempt}/{epoch}"
+
+
+def model_key(trial_id: int, attempt: int) -> str:
+    """Where the best epoch's model of a trial is kept."""
+    return f"model/{trial_id}/{attempt}"
+
+
+def predictions_key(trial_id: int, attempt: int) -> str:
+    """Where what a trial of an evaluation predicted for the test images is kept."""
+    return f"predictions/{trial_id}/{attempt}"
+
+
+def save(connection: Connection, key: str, trial_id: int, path: Path) -> None:
+    """Store a local file in Postgres under `key`, for a trial whose deletion takes it along."""
+    with path.open("rb") as file:
+        _copy(connection, key, trial_id, file, path.stat().st_size)
+
+
+def announce(connection: Connection, key: str, trial_id: int, artifacts: str) -> None:
+    """Say that `key` is about to be written in the store `artifacts`: known before it is there, it is never lost."""
+    connection.execute(
+        text(
+            "insert into hpsearch.files (key, trial_id, artifacts) values (:key, :trial_id, :artifacts) "
+            "on conflict (key) do update set created_at = clock_timestamp()"
+        ),
+        {"key": key, "trial_id": trial_id, "artifacts": artifacts},
+    )
+
+
+def withdraw(connection: Connection, key: str) -> None:
+    """Forget `key`; what there is of it in another store than Postgres is left over there."""
+    connection.execute(text("delete from hpsearch.files where key = :key"), {"key": key})
+
+
+def elsewhere(connection: Connection, key: str) -> str | None:
+    """The store that has the content of `key`; None where Postgres has it, or nobody."""
+    found: str | None = connection.scalar(text("select artifacts from hpsearch.files where key = :key"), {"key": key})
+    return found
+
+
+def keys(connection: Connection, study_id: int, kind: str) -> dict[int, str]:
+    """The keys of a study's files of a kind (`model`, `predictions`), by the number of the trial."""
+    rows = connection.execute(
+        text(
+            "select t.number, f.key from hpsearch.files f join trials t using (trial_id) "
+            "where t.study_id = :study_id and starts_with(f.key, :kind || '/') order by f.created_at"
+        ),
+        {"study_id": study_id, "kind": kind},
+    )
+    return {row.number: row.key for row in rows}
+
+
+def fetch(connection: Connection, key: str, path: Path) -> bool:
+    """Write what Postgres has under `key` to a local file; False where there is nothing."""
+    size = connection.scalar(text("select length(content) from hpsearch.files where key = :key"), {"key": key})
+    if size is None:
+        return False
+    with path.open("wb") as file:
+        while (done := file.tell()) < size:
+            piece = _piece(connection, key, done)
+            if piece is None:
+                return False
+            file.write(piece)
+    return True
+
+
+def _piece(connection: Connection, key: str, done: int) -> bytes | None:
+    piece: bytes | None = connection.scalar(
+        text("select substring(content from :start for :length) from hpsearch.files where key = :key"),
+        {"start": done + 1, "length": PIECE, "key": key},
+    )
+    return piece
+
+
+def remove_predictions(connection: Connection, trial_id: int, keep: str) -> None:
+    """Remove what earlier attempts at a trial have predicted."""
+    connection.execute(
+        text("delete from hpsearch.files where trial_id = :trial_id and key like 'predictions/%' and key <> :keep"),
+        {"trial_id": trial_id, "keep": keep},
+    )
+
+
+def remove_checkpoints(connection: Connection, trial_id: int, keep: str | None = None) -> None:
+    """Remove a trial's checkpoints but `keep`."""
+    connection.execute(
+        text(
+            "delete from hpsearch.files where trial_id = :trial_id and key like 'checkpoint/%' "
+            "and key is distinct from :keep"
+        ),
+        {"trial_id": trial_id, "keep": keep},
+    )
+
+
+class _Joined(io.RawIOBase):
+    """Several streams, read one after the other."""
+
+    def __init__(self, *parts: BinaryIO) -> None:
+        self._parts = list(parts)
+
+    def read(self, size: int = -1) -> bytes:
+        while self._parts:
+            if content := self._parts[0].read(size):
+                return content
+            self._parts.pop(0)
+        return b""
+
+
+def _copy(connection: Connection, key: str, trial_id: int | None, content: BinaryIO, size: int) -> None:
+    """As an insert would, without the content in memory, let alone three times and in hexadecimal."""
+    withdraw(connection, key)
+    connection.execute(text(f"set local statement_timeout = '{COPY_TIMEOUT}'"))
+    name = key.encode()
+    trial = struct.pack("!i", -1) if trial_id is None else struct.pack("!ii", 4, trial_id)
+    row = struct.pack("!hi", 3, len(name)) + name + trial + struct.pack("!i", size)
+    stream = _Joined(io.BytesIO(COPY_HEADER + row), content, io.BytesIO(COPY_TRAILER))
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    try:
+        driver.cursor().copy_expert(COPY, stream, PIECE)
+    except psycopg2.Error as error:  # as SQLAlchemy would have raised it
+        raise DBAPIError.instance(COPY, None, error, psycopg2.Error) from None
+
+
+def sweep(database: Database) -> None:
+    """Remove what belongs to nothing any more; where another worker is at it, leave that to it."""
+    database.transact(_sweep)
+    homes = database.transact(
+        lambda connection: connection.scalars(text("select distinct artifacts from hpsearch.leftovers")).all()
+    )
+    for home in homes:
+        from hpsearch.storage.artifacts import stores
+
+        try:
+            clear(database, stores.at(home))
+        except StoreError:
+            continue  # a place that this host does not see; another one may
+
+
+def _sweep(connection: Connection) -> None:
+    if not connection.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": SWEEP_LOCK}):
+        return
+    for belongs in (OF_RUNNING, OF_COMPLETE, ATTACHED):
+        connection.execute(
+            text(f"delete from hpsearch.files f where created_at < clock_timestamp() - {GRACE} and {belongs}")
+        )
+
+
+OF_RUNNING = """
+    key like 'checkpoint/%' and not exists (
+        select 1 from hpsearch.attempts a join trials t using (trial_id)
+         where a.trial_id = f.trial_id and a.checkpoint = f.key and t.state = 'RUNNING')
+"""
+OF_COMPLETE = """
+    (key like 'model/%' or key like 'predictions/%') and not exists (
+        select 1 from trials t where t.trial_id = f.trial_id and t.state = 'COMPLETE')
+"""
+ATTACHED = """
+    trial_id is null and key not like '%/%'
+        and not exists (select 1 from trial_system_attributes where key = 'artifacts:' || f.key)
+        and not exists (select 1 from study_system_attributes where key = 'artifacts:' || f.key)
+"""
+"""A picture belongs to the trial or study that Optuna, or its dashboard, attached it to."""
+
+
+def clear(database: Database, place: "Store") -> None:
+    """Remove from a study's store what no row speaks of any more.
+
+    A file is removed twice, the second time when nobody can still be writing it: a worker that was given up while it
+    wrote may go on later.
+
+    Raises:
+        StoreError: the store cannot be reached from here; what is left stays known.
+    """
+    left = database.transact(lambda connection: _leftovers(connection, place))
+    if not left:
+        return
+    place.see()
+    if any(key is None for _, key in left):
+        place.clear()
+        database.transact(lambda connection: _forget(connection, place))
+        return
+    for _, key in left:
+        assert key is not None
+        place.remove(key)
+    database.transact(lambda connection: _mark_removed(connection, [leftover_id for leftover_id, _ in left]))
+
+
+def _leftovers(connection: Connection, place: "Store") -> Sequence[tuple[int, str | None]]:
+    rows = connection.execute(
+        text(
+            "select leftover_id, key from hpsearch.leftovers where artifacts = :artifacts "
+            f"and (not removed or left_at < clock_timestamp() - {GRACE}) order by leftover_id"
+        ),
+        {"artifacts": place.url},
+    )
+    return [(row.leftover_id, row.key) for row in rows]
+
+
+def _forget(connection: Connection, place: "Store") -> None:
+    connection.execute(text("delete from hpsearch.leftovers where artifacts = :url"), {"url": place.url})
+
+
+def _mark_removed(connection: Connection, leftover_ids: Sequence[int]) -> None:
+    ids = {"ids": list(leftover_ids)}
+    connection.execute(
+        text(
+            "delete from hpsearch.leftovers where leftover_id = any(:ids) and removed "
+            f"or leftover_id = any(:ids) and left_at < clock_timestamp() - {GRACE}"
+        ),
+        ids,
+    )
+    connection.execute(text("update hpsearch.leftovers set removed = true where leftover_id = any(:ids)"), ids)
+
+
+class PostgresStore:
+    """Optuna's artifact protocol over the table `hpsearch.files`."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The content of an artifact.
+
+        Raises:
+            ArtifactNotFound: there is none of that id.
+        """
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        content = self.database.transact(
+            lambda connection: connection.scalar(
+                text("select content from hpsearch.files where key = :key"), {"key": artifact_id}
+            )
+        )
+        if content is None:
+            raise ArtifactNotFound(f"no artifact {artifact_id} in {self.database.name}")
+        return io.BytesIO(content)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Store an artifact, whole or not at all."""
+        content = content_body.read()
+        self.database.transact(
+            lambda connection: _copy(connection, artifact_id, None, io.BytesIO(content), len(content))
+        )
+
+    def remove(self, artifact_id: str) -> None:
+        """Remove an artifact; one that is gone already is fine."""
+        self.database.transact(lambda connection: withdraw(connection, artifact_id))

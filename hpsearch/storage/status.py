@@ -1,0 +1,149 @@
+"""What goes on now: every study with its pace, and the workers with what they hold. Read only."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from hpsearch.storage import attempts, results, studies
+from hpsearch.storage.results import Summary
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A study and how fast it goes: trials ended in the last hour, or since it was set running where that is less.
+
+    Both figures are None while it is not running; there is no estimate before a trial has ended.
+    """
+
+    summary: Summary
+    trials_per_hour: float | None
+    estimated_end: datetime | None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker that has not left, with a trial that it holds: one with several trials comes once for each.
+
+    `epoch` is the last one the trial has finished, of `epochs`. `gone`: no sign of life for a lease.
+    """
+
+    worker: str
+    host: str
+    device: str
+    study: str | None
+    trial: int | None
+    epoch: int | None
+    epochs: int | None
+    doing: str | None
+    seen_seconds_ago: float
+    gone: bool
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The studies by priority, and the workers by host; `now` is the server's clock."""
+
+    now: datetime
+    studies: tuple[Progress, ...]
+    workers: tuple[Worker, ...]
+
+
+def read(connection: Connection, name: str | None = None) -> Overview:
+    """All studies, or the one of that name, and all workers.
+
+    Raises:
+        NotFoundError: there is no such study.
+    """
+    found = studies.every(connection) if name is None else [studies.find(connection, name)]
+    progress = tuple(_progress(connection, results.summarize(connection, each)) for each in found)
+    now: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
+    return Overview(now, progress, tuple(_workers(connection)))
+
+
+def document(overview: Overview) -> dict[str, Any]:
+    """What `hpsearch status --json` prints; what is absent or not finite is None."""
+    described: dict[str, Any] = results.finite(
+        {
+            "studies": [_described(each) for each in overview.studies],
+            "workers": [asdict(each) for each in overview.workers],
+        }
+    )
+    return described
+
+
+def _described(progress: Progress) -> Mapping[str, Any]:
+    summary, end = progress.summary, progress.estimated_end
+    return {
+        "name": summary.study.name,
+        "status": summary.status,
+        "reason": summary.study.reason,
+        "priority": summary.study.priority,
+        "metric": summary.study.spec.study.metric,
+        "direction": summary.study.spec.direction,
+        "trials": summary.study.spec.budget.trials,
+        "counts": dict(summary.counts),
+        "best": summary.best,
+        "trials_per_hour": progress.trials_per_hour,
+        "estimated_end": end.isoformat(timespec="seconds") if end else None,
+    }
+
+
+def _progress(connection: Connection, summary: Summary) -> Progress:
+    if summary.status != "running":
+        return Progress(summary, None, None)
+    row = connection.execute(
+        text("""
+            select clock_timestamp() as now,
+                   extract(epoch from clock_timestamp() - w.since)::float / 3600 as hours,
+                   extract(epoch from h.ran + (clock_timestamp() - h.running_since))::float / 3600 as spent,
+                   (select count(*) from trials t
+                     where t.study_id = h.study_id and t.datetime_complete >= w.since at time zone 'utc') as ended
+              from hpsearch.studies h,
+                   lateral (select greatest(h.running_since, clock_timestamp() - interval '1 hour') as since) w
+             where h.study_id = :study_id
+        """),
+        {"study_id": summary.study.study_id},
+    ).one()
+    pace = row.ended / row.hours if row.hours > 0 else 0.0
+    budget, counts = summary.study.spec.budget, summary.counts
+    left = budget.trials - counts["complete"] - counts["pruned"] - counts["failed"]
+    ends = [left / pace] if pace else []
+    if budget.hours is not None:
+        ends.append(budget.hours - row.spent)
+    return Progress(summary, pace, _in_hours(row.now, min(ends)) if ends else None)
+
+
+def _in_hours(now: datetime, hours: float) -> datetime | None:
+    try:
+        return now + timedelta(hours=max(0.0, hours))
+    except OverflowError:  # at this pace not in the time of any calendar
+        return None
+
+
+def _workers(connection: Connection) -> list[Worker]:
+    # One that is gone is listed for a day, for somebody to notice; and while a trial is in its name.
+    rows = connection.execute(
+        text("""
+            select w.worker_id, w.host, w.device, s.study_name, t.number as trial,
+                   case when t.number is not null
+                        then (select coalesce(max(epoch), 0) from hpsearch.epochs e where e.trial_id = t.trial_id)
+                    end as epoch,
+                   (h.spec #>> '{budget,epochs}')::int as epochs, w.doing,
+                   extract(epoch from clock_timestamp() - w.seen_at)::float as ago,
+                   w.seen_at < clock_timestamp() - make_interval(secs => :lease) as gone
+              from hpsearch.workers w
+              left join (hpsearch.attempts a
+                         join trials t on t.trial_id = a.trial_id and t.state = 'RUNNING'
+                         join studies s on s.study_id = t.study_id
+                         join hpsearch.studies h on h.study_id = t.study_id)
+                     on a.worker_id = w.worker_id and a.ended_at is null
+             where w.ended_at is null
+               and (t.trial_id is not null or w.seen_at > clock_timestamp() - interval '1 day')
+             order by gone, w.host, w.device, w.started_at, s.study_name, t.number
+        """),
+        {"lease": attempts.LEASE_SECONDS},
+    )
+    return [Worker(*row) for row in rows]

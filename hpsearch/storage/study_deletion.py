@@ -1,0 +1,83 @@
+"""Removing a study: its rows in Optuna's tables and in ours, and its files."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from hpsearch.storage import studies
+from hpsearch.storage.studies import Study
+
+TRIAL_TABLES = (
+    "trial_values",
+    "trial_intermediate_values",
+    "trial_params",
+    "trial_user_attributes",
+    "trial_system_attributes",
+    "trial_heartbeats",
+)
+STUDY_TABLES = ("study_directions", "study_user_attributes", "study_system_attributes")
+"""Optuna's foreign keys do not cascade, so what points at a row goes before it. Ours do."""
+
+OF_STUDY = "trial_id in (select trial_id from trials where study_id = :study_id)"
+
+LINKED = f"""
+    select substr(key, length('artifacts:') + 1) from trial_system_attributes
+     where {OF_STUDY} and starts_with(key, 'artifacts:')
+    union all
+    select substr(key, length('artifacts:') + 1) from study_system_attributes
+     where study_id = :study_id and starts_with(key, 'artifacts:')
+"""
+"""The keys of what Optuna attached to the study or its trials."""
+
+SEEN = """
+    update hpsearch.evaluations set result = 'null' where study_id = :study_id and result is null
+       and exists (select 1 from trials where study_id = :study_id and state = 'COMPLETE')
+"""
+"""Without a result models may have seen the test images all the same: JSON's null says so once the study is gone."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes with a study."""
+
+    study: Study
+    trials: int
+    running: int
+    files: int
+
+
+def contents(connection: Connection, name: str) -> Contents:
+    """What `delete` would remove.
+
+    Raises:
+        NotFoundError: there is no such study.
+    """
+    found = studies.find(connection, name)
+    survey = studies.survey(connection, found)
+    query = f"select count(*) from hpsearch.files where {OF_STUDY} or key in ({LINKED})"
+    files = connection.execute(text(query), {"study_id": found.study_id}).scalar_one()
+    return Contents(found, survey.total, survey.running, files)
+
+
+def delete(connection: Connection, study_id: int) -> None:
+    """Remove a study. Workers that hold its trials find them lost.
+
+    Raises:
+        NotFoundError: it is gone already.
+    """
+    studies.lock(connection, study_id)
+    studies.read(connection, study_id)
+    # In the order in which a worker takes them: a holder either commits before, or finds its attempt gone.
+    _execute(connection, study_id, "select 1 from hpsearch.studies where study_id = :study_id for update")
+    _execute(connection, study_id, "select 1 from hpsearch.attempts where study_id = :study_id for update")
+    _execute(connection, study_id, "select 1 from trials where study_id = :study_id order by trial_id for update")
+    _execute(connection, study_id, SEEN)
+    _execute(connection, study_id, f"delete from hpsearch.files where key in ({LINKED})")
+    for table in TRIAL_TABLES:
+        _execute(connection, study_id, f"delete from {table} where {OF_STUDY}")
+    for table in ("trials", *STUDY_TABLES, "studies"):
+        _execute(connection, study_id, f"delete from {table} where study_id = :study_id")
+
+
+def _execute(connection: Connection, study_id: int, statement: str) -> None:
+    connection.execute(text(statement), {"study_id": study_id})

@@ -1,0 +1,108 @@
+"""The end of a trial as the tables have it: state, value, what the sampler learns, and why it failed."""
+
+import json
+import re
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, text
+
+from hpsearch import outcomes
+from hpsearch.metrics import EpochMetrics, find_best_epoch
+from hpsearch.outcomes import INFEASIBLE, OPTUNA_STATE, Confusion, Ending
+from hpsearch.spec.sections import DATASETS
+from hpsearch.storage import optuna_tables
+from hpsearch.storage.artifacts import table
+from hpsearch.storage.studies import Study
+
+TRACEBACK = "hpsearch:traceback"
+"""The system attribute with the whole traceback of a failed trial."""
+
+CONFUSION = "hpsearch:confusion"
+"""The system attribute with the confusion matrix of the best epoch on the validation images: a list of rows, one a true
+class, of counts, one a predicted class."""
+
+NOTE_LENGTH = 8_000
+"""Characters of a traceback, its last ones, that the dashboard shows; see `TRACEBACK` for the whole."""
+
+
+def read_epochs(connection: Connection, trial_id: int) -> tuple[EpochMetrics, ...]:
+    """The stored epochs of a trial, in order."""
+    rows = connection.execute(
+        text(
+            "select epoch, train_loss, train_accuracy, val_loss, val_accuracy, learning_rate, seconds "
+            "from hpsearch.epochs where trial_id = :trial_id order by epoch"
+        ),
+        {"trial_id": trial_id},
+    )
+    return tuple(EpochMetrics(*row) for row in rows)
+
+
+def read_confusion(connection: Connection, trial_id: int) -> Confusion | None:
+    """The confusion matrix of a trial's best epoch so far; None where there is none."""
+    stored = connection.scalar(
+        text("select value_json from trial_system_attributes where trial_id = :trial_id and key = :key"),
+        {"trial_id": trial_id, "key": CONFUSION},
+    )
+    return tuple(tuple(row) for row in json.loads(stored)) if stored else None
+
+
+def write(
+    connection: Connection, stored: Study, trial_id: int, ending: Ending, attributes: Mapping[str, object]
+) -> None:
+    """End a trial, which the caller's fence or the study's lock guards; `attributes` are what else is to be known."""
+    epochs, matrix = read_epochs(connection, trial_id), read_confusion(connection, trial_id)
+    state = OPTUNA_STATE[ending]
+    described = {
+        "outcome": str(ending),
+        **_summary(epochs),
+        **_confused(matrix, stored),
+        **_device(connection, trial_id),
+        **attributes,
+    }
+    # A user attribute is a column of the dashboard's table, and a traceback would be a screen high there.
+    kept = {TRACEBACK: described["traceback"]} if "traceback" in described else {}
+    shown = {key: value for key, value in described.items() if key != "traceback"}
+    # Infeasible trials carry a positive constraint, which Optuna's samplers rank last; the others a zero, because the
+    # Gaussian process wants every trial to have the same constraints.
+    if state != "FAIL":
+        kept["constraints:trains"] = 1.0 if ending in INFEASIBLE else 0.0
+    if state == "FAIL":
+        optuna_tables.note(connection, stored.study_id, trial_id, _note(described))
+    optuna_tables.end(connection, trial_id, state, _value(epochs, ending, stored.spec.study.metric), shown, kept)
+    table.remove_checkpoints(connection, trial_id)
+
+
+def _value(epochs: tuple[EpochMetrics, ...], ending: Ending, metric: str) -> float | None:
+    """The best epoch's of a complete trial, the last one's of a pruned one."""
+    if ending is Ending.COMPLETED:
+        chosen = find_best_epoch(list(epochs), metric)
+        return chosen.value(metric) if chosen else None
+    return epochs[-1].value(metric) if epochs and OPTUNA_STATE[ending] == "PRUNED" else None
+
+
+def _summary(epochs: tuple[EpochMetrics, ...]) -> dict[str, object]:
+    if not epochs:
+        return {}
+    return {"seconds_per_epoch": round(sum(epoch.seconds for epoch in epochs) / len(epochs), 3)}
+
+
+def _confused(matrix: Confusion | None, stored: Study) -> dict[str, object]:
+    classes = DATASETS[stored.spec.data.name].classes
+    pairs = outcomes.find_confused_pairs(matrix, classes) if matrix else ()
+    return {"worst_confused": ", ".join(str(pair) for pair in pairs)} if pairs else {}
+
+
+def _device(connection: Connection, trial_id: int) -> dict[str, object]:
+    device = connection.scalar(
+        text("select device from hpsearch.attempts where trial_id = :trial_id order by number desc limit 1"),
+        {"trial_id": trial_id},
+    )
+    return {"device": device} if device else {}
+
+
+def _note(described: Mapping[str, object]) -> str:
+    """Why a trial failed, in Markdown: as code, because a traceback may hold any character."""
+    said = [str(described[key])[-NOTE_LENGTH:].strip() for key in ("detail", "traceback") if described.get(key)]
+    code = "\n\n".join(said)
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    return f"**Failed: {described['outcome']}**" + (f"\n\n{fence}\n{code}\n{fence}" if code else "")

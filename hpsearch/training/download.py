@@ -1,0 +1,23 @@
+"""`python -m hpsearch.training.fetch`: see that CIFAR-10 is on this host, downloading it where it is not.
+
+Exits with 0 where it is there now, else with a line on stderr that says why not. Progress goes to stdout.
+"""
+
+import sys
+
+from hpsearch.errors import ExitCode, HpsearchError
+from hpsearch.training.datasets import arrays
+
+
+def main() -> int:
+    """The exit code."""
+    try:
+        arrays.fetch_cifar10()
+    except HpsearchError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The gradient of a model, and whether a numerical one agrees with it.
+
+After "Gradient checks" in the notes of Stanford's cs231n: central differences in double precision, few images, dropout
+and penalties off, the relative error |a - n| / max(|a|, |n|), and care about kinks.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from hpsearch.training import backend
+from hpsearch.training.backend import Steps
+from hpsearch.training.datasets.arrays import Statistics
+from hpsearch.training.datasets.cifar10 import Images, Labels
+from hpsearch.training.epoch import compile_for, run_epoch
+from hpsearch.training.models import cnn
+
+Array = npt.NDArray[np.float64]
+
+TOLERANCE = 1e-3
+"""The largest relative error of a right gradient."""
+
+STEPS = (1e-5, 1e-6)
+"""Of a central difference; the second where the first takes a unit over a kink. Measured over all activations, with and
+without batch norm, and over seeds, the relative error is at most 3e-5 with 1e-5, and 3e-4 with 1e-6, from rounding.
+With 1e-4 kinks would make it 1e-1."""
+
+SMALLEST = 1e-5
+"""A gradient below it counts as this large: the difference's rounding, 1e-10, has to stay far below the tolerance."""
+
+COORDINATES = 40
+"""Of a model, that are compared; at least one of each weight tensor."""
+
+DRAWN = 30
+"""Coordinates of each weight tensor that are looked at for them, where kinks are close by."""
+
+IMAGES = 4
+NOISE = 0.1
+"""Standard deviation of what is added to the weights. At the start biases and PReLU's alphas are all zero, and units
+sit exactly on a kink."""
+
+SMALL: Mapping[str, Any] = {"filters": 2, "dense_units": 8}
+"""A gradient is right or wrong whatever the width."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two gradients agree: the largest relative error, where it is, and how many coordinates were compared.
+
+    `kinks` are the coordinates passed over, because the loss has a kink within a step of them; `unseen` the weight
+    tensors of which none was left.
+    """
+
+    error: float
+    where: str
+    compared: int
+    kinks: int
+    unseen: tuple[str, ...]
+
+
+def check(hyperparameters: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int, seed: int) -> Agreement:
+    """Compares the gradient of the loss of a small model of `hyperparameters` with differences of that loss.
+
+    The images are noise: in a real one equal pixels make ties in the pooling, and each tie is a kink.
+    """
+    generator = np.random.default_rng(seed)
+    images = generator.integers(0, 256, (IMAGES, *input_shape), dtype=np.uint8)
+    labels = generator.integers(0, classes, IMAGES)
+    values = {**hyperparameters, **SMALL, "optimizer": "sgd", "learning_rate": 1.0}
+    with _double_precision():
+        network = cnn.build(values, input_shape, classes, seed, Statistics((127.5,) * 3, (73.6,) * 3))
+        steps = compile_for(network, cnn.optimizer(values))
+        for variable in network.trainable_variables:
+            variable.assign(_array(variable) + generator.normal(0, NOISE, variable.shape))
+        weights = Weights(network.trainable_variables)
+        gradient = _gradient(network, steps, images, labels)
+        return compare(_loss_of(network, images, labels), weights, gradient, generator)
+
+
+def _gradient(network: keras.Model, steps: Steps, images: Images, labels: Labels) -> list[Array]:
+    """Of the loss by the trainable weights, which stay as they were: a step of plain SGD at rate 1 subtracts it.
+
+    That is the gradient which training uses, by the training step itself, whatever the backend.
+    """
+    before = [_array(variable) for variable in network.trainable_variables]
+    run_epoch(steps, images, labels, np.arange(len(labels)), len(labels), lambda *_: True)
+    after = [_array(variable) for variable in network.trainable_variables]
+    for variable, start in zip(network.trainable_variables, before, strict=True):
+        variable.assign(start)
+    return [start - end for start, end in zip(before, after, strict=True)]
+
+
+@contextmanager
+def _double_precision() -> Iterator[None]:
+    """Models made inside compute in float64."""
+    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        with backend.here.double_precision():
+            yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        keras.config.set_floatx(floatx)
+
+
+class Weights:
+    """The trainable weights, a coordinate at a time."""
+
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self._variables = variables
+        self.names = [variable.path for variable in variables]
+        self.values = [_array(variable) for variable in variables]
+
+    def move(self, tensor: int, coordinate: int, by: float) -> None:
+        """Puts one coordinate at a distance of `by` from where it was, all the others back to where they were."""
+        moved = self.values[tensor].copy()
+        moved.flat[coordinate] += by
+        self._variables[tensor].assign(moved)
+
+
+def compare(
+    loss: Callable[[], float], weights: Weights, gradient: Sequence[Array], generator: np.random.Generator
+) -> Agreement:
+    """Compares sampled coordinates of `gradient` with central differences of `loss`.
+
+    A coordinate with a kink within a step is passed over for another one of the same tensor. There the slopes to
+    either side differ; where they agree within half the tolerance, the true gradient lies between them and no kink
+    can look like a fault. Whether `gradient` is right has no part in that.
+    """
+    here, worst, where, compared, kinks, unseen = loss(), 0.0, "", 0, 0, []
+    share = max(1, round(COORDINATES / len(gradient)))
+    for tensor, analytic in enumerate(gradient):
+        found = 0
+        for coordinate in map(int, generator.permutation(analytic.size)[:DRAWN]):
+            numeric = _difference(loss, here, weights, tensor, coordinate)
+            if numeric is None:
+                kinks += 1
+                continue
+            exact = float(analytic.flat[coordinate])
+            error = abs(numeric - exact) / max(abs(exact), abs(numeric), SMALLEST)
+            error = error if math.isfinite(error) else math.inf
+            if error >= worst:
+                worst, where = error, f"{weights.names[tensor]}[{coordinate}]"
+            found += 1
+            if found == share:
+                break
+        compared += found
+        if not found:
+            unseen.append(weights.names[tensor])
+    return Agreement(worst, where, compared, kinks, tuple(unseen))
+
+
+def _difference(loss: Callable[[], float], here: float, weights: Weights, tensor: int, coordinate: int) -> float | None:
+    """The central difference of `loss`, which is `here` in the middle; None where each step goes over a kink."""
+    for step in STEPS:
+        weights.move(tensor, coordinate, step)
+        above = (loss() - here) / step
+        weights.move(tensor, coordinate, -step)
+        below = (here - loss()) / step
+        weights.move(tensor, coordinate, 0.0)
+        middle = (above + below) / 2
+        if not abs(above - below) > TOLERANCE / 2 * max(abs(middle), SMALLEST):  # a loss that is no number goes on
+            return middle
+    return None
+
+
+def _loss_of(network: keras.Model, images: Images, labels: Labels) -> Callable[[], float]:
+    entropy = keras.losses.SparseCategoricalCrossentropy()
+
+    def loss() -> float:
+        # As in training, where batch norm takes the mean and variance of the batch, and the gradient goes through them.
+        return float(entropy(labels, network(images, training=True)))
+
+    return loss
+
+
+def _array(variable: Any) -> Array:
+    return np.array(keras.ops.convert_to_numpy(variable), dtype=np.float64)

@@ -1,0 +1,202 @@
+"""What supervisor and trainer say to each other, over a pipe of pickled frozen messages.
+
+    supervisor                              trainer
+                               Ready   ◀──  Keras is loaded, this is the device
+    Train                        ──▶
+                               Loaded  ◀──  the data and the model are there
+    GoOn | Stop                  ──▶
+                          Progress ...  ◀──  at most one a second
+                          EpochReport  ◀──  an epoch, its checkpoint already on disk
+    GoOn | Stop                  ──▶
+                               Ended   ◀──  (or Released after a Stop)
+
+A Stop may also come unasked, in the middle of an epoch: the trainer finishes its batch.
+
+    supervisor                              trainer
+    Check                        ──▶
+                              Network  ◀──  the base configuration's layers
+                         Checking ...  ◀──  what comes now
+                          Finding ...  ◀──  what was found
+                              Checked  ◀──  (or Refused)
+
+Imports neither Keras nor Optuna.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import Confusion, Outcome
+from hpsearch.spec.branches import Branch
+from hpsearch.spec.hyperparameters import Value
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images: see the study file's `[data]`.
+
+    `test`: train on the training and validation images together, and look at the test images once, after the last
+    epoch.
+    """
+
+    name: str
+    train_limit: int | None
+    validation: int
+    seed: int
+    test: bool = False
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one configuration.
+
+    `hyperparameters` holds every row of the table; `checkpoint` is a local file to resume from; `workdir` a directory
+    the trainer may write to; `checkpoint_every` the seconds between two checkpoints on disk.
+    """
+
+    hyperparameters: Mapping[str, object]
+    data: Data
+    seed: int
+    epochs: int
+    metric: str
+    patience: int
+    early_stopping: int | None
+    workdir: str
+    checkpoint: str | None = None
+    checkpoint_every: float = 30.0
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """Continue."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Leave this trial after the current batch; with `checkpoint`, write one of the last finished epoch first."""
+
+    checkpoint: bool = False
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The framework is loaded: its backend, and the device it computes on ("GPU" or "CPU")."""
+
+    backend: str
+    device: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The data and the model are in place.
+
+    `epochs` are the ones the checkpoint brought along, `confusion` is the best one's on the validation images;
+    `weights` is the model's parameter count, `precision` the dtype policy it trains in.
+    """
+
+    data_fingerprint: str
+    weights: int
+    precision: str
+    epochs: tuple[EpochMetrics, ...] = ()
+    confusion: Confusion | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Batches done of the epoch under way."""
+
+    epoch: int
+    batch: int
+    batches: int
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """A finished epoch; `checkpoint` is the local file that was written for it before this was sent, if one was.
+
+    `confusion` is that on the validation images, where no earlier epoch is better.
+    """
+
+    metrics: EpochMetrics
+    checkpoint: str | None
+    confusion: Confusion | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The training is over."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Released:
+    """A Stop was obeyed; `checkpoint` holds the last finished epoch, where one was asked for and there is one."""
+
+    epoch: int
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """This host cannot train this: a dataset that is missing or broken. One line."""
+
+    detail: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """Check the branches of a study whose base configuration is `base`, with every row of the table."""
+
+    data: Data
+    seed: int
+    base: Mapping[str, Value]
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the network: the shape of what it puts out for an image, and how many weights it has."""
+
+    name: str
+    shape: tuple[int, ...]
+    weights: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """The layers of a network, from the image to the head."""
+
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Checking:
+    """What is being checked now: the `number`th of `count` branches of a check, both counted from 1."""
+
+    check: str
+    branch: str
+    number: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found in a branch: its figures, named in training/sanity_checks.py, and what is wrong, if something is."""
+
+    check: str
+    branch: str
+    figures: Mapping[str, float]
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """All checks are over."""
+
+
+FromTrainer = (
+    Ready | Loaded | Progress | EpochReport | Ended | Released | Refused | Network | Checking | Finding | Checked
+)
+ToTrainer = Train | GoOn | Stop | Check

@@ -1,0 +1,77 @@
+"""The renewal thread: it keeps a worker's trials held while the worker waits for its trainers."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from hpsearch.storage import attempts, workers
+from hpsearch.storage.attempts import Attempt, LostError
+from hpsearch.storage.database import Database
+from hpsearch.worker.wakeup import Alarm
+
+log = logging.getLogger(__name__)
+
+RENEW_SECONDS = 15.0
+
+
+@dataclass
+class Hold:
+    """A held attempt and what its renewals have learnt: whether it was lost, and the status of its study."""
+
+    held: Attempt
+    alarm: Alarm
+    lost: bool = False
+    status: str = "running"
+
+
+class Lease:
+    """Renews what a worker holds every 15 s, and shows the worker as alive.
+
+    No database error ends it: it tries again, and an attempt that nobody adopted meanwhile is simply held on. News of
+    an attempt ring the alarm that it was held with.
+    """
+
+    def __init__(self, database: Database, worker_id: str) -> None:
+        self._database = database
+        self._worker_id = worker_id
+        self._holds: list[Hold] = []
+        self._leave = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_left, name="lease", daemon=True)
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave.set()
+        self._thread.join()
+
+    @contextmanager
+    def hold(self, held: Attempt, alarm: Alarm) -> Iterator[Hold]:
+        """Renew this attempt as long as the block lasts."""
+        hold = Hold(held, alarm)
+        self._holds.append(hold)
+        try:
+            yield hold
+        finally:
+            self._holds.remove(hold)
+
+    def _renew_until_left(self) -> None:
+        while not self._leave.wait(RENEW_SECONDS):
+            try:
+                self._database.transact(lambda connection: workers.seen(connection, self._worker_id))
+                for hold in list(self._holds):
+                    self._renew(hold)
+            except Exception as error:  # noqa: BLE001 - without renewals every trial here would be lost
+                log.debug("no renewal: %s", error)
+
+    def _renew(self, hold: Hold) -> None:
+        before = (hold.lost, hold.status)
+        try:
+            hold.status = self._database.transact(lambda connection: attempts.renew(connection, hold.held))
+        except LostError:
+            hold.lost = True
+        if (hold.lost, hold.status) != before:
+            hold.alarm.ring()

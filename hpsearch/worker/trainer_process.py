@@ -1,0 +1,141 @@
+"""The supervisor's end of a trainer process."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from hpsearch import settings
+from hpsearch.devices import Gpu
+from hpsearch.training.protocol import FromTrainer, Ready, ToTrainer
+from hpsearch.worker.wakeup import Alarm
+
+KILL_SECONDS = 5
+
+GPU_SHARE = 0.9
+"""Of a GPU's memory, what its slots share out; the rest is for CUDA's own contexts."""
+
+
+class TrainerDiedError(Exception):
+    """The process is gone. `by_signal` is the signal that ended it, if one did; `last_words` the end of its stderr."""
+
+    def __init__(self, returncode: int, last_words: str) -> None:
+        self.by_signal = signal.Signals(-returncode) if returncode < 0 else None
+        self.last_words = last_words
+        how = self.by_signal.name if self.by_signal else f"exit {returncode}"
+        super().__init__(f"the trainer process died ({how}){': ' + last_words if last_words else ''}")
+
+
+class Trainer:
+    """A running trainer process: it loads Keras as soon as it is started, and is kept warm between trials.
+
+    `gpu` is the one it may use; None hides all of them. `slots` trainers share its memory, or the host's cores. In a
+    process group of its own, so that a terminal's Ctrl-C reaches the supervisor only.
+    """
+
+    def __init__(self, gpu: Gpu | None, slots: int = 1) -> None:
+        self.connection, theirs = multiprocessing.Pipe()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "hpsearch.training.process", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=dict(_environment(gpu, slots)),
+            stdin=subprocess.DEVNULL,
+            stdout=self._stderr,
+            stderr=self._stderr,
+            process_group=0,
+        )
+        theirs.close()
+        self.gpu = gpu
+        self.ready: Ready | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def blind(self) -> str | None:
+        """Why the process, once ready, would not train on the GPU it was given; None where it would, or has none."""
+        if self.gpu is None or self.ready is None or self.ready.device == "GPU":
+            return None
+        return (
+            f"{self.ready.backend} does not see the GPU and would train on the CPU: "
+            "install its CUDA libraries (make install GPU=1, or pip install 'tensorflow[and-cuda]'), or use --cpu"
+        )
+
+    def send(self, message: ToTrainer) -> None:
+        """Say something.
+
+        Raises:
+            TrainerDiedError: nobody listens.
+        """
+        try:
+            self.connection.send(message)
+        except OSError:
+            raise self._death() from None
+
+    def receive(self, alarm: Alarm, timeout: float) -> FromTrainer | None:
+        """The next message; None when `alarm` rang or `timeout` seconds passed first.
+
+        Raises:
+            TrainerDiedError: the process is gone.
+        """
+        channel: list[Connection | Alarm] = [self.connection, alarm]
+        if self.connection not in wait(channel, timeout):  # type: ignore[arg-type]  # anything with a fileno() will do
+            return None
+        try:
+            message: FromTrainer = self.connection.recv()
+        except (EOFError, OSError):
+            raise self._death() from None
+        if isinstance(message, Ready):
+            self.ready = message
+        return message
+
+    def _death(self) -> TrainerDiedError:
+        try:
+            returncode = self._process.wait(KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            returncode = self._process.wait()
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4096))
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return TrainerDiedError(returncode, lines[-1].strip()[:500] if lines else "")
+
+    def close(self) -> None:
+        """End the process: it leaves by itself when its pipe closes, and is killed where it does not."""
+        self.connection.close()
+        try:
+            self._process.wait(KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._stderr.close()
+
+    def kill(self, *, wait: bool = True) -> None:
+        """End the process at once; without a wait from a signal handler, which may have interrupted one."""
+        self._process.kill()
+        if wait:
+            self._process.wait()
+
+
+def _environment(gpu: Gpu | None, slots: int) -> Mapping[str, str]:
+    memory = int(gpu.memory * GPU_SHARE / slots) if gpu and slots > 1 else None
+    threads = max(1, (os.cpu_count() or 1) // slots) if gpu is None and slots > 1 else None
+    return settings.trainer_environment(gpu.uuid if gpu else None, memory, threads)
+
+
+@contextmanager
+def workdir() -> Iterator[Path]:
+    """A directory for one training's local files, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="hpsearch-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)

@@ -1,0 +1,132 @@
+"""The supervisor: it serves the studies of one database on one device, until told to leave."""
+
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+from hpsearch.devices import Gpu
+from hpsearch.errors import ExitCode, UnreachableError
+from hpsearch.storage import studies, workers
+from hpsearch.storage.artifacts.study_artifacts import Broom
+from hpsearch.storage.database import Database
+from hpsearch.storage.workers import Holder
+from hpsearch.worker.db_retry import StopRequest
+from hpsearch.worker.display_protocol import Display
+from hpsearch.worker.lease_renewal import Lease
+from hpsearch.worker.slot import Quota, Shared, Slot
+from hpsearch.worker.trainer_process import Trainer
+
+SIGNAL_SECONDS = 0.5
+"""After how long at most a worker sees a signal."""
+
+
+class Worker:
+    """Serves studies by priority, each trial in a warm trainer process.
+
+    `gpu` None means the CPU; `study_names` limits it to those; with `drain` it leaves when they have no work left, its
+    own or in others' hands; `trials` is how many to end before it leaves; `slots` how many to train at once, with the
+    device's memory and the host's cores shared out.
+
+    Raises:
+        NotFoundError: there is no study of a name in `study_names`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        display: Display,
+        *,
+        gpu: Gpu | None = None,
+        study_names: Sequence[str] = (),
+        drain: bool = False,
+        trials: int | None = None,
+        slots: int = 1,
+    ) -> None:
+        database.transact(lambda connection: [studies.find(connection, name) for name in study_names])
+        host = socket.gethostname()
+        self.holder = Holder(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, str(gpu) if gpu else "CPU")
+        self._database = database
+        self._stop = StopRequest()
+        self._lease = Lease(database, self.holder.worker_id)
+        shared = Shared(
+            database,
+            display,
+            self.holder,
+            self._lease,
+            self._stop,
+            Quota(trials),
+            tuple(study_names),
+            drain,
+            lambda: Trainer(gpu, slots),
+            Broom(database),
+        )
+        self._slots = [Slot(shared) for _ in range(slots)]
+        self._failures: list[BaseException] = []
+
+    def serve(self) -> None:
+        """Serve until told to stop, or until there is nothing left to do.
+
+        Raises:
+            NotFoundError: the framework does not see the GPU, or (draining) this host lacks the data of every study.
+            DatabaseError: the database could not be reached at the start.
+        """
+        with ExitStack() as stack:
+            stack.callback(self._close_alarms)  # the last, because signals and renewals ring them
+            stack.enter_context(self._signals())
+            self._database.transact(lambda connection: workers.enrol(connection, self.holder, os.getpid()))
+            stack.callback(self._leave)
+            stack.enter_context(self._lease)
+            threads = [threading.Thread(target=self._serve, args=(slot,)) for slot in self._slots]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    # Not without end: a signal that comes just before the wait is seen only after it.
+                    thread.join(SIGNAL_SECONDS)
+        if self._failures:
+            raise self._failures[0]
+
+    def _serve(self, slot: Slot) -> None:
+        try:
+            slot.serve()
+        except BaseException as failure:  # noqa: BLE001 - raised again by the main thread
+            self._failures.append(failure)
+            self._ask_to_stop()
+
+    def _ask_to_stop(self) -> None:
+        self._stop.requested = True
+        for slot in self._slots:
+            slot.alarm.ring()
+
+    def _close_alarms(self) -> None:
+        for slot in self._slots:
+            slot.alarm.close()
+
+    def _leave(self) -> None:
+        try:
+            self._database.transact(lambda connection: workers.leave(connection, self.holder.worker_id))
+        except UnreachableError:
+            return
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C ask for a stop; a second one leaves at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self._stop.requested:
+                for slot in self._slots:
+                    slot.kill_trainer()
+                os._exit(ExitCode.INTERRUPTED)
+            self._ask_to_stop()
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,264 @@
+"""The dashboard in a real browser, served by the real command over a study of ours."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, expect
+from sqlalchemy import text
+
+from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import Ending
+from hpsearch.sampling import suggest
+from hpsearch.sampling.readonly_storage import History
+from hpsearch.spec import study_spec
+from hpsearch.storage import attempts, claims, studies, workers
+from hpsearch.storage.attempts import Attempt
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
+from hpsearch.storage.workers import Holder
+from tests.support import simulation
+
+NAME = '<b>"x"</b> / ünï 日本 %s'
+QUESTION = "Is *this* <i>markup</i> or a [link](javascript:alert(1))?"
+RATES = [10 ** (-4 + 0.25 * step) for step in range(12)]
+SEARCH: dict[str, Any] = {
+    "study": {"name": NAME, "description": QUESTION},
+    "budget": {"trials": 20, "epochs": 3},
+    "data": {"name": "digits"},
+    "space": {
+        "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+        "optimizer": ["sgd", "adam"],
+        "batch_norm": [True, False],
+    },
+    "pruner": {"name": "none"},
+    "baseline": [
+        {"learning_rate": rate, "optimizer": ("sgd", "adam")[n % 2], "batch_norm": n % 3 == 0}
+        for n, rate in enumerate(RATES)
+    ],
+}
+PATIENCE = 60_000
+"""Milliseconds: the page asks for news every ten seconds, and a busy machine draws slowly."""
+
+
+class Searcher:
+    """A worker that trains nothing: it claims trials and stores the epochs it is told."""
+
+    def __init__(self, database: Database, found: Study) -> None:
+        self.database, self.found = database, found
+        self.holder = Holder("w", "host", "CPU")
+        self.history = History(found.study_id, found.spec.direction)
+        database.transact(lambda c: workers.enrol(c, self.holder, os.getpid()))
+
+    def begin(self, *values: float) -> Attempt:
+        """Claim a trial, sample it, and store an epoch for each value."""
+        held = self.database.transact(lambda c: claims.take(c, self.found.study_id, self.holder))
+        assert held is not None
+        self.database.transact(self.history.refresh)
+        _, writes = suggest.suggest(self.found.spec, self.history, held.trial_id, held.trial_number)
+        self.database.transact(lambda c: attempts.sample(c, held, writes))
+        for epoch, value in enumerate(values, start=1):
+            metrics = EpochMetrics(epoch, 1.0, 0.4, 1.1, value, 0.01, 2.0)
+            self.database.transact(lambda c, m=metrics: simulation.record(c, held, m, self.history))
+        return held
+
+    def finish(self, held: Attempt, ending: Ending = Ending.COMPLETED) -> None:
+        """End the trial."""
+        self.database.transact(lambda c: attempts.finish(c, held, ending, {"weights": 1250858}))
+
+
+@pytest.fixture
+def searcher(storage: str) -> Iterator[Searcher]:
+    """A worker on a study with 12 complete trials, whose value follows the learning rate, and one that diverged."""
+    database = Database(storage)
+    found = studies.start(database, study_spec.from_dict(SEARCH)).study
+    worker = Searcher(database, found)
+    for rate in RATES:
+        worker.finish(worker.begin(rate, rate * 2, rate * 4))
+    worker.finish(worker.begin(0.1, float("nan")), Ending.DIVERGED)
+    yield worker
+    database.close()
+
+
+@contextmanager
+def serving(storage: str, *options: str, **environment: str) -> Iterator[str]:
+    """Where `hpsearch dashboard` says that it is; it ends with 0 when told to."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "hpsearch.cli.main", "dashboard", "--port", "0", "--storage", storage, *options],
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        deadline = threading.Timer(240, running.kill)
+        deadline.start()
+        try:
+            assert running.stderr is not None
+            line = running.stderr.readline()
+            found = re.search(r"http://\S+", line)
+            assert found, line + running.stderr.read()
+            yield found[0]
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(30) == 0
+        finally:
+            deadline.cancel()
+            running.kill()
+
+
+@pytest.fixture
+def address(searcher: Searcher, storage: str) -> Iterator[str]:
+    """Where the dashboard over the searcher's study is, read-only."""
+    with serving(storage) as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The dashboard's first page; at the end, no request of the browser's has failed and no script has."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(PATIENCE)
+    opened = context.new_page()
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("requestfailed", lambda request: faults.append(request.url))
+    opened.on("response", lambda got: faults.append(f"{got.status} {got.url}") if got.status >= 400 else None)
+    opened.goto(address)
+    yield opened
+    seen = list(faults)  # to close is to break off what is still being asked for
+    context.close()
+    assert seen == []
+
+
+def open_study(page: Page) -> None:
+    """Go from the list of studies to ours, as a user would."""
+    page.get_by_role("link", name=NAME).click()
+    expect(page.get_by_text(f"{NAME} (id=1)")).to_be_visible(timeout=PATIENCE)
+
+
+def test_study_page_shows_what_mattered(page: Page) -> None:
+    """The list leads to the study, whose page draws history, importance, curves and timeline."""
+    open_study(page)
+    importance = page.locator("#graph-hyperparameter-importances")
+    names = [re.compile("^(batch_norm|optimizer)$")] * 2 + [re.compile("^learning_rate$")]  # the longest bar on top
+    expect(importance.locator(".ytick text")).to_have_text(names, timeout=PATIENCE)
+    shares = [float(share) for share in importance.locator(".bartext").all_text_contents()]
+    assert len(shares) == 3
+    assert sum(shares) == pytest.approx(1, abs=0.02)
+    curves = page.locator("#graph-intermediate-values")
+    expect(curves.locator(".legendtext", has_text="trial #0")).to_be_visible(timeout=PATIENCE)
+    expect(curves.locator("g.scatterlayer > g.trace")).to_have_count(12, timeout=PATIENCE)  # one ended without a value
+    timeline = page.locator("#graph-timeline")
+    expect(timeline.locator(".legendtext")).to_have_text(["Complete", "Pruned"], timeout=PATIENCE)
+    expect(timeline.locator("g.barlayer g.point")).to_have_count(13, timeout=PATIENCE)
+    expect(page.get_by_text("Best Trial (number=11)")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(".ytitle", has_text="val_accuracy")).to_be_visible(timeout=PATIENCE)
+
+
+def test_study_page_shows_what_the_dashboard_lacks(page: Page) -> None:
+    """Learning curves by each searched hyperparameter and accuracy against time; the note says what was asked."""
+    open_study(page)
+    for name, labels in {
+        "curves-optimizer": ["sgd (6)", "adam (6)"],
+        "curves-batch_norm": ["on (4)", "off (8)"],
+        "time-optimizer": ["sgd", "adam"],
+    }.items():
+        plot = page.locator(f"[id='user-defined-plot:{name}']")
+        expect(plot.locator(".legendtext")).to_have_text(labels, timeout=PATIENCE)
+        expect(plot.locator(".xtitle")).to_have_text(re.compile("seconds" if "time" in name else "epoch"))
+        drawn = plot.bounding_box()
+        assert drawn is not None
+        assert drawn["height"] == 450
+    page.locator("a[href$='/note']").click()
+    expect(page.get_by_text(QUESTION)).to_be_visible()
+    expect(page.get_by_text("Trial 11 is best: val_accuracy 22.5% at epoch 3")).to_be_visible()
+
+
+def test_trial_table_has_a_row_a_trial(page: Page) -> None:
+    """The table lists each trial's state, value, hyperparameters and outcome."""
+    open_study(page)
+    page.locator("a[href$='/smartSelection']").click()
+    table = page.locator("table")
+    expect(table.locator("thead")).to_contain_text("Param learning_rate", timeout=PATIENCE)
+    for column in ("Param optimizer", "Param batch_norm", "UserAttribute outcome", "UserAttribute weights"):
+        expect(table.locator("thead")).to_contain_text(column)
+    rows = table.locator("tbody tr")
+    expect(rows).to_have_count(13, timeout=PATIENCE)
+    expect(rows.nth(0).locator("td").nth(1)).to_have_text("Complete")
+    for cell in ("0.0001", "0.0004", "sgd", "True", "completed", "1250858"):
+        expect(rows.nth(0).get_by_text(cell, exact=True)).to_be_visible()
+    expect(rows.nth(12)).to_contain_text("Pruned")
+    expect(rows.nth(12)).to_contain_text("diverged")
+
+
+def test_open_page_follows_a_running_trial(page: Page, searcher: Searcher) -> None:
+    """A trial that begins and ends while its page is open is shown running, then with its value."""
+    open_study(page)
+    page.locator("a[href$='/trials']").click()
+    expect(page.get_by_text("13 Trials")).to_be_visible(timeout=PATIENCE)
+    held = searcher.begin(0.55, 0.66)
+    page.get_by_text("Trial 13", exact=True).click()
+    expect(page.get_by_text("Trial 13 (trial_id=14)")).to_be_visible()
+    expect(page.get_by_text("2 0.66")).to_be_visible()
+    searcher.finish(held)
+    expect(page.get_by_text("Completed At")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("outcome completed")).to_be_visible()
+
+
+def test_deleting_is_refused_while_read_only(searcher: Searcher, storage: str, browser: Browser) -> None:
+    """The page's own delete button fails, a script in it is told why, and the study stays."""
+    with serving(storage) as found, browser.new_context() as context:
+        opened = context.new_page()
+        opened.goto(found)
+        opened.get_by_role("button", name="delete study").click(timeout=PATIENCE)
+        opened.get_by_role("button", name="Yes").click()
+        expect(opened.get_by_text("Failed to delete study (id=1)")).to_be_visible(timeout=PATIENCE)
+        status, told = opened.evaluate(
+            "async () => { const got = await fetch('/api/studies/1', {method: 'DELETE'});"
+            " return [got.status, (await got.json()).reason] }"
+        )
+        assert status == 403
+        assert "--edit" in told
+        opened.reload()
+        expect(opened.get_by_role("link", name=NAME)).to_be_visible(timeout=PATIENCE)
+
+
+def test_password_opens_the_dashboard(searcher: Searcher, storage: str, browser: Browser) -> None:
+    """Who does not know it sees nothing; who does sees the studies, as anybody, in any script."""
+    secret = "pä55 wörd:日本"
+    with serving(storage, HPSEARCH_DASHBOARD_PASSWORD=secret) as found:
+        with browser.new_context() as context, pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
+            context.new_page().goto(found)
+        with browser.new_context(http_credentials={"username": "me", "password": "wrong"}) as context:
+            opened = context.new_page()
+            refused = opened.goto(found)
+            assert refused is not None
+            assert refused.status == 401
+            assert "Optuna" not in opened.content()
+        with browser.new_context(http_credentials={"username": "me", "password": secret}) as context:
+            opened = context.new_page()
+            opened.goto(found)
+            expect(opened.get_by_role("link", name=NAME)).to_be_visible(timeout=PATIENCE)
+
+
+def test_note_is_kept_where_editing_is_allowed(searcher: Searcher, storage: str, browser: Browser) -> None:
+    """With --edit, what a person writes below a study's computed note is stored alone, and there on the next visit."""
+    with serving(storage, "--edit") as found, browser.new_context() as context:
+        opened = context.new_page()
+        opened.goto(found.replace("/dashboard", "/dashboard/studies/1/note"))
+        opened.get_by_role("button").filter(has=opened.get_by_test_id("EditIcon")).click(timeout=PATIENCE)
+        editor = opened.get_by_role("textbox").first
+        editor.press("Control+End")
+        editor.type("mine alone")
+        opened.get_by_role("button", name="Save").click()
+        expect(opened.get_by_text("Success to save the note")).to_be_visible(timeout=PATIENCE)
+        opened.reload()
+        expect(opened.get_by_text("mine alone")).to_be_visible(timeout=PATIENCE)
+        expect(opened.get_by_text("Trial 11 is best")).to_have_count(1)
+    query = text("select value_json from study_system_attributes where key like 'dashboard:note_str:%'")
+    assert searcher.database.transact(lambda c: c.scalars(query).all()) == ['"mine alone"']

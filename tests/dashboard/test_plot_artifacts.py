@@ -1,0 +1,164 @@
+"""The pictures of a trial: with it from the moment it has ended, however it ended."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.artifacts import get_all_artifact_meta
+from optuna.artifacts.exceptions import ArtifactNotFound
+from PIL import Image
+from sqlalchemy import Connection, text
+
+from hpsearch.dashboard.plot_artifacts import Album
+from hpsearch.outcomes import Confusion, Ending
+from hpsearch.plotting import trial_plots as drawings
+from hpsearch.sampling.readonly_storage import History
+from hpsearch.storage import attempts, claims, study_control, trials
+from hpsearch.storage.artifacts import plots
+from hpsearch.storage.artifacts.study_artifacts import Depot
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
+from hpsearch.storage.workers import Holder
+from hpsearch.training.protocol import EpochReport
+from hpsearch.worker.epoch_queue import Backlog
+from tests.support.small_study import claim, metrics
+
+Started = Callable[..., Study]
+Enrol = Callable[[str], Holder]
+
+MATRIX: Confusion = tuple(tuple(20 if i == j else i for j in range(10)) for i in range(10))
+BOTH = {"confusion-matrix.png", "learning-curves.png"}
+
+
+def pictures(database: Database, number: int = 0) -> dict[str, tuple[int, int]]:
+    """Width and height of each picture of a trial, as Optuna's own API finds them."""
+    url = database.url.render_as_string(hide_password=False)
+    found = optuna.load_study(study_name="small", storage=url)
+    metas = get_all_artifact_meta(found.trials[number], storage=found._storage)
+    assert {meta.mimetype for meta in metas} <= {"image/png"}
+    opened = {meta.filename: Album(database).open_reader(meta.artifact_id) for meta in metas}
+    return {name: Image.open(io.BytesIO(file.read())).size for name, file in opened.items()}
+
+
+def attributes(database: Database) -> dict[str, object]:
+    url = database.url.render_as_string(hide_password=False)
+    return dict(optuna.load_study(study_name="small", storage=url).trials[0].user_attrs)
+
+
+def report(database: Database, found: Study, held: attempts.Attempt, values: list[float]) -> bool:
+    """Store epochs as a worker does; True where the pruner ended the trial."""
+    backlog = Backlog(database, held, History(found.study_id, "maximize"), Depot(database, None), print)
+    for epoch, value in enumerate(values, start=1):
+        backlog.add(EpochReport(metrics(epoch, value), None, MATRIX if value == max(values[:epoch]) else None))
+    return backlog.store() is not None
+
+
+def test_complete_trial_has_its_pictures(database: Database, started: Started, holder: Enrol, tmp_path: Path) -> None:
+    """A trial that completes carries its confusion matrix and learning curves, and says what it confuses most."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    report(database, found, held, [0.3, 0.5, 0.4])
+    model = tmp_path / "model.keras"
+    model.write_bytes(b"model")
+    Depot(database, None).finish(held, {}, model)
+    sizes = pictures(database)
+    assert set(sizes) == BOTH
+    assert min(min(size) for size in sizes.values()) > 300
+    told = attributes(database)
+    assert told["worst_confused"] == "9 as 0 9%, 9 as 1 9%, 9 as 2 9%"  # 9 of 20 + 81
+    assert told["device"] == "CPU"
+    assert (
+        database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.files where trial_id is null"))) == 0
+    )
+
+
+def test_pruned_trial_has_its_pictures(database: Database, started: Started, holder: Enrol) -> None:
+    """A trial that the pruner ends has them in the same moment."""
+    found = started(pruner={"name": "median", "n_startup_trials": 1})
+    good, bad = claim(database, found, holder("w")), claim(database, found, holder("v"))
+    assert good is not None
+    assert bad is not None
+    report(database, found, good, [0.8, 0.8])
+    database.transact(lambda c: attempts.finish(c, good, Ending.COMPLETED, {}))
+    assert report(database, found, bad, [0.1])
+    assert set(pictures(database, 1)) == BOTH
+
+
+def test_trial_of_a_stopped_study_has_its_pictures(database: Database, started: Started, holder: Enrol) -> None:
+    """A trial that nobody holds when its study is stopped ends with pictures too."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    report(database, found, held, [0.3])
+    database.transact(lambda c: attempts.release(c, held, "preempted"))
+    database.transact(lambda c: study_control.stop(c, "small"))
+    assert set(pictures(database)) == BOTH
+
+
+def test_trial_without_an_epoch_has_none(
+    database: Database, started: Started, holder: Enrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing was trained there is nothing to draw."""
+    monkeypatch.setattr(claims, "EXPIRED", "clock_timestamp() > a.held_until")
+    found = started(budget={"trials": 1, "epochs": 3, "attempts": 1})
+    assert claim(database, found, holder("w")) is not None
+    database.transact(lambda c: c.execute(text("update hpsearch.attempts set held_until = '-infinity'")))
+    assert claim(database, found, holder("v")) is None
+    assert pictures(database) == {}
+
+
+def test_pictures_go_with_their_study(database: Database, started: Started, holder: Enrol) -> None:
+    """Nobody can look at them any more when the study is deleted by whatever tool."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    report(database, found, held, [0.3])
+    database.transact(lambda c: plots.announce(c, held.trial_id))
+    url = database.url.render_as_string(hide_password=False)
+    loaded = optuna.load_study(study_name="small", storage=url)
+    metas = get_all_artifact_meta(loaded.trials[0], storage=loaded._storage)
+    assert len(metas) == 2
+    optuna.delete_study(study_name="small", storage=url)
+    for meta in metas:
+        with pytest.raises(ArtifactNotFound):
+            Album(database).open_reader(meta.artifact_id)
+
+
+def test_confusion_of_a_cut_epoch_is_forgotten(database: Database, started: Started, holder: Enrol) -> None:
+    """After a loss, the matrix is that of the best epoch the checkpoint brought along."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    report(database, found, held, [0.3, 0.5])
+    older: Confusion = tuple(tuple(7 if i == j else 0 for j in range(10)) for i in range(10))
+
+    def adopt(connection: Connection) -> Confusion | None:
+        attempts.cut_back(connection, held, 1)
+        attempts.restore(connection, held, (metrics(1, 0.3),), older)
+        return trials.read_confusion(connection, held.trial_id)
+
+    assert database.transact(adopt) == older
+
+
+def test_no_connection_waits_for_a_picture(
+    database: Database, started: Started, holder: Enrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one is drawn none is taken: the server throws out who idles in a transaction."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    report(database, found, held, [0.3, 0.5])
+    database.transact(lambda c: plots.announce(c, held.trial_id))
+    taken, drawn = [], drawings.draw_learning_curves
+
+    def draw(*arguments: Any) -> bytes:
+        taken.append(database.engine.pool.checkedout())  # type: ignore[attr-defined]
+        return drawn(*arguments)
+
+    monkeypatch.setattr(drawings, "draw_learning_curves", draw)
+    assert set(pictures(database)) == BOTH
+    assert taken == [0]

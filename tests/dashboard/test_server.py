@@ -1,0 +1,454 @@
+"""The dashboard's API over our rows, and the command that serves it."""
+
+import base64
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psycopg2
+import pytest
+from sqlalchemy import text
+
+from hpsearch.dashboard import bulk_storage, server
+from hpsearch.errors import DatabaseError, UsageError
+from hpsearch.outcomes import Ending
+from hpsearch.sampling.readonly_storage import History
+from hpsearch.storage import attempts
+from hpsearch.storage.attempts import Attempt
+from hpsearch.storage.database import Database, parse
+from hpsearch.storage.studies import Study
+from tests.support import simulation
+from tests.support.dashboard_client import Client, finish
+from tests.support.small_study import metrics
+
+Started = Callable[..., Study]
+ODD = '<b>"x"</b> / ünï 日本 %s'
+NAN = float("nan")
+SECRET = "pä55 wörd:日本"
+
+
+def shown(trial: dict[str, Any]) -> dict[str, str]:
+    """A trial's parameters as the dashboard writes them."""
+    return {param["name"]: param["param_external_value"] for param in trial["params"]}
+
+
+def compared(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """All that a trial holds, its curve as text: one NaN does not equal another."""
+    return {**vars(trial), "intermediate_values": repr(sorted(trial.intermediate_values.items()))}
+
+
+def test_every_kind_of_trial_is_served_as_it_is(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """Complete, diverged, failed, running and waiting trials, with parameters, epochs, values and attributes."""
+    points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
+    points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002, 0.003)]
+    found = started(budget={"trials": 6, "epochs": 3}, baseline=points)
+    finish(database, begin(found, 0.1234567890123456, 0.3, 0.2), Ending.COMPLETED, weights=7)
+    finish(database, begin(found, 0.25, NAN), Ending.DIVERGED, detail="the loss is not finite")
+    finish(database, begin(found), Ending.ERROR, traceback="ValueError: no")
+    begin(found, 0.5)
+    told = client.study(found)
+    trials = told["trials"]
+    assert [trial["state"] for trial in trials] == ["Complete", "Pruned", "Fail", "Running", "Waiting"]
+    assert shown(trials[0]) == {"learning_rate": "0.1", "optimizer": "momentum", "momentum": "0.75"}
+    assert shown(trials[1]) == {"learning_rate": "0.01", "optimizer": "sgd"}
+    assert trials[0]["intermediate_values"] == [
+        {"step": 1, "value": 0.1234567890123456},
+        {"step": 2, "value": 0.3},
+        {"step": 3, "value": 0.2},
+    ]
+    assert trials[1]["intermediate_values"][1] == {"step": 2, "value": "nan"}
+    assert trials[0]["values"] == [0.3]
+    assert {"key": "weights", "value": "7"} in trials[0]["user_attrs"]
+    assert {"key": "outcome", "value": "diverged"} in trials[1]["user_attrs"]
+    assert [trial["number"] for trial in told["best_trials"]] == [0]
+    assert told["directions"] == ["maximize"]
+    assert told["objective_names"] == ["val_accuracy"]
+    assert told["has_intermediate_values"] is True
+    assert all(trials[number]["datetime_complete"] for number in (0, 1, 2)), "the timeline draws from these"
+    assert all(trial["datetime_start"] for trial in trials[:4])
+
+
+def test_trials_are_read_as_optuna_reads_them(
+    database: Database, started: Started, begin: Callable[..., Attempt]
+) -> None:
+    """In bulk, all at once or only what is new, they equal what Optuna's own storage makes of the same rows."""
+    points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
+    points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002)]
+    found = started(budget={"trials": 5, "epochs": 3}, baseline=points)
+    finish(database, begin(found, 0.1234567890123456, 0.3, 0.2), Ending.COMPLETED, weights=7)
+    finish(database, begin(found, 0.25, NAN), Ending.DIVERGED, detail=ODD)
+    finish(database, begin(found, float("inf")), Ending.PRUNED)
+    begin(found, 0.5)
+    url = database.url.render_as_string(hide_password=False)
+    theirs, ours = optuna.storages.RDBStorage(url), bulk_storage.BulkStorage(url)
+    for included, newest in ((set(), -1), ({2}, 3), (set(), 3)):
+        expected = theirs._get_trials(found.study_id, None, included, newest)
+        read = ours._get_trials(found.study_id, None, included, newest)
+        assert len(read) == (4 if newest < 0 else 1 + len(included))
+        assert [compared(trial) for trial in read] == [compared(trial) for trial in expected]
+    running = optuna.trial.TrialState.RUNNING
+    assert [trial.number for trial in ours.get_all_trials(found.study_id, states=(running,))] == [3]
+
+
+def test_studies_are_listed_under_the_names_they_have(started: Started, client: Client) -> None:
+    """Markup, slashes and any script survive in a name; a study started later is listed too."""
+    started(study={"name": ODD})
+    assert [each["study_name"] for each in client.get("/api/studies")[1]["study_summaries"]] == [ODD]
+    later = started(study={"name": "later"})
+    assert [each["study_name"] for each in client.get("/api/studies")[1]["study_summaries"]] == [ODD, "later"]
+    assert client.study(later)["name"] == "later"
+
+
+def test_importance_names_every_unconditional_hyperparameter(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """The one that decides the value comes first, and the shares add up to one."""
+    rates = [10 ** (-4 + 0.3 * step) for step in range(10)]
+    points = [{"optimizer": ("sgd", "adam")[n % 2], "learning_rate": rate} for n, rate in enumerate(rates)]
+    found = started(budget={"trials": 10, "epochs": 3}, baseline=points)
+    assert client.importance(found) == []
+    for rate in rates:
+        finish(database, begin(found, rate), Ending.COMPLETED)
+    told = client.importance(found)
+    assert [bar["name"] for bar in told] == ["learning_rate", "optimizer"]
+    assert told[0]["importance"] > told[1]["importance"] >= 0
+    assert sum(bar["importance"] for bar in told) == pytest.approx(1)
+
+
+def test_running_trial_is_followed_to_its_end(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """Each epoch, the end and the value of a trial that was seen running are there on the next look."""
+    found = started()
+    first = begin(found, 0.1)
+    second = begin(found, 0.2)
+    assert [trial["state"] for trial in client.trials(found)] == ["Running", "Running"]
+    finish(database, second, Ending.COMPLETED)
+    assert [trial["state"] for trial in client.trials(found)] == ["Running", "Complete"]
+    history = History(found.study_id, "maximize")
+    database.transact(lambda c: simulation.record(c, first, metrics(2, 0.4), history))
+    assert [value["step"] for value in client.trials(found)[0]["intermediate_values"]] == [1, 2]
+    finish(database, first, Ending.COMPLETED, weights=7)
+    ended = client.trials(found)[0]
+    assert (ended["state"], ended["values"]) == ("Complete", [0.4])
+    assert {"key": "weights", "value": "7"} in ended["user_attrs"]
+    begin(found, 0.3)
+    assert [trial["state"] for trial in client.trials(found)] == ["Complete", "Complete", "Running"]
+
+
+def test_waiting_trial_leaves_the_parameters_of_the_others(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """Parallel coordinates keep their hyperparameters though the dashboard saw trials before they were sampled."""
+    found = started(baseline=[{"optimizer": "sgd", "learning_rate": rate} for rate in (0.1, 0.01)])
+    assert client.study(found)["intersection_search_space"] == []
+    for _ in range(2):
+        finish(database, begin(found, 0.5), Ending.COMPLETED)
+        common = client.study(found)["intersection_search_space"]
+        assert [each["name"] for each in common] == ["learning_rate", "optimizer"]
+
+
+def test_study_that_searches_nothing_has_no_importance(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """Trials of the base model alone are shown without an importance, and without an error."""
+    found = started(space={})
+    for value in (0.1, 0.2, 0.3):
+        finish(database, begin(found, value), Ending.COMPLETED)
+    assert client.importance(found) == []
+    assert [trial["values"] for trial in client.trials(found)] == [[0.1], [0.2], [0.3]]
+
+
+def test_trials_that_all_end_alike_have_an_importance(
+    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+) -> None:
+    """A search that stayed at chance throughout is answered, without an error."""
+    found = started()
+    for _ in range(3):
+        finish(database, begin(found, 0.1), Ending.COMPLETED)
+    assert {bar["name"] for bar in client.importance(found)} >= {"learning_rate", "optimizer"}
+
+
+def test_study_deleted_elsewhere_is_not_found(storage: str, started: Started, client: Client) -> None:
+    """A study that another program deleted is answered with 404, and the others go on being served."""
+    gone, stays = started(), started(study={"name": "stays"})
+    client.study(gone)
+    optuna.delete_study(study_name=gone.name, storage=parse(storage, "").render_as_string(hide_password=False))
+    assert client.get(f"/api/studies/{gone.study_id}")[0] == 404
+    assert client.study(stays)["name"] == "stays"
+
+
+def test_lost_connections_are_replaced(database: Database, started: Started, client: Client) -> None:
+    """After Postgres threw out every connection, as in a restart, the next request is answered."""
+    found = started()
+    client.study(found)
+    query = "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = :name"
+    ended = database.transact(lambda c: c.scalars(text(query), {"name": "hpsearch dashboard"}).all())
+    assert ended
+    assert all(ended)
+    assert client.study(found)["name"] == "small"
+
+
+def test_outage_is_a_line_in_the_log(
+    server: str, database: Database, started: Started, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the database lets nobody in, each request says why in one line; after that, all is as before."""
+    found = started()
+    client.study(found)
+    caplog.clear()
+    with closing(psycopg2.connect(server)) as elsewhere, elsewhere.cursor() as cursor:
+        elsewhere.autocommit = True
+        name = database.url.database
+        cursor.execute(f'alter database "{name}" allow_connections false')
+        cursor.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s", (name,))
+        assert client.get("/api/studies")[0] == 500
+        cursor.execute(f'alter database "{name}" allow_connections true')
+    (said,) = caplog.messages
+    assert said.startswith("the database does not answer: ")
+    assert "not currently accepting connections" in said
+    assert "\n" not in said
+    assert client.study(found)["name"] == "small"
+
+
+def test_all_threads_are_answered_at_once(started: Started, database: Database, client: Client) -> None:
+    """As many requests as there are threads find a connection each, and no more are opened."""
+    found = started()
+    ready = threading.Barrier(server.THREADS, timeout=30)
+    statuses = []
+
+    def ask() -> None:
+        ready.wait()
+        statuses.extend(client.get(f"/api/studies/{found.study_id}")[0] for _ in range(5))
+
+    threads = [threading.Thread(target=ask) for _ in range(server.THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert statuses == [200] * (5 * server.THREADS)
+    query = "select count(*) from pg_stat_activity where application_name = :name"
+    opened = database.transact(lambda c: c.scalar(text(query), {"name": "hpsearch dashboard"}))
+    assert opened <= server.THREADS
+
+
+def test_tables_of_another_optuna_are_refused(database: Database) -> None:
+    """Where Optuna's tables have another version, one line says so before anything is served."""
+    database.transact(lambda c: c.execute(text("update public.alembic_version set version_num = 'v2.6.0.a'")))
+    with pytest.raises(DatabaseError, match=r"Optuna's tables in .* cannot be used") as refused:
+        server.application(database)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "", "a b"])
+def test_address_that_is_not_ours_is_a_usage_error(database: Database, host: str) -> None:
+    """A host that cannot be listened on is named in one line with what to do."""
+    with pytest.raises(UsageError, match=r"cannot listen on .*: choose another --host or --port") as refused:
+        server.listen(database, host, 0, password=SECRET)
+    assert "\n" not in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "*", "192.0.2.1", "no.such.host.invalid", "a\nb"])
+def test_address_that_others_reach_wants_a_password(database: Database, host: str) -> None:
+    """Without a password nothing but this machine's own address is listened on; one line says what to set."""
+    wanted = r"others can reach .*: set HPSEARCH_DASHBOARD_PASSWORD or HPSEARCH_DASHBOARD_PASSWORD_FILE"
+    with pytest.raises(UsageError, match=wanted) as refused:
+        server.listen(database, host, 0)
+    assert "\n" not in str(refused.value)
+
+
+def test_taken_port_is_a_usage_error(database: Database) -> None:
+    """A port in use is named, with the system's reason."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"cannot listen on 127.0.0.1:{port} \(Address already in use\)"):
+            server.listen(database, "127.0.0.1", port)
+
+
+def test_name_of_two_addresses_is_listened_on(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name such as localhost, which may stand for two addresses, is shown with the first."""
+    two = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.1", "127.0.0.2")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: two)
+    assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*/dashboard", server.listen(database, "both", 0).url)
+
+
+@contextmanager
+def command(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`hpsearch dashboard` on a free port, once it has printed its address; killed at the end, or after a minute."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "hpsearch.cli.main", "dashboard", "--port", "0", *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        deadline = threading.Timer(60, running.kill)
+        deadline.start()
+        try:
+            assert running.stderr is not None
+            line = running.stderr.readline()
+            address = re.search(r"http://\S+", line)
+            assert address, line + running.stderr.read()
+            yield running, address[0]
+        finally:
+            deadline.cancel()
+            running.kill()
+
+
+def fetch(url: str) -> str:
+    """The page at `url`."""
+    return ask("GET", url)[1]
+
+
+def ask(method: str, url: str, body: Any = None, **headers: str) -> tuple[int, str]:
+    """Status and content of what is answered."""
+    data = None if body is None else json.dumps(body).encode()
+    sent = {"Content-Type": "application/json", **headers}
+    request = urllib.request.Request(url, data, sent, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status), str(answer.read().decode())
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+@pytest.mark.parametrize("ender", [signal.SIGTERM, signal.SIGINT])
+def test_command_ends_in_order_when_told_to(scratch: Path, ender: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C end it with 0 and without a word more, and its embedded server is put down."""
+    with command(XDG_DATA_HOME=str(scratch)) as (running, url):
+        assert "<title>Optuna Dashboard</title>" in fetch(url)
+        assert list(scratch.rglob("postmaster.pid"))
+        running.send_signal(ender)
+        output = running.communicate(timeout=60)
+    assert (running.returncode, *output) == (0, "", "")
+    assert not list(scratch.rglob("postmaster.pid"))
+
+
+def test_command_serves_the_storage_it_was_given(storage: str, started: Started) -> None:
+    """`--storage URL` is what the address it prints shows, and the line holds no password."""
+    started(study={"name": ODD})
+    with command("--storage", storage) as (_, url):
+        told = json.loads(fetch(url.replace("/dashboard", "/api/studies")))
+        assert [each["study_name"] for each in told["study_summaries"]] == [ODD]
+
+
+def paths(found: Study, trial_id: int) -> list[tuple[str, str, Any]]:
+    """What the dashboard's pages can ask for that changes something."""
+    study_id, file = found.study_id, {"file": "data:text/plain;base64,eA==", "filename": "x.txt"}
+    return [
+        ("DELETE", f"/api/studies/{study_id}", {"remove_associated_artifacts": True}),
+        ("POST", f"/api/studies/{study_id}/rename", {"study_name": "other"}),
+        ("POST", "/api/studies", {"study_name": "other", "directions": ["maximize"]}),
+        ("PUT", f"/api/studies/{study_id}/note", {"version": 1, "body": "noted"}),
+        ("PUT", f"/api/studies/{study_id}/{trial_id}/note", {"version": 1, "body": "noted"}),
+        ("POST", f"/api/trials/{trial_id}/tell", {"state": "Fail"}),
+        ("POST", f"/api/trials/{trial_id}/user-attrs", {"user_attrs": {"a": 1}}),
+        ("POST", f"/api/artifacts/{study_id}", file),
+        ("POST", f"/api/artifacts/{study_id}/{trial_id}", file),
+    ]
+
+
+def content(database: Database) -> list[Any]:
+    """Every row of Optuna's that the dashboard could change, and the files."""
+    queries = [
+        "select study_id, study_name from studies",
+        "select trial_id, study_id, state::text from trials",
+        "select study_id, key, value_json from study_system_attributes",
+        "select trial_id, key, value_json from trial_user_attributes",
+        "select trial_id, key, value_json from trial_system_attributes",
+        "select key from hpsearch.files",
+    ]
+    return [sorted(map(tuple, database.transact(lambda c, q=query: c.execute(text(q)).all()))) for query in queries]
+
+
+def test_command_is_read_only(
+    storage: str, database: Database, started: Started, begin: Callable[..., Attempt]
+) -> None:
+    """Nothing that a page or a program asks for changes a row, and the reason says how to have it."""
+    found = started()
+    held = begin(found, 0.5)
+    before = content(database)
+    with command("--storage", storage) as (_, url):
+        address = url.removesuffix("/dashboard")
+        for method, path, body in paths(found, held.trial_id):
+            status, told = ask(method, address + path, body)
+            assert (method, path, status) == (method, path, 403)
+            assert "--edit" in json.loads(told)["reason"]
+        assert ask("GET", address + "/api/studies", Host="rebound.example:80")[0] == 403
+        assert ask("GET", address + "/api/studies")[0] == 200
+    assert content(database) == before
+
+
+def test_command_edits_what_breaks_nothing(
+    storage: str, database: Database, started: Started, begin: Callable[..., Attempt]
+) -> None:
+    """With --edit notes, files and the end of a trial are stored; the study stays, under its name."""
+    found = started()
+    held = begin(found, 0.5)
+    with command("--storage", storage, "--edit") as (_, url):
+        address = url.removesuffix("/dashboard")
+        elsewhere = ask("PUT", f"{address}/api/studies/{found.study_id}/note", {}, Origin="http://evil.example")
+        assert elsewhere[0] == 403
+        *asked, upload_study, upload_trial = paths(found, held.trial_id)
+        answers = [ask(*each) for each in [(m, address + path, body) for m, path, body in (upload_trial, *asked)]]
+        assert [status for status, _ in answers] == [201, 403, 403, 403, 200, 200, 200, 403]
+        assert "hpsearch delete NAME" in json.loads(answers[1][1])["reason"]
+        status, told = ask("POST", address + upload_study[1], upload_study[2])
+        assert status == 201
+        uploaded = f"/artifacts/{found.study_id}/{json.loads(told)['artifact_id']}"
+        assert fetch(address + uploaded) == "x"
+        assert ask("DELETE", address + "/api" + uploaded) == (200, "{}")
+        (listed,) = json.loads(fetch(address + "/api/studies"))["study_summaries"]
+        assert listed["study_name"] == found.name
+        shown = json.loads(fetch(f"{address}/api/studies/{found.study_id}"))
+        assert shown["note"]["body"].endswith("noted")
+        assert shown["trials"][0]["note"]["body"] == "noted"
+        assert shown["trials"][0]["state"] == "Fail"
+    with pytest.raises(attempts.LostError):
+        database.transact(lambda c: attempts.fence(c, held))
+
+
+def test_command_asks_for_its_password_everywhere(storage: str, started: Started, tmp_path: Path) -> None:
+    """On every address, with a password from a file: pages, data and changes want it; no output holds it."""
+    found = started()
+    (tmp_path / "password").write_text(SECRET + "\n")
+    options = {"HPSEARCH_DASHBOARD_PASSWORD_FILE": str(tmp_path / "password")}
+    known = {"Authorization": "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()}
+    with command("--storage", storage, "--host", "0.0.0.0", "--edit", **options) as (running, url):
+        address = url.replace("0.0.0.0", "127.0.0.1").removesuffix("/dashboard")
+        for method, path, body in [("GET", "/", None), ("GET", "/dashboard", None), *paths(found, 1)]:
+            assert ask(method, address + path, body)[0] == 401
+            assert ask(method, address + path, body, Authorization="Basic bWU6d3Jvbmc=")[0] == 401
+        assert ask("GET", address + "/api/studies", **known, Host="any.example")[0] == 200
+        assert ask("DELETE", f"{address}/api/studies/{found.study_id}", **known)[0] == 403
+        running.send_signal(signal.SIGTERM)
+        output = running.communicate(timeout=60)
+    assert output == ("", "")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_command_without_password_refuses_to_be_reached(storage: str, host: str) -> None:
+    """One line that says what to set, and the exit code of bad usage."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hpsearch.cli.main", "dashboard", "--storage", storage, "--port", "0", "--host", host],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "set HPSEARCH_DASHBOARD_PASSWORD or HPSEARCH_DASHBOARD_PASSWORD_FILE" in line

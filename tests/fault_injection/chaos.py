@@ -1,0 +1,236 @@
+"""Chaos: workers on trainings of seconds, a random fault every few seconds, then a drain; does everything add up?
+
+    python tests/faults/chaos.py --minutes 10 --seed 1 --workers 4
+
+Prints what it did and what the database holds afterwards, and ends with 1 where a promise was broken. The same seed
+gives the same faults in the same order; what they meet is up to the machine.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpsearch.storage.database import Database
+from tests.support.attempt_records import Ledger, start
+from tests.support.worker_processes import Crew, Server, Worker, crew
+
+EVERY = 5.0
+"""Seconds between two faults."""
+
+DRAIN = 300.0
+"""Seconds in which what was started must be ended."""
+
+SETTINGS = {
+    "set": {
+        "attempt.LEASE_SECONDS": 6.0,
+        "lease.RENEW_SECONDS": 1.0,
+        "slot.POLL_SECONDS": 0.5,
+        "run.STALL_SECONDS": 60.0,
+        "run.OBEY_SECONDS": 20.0,
+    },
+    "checkpoint_every": 0.5,
+}
+
+TRIALS, EPOCHS, KEPT = 6, 12, 2
+STUDIES = 2
+"""Studies that run at once: as soon as one is over, the next one is started, so that many budgets end in the middle."""
+
+
+@dataclass
+class Chaos:
+    """One run: the faults it may do, each a method, and how many of each it did."""
+
+    server: Server
+    ledger: Ledger
+    workers: Crew
+    wanted: int
+    dice: random.Random
+    done: Counter[str] = field(default_factory=Counter)
+    hired: list[Worker] = field(default_factory=list)
+    frozen: dict[int, float] = field(default_factory=dict)
+    started: int = 0
+
+    def run(self, seconds: float) -> None:
+        """Do faults for so long."""
+        faults = [
+            self.kill,
+            self.kill,
+            self.terminate,
+            self.freeze,
+            self.pause,
+            self.restart,
+            self.crash,
+            self.kill_trainer,
+        ]
+        end, due = time.monotonic() + seconds, time.monotonic() + EVERY
+        long_outage = time.monotonic() + seconds / 2 if seconds >= 300 else end
+        while (now := time.monotonic()) < end:
+            self.keep_up()
+            if now >= due:
+                fault = self.dice.choice(faults)
+                self.done[fault.__name__] += 1
+                fault()
+                due += EVERY
+            if now >= long_outage:
+                self.done["long outage"] += 1
+                self.restart(60.0)
+                long_outage, due = end, time.monotonic() + EVERY
+            time.sleep(0.2)
+
+    def keep_up(self) -> None:
+        """Replace dead workers, thaw those that were frozen long enough, start a study where one is over."""
+        now = time.monotonic()
+        for worker in self.hired:
+            if self.frozen.get(worker.pid, now + 1) <= now:
+                worker.thaw()
+                del self.frozen[worker.pid]
+        self.hired = [worker for worker in self.hired if worker.process.poll() is None]
+        while len(self.hired) < self.wanted:
+            self.hired.append(self.workers.start(drain=False, **SETTINGS))
+        running = self.ledger.rows("select count(*) from hpsearch.studies where status in ('running', 'paused')")[0][0]
+        for _ in range(STUDIES - running):
+            start(
+                self.ledger.database,
+                f"chaos-{self.started}",
+                trials=TRIALS,
+                epochs=EPOCHS,
+                keep_models=KEPT,
+                pruner={"name": "median", "n_startup_trials": 3, "n_warmup_steps": 4},
+                budget={"attempts": 20, "failures": 1000},
+            )
+            self.started += 1
+
+    def one(self) -> Worker:
+        return self.dice.choice(self.hired)
+
+    def kill(self) -> None:
+        """As the kernel, or a power cut, does."""
+        self.one().send(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """As a preemption does."""
+        self.one().send(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """Shorter or longer than a lease."""
+        worker = self.one()
+        worker.freeze()
+        self.frozen[worker.pid] = time.monotonic() + self.dice.uniform(1, 14)
+
+    def pause(self) -> None:
+        """A study, and let it go on, as a person does who changed their mind."""
+        running = self.ledger.rows("select study_id from hpsearch.studies where status = 'running' order by 1")
+        if running:
+            study_id = self.dice.choice(running)[0]
+            self.turn(study_id, "running", "paused")
+            time.sleep(self.dice.uniform(0, 4))
+            self.turn(study_id, "paused", "running")
+
+    def turn(self, study_id: int, before: str, after: str) -> None:
+        if self.ledger.rows(
+            "select 1 from hpsearch.studies where study_id = :id and status = :s", id=study_id, s=before
+        ):
+            self.ledger.status(study_id, after)
+
+    def restart(self, seconds: float | None = None) -> None:
+        """The server, at once or after some seconds; once in a long run after a minute."""
+        with self.server.away():
+            time.sleep(self.dice.choice([0.0, 0.0, self.dice.uniform(0, 8)]) if seconds is None else seconds)
+
+    def crash(self) -> None:
+        """The server, killed outright."""
+        self.server.crash()
+
+    def kill_trainer(self) -> None:
+        """As the kernel does where memory runs out, or a broken library."""
+        trainers = self.one().trainers()
+        if trainers:
+            with suppress(ProcessLookupError):
+                os.kill(self.dice.choice(trainers), self.dice.choice([signal.SIGKILL, signal.SIGSEGV]))
+
+    def drain(self) -> None:
+        """Thaw all, tell all to leave, and let new workers end what was started."""
+        for worker in self.hired:
+            worker.thaw()
+            worker.send(signal.SIGTERM)
+        for worker in self.hired:
+            worker.join(DRAIN)
+        drained = [self.workers.start(**SETTINGS) for _ in range(self.wanted)]
+        codes = [worker.join(DRAIN) for worker in drained]
+        assert codes == [0] * self.wanted, f"draining workers left with {codes}"
+
+
+def crashes(workers: Crew) -> list[str]:
+    """Workers that left by themselves other than with 0, and tracebacks in what any printed."""
+    found = []
+    for number, worker in enumerate(workers.workers):
+        code = worker.process.poll()
+        absent = code == 4 and "cannot reach the database" in worker.said  # started while it was away
+        if code not in (None, 0, -signal.SIGKILL, -signal.SIGTERM) and not absent:
+            found.append(f"worker {number} left with {code}: {worker.said.strip().splitlines()[-1:]}")
+        if "Traceback" in worker.said:
+            found.append(f"worker {number} printed a traceback: see {worker.log}")
+    return found
+
+
+def chaos(directory: Path, seconds: float, seed: int, wanted: int) -> list[str]:
+    """Run it; what did not add up."""
+    server = Server(directory / "server")
+    try:
+        with closing(Database(server.url)) as database, crew(server.url, directory, quiet=True) as workers:
+            database.migrate()
+            run = Chaos(server, Ledger(database), workers, wanted, random.Random(seed))
+            run.run(seconds)
+            run.drain()
+            broken = [*run.ledger.discrepancies(), *crashes(workers)]
+            report(run, len(workers.workers))
+            return broken
+    finally:
+        server.stop()
+
+
+def report(run: Chaos, workers: int) -> None:
+    """The counts."""
+    print(f"{'faults':>24}  {sum(run.done.values())}: " + ", ".join(f"{n} {name}" for name, n in run.done.items()))
+    print(f"{'workers started':>24}  {workers}")
+    print(f"{'studies':>24}  {run.started}, {TRIALS} trials of up to {EPOCHS} epochs each")
+    for name, count in run.ledger.counts().items():
+        print(f"{name:>24}  {count}")
+    for title, query in (
+        ("trials", "select state::text, count(*) from trials group by 1 order by 1"),
+        ("attempts ended", "select why, count(*) from hpsearch.attempts group by 1 order by 1"),
+    ):
+        print(f"{title:>24}  " + ", ".join(f"{count} {what}" for what, count in run.ledger.rows(query)))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=None, help="by default a new one, which is printed")
+    parser.add_argument("--workers", type=int, default=4)
+    given = parser.parse_args()
+    seed = random.randrange(10**6) if given.seed is None else given.seed
+    directory = Path(tempfile.mkdtemp(prefix="hps-chaos-"))
+    directory.chmod(0o711)
+    print(
+        f"chaos for {given.minutes:g} minutes with seed {seed} and {given.workers} workers; "
+        f"what they print is in {directory}"
+    )
+    broken = chaos(directory, 60 * given.minutes, seed, given.workers)
+    for line in broken:
+        print(f"broken: {line}")
+    print("everything adds up" if not broken else f"{len(broken)} promises broken")
+    sys.exit(1 if broken else 0)
+
+
+if __name__ == "__main__":
+    main()

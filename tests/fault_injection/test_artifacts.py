@@ -1,0 +1,84 @@
+"""Workers whose study keeps its files outside Postgres."""
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from hpsearch.errors import ExitCode
+from hpsearch.settings import Setting
+from tests.support import artifact_places
+from tests.support.artifact_places import content
+from tests.support.attempt_records import Ledger, start
+from tests.support.worker_processes import QUICK_LEASE, Crew, until
+
+pytestmark = pytest.mark.tensorflow
+
+OFTEN = {"set": QUICK_LEASE, "checkpoint_every": 0.0}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Setting:
+    """A directory, as HPSEARCH_ARTIFACTS names it."""
+    root = tmp_path / "shared"
+    root.mkdir()
+    return Setting(str(root), "HPSEARCH_ARTIFACTS")
+
+
+@pytest.mark.timeout(240)
+def test_killed_worker_is_followed_from_the_studys_own_store(
+    ledger: Ledger, workers: Crew, s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The next worker goes on from the checkpoint in the bucket, whatever store its own environment names."""
+    artifact_places.use(s3, monkeypatch)
+    bucket = artifact_places.bucket()
+    found = start(ledger.database, epochs=30, place=bucket)
+    first = workers.start(**OFTEN)
+    until(lambda: len(ledger.epochs()) >= 3, "some epochs are stored")
+    first.send(signal.SIGKILL)
+    first.join()
+    until(lambda: content(bucket), "something is in the bucket")
+    second = workers.start(**OFTEN, environment={"HPSEARCH_ARTIFACTS": str(tmp_path)})
+    assert second.join() == 0
+    assert ledger.whys() == ["lost", "completed"]
+    assert sum(tried.epochs for tried in ledger.attempts()) == 30  # none was trained twice
+    assert ledger.discrepancies() == []
+    home = str(found.artifacts).rpartition("/")[2]
+    assert set(content(bucket)) == {f"{home}/study", f"{home}/{ledger.files()[0]}"}
+
+
+@pytest.mark.timeout(240)
+def test_worker_that_cannot_see_the_store_refuses_the_study(
+    ledger: Ledger, workers: Crew, directory: Setting, tmp_path: Path
+) -> None:
+    """It says so in one line and hands the trial back, unspent; where the directory is mounted, a worker goes on."""
+    start(ledger.database, epochs=2, budget={"attempts": 1}, place=directory)
+    root = Path(directory.value)
+    root.rename(tmp_path / "unmounted")
+    blind = workers.start(**OFTEN)
+    assert blind.join() == ExitCode.NOT_FOUND
+    refusals = [line for line in blind.said.splitlines() if "is not served here" in line]
+    assert len(refusals) == 1
+    assert "is not there: see that this directory is mounted here" in refusals[0]
+    (tmp_path / "unmounted").rename(root)
+    assert workers.start(**OFTEN).join() == 0
+    assert ledger.whys() == ["refused", "completed"]
+    assert ledger.discrepancies() == []
+    assert len(content(directory)) == 2
+
+
+@pytest.mark.timeout(240)
+def test_store_that_goes_away_costs_checkpoints_only(ledger: Ledger, workers: Crew, directory: Setting) -> None:
+    """A trial whose store fails trains on and completes, with one line for all its checkpoints."""
+    start(ledger.database, epochs=30, place=directory)
+    worker = workers.start(**OFTEN)
+    until(lambda: ledger.epochs(), "an epoch is stored")
+    shutil.rmtree(directory.value)
+    assert worker.join() == 0
+    assert ledger.state() == "COMPLETE"
+    assert ledger.whys() == ["completed"]
+    assert len(ledger.epochs()) == 30
+    assert worker.said.count("cannot be stored") == 2
+    assert worker.said.count("the model cannot be stored") == 1
+    assert ledger.files() == []

@@ -1,0 +1,112 @@
+"""Evaluations whose workers, images or files are not what they should be."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from hpsearch.errors import ExitCode, RefusedError
+from hpsearch.evaluation import evaluation, results
+from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import Ending
+from hpsearch.sampling import suggest
+from hpsearch.sampling.readonly_storage import History
+from hpsearch.settings import Setting
+from hpsearch.storage import attempts, claims, studies
+from hpsearch.storage.database import Database
+from hpsearch.storage.workers import Holder
+from tests.support import simulation
+from tests.support.attempt_records import Ledger, start
+from tests.support.worker_processes import QUICK_LEASE, Crew, until
+
+pytestmark = pytest.mark.tensorflow
+
+EPOCHS = 30
+
+
+def searched(database: Database, place: Setting | None = None) -> None:
+    """A search whose only trial was best after its last epoch."""
+    found = start(database, epochs=EPOCHS, place=place)
+    held = database.transact(lambda c: claims.take(c, found.study_id, Holder("w", "somewhere", "CPU")))
+    assert held is not None
+    history = History(found.study_id, "maximize")
+    database.transact(history.refresh)
+    _, writes = suggest.suggest(found.spec, history, held.trial_id, 0)
+    database.transact(lambda c: attempts.sample(c, held, writes))
+    for epoch in range(1, EPOCHS + 1):
+        metrics = EpochMetrics(epoch, 1.0, 0.5, 1.0, epoch / 100, 0.01, 1.0)
+        database.transact(lambda c, metrics=metrics: simulation.record(c, held, metrics, history))
+    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    database.transact(lambda c: studies.settle(c, studies.read(c, found.study_id)))
+
+
+@pytest.mark.timeout(240)
+def test_host_with_other_images_than_the_searchs_is_refused(ledger: Ledger, workers: Crew) -> None:
+    """An evaluation on other data would say nothing about the search: its trial is handed back, in one line."""
+    searched(ledger.database)
+    ledger.execute("update hpsearch.studies set data_fingerprint = 'other'")
+    evaluation.ask(ledger.database, "small", top=1, seeds=1)
+    worker = workers.start()
+    assert worker.join() == ExitCode.NOT_FOUND
+    refusals = [line for line in worker.said.splitlines() if "is not served here" in line]
+    assert len(refusals) == 1
+    assert "differ from those of the search, or its evaluation's first worker" in refusals[0]
+    assert ledger.rows("select why from hpsearch.attempts where why <> 'completed'") == [("refused",)]
+
+
+@pytest.mark.timeout(240)
+def test_killed_evaluation_goes_on_and_is_tested_once(ledger: Ledger, workers: Crew) -> None:
+    """The next worker goes on from the checkpoint of an epoch that nobody validated; the end is tested and counted."""
+    searched(ledger.database)
+    asked, _ = evaluation.ask(ledger.database, "small", top=1, seeds=1)
+    assert asked.study is not None
+    trained = asked.study.study_id
+    often = {"set": QUICK_LEASE, "checkpoint_every": 0.0}
+
+    def epochs() -> list[float]:
+        query = (
+            "select val_accuracy from hpsearch.epochs join trials using (trial_id) where study_id = :id order by epoch"
+        )
+        return [row[0] for row in ledger.rows(query, id=trained)]
+
+    first = workers.start(**often)
+    until(lambda: len(epochs()) >= 3, "some epochs are stored")
+    first.send(signal.SIGKILL)
+    first.join()
+    assert len(epochs()) < EPOCHS
+    assert workers.start(**often).join() == 0
+    whys = "select why, epochs from hpsearch.attempts where study_id = :id order by number"
+    (lost, before), (completed, after) = ledger.rows(whys, id=trained)
+    assert (lost, completed, before + after) == ("lost", "completed", EPOCHS)
+    *unseen, tested = epochs()
+    assert len(unseen) == EPOCHS - 1
+    assert all(accuracy != accuracy for accuracy in unseen)  # NaN: not validated
+    standing = results.standing(ledger.database, asked)
+    assert standing.evaluation.result is not None
+    assert [each["accuracy"] for each in standing.evaluation.result["configurations"][0]["models"]] == [tested]
+    assert standing.uses == 1
+    query = "select value_json from trial_system_attributes where key = 'hpsearch:confusion'"
+    (stored,) = ledger.rows(query)
+    assert json.loads(stored[0]) == [list(row) for row in standing.evaluation.result["ensemble"]["confusion"]]
+    kinds = sorted(key.partition("/")[0] for key in ledger.files() if "/" in key)
+    assert kinds == ["model", "predictions"]
+
+
+@pytest.mark.timeout(240)
+def test_predictions_that_cannot_be_stored_fail_the_trial(ledger: Ledger, workers: Crew, tmp_path: Path) -> None:
+    """A search's trial completes without its model; an evaluation's says nothing without its predictions."""
+    searched(ledger.database, Setting(str(tmp_path), "HPSEARCH_ARTIFACTS"))
+    asked, _ = evaluation.ask(ledger.database, "small", top=1, seeds=1)
+    assert asked.study is not None
+    worker = workers.start()
+    until(lambda: ledger.rows("select 1 from hpsearch.epochs where val_accuracy = 'NaN'"), "an epoch is stored")
+    shutil.rmtree(Path(str(asked.study.artifacts).removeprefix("file://")))
+    assert worker.join() == 0
+    query = "select state::text from trials where study_id = :id"
+    assert ledger.rows(query, id=asked.study.study_id) == [("FAIL",)]
+    assert "the predictions cannot be stored" in worker.said
+    assert "what its model predicts for the test images could not be stored" in worker.said
+    with pytest.raises(RefusedError, match=r"\(1 error\)"):
+        results.standing(ledger.database, asked)

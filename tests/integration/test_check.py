@@ -1,0 +1,142 @@
+"""The command `hpsearch check`, and the process behind it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hpsearch.cli import precheck_view
+from hpsearch.devices import Gpu
+from hpsearch.errors import ExitCode, NotFoundError
+from hpsearch.spec import branches, study_spec
+from hpsearch.training.protocol import Checking, Finding
+from hpsearch.worker import precheck
+from hpsearch.worker.precheck import Report
+
+pytestmark = pytest.mark.tensorflow
+
+SMALL = """
+[study]
+name = "small"
+[budget]
+trials = 4
+epochs = 2
+[data]
+name = "digits"
+train_limit = 200
+[fixed]
+filters = 4
+dense_units = 16
+optimizer = "sgd"
+[space]
+learning_rate = { low = 1e-4, high = 1e-1, log = true }
+batch_norm = [true, false]
+"""
+
+WRONG = ("space.learning_rate=[5.0, 10.0]", "space.batch_norm=[false]")
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Path:
+    """A small study's file."""
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL)
+    return file
+
+
+def hpsearch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `hpsearch check` to its end, on the CPU."""
+    return subprocess.run(
+        [sys.executable, "-m", "hpsearch.cli.main", "check", "--cpu", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+
+
+def test_a_sound_study_is_told_what_it_costs(study_file: Path) -> None:
+    """Tables and estimate are on stdout, a line for each check on stderr, and the exit code is 0."""
+    ended = hpsearch(str(study_file), "--trials", "5")
+    assert ended.returncode == ExitCode.DONE, ended.stderr
+    assert ended.stderr.splitlines() == [
+        "  builds: 2 of 2",
+        "  a sound loss at the start: 2 of 2",
+        "  the right gradient: 2 of 2",
+        "  learns 32 images by heart: 2 of 2",
+        "  lowers the loss: 1 of 1",
+        "  seconds an epoch: 2 of 2",
+        "small: no fault found",
+    ]
+    assert "Conv2D 3×3 valid   30 × 30 × 4" in ended.stdout
+    assert "activation=relu batch_norm=true " in ended.stdout
+    *_, estimate, less = ended.stdout.splitlines()
+    assert estimate.startswith("5 trials × 2 epochs × ")
+    assert estimate.count(" worker") == 3
+    assert less == "less with pruning and trials that diverge"
+
+
+def test_one_is_no_plural(study_file: Path) -> None:
+    """The estimate of one trial of one epoch, from the seconds that an epoch took."""
+    described = study_spec.load(study_file, ("budget.epochs=1", "budget.trials=1"))
+    every = branches.branches(described)
+    found = [Finding("speed", branch.named(branches.LAYERS), {"seconds": 2.0}) for branch in every]
+    estimate, *_ = precheck_view.estimate(Report(described, every, "CPU", findings=found))
+    assert estimate.startswith(
+        "1 trial × 1 epoch × 2.0 s, the mean of the branches on this device (CPU): 2 s on 1 work"
+    )
+
+
+def test_a_fault_is_a_line_with_its_branch(study_file: Path) -> None:
+    """A study that cannot learn ends with 2, as any study file at fault; all checks ran and the tables are printed."""
+    ended = hpsearch(str(study_file), *(word for override in WRONG for word in ("--set", override)))
+    assert ended.returncode == ExitCode.USAGE
+    *done, fault = ended.stderr.splitlines()
+    assert fault.startswith("hpsearch: optimizer=sgd activation=relu batch_norm=false: the loss of 4 batches is not ")
+    assert (len(done), done[-2:]) == (6, ["  lowers the loss: 0 of 1", "  seconds an epoch: 1 of 1"])
+    assert "4 trials × 2 epochs" in ended.stdout
+
+
+def test_what_cannot_be_checked_is_one_line(study_file: Path, tmp_path: Path) -> None:
+    """An invalid file and images that are not there end as they do elsewhere, before anything is printed."""
+    invalid = hpsearch(str(study_file), "--set", "space.dropout=[2.0]")
+    assert (invalid.returncode, invalid.stdout) == (ExitCode.USAGE, "")
+    assert invalid.stderr == "hpsearch: space.dropout: 2.0 is out of bounds: from 0 to 0.95\n"
+    nowhere = {"HPSEARCH_DATA_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
+    missing = hpsearch(str(study_file), "--set", "data={name='cifar10'}", **nowhere)
+    assert (missing.returncode, missing.stdout) == (ExitCode.NOT_FOUND, "")
+    (line,) = missing.stderr.splitlines()
+    assert line.startswith(f"hpsearch: CIFAR-10 is not in {tmp_path}")
+
+
+def test_a_gpu_that_the_framework_does_not_see_is_no_device(study_file: Path) -> None:
+    """What the CPU takes is not given out as what the GPU does: it ends before anything is checked."""
+    told: list[object] = []
+    with pytest.raises(NotFoundError, match="does not see the GPU and would train on the CPU"):
+        precheck.run(
+            study_spec.load(study_file), Gpu(0, "GPU-none", "NVIDIA H200", 2**37), lambda *said: told.append(said)
+        )
+    assert told == []
+
+
+def test_a_process_that_dies_is_a_fault_of_the_branch(study_file: Path) -> None:
+    """What was found before is kept, and the fault says during which check of which branch the process died."""
+
+    def told(report: Report, checking: Checking | None) -> None:
+        if checking and checking.check == "start":
+            for child in psutil.Process().children():
+                if "hpsearch.training.process" in child.cmdline():
+                    child.kill()
+
+    report = precheck.run(study_spec.load(study_file), None, told)
+    assert [finding.check for finding in report.findings][:2] == ["build", "build"]
+    (fault,) = report.faults
+    # It may have been a message further when it was killed.
+    died = r"the trainer process died \(SIGKILL\) during the check \w+; what was still to be checked is not"
+    assert re.fullmatch(rf"activation=relu batch_norm=\w+: {died}", fault)
+    assert not report.found("speed")

@@ -1,0 +1,83 @@
+"""What a report leaves out where trials are many, and how its texts are escaped."""
+
+import pytest
+
+from hpsearch.analysis import effects
+from hpsearch.plotting import hyperparameter_plots, optuna_plots
+from hpsearch.plotting.chart import Series
+from hpsearch.report import report
+from tests.support.synthetic_trials import summary, trial
+
+SPACE = {"space": {"optimizer": ["sgd", "adam"], "dropout": {"low": 0.0, "high": 0.5}}, "budget": {"trials": 5000}}
+TRIALS = [
+    trial(n, {"optimizer": ("sgd", "adam")[n % 2], "dropout": (n % 50) / 100}, [0.2, 0.2 + (n % 97) / 200], "complete")
+    for n in range(5000)
+]
+
+
+def test_of_many_trials_the_best_and_an_even_spread_are_drawn() -> None:
+    """Parallel coordinates of 5,000 trials draw a few, among them the best, and say of how many."""
+    found = summary(SPACE, TRIALS)
+    drawn = optuna_plots.sample(TRIALS, 200, "maximize")
+    numbers = [each.number for each in drawn]
+    assert len(set(numbers)) == 200
+    best = sorted(TRIALS, key=lambda each: (-(each.value or 0), each.number))[: optuna_plots.BEST]
+    assert {each.number for each in best} <= set(numbers)
+    assert all(any(low <= n < low + 500 for n in numbers) for low in range(0, 5000, 500))
+    worst = optuna_plots.sample(TRIALS, 200, "minimize")
+    assert min(each.value or 0 for each in worst) == min(each.value or 0 for each in TRIALS)
+    plot = optuna_plots.parallel(found, TRIALS, ["optimizer", "dropout"])
+    assert plot is not None
+    assert (plot.drawn, plot.complete) == (200, 5000)
+    lines = [trace for trace in plot.figure().data if trace.mode == "lines"]
+    assert len(lines) == 200
+    assert plot.png().startswith(b"\x89PNG")
+
+
+def test_slices_name_trials_by_their_number() -> None:
+    """A slice's points carry the study's numbers of the trials, not those of the ones drawn."""
+    found = summary(SPACE, TRIALS[4000:4003])
+    plot = optuna_plots.slices(found, TRIALS[4000:4003], ["dropout"])
+    assert plot is not None
+    (trace,) = plot.figure().data
+    assert sorted(trace.marker.color) == [4000, 4001, 4002]
+
+
+def test_contours_need_two_that_vary() -> None:
+    """A hyperparameter with one value only, or trials of which none has both, have no contours."""
+    few = [trial(n, {"optimizer": "sgd", "dropout": n / 10}, [0.2]) for n in range(4)]
+    assert optuna_plots.contour(summary(SPACE, few), few, "optimizer", "dropout") is None
+    assert optuna_plots.contour(summary(SPACE, TRIALS[:9]), TRIALS[:9], "optimizer", "dropout") is not None
+
+
+def test_effects_of_many_trials_leave_out_their_points() -> None:
+    """Above some hundred trials only means and intervals are drawn."""
+    spec = summary(SPACE, TRIALS).study.spec
+    found = effects.effects(spec, effects.facts(TRIALS, ()), ())
+    marks = hyperparameter_plots.effects(found, "value", "accuracy", TRIALS).panels[0].marks
+    assert [mark.faint for mark in marks if isinstance(mark, Series)] == [False]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("learning_rate 0.001", "learning_rate 0.001"),
+        ("_x_ and a_b", r"\_x\_ and a_b"),
+        ("# no title", r"\# no title"),
+        ("- no list", r"\- no list"),
+        ("1. no list", r"1\. no list"),
+        ("0.7158", "0.7158"),
+        ("a|b", r"a\|b"),
+        ("two\nlines\n\n# one", r"two lines \# one"),
+        ("<b>&amp;</b>", r"\<b\>\&amp;\</b\>"),
+        ("`x` [a](b) ![c](d) ~~e~~ $f$ \\", r"\`x\` \[a\](b) \!\[c\](d) \~\~e\~\~ \$f\$ \\"),
+    ],
+)
+def test_markdown_shows_every_letter(said: str, shown: str) -> None:
+    """What Markdown would take for markup is escaped, and nothing else."""
+    assert report.escaped(said) == shown
+
+
+def test_listing_cannot_end_its_fence() -> None:
+    """A listing that holds a fence is put between longer ones."""
+    assert report.fenced("a\n````\nb") == "`````\na\n````\nb\n`````"

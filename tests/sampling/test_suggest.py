@@ -1,0 +1,240 @@
+"""Sampling and pruning through Optuna's own samplers and pruners."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+
+from hpsearch.outcomes import Ending
+from hpsearch.sampling import suggest
+from hpsearch.sampling.readonly_storage import History
+from hpsearch.storage import attempts
+from hpsearch.storage.attempts import Attempt
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
+from hpsearch.storage.workers import Holder
+from tests.support import simulation
+from tests.support.small_study import claim, metrics
+
+Started = Callable[..., Study]
+Enrol = Callable[[str], Holder]
+
+FLAT = {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}, "dropout": {"low": 0.0, "high": 0.5, "step": 0.1}}
+
+
+def sample(database: Database, held: Attempt, history: History) -> dict[str, Any]:
+    """Sample a claimed trial as a worker does."""
+    database.transact(history.refresh)
+    params, writes = suggest.suggest(held.study.spec, history, held.trial_id, held.trial_number)
+    database.transact(lambda c: attempts.sample(c, held, writes))
+    return params
+
+
+def complete(database: Database, held: Attempt, history: History, value: float) -> None:
+    """One epoch, and the end."""
+    database.transact(lambda c: simulation.record(c, held, metrics(1, value), history))
+    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+
+
+def search_through(database: Database, found: Study, worker: Holder) -> list[dict[str, Any]]:
+    """Run the whole search with a made-up objective: the larger the learning rate, the better."""
+    history = History(found.study_id, found.spec.direction)
+    asked = []
+    while (held := claim(database, found, worker)) is not None:
+        params = sample(database, held, history)
+        asked.append(params)
+        complete(database, held, history, params["learning_rate"])
+    return asked
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
+def test_every_sampler_searches_to_the_end_without_repeating_itself(
+    database: Database, started: Started, holder: Enrol, sampler: str
+) -> None:
+    """Each sampler fills the budget with distinct points of the space."""
+    found = started(sampler={"name": sampler}, space=FLAT, budget={"trials": 25, "epochs": 3})
+    asked = search_through(database, found, holder("w"))
+    assert len({tuple(params.items()) for params in asked}) == 25
+    assert all(1e-4 <= params["learning_rate"] <= 1e-1 for params in asked)
+
+
+def test_grid_visits_every_point_once(database: Database, started: Started, holder: Enrol) -> None:
+    """A grid's trials are its points, each once."""
+    space = {"learning_rate": [0.1, 0.01], "optimizer": ["sgd", "adam"], "batch_norm": [True, False]}
+    found = started(sampler={"name": "grid"}, space=space, budget={"epochs": 3})
+    asked = search_through(database, found, holder("w"))
+    assert len({tuple(params.items()) for params in asked}) == len(asked) == 8
+
+
+def test_conditional_is_sampled_where_its_parent_asks_for_it(
+    database: Database, started: Started, holder: Enrol
+) -> None:
+    """Momentum is a parameter of the trials that use the momentum optimizer, and of no other."""
+    found = started(budget={"trials": 30, "epochs": 3})
+    for params in search_through(database, found, holder("w")):
+        assert ("momentum" in params) == (params["optimizer"] == "momentum")
+
+
+def test_parameters_are_what_optuna_stores(database: Database, started: Started, holder: Enrol) -> None:
+    """Plain Optuna reads back exactly the sampled parameters and values."""
+    found = started(budget={"trials": 12, "epochs": 3})
+    asked = search_through(database, found, holder("w"))
+    seen = optuna.load_study(study_name=found.name, storage=database.url.render_as_string(hide_password=False))
+    assert [trial.params for trial in seen.trials] == asked
+    assert [trial.value for trial in seen.trials] == [params["learning_rate"] for params in asked]
+    assert [trial.intermediate_values for trial in seen.trials] == [{1: p["learning_rate"]} for p in asked]
+
+
+def test_two_workers_that_sample_at_once_draw_different_points(
+    database: Database, started: Started, holder: Enrol
+) -> None:
+    """Trials sampled side by side from the same history differ, under every sampler."""
+    for sampler in ("tpe", "random", "qmc", "cmaes"):
+        found = started(study={"name": sampler}, sampler={"name": sampler}, space=FLAT)
+        held = [claim(database, found, holder(f"{sampler}{n}")) for n in range(3)]
+        points = [tuple(sample(database, each, History(found.study_id, "maximize")).values()) for each in held if each]
+        assert len(set(points)) == 3
+
+
+def test_suggestion_depends_on_seed_number_and_history_only(
+    database: Database, started: Started, holder: Enrol, storage: str
+) -> None:
+    """Another process suggests the same parameters for the same trial."""
+    found = started(budget={"trials": 30, "epochs": 3})
+    worker = holder("w")
+    history = History(found.study_id, "maximize")
+    for _ in range(15):
+        held = claim(database, found, worker)
+        assert held is not None
+        complete(database, held, history, sample(database, held, history)["learning_rate"])
+    held = claim(database, found, worker)
+    assert held is not None
+    database.transact(history.refresh)
+    here, _ = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
+    program = f"""
+from hpsearch import search, study
+from hpsearch.database import Database
+from hpsearch.history import History
+database = Database({storage!r})
+found = database.transact(lambda c: study.read(c, {found.study_id}))
+history = History(found.study_id, "maximize")
+database.transact(history.refresh)
+print(search.suggest(found.spec, history, {held.trial_id}, {held.trial_number})[0])
+"""
+    there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert there.strip() == str(here)
+
+
+@pytest.mark.parametrize("pruner", ["median", "percentile", "asha", "hyperband"])
+def test_every_pruner_ends_hopeless_trials_and_spares_the_best(
+    database: Database, started: Started, holder: Enrol, pruner: str
+) -> None:
+    """After good trials a bad one is pruned before its last epoch, and one better than all is not."""
+    options = {"median": {"n_startup_trials": 4}, "percentile": {"n_startup_trials": 4, "percentile": 50.0}}
+    found = started(pruner={"name": pruner, **options.get(pruner, {})}, space=FLAT, budget={"trials": 60, "epochs": 9})
+    worker, history = holder("w"), History(found.study_id, "maximize")
+
+    def run(level: float) -> int:
+        held = claim(database, found, worker)
+        assert held is not None
+        for epoch in range(1, 10):
+            if database.transact(lambda c, e=epoch: simulation.record(c, held, metrics(e, level), history)):
+                return epoch
+        database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+        return 9
+
+    for n in range(20):
+        run(0.5 + n / 1000)
+    assert min(run(0.1) for _ in range(5)) < 9
+    assert run(0.9) == 9
+
+
+def test_prune_decision_survives_a_crash_before_it_is_written(
+    database: Database, started: Started, holder: Enrol
+) -> None:
+    """Asked again about an epoch whose transaction was rolled back, ASHA still prunes."""
+    found = started(pruner={"name": "asha", "reduction_factor": 2}, space=FLAT, budget={"trials": 9, "epochs": 9})
+    worker, history = holder("w"), History(found.study_id, "maximize")
+    for _ in range(4):
+        good = claim(database, found, worker)
+        assert good is not None
+        for epoch in range(1, 10):
+            if database.transact(lambda c, held=good, e=epoch: simulation.record(c, held, metrics(e, 0.8), history)):
+                break
+    bad = claim(database, found, worker)
+    assert bad is not None
+
+    class CrashError(Exception):
+        pass
+
+    def record_and_crash(connection: Any) -> None:
+        assert simulation.record(connection, bad, metrics(1, 0.1), history)
+        raise CrashError
+
+    with pytest.raises(CrashError):
+        database.transact(record_and_crash)
+    assert database.transact(lambda c: simulation.record(c, bad, metrics(1, 0.1), history))
+
+
+def test_history_reads_what_optuna_reads(database: Database, started: Started, holder: Enrol) -> None:
+    """The trials a sampler is shown are those that Optuna's own storage would show."""
+    found = started(budget={"trials": 20, "epochs": 3}, pruner={"name": "median", "n_startup_trials": 1})
+    worker, history = holder("w"), History(found.study_id, "maximize")
+    for n in range(20):
+        held = claim(database, found, worker)
+        assert held is not None
+        params = sample(database, held, history)
+        value = float("nan") if n == 7 else params["learning_rate"]
+        pruned = database.transact(lambda c, h=held, v=value: simulation.record(c, h, metrics(1, v), history))
+        if not pruned and n != 19:
+            ending = Ending.DIVERGED if n == 7 else Ending.COMPLETED
+            database.transact(lambda c, h=held, e=ending: attempts.finish(c, h, e, {}))
+    database.transact(history.refresh)
+    ours = history.get_all_trials(found.study_id)
+    theirs = optuna.load_study(
+        study_name=found.name, storage=database.url.render_as_string(hide_password=False)
+    ).get_trials()
+    assert len(ours) == len(theirs) == 20
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine.number, mine.state, mine.params, mine.distributions) == (
+            other.number,
+            other.state,
+            other.params,
+            other.distributions,
+        )
+        assert mine.values == other.values
+        assert repr(mine.intermediate_values) == repr(other.intermediate_values)
+        assert mine.system_attrs == other.system_attrs
+
+
+def test_suggestions_that_were_never_stored_are_not_learnt_from(
+    database: Database, started: Started, holder: Enrol
+) -> None:
+    """A trial that was ended from outside before it was sampled stays in the history as it is stored."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    url = database.url.render_as_string(hide_password=False)
+    optuna.load_study(study_name="small", storage=url).tell(held.trial_number, 0.9)
+    history = History(found.study_id, "maximize")
+    database.transact(history.refresh)
+    suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
+    assert [trial.params for trial in history.get_all_trials(found.study_id)] == [{}]
+
+
+def test_sampling_that_failed_leaves_nothing_to_the_next_trial(
+    database: Database, started: Started, holder: Enrol
+) -> None:
+    """What had been chosen when a suggestion raised is not stored with the trial that comes after it."""
+    found = started()
+    failed, held = claim(database, found, holder("w")), claim(database, found, holder("v"))
+    assert failed is not None
+    assert held is not None
+    history = History(found.study_id, "maximize")
+    database.transact(history.refresh)
+    history.set_trial_param(failed.trial_id, "no longer searched", 0.9, optuna.distributions.FloatDistribution(0, 1))
+    params, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
+    assert set(writes.parameters) == set(params)

@@ -1,0 +1,85 @@
+"""hyperparameters.py: the table, what it refuses, and how it fills in defaults."""
+
+import math
+
+import pytest
+
+from hpsearch.spec.hyperparameters import ROWS, TABLE, complete
+
+BASE_MODEL = {
+    "learning_rate": 0.001,
+    "optimizer": "nesterov",
+    "momentum": 0.9,
+    "activation": "relu",
+    "dropout": 0.25,
+    "dense_dropout": 0.25,
+    "batch_norm": False,
+    "l1": 0.0,
+    "l2": 0.0,
+    "batch_size": 32,
+    "initializer": "glorot_uniform",
+    "filter_size": 3,
+    "filters": 32,
+    "dense_units": 512,
+    "preprocessing": "scale",
+    "augment": False,
+    "schedule": "constant",
+    "precision": "auto",
+}
+
+
+def test_the_defaults_are_the_base_model():
+    """Nothing chosen is the base model of the design, row by row."""
+    assert complete({}) == BASE_MODEL
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_each_row_admits_its_own_default_and_choices(row):
+    """A default or a listed word is never refused by the row it stands in."""
+    default = complete({})[row.name]
+    assert row.fault(default) is None
+    assert type(default) is row.kind
+    assert all(row.fault(word) is None for word in row.choices)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("value", [None, [], {}, "nonsense", math.nan, math.inf, -1])
+def test_each_row_refuses_what_is_no_value_of_it(row, value):
+    """What no hyperparameter takes is refused by every row, with what it is and what would be right."""
+    fault = row.fault(value)
+    assert fault is not None
+    assert fault.startswith(repr(value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("learning_rate", 0, "0 is out of bounds: above 0 to 10"),
+        ("dropout", 1.0, "1.0 is out of bounds: from 0 to 0.95"),
+        ("batch_size", 32.0, "32.0 is not a whole number"),
+        ("batch_size", True, "True is not a whole number"),
+        ("dropout", True, "True is not a number"),
+        ("batch_norm", 1, "1 is not true or false"),
+        ("schedule", "linear", "'linear' is unknown: one of constant, step, cosine"),
+    ],
+)
+def test_a_fault_says_what_would_be_right(name, value, fault):
+    """Types are not bent into one another, and bounds are named."""
+    assert TABLE[name].fault(value) == fault
+
+
+def test_dense_dropout_follows_dropout_until_it_is_chosen():
+    """The dense layer drops as much as the blocks do, unless it is told otherwise."""
+    assert complete({"dropout": 0.4})["dense_dropout"] == 0.4
+    assert complete({"dropout": 0.4, "dense_dropout": 0.1})["dense_dropout"] == 0.1
+
+
+def test_a_whole_number_becomes_a_float_where_one_is_meant():
+    """1 and 1.0 are the same learning rate, also in what is stored and compared."""
+    assert type(complete({"learning_rate": 1})["learning_rate"]) is float
+
+
+def test_a_name_outside_the_table_is_an_error():
+    """A misspelt hyperparameter is never dropped silently."""
+    with pytest.raises(KeyError, match="droput"):
+        complete({"droput": 0.1})

@@ -1,0 +1,412 @@
+"""Checkpoints and models, from a worker's hand to their end, in Postgres and elsewhere."""
+
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import psycopg2
+import pytest
+from sqlalchemy import text
+
+from hpsearch.errors import StoreError, UnreachableError
+from hpsearch.outcomes import Ending
+from hpsearch.sampling.readonly_storage import History
+from hpsearch.settings import Setting
+from hpsearch.storage import attempts, study_deletion
+from hpsearch.storage.artifacts import stores, table
+from hpsearch.storage.artifacts.study_artifacts import Depot
+from hpsearch.storage.artifacts.table import PostgresStore
+from hpsearch.storage.attempts import Attempt, LostError
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
+from hpsearch.storage.workers import Holder
+from tests.support import simulation
+from tests.support.artifact_places import content
+from tests.support.small_study import claim, metrics
+
+Started = Callable[..., Study]
+Enrol = Callable[[str], Holder]
+
+LARGE = 20_000_000
+
+LARGE_ROUND_TRIP = """
+import resource, sys
+from pathlib import Path
+from sqlalchemy import text
+from hpsearch import files
+from hpsearch.database import Database
+database, large, back = Database(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+small = back.with_name("small")
+small.write_bytes(bytes(10))
+trial = database.transact(lambda c: c.scalar(text("select trial_id from trials")))
+def there_and_back(path):
+    database.transact(lambda c: files.save(c, "checkpoint/1/1/1", trial, path))
+    assert database.transact(lambda c: files.fetch(c, "checkpoint/1/1/1", back))
+there_and_back(small)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+there_and_back(large)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+CUT = """
+select pg_terminate_backend(pid) from pg_stat_activity
+ where datname = current_database() and wait_event_type = 'Lock' and starts_with(query, 'copy')
+"""
+
+
+@pytest.fixture(params=["postgres", "elsewhere"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Setting | None:
+    """No place, or a directory."""
+    if request.param == "postgres":
+        return None
+    root = tmp_path / "shared"
+    root.mkdir()
+    return Setting(str(root), "HPSEARCH_ARTIFACTS")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Setting:
+    """A directory, as HPSEARCH_ARTIFACTS names it."""
+    root = tmp_path / "root"
+    root.mkdir()
+    return Setting(str(root), "HPSEARCH_ARTIFACTS")
+
+
+def depot(database: Database, found: Study) -> Depot:
+    """A worker's, opened."""
+    made = Depot(database, found.artifacts)
+    made.open()
+    return made
+
+
+def hold(database: Database, found: Study, worker: Holder) -> Attempt:
+    held = claim(database, found, worker)
+    assert held is not None
+    return held
+
+
+def written(path: Path, what: bytes = b"weights") -> Path:
+    path.write_bytes(what)
+    return path
+
+
+def put(database: Database, artifacts: str | None, key: str, trial_id: int, path: Path) -> None:
+    """As a worker that was killed before it could say what the file is for."""
+    if artifacts is None:
+        database.transact(lambda c: table.save(c, key, trial_id, path))
+    else:
+        database.transact(lambda c: table.announce(c, key, trial_id, artifacts))
+        stores.at(artifacts).put(key, path)
+
+
+def keys(database: Database) -> list[str]:
+    """What is kept, but for the pictures of trials."""
+    query = "select key from hpsearch.files where key like '%/%' or trial_id is null order by key"
+    return list(database.transact(lambda c: c.scalars(text(query)).all()))
+
+
+def execute(database: Database, statement: str, **arguments: object) -> None:
+    database.transact(lambda c: c.execute(text(statement), arguments))
+
+
+def an_hour_later(database: Database) -> None:
+    """Everything kept and left over so far is two hours old."""
+    execute(database, "update hpsearch.files set created_at = clock_timestamp() - interval '2 hours'")
+    execute(database, "update hpsearch.leftovers set left_at = clock_timestamp() - interval '2 hours'")
+
+
+def complete(database: Database, found: Study, worker: Holder, value: float, model: Path) -> int:
+    """Claim a trial and complete it with that value; its id."""
+    held = hold(database, found, worker)
+    history = History(found.study_id, "maximize")
+    database.transact(lambda c: simulation.record(c, held, metrics(1, value), history))
+    depot(database, found).finish(held, {}, model)
+    return held.trial_id
+
+
+def test_adopter_goes_on_from_the_last_checkpoint(
+    database: Database, started: Started, holder: Enrol, anywhere: Setting | None, tmp_path: Path
+) -> None:
+    """What one worker saved another fetches; of a trial's checkpoints only the last is kept."""
+    found = started(place=anywhere)
+    first, kept = hold(database, found, holder("a")), depot(database, found)
+    for epoch in (1, 2):
+        kept.save_checkpoint(first, epoch, written(tmp_path / "local", f"epoch {epoch}".encode()))
+    database.transact(lambda c: attempts.release(c, first, "preempted"))
+    second = hold(database, found, holder("b"))
+    assert depot(database, found).fetch(second, tmp_path / "back") is True
+    assert (tmp_path / "back").read_bytes() == b"epoch 2"
+    assert keys(database) == [f"checkpoint/{first.trial_id}/1/2"]
+    if anywhere:
+        assert len(content(anywhere)) == 2  # the home's marker, and the checkpoint
+
+
+def test_checkpoint_goes_when_its_trial_ends(
+    database: Database, started: Started, holder: Enrol, place: Setting, tmp_path: Path
+) -> None:
+    """However a trial ends, its checkpoint is removed wherever it was."""
+    found = started(place=place)
+    for ending in (Ending.COMPLETED, Ending.PRUNED, Ending.ERROR):
+        held, kept = hold(database, found, holder(str(ending))), depot(database, found)
+        kept.save_checkpoint(held, 1, written(tmp_path / "local"))
+        assert len(content(place)) == 2
+        database.transact(lambda c, held=held, ending=ending: attempts.finish(c, held, ending, {}))
+        kept.clear()
+        assert len(content(place)) == 1
+    assert keys(database) == []
+
+
+def test_worker_that_lost_its_trial_stores_nothing(
+    database: Database, started: Started, holder: Enrol, anywhere: Setting | None, tmp_path: Path
+) -> None:
+    """Neither a checkpoint nor a model of an attempt that was closed gets into database or store."""
+    found = started(place=anywhere)
+    held, kept = hold(database, found, holder("a")), depot(database, found)
+    execute(database, "update hpsearch.attempts set ended_at = clock_timestamp(), why = 'lost'")
+    before = content(anywhere) if anywhere else None
+    with pytest.raises(LostError):
+        kept.save_checkpoint(held, 1, written(tmp_path / "local"))
+    with pytest.raises(LostError):
+        kept.finish(held, {}, tmp_path / "local")
+    assert keys(database) == []
+    assert (content(anywhere) if anywhere else None) == before
+
+
+def test_worker_that_lost_its_trial_while_it_wrote_takes_the_file_away(
+    database: Database, started: Started, holder: Enrol, directory: Setting, tmp_path: Path
+) -> None:
+    """A file whose trial is adopted while it is on its way is removed by who wrote it."""
+    found = started(place=directory)
+    held, kept, pipe = hold(database, found, holder("a")), depot(database, found), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    before = content(directory)
+
+    def adopt() -> None:
+        with pipe.open("wb") as slow:  # opens once the writer reads, which is after it was found to hold the trial
+            execute(database, "update hpsearch.attempts set ended_at = clock_timestamp(), why = 'lost'")
+            slow.write(b"weights")
+
+    adopter = threading.Thread(target=adopt)
+    adopter.start()
+    with pytest.raises(LostError):
+        kept.save_checkpoint(held, 1, pipe)
+    adopter.join()
+    assert content(directory) == before
+
+
+def test_models_of_the_best_trials_are_kept(
+    database: Database, started: Started, holder: Enrol, place: Setting, tmp_path: Path
+) -> None:
+    """Whatever the order in which trials complete, the best two keep their models, in database and store."""
+    found = started(study={"name": "small", "keep_models": 2}, place=place)
+    worker, trials = holder("a"), {}
+    for value in (0.5, 0.7, 0.4, 0.6):
+        trials[value] = complete(database, found, worker, value, written(tmp_path / "model", str(value).encode()))
+    depot(database, found).clear()
+    assert keys(database) == sorted(table.model_key(trials[value], 1) for value in (0.6, 0.7))
+    stored = content(place)
+    assert sorted(stored.values()) == [b"0.6", b"0.7", f"{stores.at(str(found.artifacts)).name}\n".encode()]
+
+
+def test_models_of_the_best_trials_are_kept_in_postgres(
+    database: Database, started: Started, holder: Enrol, tmp_path: Path
+) -> None:
+    """The same, with the content in the database; where no model is to be kept, none is."""
+    found = started(study={"name": "small", "keep_models": 2})
+    worker, model = holder("a"), written(tmp_path / "model")
+    trials = {value: complete(database, found, worker, value, model) for value in (0.5, 0.7, 0.4, 0.6)}
+    assert keys(database) == sorted(table.model_key(trials[value], 1) for value in (0.6, 0.7))
+    none = started(study={"name": "none", "keep_models": 0})
+    complete(database, none, worker, 0.9, model)
+    assert len(keys(database)) == 2
+
+
+def test_store_that_fails_ends_no_trial(
+    database: Database, started: Started, holder: Enrol, directory: Setting, tmp_path: Path
+) -> None:
+    """A checkpoint or model that a store does not take is an error of its own, and the trial is still held."""
+    found = started(place=directory)
+    held, kept = hold(database, found, holder("a")), depot(database, found)
+    history = History(found.study_id, "maximize")
+    database.transact(lambda c: simulation.record(c, held, metrics(1), history))
+    stores.at(str(found.artifacts)).clear()
+    with pytest.raises(StoreError, match="No such file or directory"):
+        kept.save_checkpoint(held, 1, written(tmp_path / "local"))
+    with pytest.raises(StoreError, match="No such file or directory"):
+        kept.finish(held, {}, tmp_path / "local")
+    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    kept.clear()
+    an_hour_later(database)
+    table.sweep(database)
+    assert keys(database) == []
+
+
+@pytest.mark.parametrize("how", ["hpsearch", "optuna"])
+def test_deleted_study_leaves_no_file_behind(
+    database: Database, started: Started, holder: Enrol, place: Setting, tmp_path: Path, how: str
+) -> None:
+    """A study's home goes with it, whether it is deleted here or by Optuna, which knows nothing of our files."""
+    found, other = started(place=place), started(study={"name": "other"}, place=place)
+    complete(database, found, holder("a"), 0.5, written(tmp_path / "local"))
+    depot(database, found).save_checkpoint(hold(database, found, holder("b")), 1, tmp_path / "local")
+    if how == "hpsearch":
+        database.transact(lambda c: study_deletion.delete(c, found.study_id))
+    else:
+        optuna.delete_study(study_name=found.name, storage=database.url.render_as_string(hide_password=False))
+    table.sweep(database)
+    assert set(content(place)) == {f"{stores.at(str(other.artifacts)).name}/study"}
+    assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.leftovers"))) == 0
+
+
+def test_sweep_removes_what_belongs_to_nothing(
+    database: Database, started: Started, holder: Enrol, anywhere: Setting | None, tmp_path: Path
+) -> None:
+    """An hour old and pointed at by nothing goes; younger stays, and so do a trial's checkpoint and kept models."""
+    found, local = started(place=anywhere), written(tmp_path / "local")
+    complete(database, found, holder("a"), 0.5, local)
+    held, kept = hold(database, found, holder("b")), depot(database, found)
+    kept.save_checkpoint(held, 1, local)
+    database.transact(lambda c: attempts.release(c, held, "preempted"))
+    belonging = keys(database)
+    stray = (table.checkpoint_key(held.trial_id, 1, 9), table.model_key(held.trial_id, 1))
+    for key in stray:
+        put(database, found.artifacts, key, held.trial_id, local)
+    table.sweep(database)
+    assert keys(database) == sorted([*belonging, *stray])
+    an_hour_later(database)
+    table.sweep(database)
+    assert keys(database) == belonging
+    if anywhere:
+        assert len(content(anywhere)) == 1 + len(belonging)
+
+
+def test_sweep_keeps_pictures_that_are_attached(database: Database, started: Started, tmp_path: Path) -> None:
+    """A picture stays as long as Optuna knows what it is attached to."""
+    found = started()
+    loaded = optuna.load_study(study_name=found.name, storage=database.url.render_as_string(hide_password=False))
+    kept = optuna.artifacts.upload_artifact(
+        artifact_store=PostgresStore(database), file_path=str(written(tmp_path / "a.png")), study_or_trial=loaded
+    )
+    PostgresStore(database).write("0b5e-loose", io.BytesIO(b"picture"))
+    an_hour_later(database)
+    table.sweep(database)
+    assert keys(database) == [kept]
+    assert PostgresStore(database).open_reader(kept).read() == b"weights"
+
+
+def test_one_worker_sweeps_at_a_time(database: Database, storage: str) -> None:
+    """Where another is sweeping, a worker leaves it to that one."""
+    PostgresStore(database).write("loose", io.BytesIO(b"picture"))
+    an_hour_later(database)
+    with closing(psycopg2.connect(storage)) as other, other.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s)", (table.SWEEP_LOCK,))
+        table.sweep(database)
+        assert keys(database) == ["loose"]
+        other.rollback()
+    table.sweep(database)
+    assert keys(database) == []
+
+
+def test_leftovers_wait_for_a_host_that_sees_the_place(
+    database: Database, started: Started, holder: Enrol, directory: Setting, tmp_path: Path
+) -> None:
+    """What a host cannot remove, because it has not mounted the directory, another removes later."""
+    found, root = started(place=directory), Path(directory.value)
+    held = hold(database, found, holder("a"))
+    depot(database, found).save_checkpoint(held, 1, written(tmp_path / "local"))
+    database.transact(lambda c: attempts.finish(c, held, Ending.ERROR, {}))
+    root.rename(tmp_path / "elsewhere")
+    root.mkdir()
+    table.sweep(database)
+    root.rmdir()
+    (tmp_path / "elsewhere").rename(root)
+    assert len(content(directory)) == 2
+    table.sweep(database)
+    assert len(content(directory)) == 1
+
+
+def test_file_that_arrives_after_its_removal_is_removed_again(
+    database: Database, started: Started, holder: Enrol, directory: Setting, tmp_path: Path
+) -> None:
+    """A worker given up long ago may still finish writing; what it wrote goes once nobody can be writing any more."""
+    found, local = started(place=directory), written(tmp_path / "local")
+    held, kept = hold(database, found, holder("a")), depot(database, found)
+    kept.save_checkpoint(held, 1, local)
+    database.transact(lambda c: attempts.finish(c, held, Ending.ERROR, {}))
+    kept.clear()
+    stores.at(str(found.artifacts)).put(table.checkpoint_key(held.trial_id, 1, 1), local)
+    an_hour_later(database)
+    kept.clear()
+    assert len(content(directory)) == 1
+    assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.leftovers"))) == 0
+
+
+def test_study_keeps_its_place(database: Database, started: Started, directory: Setting, tmp_path: Path) -> None:
+    """A study started again elsewhere keeps its files where they are, and makes no second home."""
+    found = started(place=directory)
+    (tmp_path / "new").mkdir()
+    again = started(place=Setting(str(tmp_path / "new"), "HPSEARCH_ARTIFACTS"))
+    assert again.artifacts == found.artifacts == started().artifacts
+    assert not list((tmp_path / "new").iterdir())
+    assert len(content(directory)) == 1
+
+
+def test_large_file_takes_little_memory(
+    database: Database, started: Started, holder: Enrol, storage: str, tmp_path: Path
+) -> None:
+    """20 MB go to Postgres and back in pieces, and come back as they went."""
+    hold(database, started(), holder("a"))
+    large, back = written(tmp_path / "large", os.urandom(LARGE)), tmp_path / "back"
+    program = [sys.executable, "-c", LARGE_ROUND_TRIP, storage, str(large), str(back)]
+    ended = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert back.read_bytes() == large.read_bytes()
+    assert int(ended.stdout) < 12_000  # KiB
+
+
+def test_large_file_goes_anywhere(
+    database: Database, started: Started, holder: Enrol, place: Setting, tmp_path: Path
+) -> None:
+    """20 MB go to a directory or bucket and back."""
+    found = started(place=place)
+    held, kept = hold(database, found, holder("a")), depot(database, found)
+    large = written(tmp_path / "large", os.urandom(LARGE))
+    kept.save_checkpoint(held, 1, large)
+    database.transact(lambda c: attempts.release(c, held, "preempted"))
+    assert kept.fetch(hold(database, found, holder("b")), tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == large.read_bytes()
+
+
+def test_connection_that_breaks_in_a_copy_is_an_outage(
+    database: Database, started: Started, holder: Enrol, storage: str, tmp_path: Path
+) -> None:
+    """A file whose connection is cut on the way is not stored, and the next attempt at it goes well."""
+    found = started()
+    held, kept, local = hold(database, found, holder("a")), depot(database, found), written(tmp_path / "local")
+    failed: list[Exception] = []
+
+    def save() -> None:
+        try:
+            database.transact(lambda c: table.save(c, "checkpoint/1/1/1", held.trial_id, local))
+        except UnreachableError as error:
+            failed.append(error)
+
+    with closing(psycopg2.connect(storage)) as other, other.cursor() as cursor:
+        # The copy ends with a look at its trial, and waits for it here.
+        cursor.execute("select 1 from trials for update")
+        saving = threading.Thread(target=save)
+        saving.start()
+        deadline = time.monotonic() + 30
+        while not database.transact(lambda c: c.scalars(text(CUT)).all()):
+            assert time.monotonic() < deadline
+        saving.join(30)
+    assert len(failed) == 1
+    assert keys(database) == []
+    kept.save_checkpoint(held, 1, local)
+    assert keys(database) == [table.checkpoint_key(held.trial_id, 1, 1)]

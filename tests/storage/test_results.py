@@ -1,0 +1,146 @@
+"""Results: the contract of `hpsearch results --json`."""
+
+import json
+from collections.abc import Callable
+
+import optuna
+
+from hpsearch.outcomes import Ending
+from hpsearch.sampling import suggest
+from hpsearch.sampling.readonly_storage import History
+from hpsearch.storage import attempts, results
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
+from hpsearch.storage.workers import Holder
+from tests.support import simulation
+from tests.support.small_study import claim, metrics
+
+Started = Callable[..., Study]
+Enrol = Callable[[str], Holder]
+
+STUDY_KEYS = ["name", "status", "metric", "direction", "fingerprint", "fixed", "counts", "best"]
+TRIAL_KEYS = [
+    "number",
+    "state",
+    "outcome",
+    "value",
+    "params",
+    "attempts",
+    "worker",
+    "seconds",
+    "weights",
+    "epochs",
+]
+EPOCH_KEYS = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"]
+
+
+def document(database: Database, name: str) -> dict[str, object]:
+    """What the command would print, through JSON."""
+    summary, trials = database.transact(lambda c: results.read(c, name))
+    read: dict[str, object] = json.loads(json.dumps(results.document(summary, trials), allow_nan=False))
+    return read
+
+
+def test_document_has_the_contracts_keys_in_order(database: Database, started: Started, holder: Enrol) -> None:
+    """Study, trials and epochs carry exactly the promised keys."""
+    found = started()
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    history = History(found.study_id, "maximize")
+    database.transact(lambda c: simulation.record(c, held, metrics(1), history))
+    told = document(database, "small")
+    assert list(told) == ["study", "trials"]
+    assert list(told["study"]) == STUDY_KEYS
+    assert list(told["trials"][0]) == TRIAL_KEYS
+    assert list(told["trials"][0]["epochs"][0]) == EPOCH_KEYS
+
+
+def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Started, holder: Enrol) -> None:
+    """Complete, diverged, failed, running and waiting trials, with the best epoch's values unrounded."""
+    found = started(
+        budget={"trials": 6, "epochs": 3},
+        baseline=[{"optimizer": "sgd", "learning_rate": value} for value in (0.1, 0.01, 0.001, 0.002, 0.003)],
+    )
+    worker, history = holder("w"), History(found.study_id, "maximize")
+    held = [claim(database, found, worker) for _ in range(4)]
+    for each, ending, values in zip(
+        held,
+        (Ending.COMPLETED, Ending.DIVERGED, Ending.ERROR),
+        ((0.1234567890123456, 0.3, 0.2), (float("nan"),), ()),
+        strict=False,
+    ):
+        assert each is not None
+        database.transact(history.refresh)
+        _, writes = suggest.suggest(found.spec, history, each.trial_id, each.trial_number)
+        database.transact(lambda c, e=each, w=writes: attempts.sample(c, e, w))
+        for epoch, value in enumerate(values, start=1):
+            database.transact(lambda c, e=each, n=epoch, v=value: simulation.record(c, e, metrics(n, v), history))
+        database.transact(lambda c, e=each, how=ending: attempts.finish(c, e, how, {"weights": 7}))
+    told = document(database, "small")
+    assert told["study"]["counts"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 1, "waiting": 1}
+    assert told["study"]["best"] == {"number": 0, "value": 0.3, "params": {"learning_rate": 0.1, "optimizer": "sgd"}}
+    states = [(trial["state"], trial["outcome"], trial["value"]) for trial in told["trials"]]
+    assert states == [
+        ("complete", "completed", 0.3),
+        ("pruned", "diverged", None),
+        ("failed", "error", None),
+        ("running", None, None),
+        ("waiting", None, None),
+    ]
+    assert told["trials"][0]["epochs"][0]["val_accuracy"] == 0.1234567890123456
+    assert told["trials"][1]["epochs"][0]["val_accuracy"] is None
+    assert told["trials"][4]["params"] == {"learning_rate": 0.003, "optimizer": "sgd"}
+    assert told["trials"][0]["worker"] == "w"
+    assert told["trials"][4]["worker"] is None
+    assert told["trials"][0]["weights"] == 7
+
+
+def test_parameters_are_read_as_optuna_reads_them(database: Database, started: Started, holder: Enrol) -> None:
+    """Numbers, whole numbers, texts and truths of every kind of dimension are what Optuna's own storage says."""
+    space = {
+        "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+        "dropout": {"low": 0.0, "high": 0.6, "step": 0.2},
+        "dense_units": {"low": 64, "high": 512, "log": True},
+        "filters": {"low": 16, "high": 64, "step": 16},
+        "batch_size": [32, 64],
+        "optimizer": ["sgd", "momentum"],
+        "batch_norm": [True, False],
+    }
+    found, history = started(space=space), History(1, "maximize")
+    for name in "abc":
+        held = claim(database, found, holder(name))
+        assert held is not None
+        database.transact(history.refresh)
+        _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
+        database.transact(lambda c, h=held, w=writes: attempts.sample(c, h, w))
+    _, trials = database.transact(lambda c: results.read(c, "small"))
+    storage = database.url.render_as_string(hide_password=False)
+    theirs = optuna.load_study(study_name="small", storage=storage).get_trials()
+    assert [repr(dict(trial.params)) for trial in trials] == [repr(trial.params) for trial in theirs]
+
+
+def test_fixed_is_the_rest_of_the_table(database: Database, started: Started) -> None:
+    """`fixed` holds every hyperparameter that is not searched, given or default."""
+    started(fixed={"batch_size": 64})
+    fixed = document(database, "small")["study"]["fixed"]
+    assert fixed["batch_size"] == 64
+    assert fixed["activation"] == "relu"
+    assert not {"learning_rate", "optimizer", "momentum"} & set(fixed)
+
+
+def test_empty_study_has_no_best(database: Database, started: Started) -> None:
+    """A study without trials is told with zeros and nulls."""
+    started()
+    told = document(database, "small")
+    assert told["study"]["best"] is None
+    assert told["trials"] == []
+    assert told["study"]["status"] == "running"
+
+
+def test_used_up_study_is_finished_though_nobody_said_so(database: Database, started: Started, holder: Enrol) -> None:
+    """Where the last worker vanished right after its last trial, the study is shown as finished."""
+    found = started(budget={"trials": 1, "epochs": 3})
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    assert document(database, "small")["study"]["status"] == "finished"

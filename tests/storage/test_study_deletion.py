@@ -1,0 +1,142 @@
+"""Deleting a study."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from sqlalchemy import Connection, text
+
+from hpsearch.errors import NotFoundError
+from hpsearch.outcomes import Ending
+from hpsearch.sampling import suggest
+from hpsearch.sampling.readonly_storage import History
+from hpsearch.spec import study_spec
+from hpsearch.storage import attempts, studies, study_deletion
+from hpsearch.storage.artifacts import table
+from hpsearch.storage.artifacts.table import PostgresStore
+from hpsearch.storage.attempts import LostError
+from hpsearch.storage.database import Database, engine_options
+from hpsearch.storage.studies import Study
+from hpsearch.storage.workers import Holder
+from tests.support import simulation
+from tests.support.small_study import SMALL, claim, metrics
+
+Enrol = Callable[[str], Holder]
+
+STAY = {
+    "public.alembic_version",
+    "public.version_info",
+    "hpsearch.alembic_version",
+    "hpsearch.workers",
+    "hpsearch.evaluations",  # test_evaluation.py deletes those
+    "hpsearch.leftovers",  # of files that Postgres does not hold
+}
+"""The tables in which a study has no row."""
+
+
+def counts(database: Database) -> dict[str, int]:
+    """How many rows every table has, Optuna's and ours."""
+
+    def count(connection: Connection) -> dict[str, int]:
+        tables = connection.execute(
+            text("select table_schema, table_name from information_schema.tables where table_schema in (:a, :b)"),
+            {"a": "public", "b": "hpsearch"},
+        ).all()
+        return {
+            f"{schema}.{name}": connection.execute(text(f"select count(*) from {schema}.{name}")).scalar_one()
+            for schema, name in tables
+        }
+
+    return database.transact(count)
+
+
+def make(database: Database, name: str, worker: Holder, directory: Path) -> Study:
+    """A study that has left a row in every table: trials in each state, notes, checkpoint, model, artifacts."""
+    described = {**SMALL, "study": {"name": name}, "baseline": [{"optimizer": "sgd", "learning_rate": 0.1}] * 3}
+    found = studies.start(database, study_spec.from_dict(described)).study
+    history = History(found.study_id, "maximize")
+    for ending in (Ending.COMPLETED, Ending.ERROR, None):
+        held = claim(database, found, worker)
+        assert held is not None
+        database.transact(history.refresh)
+        _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
+        database.transact(lambda c, held=held, writes=writes: attempts.sample(c, held, writes))
+        database.transact(lambda c, held=held: simulation.record(c, held, metrics(1), history))
+        key = f"picture/{held.trial_id}"
+        database.transact(lambda c, held=held, key=key: table.save(c, key, held.trial_id, directory / "file"))
+        if ending is not None:
+            how = ending
+            database.transact(lambda c, held=held, how=how: attempts.finish(c, held, how, {"detail": "x"}))
+    return found
+
+
+def attach(database: Database, name: str, directory: Path) -> None:
+    """Artifacts, attributes and a heartbeat, as plain Optuna writes them."""
+    storage = optuna.storages.RDBStorage(
+        database.url.render_as_string(hide_password=False), engine_kwargs=engine_options("test"), heartbeat_interval=60
+    )
+    loaded = optuna.load_study(study_name=name, storage=storage)
+    loaded.set_user_attr("made by", "a test")
+    path, store = str(directory / "file"), PostgresStore(database)
+    optuna.artifacts.upload_artifact(artifact_store=store, file_path=path, study_or_trial=loaded)
+    optuna.artifacts.upload_artifact(
+        artifact_store=store, file_path=path, study_or_trial=loaded.trials[2], storage=storage
+    )
+    storage.record_heartbeat(loaded.trials[2]._trial_id)
+    storage.engine.dispose()
+
+
+def delete(database: Database, found: Study) -> None:
+    database.transact(lambda c: study_deletion.delete(c, found.study_id))
+
+
+def test_deleted_study_leaves_no_row_behind(database: Database, holder: Enrol, tmp_path: Path) -> None:
+    """Every table is as it was before the study was made, and another study keeps all of its rows."""
+    (tmp_path / "file").write_bytes(b"content")
+    worker = holder("w")
+    other = make(database, "other", worker, tmp_path)
+    attach(database, "other", tmp_path)
+    before = counts(database)
+    found = make(database, "small", worker, tmp_path)
+    attach(database, "small", tmp_path)
+    after = counts(database)
+    assert {table for table in after if after[table] == before[table]} <= STAY
+    contents = database.transact(lambda c: study_deletion.contents(c, "small"))
+    assert (contents.trials, contents.running, contents.files) == (3, 1, 5)
+    delete(database, found)
+    assert counts(database) == before
+    delete(database, other)
+    assert not any(rows for table, rows in counts(database).items() if table in _filled(after))
+
+
+def _filled(after: dict[str, int]) -> set[str]:
+    versions = {"public.alembic_version", "public.version_info", "hpsearch.alembic_version"}
+    return set(after) - versions - {"hpsearch.workers", "hpsearch.evaluations", "hpsearch.leftovers"}
+
+
+def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, holder: Enrol, tmp_path: Path) -> None:
+    """Whatever it writes next is refused, and a renewal says so too."""
+    found = studies.start(database, study_spec.from_dict(SMALL)).study
+    held = claim(database, found, holder("w"))
+    assert held is not None
+    delete(database, found)
+    history = History(found.study_id, "maximize")
+    for write in (
+        lambda c: simulation.record(c, held, metrics(1), history),
+        lambda c: attempts.release(c, held, "preempted"),
+        lambda c: attempts.finish(c, held, Ending.COMPLETED, {}),
+        lambda c: attempts.renew(c, held),
+    ):
+        with pytest.raises(LostError):
+            database.transact(write)
+
+
+def test_study_is_deleted_once(database: Database) -> None:
+    """Deleting what is gone already says so."""
+    found = studies.start(database, study_spec.from_dict(SMALL)).study
+    delete(database, found)
+    with pytest.raises(NotFoundError):
+        delete(database, found)
+    with pytest.raises(NotFoundError):
+        database.transact(lambda c: study_deletion.contents(c, "small"))

@@ -1,0 +1,82 @@
+"""The end of a trial as the dashboard shows it."""
+
+from collections.abc import Callable
+
+import optuna
+import optuna_dashboard
+import pytest
+from sqlalchemy import text
+
+from hpsearch.outcomes import Ending
+from hpsearch.storage import attempts, claims
+from hpsearch.storage.attempts import Attempt
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
+from hpsearch.storage.workers import Holder
+from tests.support.small_study import claim
+
+Started = Callable[..., Study]
+Enrol = Callable[[str], Holder]
+
+TRACEBACK = 'Traceback (most recent call last):\n  File "model.py", line 3\nValueError: ```bad``` <b>shape</b>'
+
+
+def seen(database: Database, number: int = 0) -> optuna.Trial:
+    """A trial as plain Optuna has it."""
+    loaded = optuna.load_study(study_name="small", storage=database.url.render_as_string(hide_password=False))
+    return optuna.Trial(loaded, loaded.trials[number]._trial_id)
+
+
+def note(database: Database, number: int = 0) -> str:
+    return str(optuna_dashboard.get_note(seen(database, number)))
+
+
+def finish(database: Database, held: Attempt | None, ending: Ending, **attributes: object) -> None:
+    assert held is not None
+    database.transact(lambda c: attempts.finish(c, held, ending, attributes))
+
+
+def test_dashboard_says_why_a_trial_failed(database: Database, started: Started, holder: Enrol) -> None:
+    """The note of a failed trial has outcome, detail and traceback, in a fence that its own backticks do not close."""
+    held = claim(database, started(), holder("w"))
+    finish(database, held, Ending.ERROR, detail="ValueError: bad shape", traceback=TRACEBACK)
+    assert note(database) == f"**Failed: error**\n\n````\nValueError: bad shape\n\n{TRACEBACK}\n````"
+
+
+def test_long_traceback_keeps_its_end(database: Database, started: Started, holder: Enrol) -> None:
+    """A traceback longer than a note shows is cut at its beginning, whatever characters it holds."""
+    held = claim(database, started(), holder("w"))
+    finish(database, held, Ending.ERROR, traceback="é✓\x00\n" * 5_000 + "the last line")
+    shown = note(database)
+    assert 7_900 < len(shown) < 8_100
+    assert shown.endswith("é✓\x00\nthe last line\n```")
+
+
+def test_note_of_a_person_stays(database: Database, started: Started, holder: Enrol) -> None:
+    """What somebody wrote beside a running trial stands above why it failed."""
+    held = claim(database, started(), holder("w"))
+    optuna_dashboard.save_note(seen(database), "mine, " * 600)
+    finish(database, held, Ending.CRASHED, detail="signal 11")
+    assert note(database).startswith("mine, mine, ")
+    assert note(database).endswith("mine, \n\n**Failed: crashed**\n\n```\nsignal 11\n```")
+
+
+@pytest.mark.parametrize("ending", [Ending.COMPLETED, Ending.PRUNED, Ending.DIVERGED, Ending.OUT_OF_MEMORY])
+def test_trial_that_did_not_fail_has_no_note(
+    database: Database, started: Started, holder: Enrol, ending: Ending
+) -> None:
+    """Only a failure is explained in a note."""
+    finish(database, claim(database, started(), holder("w")), ending, detail="a word")
+    assert note(database) == ""
+
+
+def test_trial_that_was_given_up_has_a_note(
+    database: Database, started: Started, holder: Enrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial whose attempts are spent tells them in its note."""
+    monkeypatch.setattr(claims, "EXPIRED", "clock_timestamp() > a.held_until")
+    found = started(budget={"trials": 1, "epochs": 3, "attempts": 1})
+    assert claim(database, found, holder("w")) is not None
+    database.transact(lambda c: c.execute(text("update hpsearch.attempts set held_until = '-infinity'")))
+    assert claim(database, found, holder("v")) is None
+    assert note(database) == "**Failed: crashed**\n\n```\ngiven up after 1 attempts: lost\n```"

@@ -1,0 +1,75 @@
+"""The dashboard as a browser asks it, and the end of a trial that it shows."""
+
+import io
+import json
+import sys
+from typing import Any
+
+from hpsearch.outcomes import Ending
+from hpsearch.storage import attempts
+from hpsearch.storage.attempts import Attempt
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
+
+
+class Client:
+    """Calls a WSGI application as a browser would, without a socket."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    def get(self, path: str, query: str = "") -> tuple[int, Any]:
+        """Status and JSON of a GET."""
+        status, body = self.ask("GET", path, query)
+        return status, json.loads(body)
+
+    def put(self, path: str, body: Any) -> int:
+        """Status of a PUT."""
+        return self.ask("PUT", path, "", json.dumps(body).encode())[0]
+
+    def ask(self, method: str, path: str, query: str = "", sent: bytes = b"") -> tuple[int, bytes]:
+        """Status and content of an answer."""
+        said: list[str] = []
+        environ = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": str(len(sent)),
+            "wsgi.input": io.BytesIO(sent),
+            "SERVER_NAME": "test",
+            "SERVER_PORT": "80",
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+        }
+        body = b"".join(self.application(environ, lambda status, *_: said.append(status)))
+        return int(said[0].split()[0]), body
+
+    def study(self, found: Study) -> dict[str, Any]:
+        """What the study's page is made from, as it is now."""
+        self.forget()
+        status, told = self.get(f"/api/studies/{found.study_id}")
+        assert status == 200, told
+        return dict(told)
+
+    def trials(self, found: Study) -> list[dict[str, Any]]:
+        """The trials of the study's page, as they are now."""
+        return list(self.study(found)["trials"])
+
+    def importance(self, found: Study) -> list[dict[str, Any]]:
+        """The importance plot's bars."""
+        self.forget()
+        status, told = self.get(f"/api/studies/{found.study_id}/param_importances")
+        assert status == 200, told
+        return list(told["param_importances"][0])
+
+    def forget(self) -> None:
+        """As if the seconds had passed for which the dashboard answers from memory; Optuna's cache stays."""
+        self.application._inmemory_cache._trials_last_fetched_at.clear()
+        (served,) = (plugin for plugin in self.application.plugins if plugin.name == "hpsearch")
+        served._kept.clear()
+
+
+def finish(database: Database, held: Attempt, ending: Ending, **attributes: object) -> None:
+    """End a trial."""
+    database.transact(lambda c: attempts.finish(c, held, ending, attributes))

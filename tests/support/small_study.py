@@ -1,0 +1,42 @@
+"""A small study, and the steps of a worker on it."""
+
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+
+from hpsearch.metrics import EpochMetrics
+from hpsearch.storage import claims
+from hpsearch.storage.attempts import Attempt
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
+from hpsearch.storage.workers import Holder
+
+SMALL: dict[str, Any] = {
+    "study": {"name": "small"},
+    "budget": {"trials": 4, "epochs": 3},
+    "data": {"name": "digits"},
+    "space": {
+        "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+        "optimizer": ["sgd", "momentum", "adam"],
+        "momentum": {"low": 0.5, "high": 0.99, "when": {"optimizer": ["momentum"]}},
+    },
+    "pruner": {"name": "none"},
+}
+
+
+def claim(database: Database, found: Study, holder: Holder) -> Attempt | None:
+    """Claim a trial in a transaction."""
+    return database.transact(lambda connection: claims.take(connection, found.study_id, holder))
+
+
+def end_session(database: Database, raw: Any) -> None:
+    """The server ends the session of a connection of psycopg2's."""
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with closing(psycopg2.connect(url)) as other, other.cursor() as cursor:
+        cursor.execute("select pg_terminate_backend(%s, 10000)", (raw.info.backend_pid,))
+
+
+def metrics(epoch: int, value: float = 0.5) -> EpochMetrics:
+    """An epoch with that validation accuracy."""
+    return EpochMetrics(epoch, 1.0, 0.4, 1.1, value, 0.01, 2.0)

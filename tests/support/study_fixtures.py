@@ -1,0 +1,91 @@
+"""What the tests of the database share: a migrated database, a small study in it, and workers that claim from it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna_dashboard import _importance
+
+from hpsearch.dashboard import server
+from hpsearch.sampling import suggest
+from hpsearch.sampling.readonly_storage import History
+from hpsearch.settings import Setting
+from hpsearch.spec import study_spec
+from hpsearch.storage import attempts, studies, workers
+from hpsearch.storage.attempts import Attempt
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
+from hpsearch.storage.workers import Holder
+from tests.support import artifact_places, simulation
+from tests.support.dashboard_client import Client
+from tests.support.small_study import SMALL, claim, metrics
+
+
+@pytest.fixture
+def database(storage: str) -> Iterator[Database]:
+    """A migrated database of the test's own."""
+    opened = Database(storage)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def started(database: Database) -> Callable[..., Study]:
+    """Start the small study, with sections replaced."""
+
+    def start(place: Setting | None = None, **sections: Any) -> Study:
+        described = {**SMALL, **sections}
+        return studies.start(database, study_spec.from_dict(described), place).study
+
+    return start
+
+
+@pytest.fixture
+def holder(database: Database) -> Callable[[str], Holder]:
+    """A worker of that name, enrolled."""
+
+    def enrol(name: str) -> Holder:
+        made = Holder(name, f"host-{name}", "CPU")
+        database.transact(lambda connection: workers.enrol(connection, made, 1))
+        return made
+
+    return enrol
+
+
+@pytest.fixture(params=["directory", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    """A directory or a bucket of the test's own, as HPSEARCH_ARTIFACTS names it."""
+    if request.param == "s3":
+        artifact_places.use(request.getfixturevalue("s3"), monkeypatch)
+        return artifact_places.bucket()
+    root = tmp_path / "shared files"
+    root.mkdir()
+    return Setting(str(root), "HPSEARCH_ARTIFACTS")
+
+
+@pytest.fixture
+def client(database: Database) -> Client:
+    """A client of the dashboard over the test's database."""
+    _importance.param_importance_cache.clear()  # kept for the process by study id, and each test has a study 1
+    return Client(server.application(database))
+
+
+@pytest.fixture
+def begin(database: Database, holder: Callable[[str], Holder]) -> Callable[..., Attempt]:
+    """Claim a trial, sample it, and store an epoch for each value."""
+    worker: list[Holder] = []
+
+    def run(found: Study, *values: float) -> Attempt:
+        worker[:] = worker or [holder("w")]
+        history = History(found.study_id, found.spec.direction)
+        held = claim(database, found, worker[0])
+        assert held is not None
+        database.transact(history.refresh)
+        _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
+        database.transact(lambda c: attempts.sample(c, held, writes))
+        for epoch, value in enumerate(values, start=1):
+            database.transact(lambda c, e=epoch, v=value: simulation.record(c, held, metrics(e, v), history))
+        return held
+
+    return run

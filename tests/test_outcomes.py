@@ -1,0 +1,16 @@
+"""Which classes a model takes for which."""
+
+from hpsearch import outcomes
+
+CLASSES = ("cat", "dog", "ship")
+
+
+def test_worst_pairs_are_those_with_the_greatest_share_of_their_class() -> None:
+    """What counts is the share of a class's images, however many it has, the worst first."""
+    pairs = outcomes.find_confused_pairs(((80, 15, 5), (4, 6, 0), (1, 0, 199)), CLASSES)
+    assert [str(pair) for pair in pairs] == ["dog as cat 40%", "cat as dog 15%", "cat as ship 5%"]
+
+
+def test_nothing_confused_is_no_pair() -> None:
+    """Neither right answers nor a class without images are confusions."""
+    assert outcomes.find_confused_pairs(((5, 0, 0), (0, 0, 0), (0, 0, 5)), CLASSES) == ()

@@ -1,0 +1,198 @@
+"""Reading CIFAR-10's official layout: found where it should be, read whole, never trusted."""
+
+import gzip
+import io
+import os
+import pickle
+import struct
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from hpsearch.errors import NotFoundError
+from hpsearch.training.datasets import cifar10
+
+IMAGES = 20  # a batch, instead of 10,000
+NAMES = [b"airplane", b"automobile", b"bird", b"cat", b"deer", b"dog", b"frog", b"horse", b"ship", b"truck"]
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cifar10, "BATCH_IMAGES", IMAGES)
+    monkeypatch.delenv("HPSEARCH_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes byte strings and texts as Python 2 wrote its `str`, as the official files have them."""
+
+    def save_old(self, text: bytes | str) -> None:
+        content = text.encode() if isinstance(text, str) else text
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+
+    dispatch: ClassVar[dict[type, Any]] = {**pickle._Pickler.dispatch, bytes: save_old, str: save_old}
+
+
+def dump(content: object) -> bytes:
+    file = io.BytesIO()
+    Python2Pickler(file, protocol=2).dump(content)
+    return file.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+
+
+def batch(number: int) -> dict[bytes, Any]:
+    generator = np.random.default_rng(number)
+    return {
+        b"batch_label": b"a batch",
+        b"labels": [image % 10 for image in range(IMAGES)],
+        b"data": generator.integers(0, 256, (IMAGES, 3072), dtype=np.uint8),
+        b"filenames": [b"a.png"] * IMAGES,
+    }
+
+
+def files(write: Callable[[object], bytes] = dump) -> dict[str, bytes]:
+    made = {name: write(batch(number)) for number, name in enumerate((*cifar10.TRAIN, cifar10.TEST))}
+    return {**made, cifar10.META: write({b"label_names": NAMES, b"num_vis": 3072})}
+
+
+def lay_out(directory: Path, content: dict[str, bytes]) -> Path:
+    directory.mkdir(parents=True)
+    for name, data in content.items():
+        (directory / name).write_bytes(data)
+    return directory
+
+
+def pack(path: Path, content: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in content.items():
+            member = tarfile.TarInfo(f"{cifar10.DIRECTORY}/{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_directory_is_read_whole(tmp_path: Path) -> None:
+    """Planes of red, green and blue become images, and every label stays with its image."""
+    x, y, x_test, y_test, names = cifar10.read(lay_out(tmp_path / "batches", files()))
+    assert x.shape == (5 * IMAGES, 32, 32, 3)
+    assert x.dtype == np.uint8
+    assert x_test.shape == (IMAGES, 32, 32, 3)
+    row = batch(1)[b"data"][3]
+    assert x[IMAGES + 3, 5, 7].tolist() == [row[5 * 32 + 7], row[1024 + 5 * 32 + 7], row[2048 + 5 * 32 + 7]]
+    assert y.tolist() == [image % 10 for image in range(IMAGES)] * 5
+    assert y_test.tolist() == [image % 10 for image in range(IMAGES)]
+    assert names == tuple(name.decode() for name in NAMES)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_pickles_of_today_are_read(tmp_path: Path, protocol: int) -> None:
+    """A copy that somebody wrote again with Python 3 gives the same images."""
+    today = lay_out(tmp_path / "today", files(lambda content: pickle.dumps(content, protocol)))
+    official = lay_out(tmp_path / "official", files())
+    assert np.array_equal(cifar10.read(today)[0], cifar10.read(official)[0])
+
+
+def test_archive_gives_what_the_directory_gives(tmp_path: Path) -> None:
+    """The archive is read in memory: nothing is unpacked beside it."""
+    archive = pack(tmp_path / "packed" / cifar10.ARCHIVE, files())
+    directory = lay_out(tmp_path / "batches", files())
+    for ours, theirs in zip(cifar10.read(archive), cifar10.read(directory), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_data_directory_comes_before_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's directory first, as batches, as their parent or as archive; then the cache; else None."""
+    assert cifar10.source() is None
+    cached = pack(cifar10.places()[-1] / cifar10.ARCHIVE, {})
+    assert cifar10.source() == cached
+    chosen = tmp_path / "data"
+    monkeypatch.setenv("HPSEARCH_DATA_DIR", str(chosen))
+    assert cifar10.source() == cached
+    archive = pack(chosen / cifar10.ARCHIVE, {})
+    assert cifar10.source() == archive
+    batches = lay_out(chosen / cifar10.DIRECTORY, {cifar10.META: b""})
+    assert cifar10.source() == batches
+    monkeypatch.setenv("HPSEARCH_DATA_DIR", str(batches))
+    assert cifar10.source() == batches
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("pwned",)
+
+
+DAMAGES: dict[str, tuple[str, bytes | None, str]] = {
+    "missing batch": ("data_batch_3", None, "data_batch_3 is missing"),
+    "missing names": ("batches.meta", None, "batches.meta is missing"),
+    "cut off": ("data_batch_2", files()["data_batch_2"][:-50], "data_batch_2 is damaged"),
+    "not a pickle": ("test_batch", b"\x00" * 100, "test_batch is damaged"),
+    "empty": ("test_batch", b"", "test_batch is damaged"),
+    "evil": ("data_batch_1", pickle.dumps(Evil()), "posix.mkdir, which CIFAR-10 does not need"),
+    "no dictionary": ("data_batch_1", dump([1, 2]), "data_batch_1 does not hold a dictionary"),
+    "fewer rows": (
+        "data_batch_5",
+        dump({**batch(0), b"data": batch(0)[b"data"][1:]}),
+        "data_batch_5 does not hold 20 rows of 3,072 bytes",
+    ),
+    "no rows": ("data_batch_5", dump({b"labels": [0] * IMAGES}), "data_batch_5 does not hold 20 rows"),
+    "label 10": ("data_batch_4", dump({**batch(0), b"labels": [10] * IMAGES}), "20 labels from 0 to 9"),
+    "label -1": ("data_batch_4", dump({**batch(0), b"labels": [-1] * IMAGES}), "20 labels from 0 to 9"),
+    "text labels": ("data_batch_4", dump({**batch(0), b"labels": [b"a"] * IMAGES}), "20 labels from 0 to 9"),
+    "fewer labels": ("data_batch_4", dump({**batch(0), b"labels": [0]}), "20 labels from 0 to 9"),
+    "nine names": ("batches.meta", dump({b"label_names": NAMES[:9]}), "batches.meta does not hold 10 class names"),
+    "no names": ("batches.meta", dump({b"label_names": [1] * 10}), "CIFAR-10 in"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["directory", "archive"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_named_and_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, packed: bool
+) -> None:
+    """One line says which file is wrong and how; nothing in it is run, nothing is half read."""
+    monkeypatch.chdir(tmp_path)
+    name, content, said = DAMAGES[damage]
+    broken = {**files(), name: content}
+    given = {file: data for file, data in broken.items() if data is not None}
+    path = pack(tmp_path / cifar10.ARCHIVE, given) if packed else lay_out(tmp_path / "batches", given)
+    with pytest.raises(NotFoundError) as caught:
+        cifar10.read(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 100, 20_000, -8])
+def test_archive_cut_off_is_refused(tmp_path: Path, keep: int) -> None:
+    """A download that ended early is not mistaken for a smaller dataset, wherever it ended."""
+    path = pack(tmp_path / cifar10.ARCHIVE, files())
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(NotFoundError, match=r"(damaged|missing)"):
+        cifar10.read(path)
+
+
+def test_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    """A pixel that changed on its way gives another checksum, though the archive unpacks."""
+    path = tmp_path / cifar10.ARCHIVE
+    pack(path, files())
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    whole = path.read_bytes()
+    content[3000] ^= 1
+    path.write_bytes(gzip.compress(bytes(content))[:-8] + whole[-8:])
+    with pytest.raises(NotFoundError, match="CRC"):
+        cifar10.read(path)
+
+
+def test_archive_that_is_something_else_is_refused(tmp_path: Path) -> None:
+    """A page that a proxy sent instead is named, gzipped or not."""
+    path = tmp_path / cifar10.ARCHIVE
+    for content in (b"<html>log in first</html>", gzip.compress(b"<html>log in first</html>")):
+        path.write_bytes(content)
+        with pytest.raises(NotFoundError, match="the archive is damaged"):
+            cifar10.read(path)

@@ -1,0 +1,165 @@
+"""The training of an evaluation: on training and validation images together, then the test images, once."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import Ending, Outcome
+from hpsearch.training import fit
+from hpsearch.training.datasets import arrays
+from hpsearch.training.predictions import load
+from hpsearch.training.protocol import Data, Released, Train
+from tests.support.training_runs import Recorder, figures, predictions, run
+
+pytestmark = pytest.mark.tensorflow
+
+MakeJob = Callable[..., Train]
+
+SEARCH = Data("digits", train_limit=200, validation=100, seed=0)
+TEST = replace(SEARCH, test=True)
+
+
+def rows(images: np.ndarray) -> list[bytes]:
+    return sorted(image.tobytes() for image in images)
+
+
+def test_data_are_the_searchs_and_the_test_images() -> None:
+    """The training images are the search's two parts, each image once; what is validated on are the test images."""
+    search = arrays.load(SEARCH)
+    tested = arrays.load(TEST)
+    assert len(tested.y_train) == 300
+    assert rows(tested.x_train) == rows(np.concatenate([search.x_train, search.x_val]))
+    assert np.bincount(tested.y_train).tolist() == (np.bincount(search.y_train) + np.bincount(search.y_val)).tolist()
+    assert np.array_equal(tested.x_val, search.x_test)
+    assert np.array_equal(tested.y_val, search.y_test)
+    assert not set(rows(tested.x_train)) & set(rows(tested.x_val))
+    assert search.fingerprint != tested.fingerprint
+    assert tested.fingerprint.endswith(f"+{search.fingerprint}")
+
+
+def test_fingerprint_covers_the_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another test image is other data for an evaluation, and none for a search."""
+
+    def fingerprints() -> tuple[str, str]:
+        arrays.load.cache_clear()
+        return arrays.load(SEARCH).fingerprint, arrays.load(TEST).fingerprint
+
+    before = fingerprints()
+    x, y, x_test, y_test, classes = arrays._digits()
+    x_test[7, 3, 3] ^= 1
+    monkeypatch.setattr(arrays, "SOURCES", {"digits": lambda: (x, y, x_test, y_test, classes)})
+    after = fingerprints()
+    arrays.load.cache_clear()
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+
+
+def test_test_images_are_seen_after_the_last_epoch_only(job: MakeJob) -> None:
+    """Earlier epochs have no validation figures; the last one's are those of the stored predictions."""
+    outcome, recorder = run(job(data=TEST, epochs=3))
+    assert isinstance(outcome, Outcome)
+    assert outcome.ending is Ending.COMPLETED
+    assert [epoch.validated for epoch in recorder.epochs] == [False, False, True]
+    assert all(math.isnan(epoch.val_loss) for epoch in recorder.epochs[:2])
+    assert {batches for _, _, batches in recorder.batches} == {10}  # 300 images by 32
+    found = load(Path(str(outcome.predictions)))
+    assert found is not None
+    digits = arrays.load(SEARCH)
+    assert np.array_equal(found.labels, digits.y_test)
+    assert found.classes == digits.classes
+    assert np.allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert recorder.epochs[-1].val_accuracy == (found.probabilities.argmax(axis=1) == digits.y_test).mean()
+    right = found.probabilities[np.arange(len(digits.y_test)), digits.y_test].astype(np.float64)
+    assert recorder.epochs[-1].val_loss == pytest.approx(-np.log(right).mean())
+
+
+def test_predictions_are_those_of_the_model_that_is_kept(job: MakeJob) -> None:
+    """The saved model, loaded again, gives each test image the stored probabilities."""
+    import keras
+
+    given = job({"dropout": 0.5, "batch_norm": True}, data=TEST, epochs=2)
+    outcome, _ = run(given)
+    assert isinstance(outcome, Outcome)
+    found = load(Path(str(outcome.predictions)))
+    assert found is not None
+    again = keras.models.load_model(outcome.model).predict(arrays.load(TEST).x_test, batch_size=128, verbose=0)
+    assert np.allclose(found.probabilities, again, atol=1e-6)
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_interrupted_evaluation_is_the_uninterrupted_one(job: MakeJob, tmp_path: Path, stop: int) -> None:
+    """Stopped after an epoch and gone on elsewhere, the curve and the predictions are the same."""
+    given = job({"dropout": 0.5}, data=TEST, epochs=3)
+    outcome, whole = run(given)
+    released, before = run(given, Recorder(stop_after=stop))
+    assert isinstance(released, Released)
+    elsewhere = replace(given, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
+    training = fit.prepare(elsewhere, arrays.load(given.data))
+    assert [epoch.epoch for epoch in training.epochs] == list(range(1, stop + 1))
+    recorder = Recorder()
+    again = fit.train(training, recorder.report, recorder.progress)
+    ours = np.array(figures(before.epochs + recorder.epochs))
+    assert np.allclose(ours, np.array(figures(whole.epochs)), rtol=1e-4, equal_nan=True)
+    assert isinstance(outcome, Outcome)
+    assert isinstance(again, Outcome)
+    theirs, mine = load(Path(str(outcome.predictions))), load(Path(str(again.predictions)))
+    assert theirs is not None
+    assert mine is not None
+    assert np.allclose(theirs.probabilities, mine.probabilities, atol=1e-5)
+
+
+def test_evaluation_that_was_only_to_be_told_predicts_again(job: MakeJob) -> None:
+    """From a checkpoint of the last epoch nothing is trained; the predictions are there all the same."""
+    given = job(data=TEST, epochs=2)
+    outcome, recorder = run(given)
+    assert isinstance(outcome, Outcome)
+    first = load(Path(str(outcome.predictions)))
+    Path(str(outcome.predictions)).unlink()
+    again, silent = run(replace(given, checkpoint=recorder.checkpoints[-1]))
+    assert again == outcome
+    assert silent.epochs == []
+    second = load(Path(str(outcome.predictions)))
+    assert first is not None
+    assert second is not None
+    assert np.array_equal(first.probabilities, second.probabilities)
+
+
+def test_model_is_the_last_epochs(job: MakeJob) -> None:
+    """Nothing is chosen by the test images: there is one look, after which there is one model to keep."""
+    outcome, recorder = run(job(data=TEST, epochs=2, metric="val_loss"))
+    assert isinstance(outcome, Outcome)
+    with np.load(str(recorder.checkpoints[-1])) as file:
+        assert "best-0" not in file.files  # the last is the best
+    with np.load(str(recorder.checkpoints[-1])) as file:
+        assert np.array(file["confusion"]).sum() == 360
+    assert predictions(outcome.model).shape == (1, 10)
+
+
+def test_chance_is_a_result_and_infinity_is_not(job: MakeJob) -> None:
+    """A test at chance stands; a loss that is no number is a divergence, before the last epoch as after it."""
+
+    def ends(*epochs: EpochMetrics, **fields: Any) -> Ending | None:
+        outcome = fit.verdict(job(data=TEST, **{"epochs": 2, "patience": 1, **fields}), epochs, 10, 360)
+        return outcome.ending if outcome else None
+
+    def metrics(epoch: int, train: float, loss: float = math.nan, accuracy: float = math.nan) -> EpochMetrics:
+        return EpochMetrics(epoch, train, 0.1, loss, accuracy, 0.1, 1.0)
+
+    assert ends(metrics(1, 2.3)) is None
+    assert ends(metrics(1, math.nan)) is Ending.DIVERGED
+    assert ends(metrics(1, 2.3), metrics(2, 2.3, 2.4, 0.1)) is Ending.COMPLETED
+    assert ends(metrics(1, 2.3), metrics(2, 2.3, math.nan, 0.1)) is Ending.DIVERGED
+    assert ends(metrics(1, 2.3), metrics(2, math.inf, 2.4, 0.1)) is Ending.DIVERGED
+
+
+def test_predictions_that_cannot_be_written_fail_the_trial(job: MakeJob, tmp_path: Path) -> None:
+    """A model nobody has tested is of no use to an evaluation: a full disk is an error there."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="Not a directory"):
+        run(job(data=TEST, epochs=1, workdir=str(tmp_path / "file" / "work")))
