@@ -17,11 +17,11 @@ import keras
 from training import spread
 from training_sides import accuracies
 
-from hpsearch.spec.hyperparameters import Value, complete
+from hpsearch.spec.hyperparameters import Value, fill_defaults
 from hpsearch.training import backend
 from hpsearch.training.datasets import arrays
-from hpsearch.training.datasets.arrays import Dataset
-from hpsearch.training.protocol import Data
+from hpsearch.training.datasets.arrays import ImageArrays
+from hpsearch.training.protocol import DataRequest
 
 BATCH = 128
 VALIDATION = 2000
@@ -40,15 +40,15 @@ def keras_own(momentum: float) -> keras.layers.Layer:
     return keras.layers.BatchNormalization()
 
 
-def training(values: Mapping[str, Value], dataset: Dataset, epochs: int, seed: int) -> list[Epoch]:
+def training(values: Mapping[str, Value], dataset: ImageArrays, epochs: int, seed: int) -> list[Epoch]:
     """One training's epochs."""
-    given: Mapping[str, Any] = complete({**values, "batch_norm": True, "batch_size": BATCH})
+    given: Mapping[str, Any] = fill_defaults({**values, "batch_norm": True, "batch_size": BATCH})
     found = [(100 * trained, 100 * valid) for trained, valid in accuracies(given, dataset, epochs, seed)]
     backend.here.forget()
     return found
 
 
-def rows(name: str, dataset: Dataset, epochs: int, seeds: int) -> Iterator[str]:
+def rows(name: str, dataset: ImageArrays, epochs: int, seeds: int) -> Iterator[str]:
     """A configuration's lines of the table: training, then validation with either side's averages."""
     sides: dict[str, list[list[Epoch]]] = {"Keras's": [], "ours": []}
     for seed in range(seeds):
@@ -80,7 +80,7 @@ def main() -> None:
         return
     if options.quick:
         options.images, options.epochs, options.seeds = 640, 2, 1
-    dataset = arrays.load(Data("cifar10", options.images, VALIDATION, 0))
+    dataset = arrays.load(DataRequest("cifar10", options.images, VALIDATION, 0))
     steps = -(-options.images // BATCH)
     print(f"accuracy in %, mean ± standard deviation of {options.seeds} seeds; {steps} steps an epoch\n")
     print(f"| epoch | {' | '.join(map(str, range(1, options.epochs + 1)))} |")

@@ -293,7 +293,7 @@ def main() -> None:
         )
     print(f"\n{time.monotonic() - begun:.0f} s in all")
     if options.plot:
-        options.plot.write_bytes(matplotlib_renderer.png(plot(cells, histories)))
+        options.plot.write_bytes(matplotlib_renderer.render_png(plot(cells, histories)))
 
 
 if __name__ == "__main__":

@@ -21,18 +21,18 @@ from typing import Any, Protocol, TextIO
 import optuna
 from rich.console import Console
 
-from hpsearch.cli.training_progress import Lines
+from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, Ending, Outcome
 from hpsearch.storage import workers
-from hpsearch.storage.artifacts.study_artifacts import Broom
+from hpsearch.storage.artifacts.study_artifacts import ArtifactCleanup
 from hpsearch.storage.database import Database
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.training.protocol import Ended, EpochReport, FromTrainer, GoOn, Loaded, Ready, ToTrainer, Train
 from hpsearch.worker import slot
 from hpsearch.worker.db_retry import StopRequest
-from hpsearch.worker.lease_renewal import Lease
-from hpsearch.worker.wakeup import Alarm
+from hpsearch.worker.lease_renewal import LeaseRenewal
+from hpsearch.worker.wakeup import WakeupPipe
 
 EPOCHS = 10
 STUDY = "coordination"
@@ -79,7 +79,7 @@ class Instant:
             case _:
                 raise AssertionError(message)
 
-    def receive(self, alarm: Alarm, timeout: float) -> FromTrainer:
+    def receive(self, alarm: WakeupPipe, timeout: float) -> FromTrainer:
         """The answer."""
         return self._said.popleft()
 
@@ -121,7 +121,7 @@ def quiet() -> None:
     logging.getLogger("optuna").addHandler(handler)
 
 
-class _Told(Lines):
+class _Told(PlainProgress):
     """The lines a worker prints, and which trials it ended."""
 
     def __init__(self, numbers: list[int], console: Console) -> None:
@@ -138,15 +138,15 @@ def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
     """A worker of the service."""
     database = Database(url)
     stack.callback(database.close)
-    holder = Holder(f"bench-{os.getpid()}", "bench", "CPU")
+    holder = WorkerIdentity(f"bench-{os.getpid()}", "bench", "CPU")
     database.transact(lambda connection: workers.enrol(connection, holder, os.getpid()))
-    lease = stack.enter_context(Lease(database, holder.worker_id))
+    lease = stack.enter_context(LeaseRenewal(database, holder.worker_id))
     display = _Told(numbers, Console(file=_nowhere()))
 
-    def shared(quota: slot.Quota) -> slot.Shared:
+    def shared(quota: slot.Quota) -> slot.SharedSlotState:
         start: Any = Instant
-        return slot.Shared(
-            database, display, holder, lease, StopRequest(), quota, (STUDY,), True, start, Broom(database)
+        return slot.SharedSlotState(
+            database, display, holder, lease, StopRequest(), quota, (STUDY,), True, start, ArtifactCleanup(database)
         )
 
     served = slot.Slot(shared(slot.Quota(0)))

@@ -12,19 +12,19 @@ import platform
 from hpsearch.spec import study_spec
 from hpsearch.training import protocol
 from hpsearch.worker import slot, trainer_process
-from hpsearch.worker.wakeup import Alarm
+from hpsearch.worker.wakeup import WakeupPipe
 
 TINY = {"filters": 8, "dense_units": 64, "batch_size": 64}
 
 
 def trainer_memory(trials: int) -> None:
     """Print a warm trainer's resident memory after 5 and after `trials` trainings of varied configurations."""
-    process, alarm = trainer_process.Trainer(None), Alarm()
+    process, alarm = trainer_process.TrainerProcess(None), WakeupPipe()
     memories = []
     activations, optimizers = ("relu", "prelu", "maxout", "tanh", "elu"), ("sgd", "adam", "rmsprop")
     described = {"study": {"name": "memory"}, "data": {"name": "digits"}, "fixed": TINY}
     base = study_spec.from_dict(described)
-    with trainer_process.workdir() as directory:
+    with trainer_process.make_work_directory() as directory:
         for number in range(trials):
             chosen = {
                 **base.hyperparameters({}),
@@ -32,7 +32,7 @@ def trainer_memory(trials: int) -> None:
                 "optimizer": optimizers[number % len(optimizers)],
                 "batch_norm": bool(number % 2),
             }
-            data = protocol.Data("digits", 500, 200, 0)
+            data = protocol.DataRequest("digits", 500, 200, 0)
             process.send(protocol.Train(chosen, data, number, 2, "val_accuracy", 9, None, str(directory)))
             while not isinstance(message := process.receive(alarm, 600), protocol.Ended):
                 if isinstance(message, protocol.Loaded | protocol.EpochReport):

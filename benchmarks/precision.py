@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpsearch.spec.hyperparameters import Value, complete
-from hpsearch.training.protocol import Data
+from hpsearch.spec.hyperparameters import Value, fill_defaults
+from hpsearch.training.protocol import DataRequest
 
 RESULTS = Path(__file__).parents[1] / "build" / "bench" / "precision"
 PRECISIONS = ("float32", "auto")
@@ -69,12 +69,12 @@ def trainings(
     from hpsearch.training.datasets import arrays
     from hpsearch.training.epoch import predict, run_epoch, score
 
-    dataset = arrays.load(Data("cifar10", images, VALIDATION, 0))
-    hyperparameters: Mapping[str, Any] = complete({**WIDTH, **values})
-    model, steps = fit.compiled(hyperparameters, dataset, 0)
+    dataset = arrays.load(DataRequest("cifar10", images, VALIDATION, 0))
+    hyperparameters: Mapping[str, Any] = fill_defaults({**WIDTH, **values})
+    model, steps = fit.build_and_compile(hyperparameters, dataset, 0)
     for seed in seeds:
         began, trained = time.process_time(), None
-        start, _ = fit.compiled(hyperparameters, dataset, seed)
+        start, _ = fit.build_and_compile(hyperparameters, dataset, seed)
         for ours, theirs in zip(
             model.variables + model.optimizer.variables, start.variables + start.optimizer.variables, strict=True
         ):

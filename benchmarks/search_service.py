@@ -15,7 +15,7 @@ from hpsearch.spec import study_spec
 from hpsearch.storage import studies
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import connect
-from hpsearch.training.protocol import Progress
+from hpsearch.training.protocol import BatchProgress
 from hpsearch.worker.worker import Worker
 
 
@@ -31,7 +31,7 @@ class Recording:
         """The parameters."""
         say(held, params=dict(params))
 
-    def progress(self, held: Attempt, progress: Progress) -> None:
+    def progress(self, held: Attempt, progress: BatchProgress) -> None:
         """Nothing."""
 
     def epoch(self, held: Attempt, metrics: EpochMetrics) -> None:

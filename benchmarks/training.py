@@ -29,9 +29,19 @@ from hpsearch import devices, settings
 from hpsearch.devices import Gpu
 from hpsearch.outcomes import Ending
 from hpsearch.spec import hyperparameters
-from hpsearch.training.protocol import Data, Ended, EpochReport, GoOn, Loaded, Progress, Ready, Refused, Train
-from hpsearch.worker.trainer_process import Trainer
-from hpsearch.worker.wakeup import Alarm
+from hpsearch.training.protocol import (
+    BatchProgress,
+    DataRequest,
+    Ended,
+    EpochReport,
+    GoOn,
+    Loaded,
+    Ready,
+    Refused,
+    Train,
+)
+from hpsearch.worker.trainer_process import TrainerProcess
+from hpsearch.worker.wakeup import WakeupPipe
 
 SIDES = {
     "plain": "plain fit",
@@ -76,7 +86,7 @@ def turns(
     names: Sequence[str], what: str, numbers: Sequence[int], repeats: int, gpu: Gpu | None = None
 ) -> dict[str, list[Lines]]:
     """Each side's processes, the sides in turn: A B A B."""
-    environment = settings.trainer_environment(gpu.uuid if gpu else None)
+    environment = settings.make_trainer_environment(gpu.uuid if gpu else None)
     found: dict[str, list[Lines]] = {name: [] for name in names}
     for _ in range(repeats):
         for name in names:
@@ -149,11 +159,11 @@ def trials(size: Size) -> str:
 
 def warm(size: Size) -> str:
     """How long a warm trainer process takes for its next trial, without compilation and training."""
-    trainer, alarm, found = Trainer(None), Alarm(), []
-    given = Data("cifar10", size.images, size.validation, 0)
+    trainer, alarm, found = TrainerProcess(None), WakeupPipe(), []
+    given = DataRequest("cifar10", size.images, size.validation, 0)
     with tempfile.TemporaryDirectory() as directory:
         for seed in range(size.trials + 2):
-            values = hyperparameters.complete({"batch_size": 128, "learning_rate": 0.001 * (seed + 1)})
+            values = hyperparameters.fill_defaults({"batch_size": 128, "learning_rate": 0.001 * (seed + 1)})
             job = Train(values, given, seed, 1, "val_accuracy", 9, None, directory)
             found.append(list(marks(trainer, alarm, job)))
     trainer.close()
@@ -165,7 +175,7 @@ def warm(size: Size) -> str:
     return "A warm trainer's next trial.\n\n" + markdown(("from, to", "CPU-s", "clock, s", "n"), rows)
 
 
-def marks(trainer: Trainer, alarm: Alarm, job: Train) -> Iterator[tuple[float, float]]:
+def marks(trainer: TrainerProcess, alarm: WakeupPipe, job: Train) -> Iterator[tuple[float, float]]:
     """CPU and clock seconds up to Loaded, then each EpochReport, and Ended."""
 
     def now() -> tuple[float, float]:
@@ -178,7 +188,7 @@ def marks(trainer: Trainer, alarm: Alarm, job: Train) -> Iterator[tuple[float, f
         message = trainer.receive(alarm, 600)
         if message is None or isinstance(message, Refused):
             raise SystemExit(message.detail if message else "the trainer says nothing")
-        if isinstance(message, Ready | Progress):
+        if isinstance(message, Ready | BatchProgress):
             continue
         current = now()
         yield current[0] - last[0], current[1] - last[1]
@@ -217,7 +227,7 @@ def on_gpu(gpu: Gpu, size: Size) -> str:
 
 def blind(gpu: Gpu) -> str | None:
     """Why a trainer would not train on the GPU, as a worker's says; None where it would."""
-    trainer, alarm = Trainer(gpu), Alarm()
+    trainer, alarm = TrainerProcess(gpu), WakeupPipe()
     while trainer.ready is None:
         trainer.receive(alarm, 600)
     trainer.close()
@@ -226,15 +236,15 @@ def blind(gpu: Gpu) -> str | None:
 
 def hourly(gpu: Gpu, slots: int, size: Size, length: int) -> float:
     """Trials an hour of warm trainers that share a GPU: each has done one when the clock starts."""
-    trainers = [Trainer(gpu, slots) for _ in range(slots)]
-    given = Data("cifar10", size.images, size.validation, 0)
+    trainers = [TrainerProcess(gpu, slots) for _ in range(slots)]
+    given = DataRequest("cifar10", size.images, size.validation, 0)
 
-    def work(trainer: Trainer, count: int) -> None:
+    def work(trainer: TrainerProcess, count: int) -> None:
         with tempfile.TemporaryDirectory() as directory:
             for seed in range(count):
-                values = hyperparameters.complete({})
+                values = hyperparameters.fill_defaults({})
                 job = Train(values, given, seed, length, "val_loss", 99, None, directory)
-                list(marks(trainer, Alarm(), job))
+                list(marks(trainer, WakeupPipe(), job))
 
     with ThreadPoolExecutor(slots) as pool:
         list(pool.map(work, trainers, [1] * slots))
@@ -293,7 +303,7 @@ def main() -> None:
     if "warm" in options.parts:
         print(warm(size), flush=True)
     if "gpu" in options.parts:
-        there = devices.available()
+        there = devices.list_gpus()
         print(on_gpu(there[0], size) if there else "no GPU here: unmeasured")
 
 

@@ -18,25 +18,25 @@ from unittest import mock
 import keras
 import numpy as np
 
-from hpsearch.spec.hyperparameters import complete
+from hpsearch.spec.hyperparameters import fill_defaults
 from hpsearch.training import backend, fit
 from hpsearch.training.backend import Layers
 from hpsearch.training.datasets import arrays
-from hpsearch.training.datasets.arrays import Dataset
+from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.epoch import predict, run_epoch, score
 from hpsearch.training.models import cnn
-from hpsearch.training.protocol import Data, Train
+from hpsearch.training.protocol import DataRequest, Train
 
 OnEpoch = Callable[[], None]
 
 LOSS = "sparse_categorical_crossentropy"
 
 
-def plain(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch, **how: Any) -> None:
+def plain(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch, **how: Any) -> None:
     """What a user would write: float32 arrays, `fit` with validation data."""
     layers = Layers(precision=how.pop("precision", None))
     network = cnn.build(values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
-    network.compile(cnn.optimizer(values), LOSS, metrics=["accuracy"], **how)
+    network.compile(cnn.make_optimizer(values), LOSS, metrics=["accuracy"], **how)
     network.fit(
         dataset.x_train.astype(np.float32),
         dataset.y_train,
@@ -48,28 +48,30 @@ def plain(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: On
     )
 
 
-def ours(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch) -> None:
+def ours(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch) -> None:
     """The trainer's epochs, as `fit` takes them."""
     for _ in accuracies(values, dataset, epochs, 1):
         on_epoch()
 
 
-def accuracies(values: Mapping[str, Any], dataset: Dataset, epochs: int, seed: int) -> Iterator[tuple[float, float]]:
+def accuracies(
+    values: Mapping[str, Any], dataset: ImageArrays, epochs: int, seed: int
+) -> Iterator[tuple[float, float]]:
     """Training and validation accuracy of each of the trainer's epochs."""
-    _, steps = fit.compiled(values, dataset, seed)
+    _, steps = fit.build_and_compile(values, dataset, seed)
     batch = values["batch_size"]
     for epoch in range(1, epochs + 1):
         order = np.random.default_rng((seed, epoch)).permutation(len(dataset.y_train))
         trained = run_epoch(steps, *dataset.resident.training, order, batch, lambda *_: True)
-        probabilities = predict(steps, dataset.resident.x_val, fit.validation_batch(batch), lambda *_: True)
+        probabilities = predict(steps, dataset.resident.x_val, fit.choose_validation_batch(batch), lambda *_: True)
         assert trained is not None
         assert probabilities is not None
         yield trained.accuracy, score(probabilities, dataset.y_val).accuracy
 
 
-def trial(values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch) -> None:
+def trial(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch) -> None:
     """All that a trainer process does for a trial: checkpoints, the best model kept, what it leaves behind freed."""
-    given = Data("cifar10", len(dataset.y_train), len(dataset.y_val), 0)
+    given = DataRequest("cifar10", len(dataset.y_train), len(dataset.y_val), 0)
     with tempfile.TemporaryDirectory() as directory:
         job = Train(values, given, 1, epochs, "val_accuracy", 99, None, directory)
         fit.train(fit.prepare(job, dataset), lambda *_: on_epoch(), lambda *_: None)
@@ -90,7 +92,9 @@ def without(lever: str) -> Iterator[None]:
         yield
 
 
-def run(side: str, values: Mapping[str, Any], dataset: Dataset, epochs: int, on_epoch: OnEpoch, whole: bool) -> None:
+def run(
+    side: str, values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch, whole: bool
+) -> None:
     """Trains one model as `side` says; `whole`, as a trial of a search."""
     name, _, lever = side.partition(" ")
     if name == "plain":
@@ -111,10 +115,10 @@ def main() -> None:
     """Measure and print."""
     side, what, *numbers = sys.argv[1:]
     images, validation, batch, epochs, *trials = map(int, numbers)
-    values = complete({"batch_size": batch})
-    dataset = arrays.load(Data("cifar10", images, validation, 0))
+    values = fill_defaults({"batch_size": batch})
+    dataset = arrays.load(DataRequest("cifar10", images, validation, 0))
     _ = dataset.resident
-    print(json.dumps({"backend": keras.backend.backend(), "version": backend.version()}), flush=True)
+    print(json.dumps({"backend": keras.backend.backend(), "version": backend.read_version()}), flush=True)
     last = [time.process_time(), time.monotonic()]
 
     def mark() -> None:

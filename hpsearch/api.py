@@ -15,14 +15,14 @@ from hpsearch.spec import study_spec
 from hpsearch.storage import results, studies
 from hpsearch.storage.database import connect
 from hpsearch.storage.results import Summary, Trial
-from hpsearch.storage.studies import Started
+from hpsearch.storage.studies import StartResult
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 
-def start_study(described: Mapping[str, Any], storage: str | None = None) -> Started:
+def start_study(described: Mapping[str, Any], storage: str | None = None) -> StartResult:
     """Put a study into the database, or extend the one that is there.
 
     Args:
@@ -36,7 +36,7 @@ def start_study(described: Mapping[str, Any], storage: str | None = None) -> Sta
     """
     made = study_spec.from_dict(described)
     with connect(storage, "hpsearch notebook") as database:
-        return studies.start(database, made, settings.artifacts())
+        return studies.start(database, made, settings.read_artifacts())
 
 
 def trials(name: str, storage: str | None = None) -> "pd.DataFrame":
@@ -46,12 +46,12 @@ def trials(name: str, storage: str | None = None) -> "pd.DataFrame":
         NotFoundError: there is no such study.
         DatabaseError: the database cannot be reached or used.
     """
-    return dataframes.trials(_read(name, storage)[1])
+    return dataframes.build_trial_frame(_read(name, storage)[1])
 
 
 def epochs(name: str, storage: str | None = None) -> "pd.DataFrame":
     """A row an epoch of the study, `trial` being the trial's number; raises as `trials` does."""
-    return dataframes.epochs(_read(name, storage)[1])
+    return dataframes.build_epoch_frame(_read(name, storage)[1])
 
 
 def answer(name: str, storage: str | None = None) -> Findings:
@@ -68,7 +68,7 @@ def figures(name: str, storage: str | None = None) -> "dict[str, go.Figure]":
     """Every plot of the study's report, by the name its picture has there; raises as `trials` does."""
     with connect(storage, "hpsearch notebook") as database:
         source = database.transact(lambda connection: report.read(connection, name))
-    return {figure.name: figure.plotly() for figure in report.figures(report.material(source))}
+    return {figure.name: figure.plotly() for figure in report.list_figures(report.prepare_material(source))}
 
 
 def _read(name: str, storage: str | None) -> tuple[Summary, list[Trial]]:

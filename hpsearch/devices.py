@@ -27,7 +27,7 @@ class Gpu:
         return f"GPU {self.index} ({self.name})"
 
 
-def available(nvml: ModuleType | None = None) -> tuple[Gpu, ...]:
+def list_gpus(nvml: ModuleType | None = None) -> tuple[Gpu, ...]:
     """The GPUs that a trainer could use, in the order of their indices; none where there is no driver.
 
     Args:
@@ -36,7 +36,7 @@ def available(nvml: ModuleType | None = None) -> tuple[Gpu, ...]:
     return _look(nvml)[0]
 
 
-def choose(index: int, nvml: ModuleType | None = None) -> Gpu:
+def find_gpu(index: int, nvml: ModuleType | None = None) -> Gpu:
     """The GPU that `--gpu` means.
 
     Raises:
@@ -53,7 +53,7 @@ def choose(index: int, nvml: ModuleType | None = None) -> Gpu:
     )
 
 
-def device(index: int | None, cpu: bool) -> Gpu | None:
+def choose_device(index: int | None, cpu: bool) -> Gpu | None:
     """Where `--gpu` and `--cpu` put a command: a GPU, or None for the CPU; with neither the first GPU there is.
 
     Raises:
@@ -63,15 +63,15 @@ def device(index: int | None, cpu: bool) -> Gpu | None:
     if cpu and index is not None:
         raise UsageError("--cpu and --gpu exclude each other: keep one of them")
     if index is not None:
-        return choose(index)
-    return None if cpu else next(iter(available()), None)
+        return find_gpu(index)
+    return None if cpu else next(iter(list_gpus()), None)
 
 
 def _look(given: ModuleType | None) -> tuple[tuple[Gpu, ...], str]:
     """The GPUs, and where there are none why."""
     # imported only when asked about GPUs, as training on the CPU never is
     nvml = given or importlib.import_module("pynvml")
-    visible = settings.visible_devices()
+    visible = settings.read_visible_devices()
     try:
         with _session(nvml):
             handles = _visible(_all(nvml), visible, nvml)

@@ -71,7 +71,7 @@ class RefusedError(HpsearchError):
     exit_code = ExitCode.REFUSED
 
 
-def reason(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """An error's first line; a database error's own, without the statement that it met."""
     lines = str(getattr(error, "orig", error)).strip().splitlines()
     return lines[0] if lines else type(error).__name__

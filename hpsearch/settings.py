@@ -43,38 +43,40 @@ def read(name: str) -> Setting | None:
     return Setting(value, name) if value else None
 
 
-def storage(option: str | None) -> Setting | None:
+def read_storage(option: str | None) -> Setting | None:
     """Where the database is: `--storage`, else HPSEARCH_STORAGE; None means the embedded server."""
     return Setting(option, "--storage") if option else read("HPSEARCH_STORAGE")
 
 
-def artifacts() -> Setting | None:
+def read_artifacts() -> Setting | None:
     """Where the files of new studies are kept (HPSEARCH_ARTIFACTS); None means in Postgres."""
     return read("HPSEARCH_ARTIFACTS")
 
 
-def dashboard_password() -> Setting | None:
+def read_dashboard_password() -> Setting | None:
     """What the dashboard asks for (HPSEARCH_DASHBOARD_PASSWORD); None means that it asks for nothing."""
     return read("HPSEARCH_DASHBOARD_PASSWORD")
 
 
-def data_dir() -> Path | None:
+def find_data_dir() -> Path | None:
     """The directory in which the user keeps datasets (HPSEARCH_DATA_DIR)."""
     setting = read("HPSEARCH_DATA_DIR")
     return Path(setting.value).expanduser() if setting else None
 
 
-def cache_dir() -> Path:
+def find_cache_dir() -> Path:
     """Where downloaded datasets are kept, in the user's cache directory."""
     return platformdirs.user_cache_path("hpsearch")
 
 
-def home_dir() -> Path:
+def find_home_dir() -> Path:
     """Where the embedded Postgres keeps its data, in the user's data directory."""
     return platformdirs.user_data_path("hpsearch")
 
 
-def trainer_environment(gpu: str | None, memory: int | None = None, threads: int | None = None) -> Mapping[str, str]:
+def make_trainer_environment(
+    gpu: str | None, memory: int | None = None, threads: int | None = None
+) -> Mapping[str, str]:
     """The environment of a trainer process.
 
     Args:
@@ -98,13 +100,13 @@ def trainer_environment(gpu: str | None, memory: int | None = None, threads: int
     return {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **pinned}
 
 
-def trainer_memory() -> int | None:
+def read_trainer_memory() -> int | None:
     """Bytes of its GPU that this trainer process may take; None: all of them."""
     share = os.environ.get(TRAINER_MEMORY)
     return int(share) if share else None
 
 
-def visible_devices() -> str | None:
+def read_visible_devices() -> str | None:
     """CUDA_VISIBLE_DEVICES as inherited: indices given to `--gpu` count within it."""
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 

@@ -15,23 +15,23 @@ from hpsearch.errors import NotFoundError, RefusedError, StudyFileError
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Ending
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts, results, studies
 from hpsearch.storage.database import Database
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.small_study import claim
 
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 PAGE = Path(__file__).parents[1] / "docs" / "notebook.md"
 ACCURACY = {"nesterov": (0.5, 0.52, 0.51), "adam": (0.7, 0.74, 0.72)}
 
 
-def train(database: Database, name: str, worker: Holder) -> None:
+def train(database: Database, name: str, worker: WorkerIdentity) -> None:
     """End every trial of the study, with accuracies by optimizer."""
     found = database.transact(lambda c: studies.find(c, name))
-    history = History(found.study_id, found.spec.direction)
+    history = ReadOnlyStorage(found.study_id, found.spec.direction)
     seen = dict.fromkeys(ACCURACY, 0)
     while (held := claim(database, found, worker)) is not None:
         database.transact(history.refresh)

@@ -72,7 +72,7 @@ def _nothing_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_gpu_is_described_and_nvml_closed():
     """Without CUDA_VISIBLE_DEVICES all GPUs count, in NVML's order, and NVML is not left open."""
     nvml = Nvml(A, C)
-    assert devices.available(nvml) == (
+    assert devices.list_gpus(nvml) == (
         devices.Gpu(0, "GPU-a1", "NVIDIA H200", 139 * GIB),
         devices.Gpu(1, "GPU-c3", "NVIDIA L4", 22 * GIB),
     )
@@ -102,37 +102,37 @@ def test_every_gpu_is_described_and_nvml_closed():
 def test_indices_count_within_inherited_devices(monkeypatch, visible, uuids):
     """CUDA_VISIBLE_DEVICES is read as CUDA reads it: indices, UUIDs, MIG slices, up to the first fault."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = devices.available(Nvml(A, B, C, slices=(SLICE,)))
+    found = devices.list_gpus(Nvml(A, B, C, slices=(SLICE,)))
     assert [gpu.uuid for gpu in found] == uuids
     assert [gpu.index for gpu in found] == list(range(len(uuids)))
 
 
 def test_a_device_withheld_from_the_job_does_not_count():
     """A GPU that NVML counts but does not open (another Slurm job's) leaves no gap in the indices."""
-    assert [gpu.uuid for gpu in devices.available(Nvml(None, B))] == ["GPU-a2"]
+    assert [gpu.uuid for gpu in devices.list_gpus(Nvml(None, B))] == ["GPU-a2"]
 
 
 def test_memory_that_the_driver_does_not_tell_is_zero():
     """A GPU that shares the host's memory is a GPU all the same."""
-    assert devices.available(Nvml(device("GPU-u", "NVIDIA GB10", None)))[0].memory == 0
+    assert devices.list_gpus(Nvml(device("GPU-u", "NVIDIA GB10", None)))[0].memory == 0
 
 
 def test_no_driver_means_no_gpus():
     """A machine without NVIDIA's driver has no GPUs, and that is no error."""
-    assert devices.available(Nvml(fault="NVML Shared Library Not Found")) == ()
+    assert devices.list_gpus(Nvml(fault="NVML Shared Library Not Found")) == ()
 
 
 def test_choose_returns_the_gpu_of_that_index(monkeypatch):
     """`--gpu 0` is the first of the inherited devices."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1")
-    assert devices.choose(0, Nvml(A, B, C)).uuid == "GPU-c3"
+    assert devices.find_gpu(0, Nvml(A, B, C)).uuid == "GPU-c3"
 
 
 @pytest.mark.parametrize("index", [3, -1])
 def test_choose_says_which_gpus_are_there(index):
     """An index without a GPU is refused in one line that names those there are."""
     with pytest.raises(NotFoundError) as refused:
-        devices.choose(index, Nvml(A, C))
+        devices.find_gpu(index, Nvml(A, C))
     assert str(refused.value) == (
         f"GPU {index} is not there: this machine has GPU 0 (NVIDIA H200), GPU 1 (NVIDIA L4): "
         "choose one of them, or --cpu"
@@ -154,7 +154,7 @@ def test_choose_says_why_there_is_none(monkeypatch, visible, nvml, reason):
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(NotFoundError) as refused:
-        devices.choose(0, nvml)
+        devices.find_gpu(0, nvml)
     assert str(refused.value) == (
         f"GPU 0 is not there: this machine has no NVIDIA GPU that NVML can see ({reason}): use --cpu"
     )
@@ -163,5 +163,5 @@ def test_choose_says_why_there_is_none(monkeypatch, visible, nvml, reason):
 def test_pynvml_is_imported_only_when_asked(monkeypatch):
     """Importing gpus costs no pynvml; the real one answers, whatever the machine, without an exception."""
     monkeypatch.delitem(sys.modules, "pynvml", raising=False)
-    assert isinstance(devices.available(), tuple)
+    assert isinstance(devices.list_gpus(), tuple)
     assert "pynvml" in sys.modules

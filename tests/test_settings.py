@@ -26,7 +26,7 @@ def test_unset_and_empty_are_the_same(monkeypatch, given):
         monkeypatch.setenv("HPSEARCH_STORAGE", given)
         monkeypatch.setenv("HPSEARCH_STORAGE_FILE", given)
     assert settings.read("HPSEARCH_STORAGE") is None
-    assert settings.storage(None) is None
+    assert settings.read_storage(None) is None
 
 
 def test_a_file_gives_its_content_without_the_last_newline(monkeypatch, tmp_path):
@@ -48,7 +48,7 @@ def test_both_set_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("HPSEARCH_STORAGE", "postgresql://u:secret@h/d")
     monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(tmp_path / "url"))
     with pytest.raises(UsageError) as refused:
-        settings.storage(None)
+        settings.read_storage(None)
     assert str(refused.value) == "HPSEARCH_STORAGE and HPSEARCH_STORAGE_FILE are both set: keep one of them"
 
 
@@ -80,35 +80,35 @@ def test_an_empty_file_is_refused(monkeypatch, tmp_path):
 def test_an_option_goes_before_the_environment(monkeypatch):
     """--storage on the command line decides, and says so."""
     monkeypatch.setenv("HPSEARCH_STORAGE", "postgresql://environment/d")
-    assert settings.storage("postgresql://option/d") == Setting("postgresql://option/d", "--storage")
-    assert settings.storage(None) == Setting("postgresql://environment/d", "HPSEARCH_STORAGE")
+    assert settings.read_storage("postgresql://option/d") == Setting("postgresql://option/d", "--storage")
+    assert settings.read_storage(None) == Setting("postgresql://environment/d", "HPSEARCH_STORAGE")
 
 
 def test_data_dir_takes_a_tilde(monkeypatch, tmp_path):
     """Quoted in a shell or written in compose, ~ reaches us as it is."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HPSEARCH_DATA_DIR", "~/data")
-    assert settings.data_dir() == tmp_path / "data"
+    assert settings.find_data_dir() == tmp_path / "data"
 
 
 def test_data_dir_is_none_where_nobody_named_one():
     """Without HPSEARCH_DATA_DIR the cache is looked at instead."""
-    assert settings.data_dir() is None
+    assert settings.find_data_dir() is None
 
 
 def test_home_and_cache_follow_the_users_directories(monkeypatch, tmp_path):
     """The embedded Postgres and the downloads are where the platform keeps such things."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert settings.home_dir() == tmp_path / "share" / "hpsearch"
-    assert settings.cache_dir() == tmp_path / "cache" / "hpsearch"
+    assert settings.find_home_dir() == tmp_path / "share" / "hpsearch"
+    assert settings.find_cache_dir() == tmp_path / "cache" / "hpsearch"
 
 
 def test_a_trainer_is_pinned_to_its_gpu(monkeypatch):
     """The trainer sees one GPU, by UUID, counted in PCI order; what else is set reaches it unchanged."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    environment = settings.trainer_environment("GPU-a1")
+    environment = settings.make_trainer_environment("GPU-a1")
     assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-a1"
     assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
@@ -118,7 +118,7 @@ def test_a_trainer_is_pinned_to_its_gpu(monkeypatch):
 def test_a_trainer_on_the_cpu_sees_no_gpu(monkeypatch):
     """--cpu hides every GPU from both frameworks, whatever was inherited."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    environment = settings.trainer_environment(None)
+    environment = settings.make_trainer_environment(None)
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
     assert environment["JAX_PLATFORMS"] == "cpu"
 
@@ -129,4 +129,4 @@ def test_visible_devices_tells_unset_from_empty(monkeypatch, inherited):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if inherited is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)
-    assert settings.visible_devices() == inherited
+    assert settings.read_visible_devices() == inherited

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hpsearch.formatting import distinct
+from hpsearch.formatting import format_distinct
 from hpsearch.spec.dimension import Choices, Dimension, Range
 from hpsearch.spec.hyperparameters import Value
 
@@ -28,7 +28,7 @@ class Bin:
     holds: Callable[[Value], bool]
 
 
-def levels(dimension: Dimension, tried: Sequence[Value]) -> list[Bin]:
+def make_bins(dimension: Dimension, tried: Sequence[Value]) -> list[Bin]:
     """The levels in the order of the file, or ascending.
 
     Args:
@@ -37,7 +37,7 @@ def levels(dimension: Dimension, tried: Sequence[Value]) -> list[Bin]:
     """
     points = _points(dimension)
     if points or isinstance(dimension, Choices):
-        return [Bin(label, _equals(value)) for label, value in zip(distinct(points), points, strict=True)]
+        return [Bin(label, _equals(value)) for label, value in zip(format_distinct(points), points, strict=True)]
     edges = _joined(_edges(dimension), [float(value) for value in tried])
     return [_bin(dimension, low, high, _written(dimension, edges)) for low, high in itertools.pairwise(edges)]
 

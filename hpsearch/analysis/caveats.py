@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from hpsearch.analysis import statistics
-from hpsearch.analysis.effects import Facts
-from hpsearch.formatting import counted, listed
+from hpsearch.analysis.effects import TrialFacts
+from hpsearch.formatting import format_count, join_words
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary
 
@@ -12,7 +12,7 @@ ADAPTIVE = frozenset({"tpe", "cmaes", "gp"})
 FEW_SEEDS = 5
 
 
-def write(summary: Summary, found: Sequence[Facts]) -> Iterator[str]:
+def write_caveats(summary: Summary, found: Sequence[TrialFacts]) -> Iterator[str]:
     """Each caution that this study calls for.
 
     Args:
@@ -23,7 +23,8 @@ def write(summary: Summary, found: Sequence[Facts]) -> Iterator[str]:
     ended = [each for each in found if each.ended]
     complete = [each for each in found if each.value is not None]
     if summary.status not in {"finished", "stopped"}:
-        yield f"The search is {summary.status}: {len(ended):,} of {counted(spec.budget.trials, 'trial')} have ended."
+        budget = format_count(spec.budget.trials, "trial")
+        yield f"The search is {summary.status}: {len(ended):,} of {budget} have ended."
     if not complete:
         return
     if len(complete) > 1:
@@ -31,14 +32,14 @@ def write(summary: Summary, found: Sequence[Facts]) -> Iterator[str]:
     yield from _left_out(ended)
     devices = sorted({each.device for each in found if each.device})
     if len(devices) > 1:
-        yield f"Trials ran on {listed(devices)}: their seconds are not like for like."
+        yield f"Trials ran on {join_words(devices)}: their seconds are not like for like."
     if not spec.evaluation:
         yield from _chosen(summary, spec, len(complete))
     elif len(spec.baselines) > spec.budget.repeats:
         yield "Whoever chooses among these configurations by the test images has none left to measure the choice by."
 
 
-def kinds(ended: Sequence[Facts]) -> str:
+def count_endings(ended: Sequence[TrialFacts]) -> str:
     """`3 pruned, 1 failed`."""
     told = [each.ended for each in ended if each.ended]
     return ", ".join(f"{told.count(kind)} {kind}" for kind in dict.fromkeys(told))
@@ -72,17 +73,17 @@ def _noise(spec: StudySpec) -> Iterator[str]:
         yield "± is a 95% interval over the seeds of the trials."
 
 
-def _left_out(ended: Sequence[Facts]) -> Iterator[str]:
+def _left_out(ended: Sequence[TrialFacts]) -> Iterator[str]:
     pruned = sum(each.ended == "pruned" for each in ended)
     if pruned:
         were, are = ("was", "is") if pruned == 1 else ("were", "are")
         yield (
-            f"{pruned:,} of {counted(len(ended), 'ended trial')} {were} pruned and {are} left out of the "
+            f"{pruned:,} of {format_count(len(ended), 'ended trial')} {were} pruned and {are} left out of the "
             "means, which flatters levels that are often pruned."
         )
     lost = [each for each in ended if each.ended not in {"complete", "pruned"}]
     if lost:
-        yield f"Left out of the means{' too' if pruned else ''}: {kinds(lost)}."
+        yield f"Left out of the means{' too' if pruned else ''}: {count_endings(lost)}."
 
 
 def _chosen(summary: Summary, spec: StudySpec, complete: int) -> Iterator[str]:
@@ -90,9 +91,9 @@ def _chosen(summary: Summary, spec: StudySpec, complete: int) -> Iterator[str]:
     images, best = spec.data.validation, summary.best
     alone = ""
     if spec.study.metric == "val_accuracy" and best is not None:
-        low, high = statistics.wilson_interval(round(best["value"] * images), images)
+        low, high = statistics.compute_wilson_interval(round(best["value"] * images), images)
         alone = f" (so many alone make it {low:.1%} to {high:.1%})"
-    yield f"The best value is measured on {counted(images, 'validation image')}{alone}" + (
+    yield f"The best value is measured on {format_count(images, 'validation image')}{alone}" + (
         ", which also chose the trial and its epoch: on others expect less. hpsearch evaluate tests it."
         if complete > 1
         else ", which also chose the epoch: on others expect less. hpsearch evaluate tests it."

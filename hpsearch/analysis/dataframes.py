@@ -23,7 +23,7 @@ TRIAL = (
 EPOCH = tuple(EpochMetrics.__dataclass_fields__)
 
 
-def trials(found: Iterable[Trial]) -> pd.DataFrame:
+def build_trial_frame(found: Iterable[Trial]) -> pd.DataFrame:
     """A row a trial, indexed by its number.
 
     Columns: those of `Trial` that are plain, `device` of the last attempt, `epochs` finished, `seconds_per_epoch` (the
@@ -36,7 +36,7 @@ def trials(found: Iterable[Trial]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index("number", drop=False)
 
 
-def epochs(found: Iterable[Trial]) -> pd.DataFrame:
+def build_epoch_frame(found: Iterable[Trial]) -> pd.DataFrame:
     """A row an epoch: the `trial`'s number, then the fields of `EpochMetrics`."""
     rows = [(trial.number, *vars(epoch).values()) for trial in found for epoch in trial.epochs]
     return pd.DataFrame(rows, columns=["trial", *EPOCH])

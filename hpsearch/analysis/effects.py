@@ -9,7 +9,7 @@ from statistics import median
 
 from hpsearch.analysis import bins, statistics
 from hpsearch.analysis.statistics import Difference, Estimate
-from hpsearch.formatting import listed, short, shown
+from hpsearch.formatting import format_params, format_value, join_words
 from hpsearch.outcomes import Ending
 from hpsearch.spec import search_space
 from hpsearch.spec.hyperparameters import Value
@@ -79,7 +79,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Facts:
+class TrialFacts:
     """What is compared of one trial; None where it has none. `reached`: (epoch, seconds) by accuracy.
 
     `device` is the kind of the last one it trained on: which of a host's GPUs it was makes no difference.
@@ -95,7 +95,7 @@ class Facts:
     device: str | None
 
 
-def milestones(trials: Iterable[Trial], classes: int) -> tuple[float, ...]:
+def choose_milestones(trials: Iterable[Trial], classes: int) -> tuple[float, ...]:
     """Round validation accuracies up to the best one reached: the highest tens of points above chance, ascending.
 
     Where the best is past the middle of a ten, that five too.
@@ -109,19 +109,19 @@ def milestones(trials: Iterable[Trial], classes: int) -> tuple[float, ...]:
     return tuple(step / 20 for step in steps if step / 20 > 1 / classes + 1e-9)[-MILESTONES:]
 
 
-def facts(trials: Iterable[Trial], accuracies: Sequence[float]) -> list[Facts]:
+def collect_facts(trials: Iterable[Trial], accuracies: Sequence[float]) -> list[TrialFacts]:
     """The trials that have begun."""
     return [_facts(trial, accuracies) for trial in trials if trial.state != "waiting"]
 
 
-def _facts(trial: Trial, accuracies: Sequence[float]) -> Facts:
+def _facts(trial: Trial, accuracies: Sequence[float]) -> TrialFacts:
     complete = trial.state == "complete" and trial.value is not None and math.isfinite(trial.value)
     epochs = trial.epochs
     gap = epochs[-1].train_accuracy - epochs[-1].val_accuracy if complete and epochs else None
     later = [epoch.seconds for epoch in epochs[1:]]
-    return Facts(
+    return TrialFacts(
         trial.number,
-        ending(trial),
+        name_ending(trial),
         trial.params,
         trial.value if complete else None,
         median(later) if later else None,
@@ -139,7 +139,7 @@ def _device(trial: Trial) -> str | None:
     return gpu[1] if gpu else f"{last.device} of {last.host}"
 
 
-def ending(trial: Trial) -> str | None:
+def name_ending(trial: Trial) -> str | None:
     """Which of `ENDINGS`; None while it has not ended."""
     if trial.state in {"running", "waiting"}:
         return None
@@ -156,14 +156,14 @@ def _reached(trial: Trial, accuracies: Sequence[float]) -> dict[float, tuple[int
     return reached
 
 
-def effects(spec: StudySpec, found: Sequence[Facts], accuracies: Sequence[float]) -> tuple[Effect, ...]:
+def measure_effects(spec: StudySpec, found: Sequence[TrialFacts], accuracies: Sequence[float]) -> tuple[Effect, ...]:
     """Each searched hyperparameter, parents before children; none of a list of configurations, which share partners."""
     if spec.listed:
         return ()
     return tuple(_effect(spec, name, found, accuracies) for name in spec.searched)
 
 
-def configurations(spec: StudySpec, found: Sequence[Facts], accuracies: Sequence[float]) -> Effect | None:
+def compare_configurations(spec: StudySpec, found: Sequence[TrialFacts], accuracies: Sequence[float]) -> Effect | None:
     """The points of a small grid side by side, or of a list.
 
     None where another effect says the same, or there are too many. A study that searches nothing has one configuration:
@@ -172,7 +172,7 @@ def configurations(spec: StudySpec, found: Sequence[Facts], accuracies: Sequence
     points = _points(spec)
     if not points or len(points) > MOST_CONFIGURATIONS:
         return None
-    labels = [shown(point) for point in points]
+    labels = [format_params(point) for point in points]
     if len(set(labels)) < len(labels):
         labels = [", ".join(f"{name} {value}" for name, value in point.items()) for point in points]
     groups = {
@@ -189,16 +189,16 @@ def _points(spec: StudySpec) -> list[dict[str, Value]]:
         return points
     if spec.space and (spec.sampler.name != "grid" or len(spec.space) == 1):
         return []
-    return search_space.grid(spec.space)
+    return search_space.list_grid(spec.space)
 
 
-def _effect(spec: StudySpec, name: str, found: Sequence[Facts], accuracies: Sequence[float]) -> Effect:
+def _effect(spec: StudySpec, name: str, found: Sequence[TrialFacts], accuracies: Sequence[float]) -> Effect:
     dimension = spec.space[name]
     active = [each for each in found if name in each.params]
-    each_bin = bins.levels(dimension, [each.params[name] for each in active if each.ended])
+    each_bin = bins.make_bins(dimension, [each.params[name] for each in active if each.ended])
     groups = {one.label: [each for each in active if one.holds(each.params[name])] for one in each_bin}
     when = " and ".join(
-        f"{parent} {listed([short(value) for value in values], 'or')}"
+        f"{parent} {join_words([format_value(value) for value in values], 'or')}"
         for parent, values in (dimension.when or {}).items()
     )
     return _compared(spec, name, when or None, groups, accuracies)
@@ -208,7 +208,7 @@ def _compared(
     spec: StudySpec,
     name: str,
     when: str | None,
-    groups: Mapping[str, Sequence[Facts]],
+    groups: Mapping[str, Sequence[TrialFacts]],
     accuracies: Sequence[float],
 ) -> Effect:
     # An accuracy is a multiple of one image.
@@ -219,7 +219,7 @@ def _compared(
 
     def pairs(what: str, maximize: bool, resolution: float) -> tuple[Difference, ...]:
         cells = {label: _cells(group, name if grid else None, what) for label, group in groups.items()}
-        return statistics.differences(cells, maximize, repeated, resolution)
+        return statistics.compare_levels(cells, maximize, repeated, resolution)
 
     return Effect(
         name,
@@ -231,7 +231,7 @@ def _compared(
     )
 
 
-def _cells(group: Sequence[Facts], name: str | None, what: str) -> dict[Hashable, list[float]]:
+def _cells(group: Sequence[TrialFacts], name: str | None, what: str) -> dict[Hashable, list[float]]:
     """The group's figures by setting: everything in a grid but `name`; one setting where there is no grid."""
     cells: dict[Hashable, list[float]] = defaultdict(list)
     for each in group:
@@ -243,7 +243,7 @@ def _cells(group: Sequence[Facts], name: str | None, what: str) -> dict[Hashable
     return cells
 
 
-def _level(label: str, group: Sequence[Facts], accuracies: Sequence[float]) -> Level:
+def _level(label: str, group: Sequence[TrialFacts], accuracies: Sequence[float]) -> Level:
     ended = [each.ended for each in group]
     return Level(
         label,
@@ -256,7 +256,7 @@ def _level(label: str, group: Sequence[Facts], accuracies: Sequence[float]) -> L
     )
 
 
-def _reach(accuracy: float, group: Sequence[Facts]) -> Reach:
+def _reach(accuracy: float, group: Sequence[TrialFacts]) -> Reach:
     reached = [each.reached[accuracy] for each in group if accuracy in each.reached]
     if not reached:
         return Reach(accuracy, 0, None, None)

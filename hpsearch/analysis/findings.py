@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hpsearch.analysis import effects, narrative
 from hpsearch.analysis.effects import Effect
-from hpsearch.analysis.narrative import Sentences
+from hpsearch.analysis.narrative import Narrative
 from hpsearch.spec.sections import DATASETS
 from hpsearch.storage.results import Summary, Trial
 
@@ -26,15 +26,18 @@ class Findings:
     effects: tuple[Effect, ...]
     configurations: Effect | None
     repeated: bool
-    sentences: Sentences
+    sentences: Narrative
 
 
 def find(summary: Summary, trials: Sequence[Trial]) -> Findings:
     """The findings of what `results.read` returns."""
     spec = summary.study.spec
-    accuracies = effects.milestones(trials, len(DATASETS[spec.data.name].classes))
-    found = effects.facts(trials, accuracies)
-    each, whole = effects.effects(spec, found, accuracies), effects.configurations(spec, found, accuracies)
+    accuracies = effects.choose_milestones(trials, len(DATASETS[spec.data.name].classes))
+    found = effects.collect_facts(trials, accuracies)
+    each, whole = (
+        effects.measure_effects(spec, found, accuracies),
+        effects.compare_configurations(spec, found, accuracies),
+    )
     number = summary.best["number"] if summary.best else None
     best = next((trial for trial in trials if trial.number == number and trial.value is not None), None)
     return Findings(

@@ -77,7 +77,7 @@ class Stage:
     values: tuple[float, ...]
 
 
-def stage(spec: StudySpec, trials: Sequence[Trial]) -> Stage:
+def choose_stage(spec: StudySpec, trials: Sequence[Trial]) -> Stage:
     """See `Stage`; a trial that early stopping completed has reached every epoch."""
     ended = [trial for trial in trials if trial.state in {"complete", "pruned"}]
     reached = {trial.number: spec.budget.epochs if trial.state == "complete" else len(trial.epochs) for trial in ended}
@@ -107,7 +107,7 @@ def measure(summary: Summary, trials: Sequence[Trial]) -> Importance:
     A conditional hyperparameter counts as standing in the middle of its range where it is inactive.
     """
     spec = summary.study.spec
-    at = stage(spec, trials)
+    at = choose_stage(spec, trials)
     values = np.array(at.values, dtype=float)
     if reason := _nothing(spec, at):
         return Importance((), len(values), at.epoch, None, (reason,))

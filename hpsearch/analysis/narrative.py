@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hpsearch.analysis import caveats
-from hpsearch.analysis.effects import Effect, Facts, Level
+from hpsearch.analysis.effects import Effect, Level, TrialFacts
 from hpsearch.analysis.statistics import Difference, Estimate
-from hpsearch.formatting import counted, listed, short, shown
+from hpsearch.formatting import format_count, format_params, format_value, join_words
 from hpsearch.spec.hyperparameters import TABLE
 from hpsearch.storage.results import Summary, Trial
 
@@ -20,7 +20,7 @@ QUICKER = 1.5
 
 
 @dataclass(frozen=True)
-class Sentences:
+class Narrative:
     """The answer first, then what it costs, how much is learnt by heart, and what to be careful about."""
 
     answer: tuple[str, ...]
@@ -30,8 +30,8 @@ class Sentences:
 
 
 def write(
-    summary: Summary, best: Trial | None, found: Sequence[Facts], effects: Sequence[Effect], whole: Effect | None
-) -> Sentences:
+    summary: Summary, best: Trial | None, found: Sequence[TrialFacts], effects: Sequence[Effect], whole: Effect | None
+) -> Narrative:
     """Everything there is to say.
 
     Args:
@@ -43,7 +43,7 @@ def write(
     """
     complete = [each for each in found if each.value is not None]
     if best is None or not complete:
-        return Sentences((_nothing(found),), cautions=tuple(caveats.write(summary, found)))
+        return Narrative((_nothing(found),), cautions=tuple(caveats.write_caveats(summary, found)))
     spec = summary.study.spec
     metric = spec.study.metric
     compared = [*([whole] if whole else []), *effects]
@@ -56,15 +56,15 @@ def write(
         answer.append(_best(best, metric, [each.value for each in complete if each.value is not None]))
     # Where the sampler chose and pruned, whoever is quick to an accuracy is so for many reasons.
     rates = [line for effect in compared for line in _rate(effect)] if spec.sampler.name == "grid" else []
-    return Sentences(
+    return Narrative(
         tuple(answer),
         (*(line for effect in compared for line in _costs(effect, metric)), *rates),
         tuple(line for effect in compared for line in _gap(effect)),
-        tuple(caveats.write(summary, found)),
+        tuple(caveats.write_caveats(summary, found)),
     )
 
 
-def amount(value: float, half: float | None, metric: str) -> str:
+def format_amount(value: float, half: float | None, metric: str) -> str:
     """`2.1 ± 0.6 points`, `0.21 ± 0.06 nats`; without the ± where there is no interval."""
     factor, unit, places = (100, "points", 1) if metric == "val_accuracy" else (1, "nats", 2)
     if half and half * factor > 10 ** -(places + 2):
@@ -73,39 +73,39 @@ def amount(value: float, half: float | None, metric: str) -> str:
     return f"{value * factor:.{places}f}{interval} {unit}"
 
 
-def level(value: Estimate, metric: str) -> str:
+def format_level(value: Estimate, metric: str) -> str:
     """`71.2 ± 0.6% (n = 3)`, `0.81 ± 0.02 nats (n = 3)`."""
-    return f"{percent(amount(value.mean, value.half, metric))} (n = {value.n})"
+    return f"{format_percent(format_amount(value.mean, value.half, metric))} (n = {value.n})"
 
 
-def percent(said: str) -> str:
+def format_percent(said: str) -> str:
     """An `amount` that is no difference."""
     return said.replace(" points", "%")
 
 
-def ranked(effect: Effect, metric: str) -> list[Level]:
+def rank_levels(effect: Effect, metric: str) -> list[Level]:
     """The levels that have a value, the best mean first; those of a single trial come after those of several."""
     sign = -1 if metric == "val_accuracy" else 1
     valued = [(each.value.n == 1, sign * each.value.mean, each) for each in effect.levels if each.value]
     return [each for *_, each in sorted(valued, key=lambda entry: entry[:2])]
 
 
-def epochs(number: float) -> str:
+def format_epochs(number: float) -> str:
     """`1 epoch`, `7.5 epochs`."""
     return f"{number:g} epoch{'s' * (number != 1)}"
 
 
-def pair(differences: Sequence[Difference], first: Level, second: Level) -> Difference | None:
+def find_difference(differences: Sequence[Difference], first: Level, second: Level) -> Difference | None:
     """The difference of two levels, whichever is better; None where they were never tried alike."""
     wanted = {first.label, second.label}
     return next((each for each in differences if {each.better, each.worse} == wanted), None)
 
 
-def _nothing(found: Sequence[Facts]) -> str:
+def _nothing(found: Sequence[TrialFacts]) -> str:
     ended = [each for each in found if each.ended]
     if not ended:
         return "No trial has ended: there is nothing to tell yet."
-    kinds = caveats.kinds(ended)
+    kinds = caveats.count_endings(ended)
     if len(ended) == 1:
         return f"The only ended trial is not complete ({kinds}): there is nothing to compare."
     return f"None of the {len(ended):,} ended trials is complete ({kinds}): there is nothing to compare."
@@ -113,21 +113,22 @@ def _nothing(found: Sequence[Facts]) -> str:
 
 def _best(best: Trial, metric: str, values: Sequence[float]) -> str:
     assert best.value is not None
-    said = percent(amount(best.value, None, metric))
+    said = format_percent(format_amount(best.value, None, metric))
     among = ""
     if len(values) > 1:
         second = sorted(values, reverse=metric == "val_accuracy")[1]
-        away = amount(abs(best.value - second), None, metric)
+        away = format_amount(abs(best.value - second), None, metric)
         extreme = "highest" if metric == "val_accuracy" else "lowest"
         among = f", the {extreme} of {len(values):,}, {away} from the next"
-    return f"Trial {best.number} is best: {metric} {said} at epoch {best.best_epoch}{among}, with {shown(best.params)}."
+    params = format_params(best.params)
+    return f"Trial {best.number} is best: {metric} {said} at epoch {best.best_epoch}{among}, with {params}."
 
 
 def _configurations(whole: Effect | None, metric: str, named: str) -> Iterator[str]:
-    order = ranked(whole, metric) if whole else []
+    order = rank_levels(whole, metric) if whole else []
     if not whole or not order or order[0].value is None:
         return
-    value = level(order[0].value, metric)
+    value = format_level(order[0].value, metric)
     if len(whole.levels) == 1:
         yield f"{_capital(order[0].label)} reaches {named} {value}."
         return
@@ -139,12 +140,12 @@ def _answers(effects: Sequence[Effect], metric: str) -> Iterator[str]:
     """The clearest and largest effect first."""
 
     def weight(effect: Effect) -> tuple[bool, float]:
-        order = ranked(effect, metric)
-        widest = pair(effect.values, order[0], order[-1]) if len(order) > 1 else None
+        order = rank_levels(effect, metric)
+        widest = find_difference(effect.values, order[0], order[-1]) if len(order) > 1 else None
         return (not (widest and widest.distinguishable), -widest.amount if widest else 0.0)
 
     for effect in sorted(effects, key=weight):
-        yield from _leads(effect, ranked(effect, metric), metric)
+        yield from _leads(effect, rank_levels(effect, metric), metric)
 
 
 def _leads(effect: Effect, order: Sequence[Level], metric: str) -> Iterator[str]:
@@ -155,7 +156,7 @@ def _leads(effect: Effect, order: Sequence[Level], metric: str) -> Iterator[str]
             yield f"{subject}: only {order[0].label} has a complete trial, so nothing can be compared."
         return
     best, *others = order
-    gaps = [(other, pair(effect.values, best, other)) for other in others]
+    gaps = [(other, find_difference(effect.values, best, other)) for other in others]
     compared = [(other, gap) for other, gap in gaps if gap]
     if not compared:
         yield f"{subject}: no two levels were tried with all else alike, so they are not compared."
@@ -167,7 +168,7 @@ def _leads(effect: Effect, order: Sequence[Level], metric: str) -> Iterator[str]
         return
     yield f"{subject}: {_against(next_, metric)}."
     if unclear:
-        also = f"{'is' if len(unclear) == 1 else 'are'} also {listed(unclear)}"
+        also = f"{'is' if len(unclear) == 1 else 'are'} also {join_words(unclear)}"
         yield f"{subject}: not distinguishable from {best.label} {also}."
     for other, gap in rest[-1:]:
         if gap.worse == other.label and (gap.half is None or gap.distinguishable):
@@ -189,7 +190,7 @@ def _below(metric: str) -> str:
 
 
 def _distance(difference: Difference, metric: str) -> str:
-    return amount(difference.amount, difference.half, metric)
+    return format_amount(difference.amount, difference.half, metric)
 
 
 def _lost(effects: Sequence[Effect]) -> Iterator[str]:
@@ -201,7 +202,7 @@ def _lost(effects: Sequence[Effect]) -> Iterator[str]:
             if lost and 2 * lost >= ended:
                 kinds = " or ".join(kind for kind in ("diverged", "out of memory") if each.endings[kind])
                 said = kinds.replace("out of memory", "ran out of memory")
-                yield f"{_subject(effect)}: with {each.label}, {lost} of {counted(ended, 'trial')} {said}."
+                yield f"{_subject(effect)}: with {each.label}, {lost} of {format_count(ended, 'trial')} {said}."
 
 
 def _costs(effect: Effect, metric: str) -> Iterator[str]:
@@ -209,18 +210,18 @@ def _costs(effect: Effect, metric: str) -> Iterator[str]:
     timed = {each.label: each.seconds for each in effect.levels if each.seconds}
     if len(timed) < 2:
         return
-    usual = short(TABLE[effect.name].default) if effect.name in TABLE else ""
+    usual = format_value(TABLE[effect.name].default) if effect.name in TABLE else ""
     reference = usual if usual in timed else min(timed, key=lambda label: timed[label].mean)
     for label, seconds in timed.items():
         if label == reference or seconds.mean < COSTLY * timed[reference].mean:
             continue
-        slower = pair(effect.seconds, effect.level(label), effect.level(reference))
+        slower = find_difference(effect.seconds, effect.level(label), effect.level(reference))
         if slower is None or (slower.half is not None and not slower.distinguishable):
             continue
         time = f"the time of {reference}" if " " in reference else f"{reference}'s time"
         times = f"{seconds.mean / timed[reference].mean:.1f}× {time} an epoch"
         yield f"{_subject(effect)}: {label} costs {times}" + _gain(
-            pair(effect.values, effect.level(label), effect.level(reference)), label, metric
+            find_difference(effect.values, effect.level(label), effect.level(reference)), label, metric
         )
 
 
@@ -247,8 +248,8 @@ def _rate(effect: Effect) -> Iterator[str]:
         (quick, soon, first, accuracy), (slow, late, last, _) = min(most), max(most)
         if slow >= QUICKER * quick:
             yield (
-                f"{_subject(effect)}: {first} reaches {accuracy:.0%} validation accuracy after {epochs(quick)} "
-                f"({soon:.3g} s), {last} after {epochs(slow)} ({late:.3g} s)."
+                f"{_subject(effect)}: {first} reaches {accuracy:.0%} validation accuracy after {format_epochs(quick)} "
+                f"({soon:.3g} s), {last} after {format_epochs(slow)} ({late:.3g} s)."
             )
         return
 
@@ -259,7 +260,7 @@ def _gap(effect: Effect) -> Iterator[str]:
     if not gaps or gaps[0].gap is None or gaps[-1].gap is None:
         return
     narrow, wide = gaps[0], gaps[-1]
-    apart = pair(effect.gaps, narrow, wide)
+    apart = find_difference(effect.gaps, narrow, wide)
     if (
         narrow is wide
         or apart is None
@@ -275,7 +276,7 @@ def _gap(effect: Effect) -> Iterator[str]:
 
 def _signed(gap: Estimate | None) -> str:
     assert gap is not None
-    return f"{amount(abs(gap.mean), gap.half, 'val_accuracy')} {'above' if gap.mean >= 0 else 'below'}"
+    return f"{format_amount(abs(gap.mean), gap.half, 'val_accuracy')} {'above' if gap.mean >= 0 else 'below'}"
 
 
 def _subject(effect: Effect) -> str:

@@ -56,13 +56,13 @@ def estimate(values: Iterable[float | None]) -> Estimate | None:
     return Estimate(float(finite.mean()), half, int(finite.size))
 
 
-def wilson_interval(right: int, images: int) -> tuple[float, float]:
+def compute_wilson_interval(right: int, images: int) -> tuple[float, float]:
     """Return Wilson's interval of a proportion, at `CONFIDENCE`: `right` of `images` are successes."""
     found = stats.binomtest(right, images).proportion_ci(CONFIDENCE, method="wilson")
     return float(found.low), float(found.high)
 
 
-def differences(
+def compare_levels(
     levels: Mapping[str, Cells], maximize: bool, repeated: bool, resolution: float = 0.0
 ) -> tuple[Difference, ...]:
     """Every pair of levels that share a setting, each with the better one first; Games and Howell's intervals.
@@ -118,7 +118,7 @@ def _compare(
     if error == 0:
         return float(amounts.mean()), None, len(shared)
     freedom = sum(v for v, _ in variances) ** 2 / sum(v**2 / (n - 1) for v, n in variances)
-    return float(amounts.mean()), studentized_range(levels, freedom) / math.sqrt(2) * error, len(shared)
+    return float(amounts.mean()), compute_studentized_range(levels, freedom) / math.sqrt(2) * error, len(shared)
 
 
 def _variance(values: Sequence[float] | NDArray[np.float64], least: float) -> float:
@@ -137,7 +137,7 @@ SHARES = (NODES + 1) / 2
 
 
 @lru_cache(maxsize=4096)
-def studentized_range(levels: int, freedom: float) -> float:
+def compute_studentized_range(levels: int, freedom: float) -> float:
     """The 95% quantile of the studentized range of that many means, to four digits.
 
     scipy's takes 60 ms for each, thirty times as long, and a report has hundreds of them.

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpsearch.formatting import counted, shown
+from hpsearch.formatting import format_count, format_params
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from hpsearch.cli.quickstart import Answer
+    from hpsearch.cli.quickstart import QuickstartAnswer
     from hpsearch.storage.results import Summary, Trial
 
 PLAIN = ("number", "state", "outcome", "value", "attempts", "worker", "seconds", "weights")
@@ -35,7 +35,7 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def program() -> str:
+def name_program() -> str:
     """How this command was called, for the next one to be called so too."""
     called = Path(sys.argv[0])
     on_path = shutil.which("hpsearch")
@@ -51,7 +51,7 @@ def ask(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def console(*, stderr: bool) -> "Console":
+def make_console(*, stderr: bool) -> "Console":
     """Rich's console on one of the two streams."""
     from rich.console import Console
 
@@ -76,7 +76,7 @@ def print_csv(document: dict[str, Any]) -> None:
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """A table on stdout."""
-    print_tables([table(columns, rows)])
+    print_tables([make_table(columns, rows)])
 
 
 def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -100,7 +100,7 @@ def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     sys.stdout.write("\n" + "\n".join(printed) + "\n\n")
 
 
-def print_answer(answer: "Answer") -> None:
+def print_answer(answer: "QuickstartAnswer") -> None:
     """The quickstart's answer on stdout: the best trial, and a bar for each hyperparameter."""
     sys.stdout.write(f"\n{answer.headline}\n")
     bars = [
@@ -114,14 +114,14 @@ def print_answer(answer: "Answer") -> None:
 
 def print_tables(tables: "Iterable[Table]") -> None:
     """Tables on stdout."""
-    out = console(stderr=False)
+    out = make_console(stderr=False)
     if not out.is_terminal:
         out.width = 10_000  # a pipe has no width to fit into
     for each in tables:
         out.print(each, soft_wrap=False)
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table":
+def make_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table":
     """A table whose cells are shown as they are, whatever brackets are in them."""
     from rich import box
     from rich.table import Column, Table
@@ -150,7 +150,7 @@ def print_results(summary: "Summary", trials: "list[Trial]") -> None:
             f"{each.value:.4f}" if each.value is not None else "",
             str(len(each.epochs)),
             f"{each.seconds:.1f}" if each.seconds is not None else "",
-            shown(each.params) + (f" (repeats trial {each.retry_of})" if each.retry_of is not None else ""),
+            format_params(each.params) + (f" (repeats trial {each.retry_of})" if each.retry_of is not None else ""),
         )
         for each in trials
     ]
@@ -164,6 +164,6 @@ def _failure(trial: "Trial") -> Iterator[str]:
     yield f"trial {trial.number} failed: {trial.detail or trial.outcome or 'it was ended by another program'}"
     if len(trial.history) > 1:
         for each in trial.history:
-            epochs = counted(each.epochs, "epoch")
+            epochs = format_count(each.epochs, "epoch")
             why = each.why or "still open"
             yield f"  attempt {each.number} on {each.host}, {each.device}: {why} after {epochs}, {each.seconds:.1f} s"

@@ -17,7 +17,7 @@ from hpsearch.cli.console import say
 from hpsearch.errors import ExitCode, HpsearchError, StudyFileError, UsageError
 
 if TYPE_CHECKING:
-    from hpsearch.cli.training_progress import Lines
+    from hpsearch.cli.training_progress import PlainProgress
     from hpsearch.storage.database import Database
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ def start_study(
     from hpsearch.spec import study_spec
     from hpsearch.storage import studies
 
-    described, place = study_spec.load(file, set_ or (), name, trials), settings.artifacts()
+    described, place = study_spec.load(file, set_ or (), name, trials), settings.read_artifacts()
     with _database(storage) as database:
         started = studies.start(database, described, place)
     if as_json:
@@ -90,8 +90,8 @@ def check(
     from hpsearch.spec import study_spec
     from hpsearch.worker import precheck
 
-    described, device = study_spec.load(file, set_ or (), name, trials), devices.device(gpu, cpu)
-    with precheck_view.following() as told:
+    described, device = study_spec.load(file, set_ or (), name, trials), devices.choose_device(gpu, cpu)
+    with precheck_view.follow() as told:
         report = precheck.run(described, device, told)
     precheck_view.print_report(report)
     if report.faults:
@@ -112,7 +112,7 @@ def worker(
     from hpsearch import devices
     from hpsearch.worker.worker import Worker
 
-    device = devices.device(gpu, cpu)
+    device = devices.choose_device(gpu, cpu)
     with _database(storage, "hpsearch worker") as database, _display() as display:
         serving = Worker(
             database, display, gpu=device, study_names=study or (), drain=drain, trials=trials, slots=slots
@@ -180,10 +180,10 @@ def delete(
     from hpsearch.storage.artifacts import table
 
     with _database(storage) as database:
-        contents = database.transact(lambda connection: study_deletion.contents(connection, name))
+        contents = database.transact(lambda connection: study_deletion.read_contents(connection, name))
         if not yes and not sys.stdin.isatty():
             raise UsageError(f"nobody is there to ask whether {name} shall be deleted: give --yes")
-        if not yes and not console.ask(messages.deletion(contents)):
+        if not yes and not console.ask(messages.describe_deletion(contents)):
             say(f"{name} stays")
             return
         database.transact(lambda connection: study_deletion.delete(connection, contents.study.study_id))
@@ -202,7 +202,7 @@ def dashboard(
     from hpsearch import settings
     from hpsearch.dashboard import server
 
-    password = settings.dashboard_password()
+    password = settings.read_dashboard_password()
     with _until_terminated(), _database(storage, "hpsearch dashboard") as database:
         listening = server.listen(database, host, port, edit=edit, password=password.value if password else None)
         with contextlib.suppress(KeyboardInterrupt):
@@ -246,7 +246,7 @@ def status(
             with contextlib.suppress(KeyboardInterrupt):
                 status_view.watch(read)
         elif as_json:
-            console.print_json(status.document(read()))
+            console.print_json(status.make_document(read()))
         else:
             status_view.print_overview(read())
 
@@ -266,9 +266,9 @@ def results(
     with _database(storage) as database:
         summary, trials = database.transact(lambda connection: results.read(connection, name))
     if as_json:
-        console.print_json(results.document(summary, trials))
+        console.print_json(results.make_document(summary, trials))
     elif as_csv:
-        console.print_csv(results.document(summary, trials))
+        console.print_csv(results.make_document(summary, trials))
     else:
         console.print_results(summary, trials)
 
@@ -287,15 +287,15 @@ def evaluate(
     from hpsearch.report import evaluation_tables
 
     with _database(storage) as database:
-        asked, made = evaluation.ask(database, name, top, seeds, again=again)
-        standing = results.standing(database, asked)
+        asked, made = evaluation.request_evaluation(database, name, top, seeds, again=again)
+        standing = results.read_status(database, asked)
     messages.tell_asked(standing, made)
     if as_json:
-        console.print_json(results.document(standing))
+        console.print_json(results.make_document(standing))
     else:
         messages.print_evaluation(standing, storage)
     if not made:
-        for line in evaluation_tables.differing(standing, top, seeds):
+        for line in evaluation_tables.describe_difference(standing, top, seeds):
             say(line)
 
 
@@ -323,8 +323,8 @@ def report(
     """Write what a study found, with how sure that is, as an HTML file and as Markdown with pictures."""
     from hpsearch.report import report
 
-    place = out or report.directory(name)
-    report.check(place)
+    place = out or report.choose_directory(name)
+    report.check_directory(place)
     with _database(storage) as database:
         found = database.transact(lambda connection: report.read(connection, name))
     messages.tell_report(report.write(found, place))
@@ -336,14 +336,14 @@ def quickstart(storage: Storage = None) -> None:
     from hpsearch import devices
     from hpsearch.cli import quickstart
 
-    device = devices.device(None, False)
+    device = devices.choose_device(None, False)
     with _database(storage, "hpsearch quickstart") as database:
         _tell_place("quickstart", database, str(device) if device else "CPU")
         with _display() as display:
             answer = quickstart.run(database, display, device)
     console.print_answer(answer)
     say("see every trial and curve in the dashboard:")
-    say(f"  {console.program()} dashboard" + (" --storage URL" if storage else ""))
+    say(f"  {console.name_program()} dashboard" + (" --storage URL" if storage else ""))
 
 
 @database_commands.command("upgrade")
@@ -370,14 +370,14 @@ def _database(storage: str | None, application: str = "hpsearch") -> Iterator["D
 
 
 @contextlib.contextmanager
-def _display() -> Iterator["Lines"]:
-    from hpsearch.cli.training_progress import Lines, Live
+def _display() -> Iterator["PlainProgress"]:
+    from hpsearch.cli.training_progress import LiveProgress, PlainProgress
 
-    terminal = console.console(stderr=True)
+    terminal = console.make_console(stderr=True)
     if not terminal.is_terminal:
-        yield Lines(terminal)
+        yield PlainProgress(terminal)
         return
-    with Live(terminal) as live:
+    with LiveProgress(terminal) as live:
         yield live
 
 

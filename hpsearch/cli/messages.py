@@ -5,18 +5,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpsearch.cli.console import print_table, program, say
-from hpsearch.formatting import counted
+from hpsearch.cli.console import name_program, print_table, say
+from hpsearch.formatting import format_count
 
 if TYPE_CHECKING:
-    from hpsearch.evaluation.export import Exported
-    from hpsearch.evaluation.results import Standing
-    from hpsearch.storage.studies import Started, Study
-    from hpsearch.storage.study_control import Retried, Turned
-    from hpsearch.storage.study_deletion import Contents
+    from hpsearch.evaluation.export import ExportedModels
+    from hpsearch.evaluation.results import EvaluationStatus
+    from hpsearch.storage.studies import StartResult, Study
+    from hpsearch.storage.study_control import RetryResult, StatusChange
+    from hpsearch.storage.study_deletion import StudyContents
 
 
-def tell_started(started: "Started", storage: str | None) -> None:
+def tell_started(started: "StartResult", storage: str | None) -> None:
     """What start-study did, and what to type next."""
     study = started.study
     budget = study.spec.budget
@@ -37,12 +37,12 @@ def tell_started(started: "Started", storage: str | None) -> None:
     option = " --storage URL" if storage else ""
     say("next:")
     if study.status == "paused":
-        say(f"  {program()} resume {shlex.quote(study.name)}{option}    to let it go on")
-    say(f"  {program()} worker{option}       on each GPU host (--gpu 0), or here")
-    say(f"  {program()} dashboard{option}    to watch it")
+        say(f"  {name_program()} resume {shlex.quote(study.name)}{option}    to let it go on")
+    say(f"  {name_program()} worker{option}       on each GPU host (--gpu 0), or here")
+    say(f"  {name_program()} dashboard{option}    to watch it")
 
 
-def tell_paused(turned: "Turned") -> None:
+def tell_paused(turned: "StatusChange") -> None:
     """That a study is paused, and what its running trials do."""
     name = turned.study.name
     if turned.before == "paused":
@@ -51,10 +51,10 @@ def tell_paused(turned: "Turned") -> None:
     say(f"{name} is {_state(turned.study)}")
     if turned.held:
         say(f"  {_trials(turned.held)} in workers' hands: saved and released within {_renewal()}")
-    say(f"  {program()} resume {shlex.quote(name)} lets it go on")
+    say(f"  {name_program()} resume {shlex.quote(name)} lets it go on")
 
 
-def tell_resumed(turned: "Turned") -> None:
+def tell_resumed(turned: "StatusChange") -> None:
     """That a study goes on."""
     name = turned.study.name
     if turned.before == "running":
@@ -68,7 +68,7 @@ def tell_resumed(turned: "Turned") -> None:
         say(f"{name} was {turned.before} and is running again")
 
 
-def tell_stopped(turned: "Turned") -> None:
+def tell_stopped(turned: "StatusChange") -> None:
     """That a study is stopped, and what becomes of its running trials."""
     name = turned.study.name
     if turned.before == "finished":
@@ -80,10 +80,10 @@ def tell_stopped(turned: "Turned") -> None:
     if turned.held:
         say(f"  {_trials(turned.held)} in workers' hands: ended as pruned within {_renewal()}")
     if turned.before != "stopped":
-        say(f"  {program()} resume {shlex.quote(name)} lets it go on with what is left of its budget")
+        say(f"  {name_program()} resume {shlex.quote(name)} lets it go on with what is left of its budget")
 
 
-def tell_retried(retried: "Retried") -> None:
+def tell_retried(retried: "RetryResult") -> None:
     """Which trials were enqueued."""
     study = retried.study
     if not retried.trials:
@@ -93,13 +93,13 @@ def tell_retried(retried: "Retried") -> None:
         say(f"trial {new} repeats trial {old}")
     say(f"{study.name} has {_trials(study.spec.budget.trials)} now; it is {_state(study)}")
     if study.status in {"paused", "stopped"}:
-        say(f"  {program()} resume {shlex.quote(study.name)} lets it go on")
+        say(f"  {name_program()} resume {shlex.quote(study.name)} lets it go on")
 
 
-def deletion(contents: "Contents") -> str:
+def describe_deletion(contents: "StudyContents") -> str:
     """The question before a study is deleted."""
     running = f", {contents.running} of them running," if contents.running else ""
-    files = counted(contents.files, "file")
+    files = format_count(contents.files, "file")
     return f"delete {contents.study.name} with its {_trials(contents.trials)}{running} and {files}?"
 
 
@@ -108,7 +108,7 @@ def _state(study: "Study", shown: str | None = None) -> str:
 
 
 def _trials(count: int) -> str:
-    return counted(count, "trial")
+    return format_count(count, "trial")
 
 
 def _renewal() -> str:
@@ -117,20 +117,20 @@ def _renewal() -> str:
     return f"{RENEW_SECONDS:g} s"
 
 
-def tell_asked(standing: "Standing", made: bool) -> None:
+def tell_asked(standing: "EvaluationStatus", made: bool) -> None:
     """What an evaluation trains, or that it is the one there was."""
     asked = standing.evaluation
     if not made or asked.study is None:
         return
     budget, configurations = asked.study.spec.budget, len(asked.configurations)
     say(
-        f"made study {asked.study.name}: {counted(configurations, 'configuration')} × "
-        f"{counted(budget.repeats, 'seed')}, {counted(budget.epochs, 'epoch')} each, on training and validation images "
-        "together"
+        f"made study {asked.study.name}: {format_count(configurations, 'configuration')} × "
+        f"{format_count(budget.repeats, 'seed')}, {format_count(budget.epochs, 'epoch')} each, "
+        "on training and validation images together"
     )
 
 
-def print_evaluation(standing: "Standing", storage: str | None) -> None:
+def print_evaluation(standing: "EvaluationStatus", storage: str | None) -> None:
     """The result of an evaluation on stdout; while there is none, how far it is and what to type next."""
     from hpsearch.report import evaluation_tables
 
@@ -138,15 +138,15 @@ def print_evaluation(standing: "Standing", storage: str | None) -> None:
     if asked.result is None:
         _tell_untested(standing, storage)
         return
-    for board in evaluation_tables.boards(standing):
+    for board in evaluation_tables.make_tables(standing):
         sys.stdout.write(f"{board.title}\n")
         print_table(board.columns, board.rows)
         sys.stdout.flush()
-    for line in evaluation_tables.remarks(standing):
+    for line in evaluation_tables.list_remarks(standing):
         say(line)
 
 
-def _tell_untested(standing: "Standing", storage: str | None) -> None:
+def _tell_untested(standing: "EvaluationStatus", storage: str | None) -> None:
     asked, summary = standing.evaluation, standing.summary
     assert asked.study is not None
     assert summary is not None
@@ -155,14 +155,16 @@ def _tell_untested(standing: "Standing", storage: str | None) -> None:
     say(f"{asked.study.name} is {_state(summary.study)}: {ended} of {_trials(asked.study.spec.budget.trials)} ended")
     say("next:")
     if summary.status in {"paused", "stopped"}:
-        say(f"  {program()} resume {name}{option}    to let it go on")
-    say(f"  {program()} worker --drain --study {name}{option}    on each GPU host (--gpu 0), or here")
-    say(f"  {program()} evaluate {shlex.quote(asked.evaluated.name)}{option}    to see the result")
+        say(f"  {name_program()} resume {name}{option}    to let it go on")
+    say(f"  {name_program()} worker --drain --study {name}{option}    on each GPU host (--gpu 0), or here")
+    say(f"  {name_program()} evaluate {shlex.quote(asked.evaluated.name)}{option}    to see the result")
 
 
-def tell_exported(exported: "Exported") -> None:
+def tell_exported(exported: "ExportedModels") -> None:
     """What was written where."""
-    say(f"{counted(exported.models, 'model')} of {exported.study.name} and a README.md are in {exported.directory}")
+    say(
+        f"{format_count(exported.models, 'model')} of {exported.study.name} and a README.md are in {exported.directory}"
+    )
     if not exported.tested:
         say("  their accuracies are on validation images; hpsearch evaluate measures them on test images")
 

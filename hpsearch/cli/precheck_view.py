@@ -8,10 +8,10 @@ from types import MappingProxyType
 from rich.markup import escape
 
 from hpsearch.cli import console
-from hpsearch.formatting import counted, span
+from hpsearch.formatting import format_count, format_duration
 from hpsearch.spec.branches import AXES
 from hpsearch.training.protocol import Checking, Finding
-from hpsearch.worker.precheck import WORKERS, Report
+from hpsearch.worker.precheck import WORKERS, PrecheckReport
 
 Row = tuple[str, ...]
 
@@ -33,15 +33,15 @@ OPTIMIZERS = ("optimizer", "learning rate", "loss before", "after")
 
 
 @contextmanager
-def following() -> Iterator[Callable[[Report, Checking | None], None]]:
+def follow() -> Iterator[Callable[[PrecheckReport, Checking | None], None]]:
     """Show on stderr what is being checked, where it is a terminal, and a line for each check that is over."""
-    out, under_way = console.console(stderr=True), ""
+    out, under_way = console.make_console(stderr=True), ""
     with out.status("loading the framework and the images") as status:
 
-        def tell(report: Report, checking: Checking | None) -> None:
+        def tell(report: PrecheckReport, checking: Checking | None) -> None:
             nonlocal under_way
             if under_way and (checking is None or checking.check != under_way) and report.found(under_way):
-                out.print(f"  {done(report, under_way)}", markup=False, soft_wrap=True)
+                out.print(f"  {describe_finished_check(report, under_way)}", markup=False, soft_wrap=True)
             if checking:
                 under_way = checking.check
                 name = f"{TITLES[under_way]}? {checking.number}/{checking.count} {checking.branch}"
@@ -50,26 +50,26 @@ def following() -> Iterator[Callable[[Report, Checking | None], None]]:
         yield tell
 
 
-def print_report(report: Report) -> None:
+def print_report(report: PrecheckReport) -> None:
     """The network, what was measured of its branches, and what the study will take, on stdout."""
     if report.layers:
-        console.print_table(MODEL, model(report))
-    console.print_table(BRANCHES, branches(report))
-    console.print_table(OPTIMIZERS, optimizers(report))
-    sys.stdout.writelines(f"{line}\n" for line in estimate(report))
+        console.print_table(MODEL, list_layers(report))
+    console.print_table(BRANCHES, list_branches(report))
+    console.print_table(OPTIMIZERS, list_optimizers(report))
+    sys.stdout.writelines(f"{line}\n" for line in describe_cost(report))
     sys.stdout.flush()
     if not report.faults:
         console.say(f"{report.spec.study.name}: no fault found")
 
 
-def done(report: Report, check: str) -> str:
+def describe_finished_check(report: PrecheckReport, check: str) -> str:
     """A line about a check that is over: `builds: 84 of 84`."""
     found = report.found(check)
     sound = sum(finding.fault is None for finding in found)
     return f"{TITLES[check]}: {sound} of {len(found)}"
 
 
-def model(report: Report) -> Iterator[Row]:
+def list_layers(report: PrecheckReport) -> Iterator[Row]:
     """The base configuration's layers, and all of them together."""
     total = sum(layer.weights for layer in report.layers)
     for layer in report.layers:
@@ -78,7 +78,7 @@ def model(report: Report) -> Iterator[Row]:
     yield "all", "", f"{total:,}", "100.0"
 
 
-def branches(report: Report) -> Iterator[Row]:
+def list_branches(report: PrecheckReport) -> Iterator[Row]:
     """What was measured of each activation and batch norm; a dash where it could not be."""
     columns = [
         _column(report, "start", lambda figures: f"{figures['loss']:.3f}"),
@@ -92,7 +92,7 @@ def branches(report: Report) -> Iterator[Row]:
         yield name, *(column.get(name, "–") for column in columns)
 
 
-def _column(report: Report, check: str, shown: Callable[[Mapping[str, float]], str]) -> dict[str, str]:
+def _column(report: PrecheckReport, check: str, shown: Callable[[Mapping[str, float]], str]) -> dict[str, str]:
     return {each.branch: (shown(each.figures) if each.figures else "–") for each in report.found(check)}
 
 
@@ -101,7 +101,7 @@ def _memory(figures: Mapping[str, float]) -> str:
     return f"{host}, GPU {figures['device'] / 2**30:.1f} GiB" if "device" in figures else host
 
 
-def optimizers(report: Report) -> Iterator[Row]:
+def list_optimizers(report: PrecheckReport) -> Iterator[Row]:
     """The learning rate at which each optimizer lowered the loss, or the last one that was tried."""
     for each in report.found("optimizer"):
         yield each.branch.split()[0].removeprefix(f"{AXES[0]}="), *_lowered(each)
@@ -113,19 +113,19 @@ def _lowered(finding: Finding) -> Row:
     return f"{finding.figures['rate']:.3g}", *(f"{finding.figures[key]:.3f}" for key in ("before", "after"))
 
 
-def estimate(report: Report) -> Iterator[str]:
+def describe_cost(report: PrecheckReport) -> Iterator[str]:
     """How long the study takes, on so many workers."""
     epoch, budget = report.epoch_seconds(), report.spec.budget
     if epoch is None:
         return
     times = [(workers, report.study_seconds(workers)) for workers in WORKERS]
     each = ", ".join(
-        f"{span(seconds)} on {workers} worker" + ("" if workers == 1 else "s")
+        f"{format_duration(seconds)} on {workers} worker" + ("" if workers == 1 else "s")
         for workers, seconds in times
         if seconds is not None
     )
     yield (
-        f"{counted(budget.trials, 'trial')} × {counted(budget.epochs, 'epoch')} × {epoch:.1f} s, "
+        f"{format_count(budget.trials, 'trial')} × {format_count(budget.epochs, 'epoch')} × {epoch:.1f} s, "
         "the mean of the branches on this device "
         f"({report.device}): {each}, each with such a device"
     )

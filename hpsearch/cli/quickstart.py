@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from hpsearch import settings
 from hpsearch.analysis import importance
 from hpsearch.analysis.importance import Share
-from hpsearch.cli.training_progress import Lines
+from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.devices import Gpu
-from hpsearch.formatting import shown
+from hpsearch.formatting import format_params
 from hpsearch.spec import study_spec
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import results, studies
@@ -23,7 +23,7 @@ DIGITS = ("data.name=digits", "data.train_limit=1000", "data.validation=300")
 
 
 @dataclass(frozen=True)
-class Answer:
+class QuickstartAnswer:
     """What the search found: a line about the best trial, each hyperparameter's importance, and how sure that is."""
 
     headline: str
@@ -31,18 +31,18 @@ class Answer:
     caution: tuple[str, ...]
 
 
-def run(database: Database, display: Lines, gpu: Gpu | None) -> Answer:
+def run(database: Database, display: PlainProgress, gpu: Gpu | None) -> QuickstartAnswer:
     """Start the quickstart study, or go on with it, and train it to its end in this process's worker."""
-    started = studies.start(database, _spec(display), settings.artifacts())
+    started = studies.start(database, _spec(display), settings.read_artifacts())
     display.note(
         f"study {started.study.name}: {started.study.spec.budget.trials} trials of up to "
         f"{started.study.spec.budget.epochs} epochs on {started.study.spec.data.name}"
     )
     Worker(database, display, gpu=gpu, study_names=[started.study.name], drain=True).serve()
-    return database.transact(lambda connection: answer(connection, started.study))
+    return database.transact(lambda connection: read_answer(connection, started.study))
 
 
-def _spec(display: Lines) -> StudySpec:
+def _spec(display: PlainProgress) -> StudySpec:
     if _have_cifar10():
         return study_spec.load(study_spec.QUICKSTART)
     display.note(
@@ -57,7 +57,7 @@ def _have_cifar10() -> bool:
     # In a process of its own, because it is Keras that downloads.
     asked = subprocess.run(
         [sys.executable, "-m", "hpsearch.training.download"],
-        env=dict(settings.trainer_environment(None)),
+        env=dict(settings.make_trainer_environment(None)),
         stdout=sys.stderr,
         stderr=subprocess.DEVNULL,
         check=False,
@@ -65,17 +65,19 @@ def _have_cifar10() -> bool:
     return asked.returncode == 0
 
 
-def answer(connection: Connection, found: Study) -> Answer:
+def read_answer(connection: Connection, found: Study) -> QuickstartAnswer:
     """The best trial and the importance of each searched hyperparameter."""
     summary, trials = results.read(connection, found.name)
     ended = sum(summary.counts[state] for state in ("complete", "pruned", "failed"))
     budget = found.spec.budget.trials
     if ended < budget:
         again = "the same command goes on with it"
-        return Answer(f"{found.name} has ended {ended} of its {budget} trials: {again}", (), ("no answer yet",))
+        return QuickstartAnswer(
+            f"{found.name} has ended {ended} of its {budget} trials: {again}", (), ("no answer yet",)
+        )
     if summary.best is None:
-        return Answer(f"no trial of {found.name} is complete", (), ("there is no importance to compute",))
-    value, params = summary.best["value"], shown(summary.best["params"])
+        return QuickstartAnswer(f"no trial of {found.name} is complete", (), ("there is no importance to compute",))
+    value, params = summary.best["value"], format_params(summary.best["params"])
     measured = importance.measure(summary, trials)
     headline = f"best: {found.spec.study.metric} {value:.4f} in trial {summary.best['number']} with {params}"
-    return Answer(headline, measured.shares, measured.sentences)
+    return QuickstartAnswer(headline, measured.shares, measured.sentences)

@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from hpsearch.formatting import shown
+from hpsearch.formatting import format_params
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.storage.attempts import Attempt
 from hpsearch.training import protocol
-from hpsearch.worker.display_protocol import Display
+from hpsearch.worker.display_protocol import WorkerDisplay
 
 
 def _name(held: Attempt) -> str:
@@ -28,7 +28,7 @@ def _epoch(held: Attempt, metrics: EpochMetrics) -> str:
 
 
 @dataclass
-class _Course:
+class _EpochProgress:
     """What was told of a held trial; a retrained epoch replaces its first telling."""
 
     params: Mapping[str, object]
@@ -47,12 +47,12 @@ def _figure(metrics: EpochMetrics | None, metric: str) -> str:
     return f"{metric} {metrics.value(metric):.4f}" if metrics and metrics.validated else ""
 
 
-class Lines(Display):
+class PlainProgress(WorkerDisplay):
     """One plain line an event."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._courses: dict[int, _Course] = {}
+        self._courses: dict[int, _EpochProgress] = {}
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -61,12 +61,12 @@ class Lines(Display):
         """The parameters, and the epoch it goes on from."""
         self._begin(held, params)
         again = f" (attempt {held.number}, after epoch {len(held.epochs)})" if held.number > 1 else ""
-        self._print(f"{_name(held)} of {held.study.spec.budget.trials}{again}: {shown(params)}")
+        self._print(f"{_name(held)} of {held.study.spec.budget.trials}{again}: {format_params(params)}")
 
     def _begin(self, held: Attempt, params: Mapping[str, object]) -> None:
-        self._courses[held.trial_id] = _Course(params, {metrics.epoch: metrics for metrics in held.epochs})
+        self._courses[held.trial_id] = _EpochProgress(params, {metrics.epoch: metrics for metrics in held.epochs})
 
-    def progress(self, held: Attempt, progress: protocol.Progress) -> None:
+    def progress(self, held: Attempt, progress: protocol.BatchProgress) -> None:
         """Nothing: a log has no use for batches."""
 
     def epoch(self, held: Attempt, metrics: EpochMetrics) -> None:
@@ -82,7 +82,7 @@ class Lines(Display):
         """How it ended, and with which value."""
         self._print(self._ended(held, ending, detail, self._courses.pop(held.trial_id, None)))
 
-    def _ended(self, held: Attempt, ending: str, detail: str, course: _Course | None) -> str:
+    def _ended(self, held: Attempt, ending: str, detail: str, course: _EpochProgress | None) -> str:
         value = course.best(held.study.spec.study.metric) if course else ""
         said = ", ".join(part for part in (value, detail) if part)
         return f"{_name(held)} {ending}{': ' + said if said else ''}"
@@ -92,7 +92,7 @@ class Lines(Display):
         self._print(line)
 
 
-class Live(Lines):
+class LiveProgress(PlainProgress):
     """A live line a trial with a bar over all its epochs, and a lasting line once it has ended."""
 
     def __init__(self, console: Console) -> None:
@@ -107,7 +107,7 @@ class Live(Lines):
         )
         self._tasks: dict[int, TaskID] = {}
 
-    def __enter__(self) -> "Live":
+    def __enter__(self) -> "LiveProgress":
         self._bars.start()
         return self
 
@@ -118,13 +118,13 @@ class Live(Lines):
         """A new bar."""
         self._begin(held, params)
         self._tasks[held.trial_id] = self._bars.add_task(
-            escape(f"trial {held.trial_number}  {shown(params)}"),
+            escape(f"trial {held.trial_number}  {format_params(params)}"),
             total=held.study.spec.budget.epochs,
             completed=len(held.epochs),
             state="loading",
         )
 
-    def progress(self, held: Attempt, progress: protocol.Progress) -> None:
+    def progress(self, held: Attempt, progress: protocol.BatchProgress) -> None:
         """The bar moves with the batches."""
         done = progress.epoch - 1 + progress.batch / max(1, progress.batches)
         self._update(held, done, f"epoch {progress.epoch}/{held.study.spec.budget.epochs}")
@@ -147,6 +147,6 @@ class Live(Lines):
             self._bars.remove_task(task)
         super().trial_ended(held, ending, detail)
 
-    def _ended(self, held: Attempt, ending: str, detail: str, course: _Course | None) -> str:
+    def _ended(self, held: Attempt, ending: str, detail: str, course: _EpochProgress | None) -> str:
         line = super()._ended(held, ending, detail, course)
-        return f"{line} ({shown(course.params)})" if course else line
+        return f"{line} ({format_params(course.params)})" if course else line

@@ -40,7 +40,7 @@ HEADERS = (("X-Frame-Options", "SAMEORIGIN"), ("X-Content-Type-Options", "nosnif
 Environ = dict[str, Any]
 
 
-def loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether only this machine reaches `host`: an address, or a name with all its addresses."""
     try:
         found = socket.getaddrinfo(host.strip("[]") or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -50,7 +50,7 @@ def loopback(host: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Guard:
+class AccessControl:
     """A WSGI application that hands on to `application` only what may be.
 
     Without `edit`, that is what changes nothing. With a `password`, only who gives it (HTTP Basic, under any name);

@@ -9,7 +9,7 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
-from hpsearch.sampling.readonly_storage import frozen
+from hpsearch.sampling.readonly_storage import make_frozen_trial
 from hpsearch.storage.optuna_tables import SPECIAL_VALUES
 
 TRIALS = text("""
@@ -51,7 +51,7 @@ class BulkStorage(RDBStorage):
 
 
 def _frozen(row: Any) -> FrozenTrial:
-    return frozen(
+    return make_frozen_trial(
         row,
         value=None,
         values=[SPECIAL_VALUES.get(kind, value) for value, kind in row.objectives] if row.objectives else None,

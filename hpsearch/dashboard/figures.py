@@ -15,17 +15,17 @@ from hpsearch.storage.results import Trial
 ACCURACY = "mean accuracy (fraction of 1)<br>solid: validation, dotted: training"
 
 
-def figures(spec: StudySpec, effects: Sequence[Effect], trials: Sequence[Trial]) -> dict[str, str]:
+def make_figures(spec: StudySpec, effects: Sequence[Effect], trials: Sequence[Trial]) -> dict[str, str]:
     """Plotly figures as JSON, by an id: curves by each hyperparameter, and accuracy against time by each choice."""
     drawn = {}
     for effect in effects:
         marks = tuple(_curves(effect, trials))
         if not any(mark.x for mark in marks):
             continue
-        curves = plotly_renderer.figure(Chart((Panel("", Axis("epoch", whole=True), Axis(), marks),)))
+        curves = plotly_renderer.make_figure(Chart((Panel("", Axis("epoch", whole=True), Axis(), marks),)))
         drawn[f"curves-{effect.name}"] = _card(f"Learning curves by {effect.name}", curves, ACCURACY)
         if isinstance(spec.space.get(effect.name), Choices):
-            time = plotly_renderer.figure(hyperparameter_plots.accuracy_by_time(effect, trials))
+            time = plotly_renderer.make_figure(hyperparameter_plots.plot_accuracy_by_time(effect, trials))
             drawn[f"time-{effect.name}"] = _card(f"Accuracy against training time, by {effect.name}", time)
     return {name: str(figure.to_json()) for name, figure in drawn.items()}
 
@@ -33,13 +33,13 @@ def figures(spec: StudySpec, effects: Sequence[Effect], trials: Sequence[Trial])
 def _curves(effect: Effect, trials: Sequence[Trial]) -> Iterator[Series]:
     """Means by epoch over the trials that stand for each level, all levels in one pair of axes."""
     for place, level in enumerate(effect.levels):
-        found = hyperparameter_plots.compared(level, trials)
+        found = hyperparameter_plots.select_compared(level, trials)
         incomplete = "" if any(trial.state == "complete" for trial in found) else ", none complete"
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         for figure, what, line in ((_validation, "validation", "solid"), (_training, "training", "dotted")):
-            means = hyperparameter_plots.by_epoch(found, figure)
+            means = hyperparameter_plots.average_by_epoch(found, figure)
             hover = tuple(
-                f"{level.label}, {what}, epoch {epoch}: {hyperparameter_plots.told(mean)}"
+                f"{level.label}, {what}, epoch {epoch}: {hyperparameter_plots.format_estimate(mean)}"
                 for epoch, mean in means.items()
             )
             label = f"{level.label} ({len(found)}{incomplete})" if found and line == "solid" else None

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from hpsearch import outcomes
-from hpsearch.analysis.narrative import Sentences
-from hpsearch.formatting import shown
+from hpsearch.analysis.narrative import Narrative
+from hpsearch.formatting import format_params
 from hpsearch.markdown import escape
 from hpsearch.spec.sections import DATASETS
 from hpsearch.storage.results import Summary, Trial
@@ -19,18 +19,18 @@ LINE = "*Above this line: computed at each visit. Below it: what somebody wrote.
 EVALUATION = "This study tests another's best configurations: `hpsearch evaluate` shows what came of it."
 
 
-def joined(computed: str, written: str) -> str:
+def join_note(computed: str, written: str) -> str:
     """A note as it is served."""
     return f"{computed}\n\n---\n\n{LINE}\n\n{written}"
 
 
-def written(served: str) -> str:
+def extract_written(served: str) -> str:
     """A person's part of a note that was served, and edited since; all of it where the line is gone."""
     _, line, below = served.partition(LINE)
     return re.sub(r"\A(\r?\n)+", "", below) if line else served
 
 
-def of_study(summary: Summary, found: Sentences | None) -> str:
+def write_study_note(summary: Summary, found: Narrative | None) -> str:
     """The question, how far the search is, and the answer so far; None where the study is no search."""
     stored = summary.study
     counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
@@ -49,7 +49,7 @@ def _list(lines: Iterable[str]) -> str:
     return "\n".join(f"* {escape(line)}" for line in lines)
 
 
-def of_trials(summary: Summary, trials: Iterable[Trial]) -> Mapping[int, str]:
+def write_trial_notes(summary: Summary, trials: Iterable[Trial]) -> Mapping[int, str]:
     """By number, the notes of the best `BEST` trials: rank, value, hyperparameters, and the classes confused most."""
     spec = summary.study.spec
     sign = -1 if spec.direction == "maximize" else 1
@@ -76,4 +76,4 @@ def _value(trial: Trial, metric: str) -> str:
 
 
 def _params(trial: Trial) -> str:
-    return escape(shown(trial.params))
+    return escape(format_params(trial.params))

@@ -20,7 +20,7 @@ from hpsearch.storage.artifacts.table import PostgresStore
 
 
 @dataclass(frozen=True)
-class Subject:
+class PlotData:
     """What the pictures of a trial show."""
 
     images: str
@@ -30,7 +30,7 @@ class Subject:
     matrix: Confusion | None
 
 
-def read(connection: Connection, trial_id: int) -> Subject:
+def read_plot_data(connection: Connection, trial_id: int) -> PlotData:
     """What there is to draw of a trial.
 
     Raises:
@@ -38,7 +38,7 @@ def read(connection: Connection, trial_id: int) -> Subject:
     """
     study_id = connection.scalar(text("select study_id from trials where trial_id = :id"), {"id": trial_id})
     spec = studies.read(connection, study_id).spec
-    return Subject(
+    return PlotData(
         "test" if spec.evaluation else "validation",
         tuple(DATASETS[spec.data.name].classes),
         trials.read_epochs(connection, trial_id),
@@ -46,7 +46,7 @@ def read(connection: Connection, trial_id: int) -> Subject:
     )
 
 
-def draw(subject: Subject, name: str) -> bytes | None:
+def draw_plot(subject: PlotData, name: str) -> bytes | None:
     """A picture as PNG: of the best epoch's confusion matrix, or the learning curves; None: there is no such one."""
     from hpsearch.plotting import trial_plots
 
@@ -57,7 +57,7 @@ def draw(subject: Subject, name: str) -> bytes | None:
     return None
 
 
-class Album(PostgresStore):
+class PlotArtifactStore(PostgresStore):
     """Optuna's artifact protocol: what is stored in Postgres, and the pictures that are drawn when they are asked for.
 
     Those of trials that ended under an earlier hpsearch are stored.
@@ -80,13 +80,13 @@ class Album(PostgresStore):
             return io.BytesIO(drawn)
 
     def _drawn(self, artifact_id: str) -> bytes | None:
-        def look(connection: Connection) -> tuple[Subject, str] | None:
+        def look(connection: Connection) -> tuple[PlotData, str] | None:
             named = plots.find_plot(connection, artifact_id)
-            return (read(connection, named[0]), named[1]) if named else None
+            return (read_plot_data(connection, named[0]), named[1]) if named else None
 
         try:
             found = self.database.transact(look)
         except NotFoundError:  # a study of another program's
             return None
         # Not in the transaction: one picture is drawn at a time, and the server throws out who waits in one for long.
-        return draw(*found) if found else None
+        return draw_plot(*found) if found else None

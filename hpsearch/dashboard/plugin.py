@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from hpsearch.analysis import findings
 from hpsearch.dashboard import figures, notes
-from hpsearch.errors import NotFoundError, reason
+from hpsearch.errors import NotFoundError, first_line
 from hpsearch.storage import results, studies
 from hpsearch.storage.database import Database
 
@@ -50,7 +50,7 @@ VERSION = text("""
 
 
 @dataclass(frozen=True)
-class Additions:
+class PageAdditions:
     """What is added to a study's page: its note, those of trials by number, and plotly figures as JSON by id."""
 
     note: str
@@ -59,9 +59,9 @@ class Additions:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _CachedAdditions:
     version: tuple[Any, ...]
-    additions: Additions
+    additions: PageAdditions
     at: float
     took: float
 
@@ -70,7 +70,7 @@ class _Kept:
         return age < self.took / SHARE or (version == self.version and age < OLDEST)
 
 
-class Served:
+class DashboardPlugin:
     """A plugin of the dashboard's Bottle: adds to the answers about a study, and takes off what is handed back.
 
     What was computed is kept for each study until it changed, and a little longer where computing takes long.
@@ -80,7 +80,7 @@ class Served:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[int, _CachedAdditions] = {}
         self._computing = threading.Lock()
 
     def apply(self, callback: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
@@ -104,7 +104,7 @@ class Served:
         answer["plotly_graph_objects"] = [*answer["plotly_graph_objects"], *plots]
         return answer
 
-    def _additions(self, study_id: int) -> Additions | None:
+    def _additions(self, study_id: int) -> PageAdditions | None:
         """What is to be added; None where the study is none of ours, or the database does not answer."""
         try:
             version = self.database.transact(lambda connection: _version(connection, study_id))
@@ -119,16 +119,16 @@ class Served:
         except NotFoundError:
             return None
         except Exception as error:  # noqa: BLE001 - no note and no plot is worth a study's page
-            log.error("a study is shown without its computed notes and plots: %s", reason(error))
+            log.error("a study is shown without its computed notes and plots: %s", first_line(error))
             return None
 
-    def _compute(self, study_id: int, version: tuple[Any, ...]) -> _Kept:
+    def _compute(self, study_id: int, version: tuple[Any, ...]) -> _CachedAdditions:
         began = time.monotonic()
         additions = self.database.transact(lambda connection: compute(connection, study_id))
-        return _Kept(version, additions, time.monotonic(), time.monotonic() - began)
+        return _CachedAdditions(version, additions, time.monotonic(), time.monotonic() - began)
 
 
-def compute(connection: Connection, study_id: int) -> Additions:
+def compute(connection: Connection, study_id: int) -> PageAdditions:
     """What is to be added to a study.
 
     Raises:
@@ -136,13 +136,13 @@ def compute(connection: Connection, study_id: int) -> Additions:
     """
     summary, trials = results.read(connection, studies.read(connection, study_id).name)
     if summary.study.spec.evaluation:  # its values are of the test images, by which nothing is to be chosen
-        return Additions(notes.of_study(summary, None), {}, {})
+        return PageAdditions(notes.write_study_note(summary, None), {}, {})
     found = findings.find(summary, trials)
-    plots = figures.figures(summary.study.spec, found.effects, trials)
-    note = notes.of_study(summary, found.sentences)
+    plots = figures.make_figures(summary.study.spec, found.effects, trials)
+    note = notes.write_study_note(summary, found.sentences)
     if len(trials) > CURVES:
         note += f"\n\n{SOME}"
-    return Additions(note, notes.of_trials(summary, trials), plots)
+    return PageAdditions(note, notes.write_trial_notes(summary, trials), plots)
 
 
 def _version(connection: Connection, study_id: int) -> tuple[Any, ...] | None:
@@ -162,14 +162,14 @@ def _thin(trials: Sequence[dict[str, Any]], best: Mapping[int, str]) -> None:
 
 
 def _with(note: dict[str, Any], computed: str) -> dict[str, Any]:
-    return {**note, "body": notes.joined(computed, note["body"])}
+    return {**note, "body": notes.join_note(computed, note["body"])}
 
 
 def _hand_in(callback: Callable[..., Any], of: Mapping[str, Any]) -> Any:
     """Store a note without what is computed anyway: the page hands in all that it was served."""
     sent = bottle.request.json
     if isinstance(sent, dict) and isinstance(sent.get("body"), str):
-        sent["body"] = notes.written(sent["body"])
+        sent["body"] = notes.extract_written(sent["body"])
     return _change(callback, of)
 
 

@@ -15,12 +15,12 @@ from optuna_dashboard import _app, _bottle_util, _inmemory_cache, _serializer
 from sqlalchemy.exc import OperationalError
 
 from hpsearch.dashboard import access
-from hpsearch.dashboard.access import Guard
+from hpsearch.dashboard.access import AccessControl
 from hpsearch.dashboard.bulk_storage import BulkStorage
-from hpsearch.dashboard.plot_artifacts import Album
-from hpsearch.dashboard.plugin import Served
+from hpsearch.dashboard.plot_artifacts import PlotArtifactStore
+from hpsearch.dashboard.plugin import DashboardPlugin
 from hpsearch.errors import DatabaseError, UsageError
-from hpsearch.storage.database import STATEMENT_TIMEOUT, Database, engine_options
+from hpsearch.storage.database import STATEMENT_TIMEOUT, Database, make_engine_options
 
 THREADS = 8
 
@@ -29,26 +29,28 @@ LONGEST, NOTHING = 128 << 20, 1 << 20
 
 
 @dataclass(frozen=True)
-class Dashboard:
+class DashboardServer:
     """A dashboard that listens already; `serve` answers until the process is told to end."""
 
     url: str
     serve: Callable[[], None]
 
 
-def listen(database: Database, host: str, port: int, *, edit: bool = False, password: str | None = None) -> Dashboard:
+def listen(
+    database: Database, host: str, port: int, *, edit: bool = False, password: str | None = None
+) -> DashboardServer:
     """Open the dashboard on `host`:`port` (0: any free one), read-only but for `edit`.
 
     Raises:
         UsageError: the address cannot be listened on, or not without a password.
         DatabaseError: Optuna's tables cannot be used.
     """
-    if password is None and not access.loopback(host):
+    if password is None and not access.is_loopback(host):
         raise UsageError(
             f"others can reach {host!r}, and the dashboard asks for no password: set HPSEARCH_DASHBOARD_PASSWORD "
             "or HPSEARCH_DASHBOARD_PASSWORD_FILE, or leave --host out"
         )
-    served = Guard(application(database), edit, password)
+    served = AccessControl(build_application(database), edit, password)
     # A page asks for more at once than there are threads: that its requests wait is no news.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     try:
@@ -62,10 +64,10 @@ def listen(database: Database, host: str, port: int, *, edit: bool = False, pass
     addresses = getattr(server, "effective_listen", None) or [(server.effective_host, server.effective_port)]
     address, opened = addresses[0]
     shown = f"[{address}]" if ":" in address else address
-    return Dashboard(f"http://{shown}:{opened}/dashboard", server.run)
+    return DashboardServer(f"http://{shown}:{opened}/dashboard", server.run)
 
 
-def application(database: Database) -> Any:
+def build_application(database: Database) -> Any:
     """The WSGI application, without its guard.
 
     It has one store for all studies: what is attached to them is in Postgres, whatever place their models have.
@@ -82,8 +84,8 @@ def application(database: Database) -> Any:
         )
     except RuntimeError as error:
         raise DatabaseError(f"Optuna's tables in {database.name} cannot be used: {error}") from None
-    served = optuna_dashboard.wsgi(optuna.storages.get_storage(backend), artifact_store=Album(database))
-    served.install(Served(database))
+    served = optuna_dashboard.wsgi(optuna.storages.get_storage(backend), artifact_store=PlotArtifactStore(database))
+    served.install(DashboardPlugin(database))
     return served
 
 
@@ -92,7 +94,7 @@ def _engine_options() -> dict[str, Any]:
 
     It only reads there, so nobody waits for it.
     """
-    options: dict[str, Any] = {**engine_options("hpsearch dashboard"), "pool_size": THREADS}
+    options: dict[str, Any] = {**make_engine_options("hpsearch dashboard"), "pool_size": THREADS}
     patience = f" -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT}"
     options["connect_args"] = {**options["connect_args"], "options": options["connect_args"]["options"] + patience}
     return options

@@ -68,7 +68,7 @@ class Evaluation:
     result: Mapping[str, Any] | None
 
 
-def evaluations(connection: Connection, found: Study) -> list[Evaluation]:
+def list_evaluations(connection: Connection, found: Study) -> list[Evaluation]:
     """All evaluations of a study, in order, but for those that were deleted before they had a result."""
     rows = connection.execute(
         text(f"""
@@ -96,30 +96,30 @@ def evaluations(connection: Connection, found: Study) -> list[Evaluation]:
     ]
 
 
-def uses(connection: Connection, found: Study) -> int:
+def count_uses(connection: Connection, found: Study) -> int:
     """How many evaluations of a study have let a model see the test images, those included that were deleted since."""
     query = f"select count(*) from hpsearch.evaluations e where evaluated = :study_id and {USED}"
     return int(connection.execute(text(query), {"study_id": found.study_id}).scalar_one())
 
 
-def of(connection: Connection, trained: Study) -> Evaluation | None:
+def find_evaluation(connection: Connection, trained: Study) -> Evaluation | None:
     """The evaluation that a study trains; None for a search, and where the evaluated study was deleted."""
     evaluated = connection.scalar(
         text("select evaluated from hpsearch.evaluations where study_id = :study_id"), {"study_id": trained.study_id}
     )
     if evaluated is None:
         return None
-    every = evaluations(connection, studies.read(connection, evaluated))
+    every = list_evaluations(connection, studies.read(connection, evaluated))
     return next(each for each in every if each.study is not None and each.study.study_id == trained.study_id)
 
 
-def over(summary: Summary) -> bool:
+def is_over(summary: Summary) -> bool:
     """Whether all trials of an evaluation have ended."""
     counts = summary.counts
     return not counts["running"] and not counts["waiting"] and sum(counts.values()) >= summary.study.spec.budget.trials
 
 
-def ask(
+def request_evaluation(
     database: Database, name: str, top: int | None = None, seeds: int | None = None, *, again: bool = False
 ) -> tuple[Evaluation, bool]:
     """The latest evaluation of a study, and whether it was made now.
@@ -143,7 +143,7 @@ def ask(
     if found.artifacts is None:
         return database.transact(lambda connection: _ask(connection, name, *wanted, again, None))
     beside = Setting(found.artifacts.rpartition("/")[0], f"where {name} keeps its files")
-    home = stores.make(beside, f"{name} evaluation")
+    home = stores.create_store(beside, f"{name} evaluation")
     made = False
     try:
         asked, made = database.transact(lambda connection: _ask(connection, name, *wanted, again, home.url))
@@ -157,15 +157,15 @@ def _look(connection: Connection, name: str, again: bool) -> tuple[Evaluation | 
     """The evaluation there is and that will do; None where one is to be made."""
     found = studies.find(connection, name)
     if found.spec.evaluation:
-        source = of(connection, found)
+        source = find_evaluation(connection, found)
         remedy = f"name the search, {source.evaluated.name}" if source else "name a search"
         raise RefusedError(f"{name} is itself an evaluation: {remedy}")
-    latest = next(reversed(evaluations(connection, found)), None)
+    latest = next(reversed(list_evaluations(connection, found)), None)
     if latest is not None and not again:
         return latest, found
     if latest is not None and latest.study is not None and latest.study.status in {"running", "paused"}:
         summary = results.summarize(connection, latest.study)
-        if not over(summary):
+        if not is_over(summary):
             raise RefusedError(f"{latest.study.name} is not over yet: wait for it, or hpsearch stop it")
     status = results.summarize(connection, found).status
     if status == "running":
@@ -192,14 +192,14 @@ def _ask(
     epochs = next(each.best_epoch for each in trials if each.number == summary.best["number"])
     spec = _spec(found, best, seeds, epochs or found.spec.budget.epochs, (last or 0) + 1)
     _make(connection, found, replace(spec, study=_named(connection, spec)), best, artifacts)
-    return evaluations(connection, found)[-1], True
+    return list_evaluations(connection, found)[-1], True
 
 
 def _ranked(spec: StudySpec, trials: Sequence[Trial]) -> list[Configuration]:
     """The distinct configurations of the complete trials, the best first, the earlier one of equals."""
     sign = 1 if spec.direction == "maximize" else -1
     groups: dict[str, list[Trial]] = defaultdict(list)
-    key = identity(spec)
+    key = make_identity(spec)
     for trial in trials:
         if trial.state == "complete" and trial.value is not None:
             groups[key(trial.params)].append(trial)
@@ -210,7 +210,7 @@ def _ranked(spec: StudySpec, trials: Sequence[Trial]) -> list[Configuration]:
     return sorted(found, key=lambda each: (-sign * each.value, each.trial))
 
 
-def identity(spec: StudySpec) -> Callable[[Mapping[str, Any]], str]:
+def make_identity(spec: StudySpec) -> Callable[[Mapping[str, Any]], str]:
     """What is the same for parameters that train the same model."""
     return lambda params: json.dumps(spec.hyperparameters(params), sort_keys=True)
 
@@ -244,7 +244,7 @@ def _spec(found: Study, best: Sequence[Configuration], seeds: int, epochs: int, 
     )
 
 
-def _named(connection: Connection, spec: StudySpec) -> sections.Study:
+def _named(connection: Connection, spec: StudySpec) -> sections.StudySection:
     """With a name that no study has."""
     for number in count(1):
         suffix = " evaluation" if number == 1 else f" evaluation {number}"

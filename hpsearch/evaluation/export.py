@@ -11,7 +11,7 @@ from hpsearch.analysis import statistics
 from hpsearch.errors import RefusedError, UsageError
 from hpsearch.evaluation import evaluation, model_card, results
 from hpsearch.evaluation.evaluation import Evaluation
-from hpsearch.evaluation.model_card import Leaflet, Model
+from hpsearch.evaluation.model_card import ModelCard, ModelCardEntry
 from hpsearch.metrics import METRICS
 from hpsearch.spec.sections import DATASETS
 from hpsearch.storage import studies
@@ -23,7 +23,7 @@ from hpsearch.storage.studies import Study
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedModels:
     """What was written where; `tested`: the models are those of an evaluation."""
 
     directory: Path
@@ -32,7 +32,7 @@ class Exported:
     tested: bool
 
 
-def export(database: Database, name: str, directory: Path) -> Exported:
+def export(database: Database, name: str, directory: Path) -> ExportedModels:
     """Write the models of a study's latest evaluation, else the best ones that its search has kept.
 
     All that belongs in the directory is there in the end, or nothing is.
@@ -50,7 +50,7 @@ def export(database: Database, name: str, directory: Path) -> Exported:
     summary, trials = database.transact(lambda connection: read_results(connection, trained))
     if tested is None and summary.study.spec.evaluation:  # what it measured is not of validation images
         raise RefusedError(f"{name} is an evaluation without a result: its search was deleted, or it is not over yet")
-    keys = database.transact(lambda connection: table.keys(connection, summary.study.study_id, "model"))
+    keys = database.transact(lambda connection: table.list_keys(connection, summary.study.study_id, "model"))
     kept = [trial for trial in trials if trial.state == "complete" and trial.number in keys]
     if not kept:
         raise RefusedError(f"{trained} has no model to export: its best complete trials would have one each")
@@ -61,7 +61,7 @@ def export(database: Database, name: str, directory: Path) -> Exported:
         _write(database, keys, told, directory)
     except OSError as error:
         raise UsageError(f"{directory} cannot be written ({error.strerror or error}): name another directory") from None
-    return Exported(directory, summary.study, len(told.models), tested is not None)
+    return ExportedModels(directory, summary.study, len(told.models), tested is not None)
 
 
 def _check(directory: Path) -> None:
@@ -80,14 +80,14 @@ def _tested(database: Database, name: str) -> Evaluation | None:
 
     def latest(connection: Any) -> list[Evaluation]:
         found = studies.find(connection, name)
-        named = evaluation.of(connection, found)
-        return [named] if named else evaluation.evaluations(connection, found)
+        named = evaluation.find_evaluation(connection, found)
+        return [named] if named else evaluation.list_evaluations(connection, found)
 
     for asked in reversed(database.transact(latest)):
         if asked.study is None:
             continue
         try:
-            standing = results.standing(database, asked)
+            standing = results.read_status(database, asked)
         except RefusedError:  # it is over without a single model
             continue
         if standing.evaluation.result is not None:
@@ -100,7 +100,7 @@ def _trained(tested: Evaluation) -> Study:
     return tested.study
 
 
-def _of_evaluation(tested: Evaluation, summary: Summary, kept: list[Trial]) -> Leaflet:
+def _of_evaluation(tested: Evaluation, summary: Summary, kept: list[Trial]) -> ModelCard:
     assert tested.result is not None
     result, by_number = tested.result, {trial.number: trial for trial in kept}
     models = [
@@ -109,38 +109,38 @@ def _of_evaluation(tested: Evaluation, summary: Summary, kept: list[Trial]) -> L
         for each in configuration["models"]
         if each["trial"] in by_number
     ]
-    return Leaflet(summary.study, tested, tuple(models), result["images"], tuple(result["classes"]))
+    return ModelCard(summary.study, tested, tuple(models), result["images"], tuple(result["classes"]))
 
 
-def _of_search(summary: Summary, kept: list[Trial]) -> Leaflet:
+def _of_search(summary: Summary, kept: list[Trial]) -> ModelCard:
     found = summary.study
     images = found.spec.data.validation
     sign = 1 if METRICS[found.spec.study.metric] == "maximize" else -1
     models = []
     for trial in sorted(kept, key=lambda each: (-sign * (each.value or 0.0), each.number)):
         accuracy = next(each.val_accuracy for each in trial.epochs if each.epoch == trial.best_epoch)
-        interval = statistics.wilson_interval(round(accuracy * images), images)
+        interval = statistics.compute_wilson_interval(round(accuracy * images), images)
         models.append(_model(trial, accuracy, *interval))
-    return Leaflet(found, None, tuple(models), images, DATASETS[found.spec.data.name].classes)
+    return ModelCard(found, None, tuple(models), images, DATASETS[found.spec.data.name].classes)
 
 
-def _model(trial: Trial, accuracy: float, low: float, high: float) -> Model:
+def _model(trial: Trial, accuracy: float, low: float, high: float) -> ModelCardEntry:
     versions: Mapping[str, Any] = trial.made_by.get("versions", {})
-    return Model(f"trial-{trial.number}.keras", trial.number, accuracy, low, high, trial.params, versions)
+    return ModelCardEntry(f"trial-{trial.number}.keras", trial.number, accuracy, low, high, trial.params, versions)
 
 
-def _write(database: Database, keys: Mapping[int, str], told: Leaflet, directory: Path) -> None:
+def _write(database: Database, keys: Mapping[int, str], told: ModelCard, directory: Path) -> None:
     # One that is there stays what it is: it may be a mount point, or where the caller's shell is.
     there = directory.exists()
     draft = Path(mkdtemp(prefix=".hpsearch-export-", dir=directory if there else directory.parent))
     try:
         for model in told.models:
-            if not study_artifacts.read(database, keys[model.trial], draft / model.file):
+            if not study_artifacts.read_artifact(database, keys[model.trial], draft / model.file):
                 raise RefusedError(
                     f"the model of trial {model.trial} of {told.study.name} is gone from where it was kept: "
                     "nothing was exported"
                 )
-        (draft / "README.md").write_text(model_card.text(told), encoding="utf-8")
+        (draft / "README.md").write_text(model_card.render(told), encoding="utf-8")
         if there:
             _move(draft, directory)
         else:

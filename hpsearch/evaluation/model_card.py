@@ -17,7 +17,7 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelCardEntry:
     """A model's `file`, the `trial` that made it, its accuracy with Wilson's interval, parameters, and versions."""
 
     file: str
@@ -30,22 +30,22 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Leaflet:
+class ModelCard:
     """What is to be said of models of `study`, the best first: they were `tested`, or only validated, on `images`."""
 
     study: Study
     tested: Evaluation | None
-    models: tuple[Model, ...]
+    models: tuple[ModelCardEntry, ...]
     images: int
     classes: tuple[str, ...]
 
 
-def text(told: Leaflet) -> str:
+def render(told: ModelCard) -> str:
     """The whole README."""
     return "\n".join([*_head(told), "", *_table(told), "", *_use(told), "", *_made(told)]) + "\n"
 
 
-def _head(told: Leaflet) -> Iterator[str]:
+def _head(told: ModelCard) -> Iterator[str]:
     data, found = told.study.spec.data.name, told.tested.evaluated if told.tested else told.study
     yield f"# Image classifiers for {data}"
     yield ""
@@ -58,7 +58,7 @@ def _head(told: Leaflet) -> Iterator[str]:
     yield from _tested(told) if told.tested else _validated(told)
 
 
-def _tested(told: Leaflet) -> Iterator[str]:
+def _tested(told: ModelCard) -> Iterator[str]:
     assert told.tested is not None
     assert told.tested.result is not None
     result, seeds = told.tested.result, told.study.spec.budget.repeats
@@ -87,7 +87,7 @@ def _tested(told: Leaflet) -> Iterator[str]:
     )
 
 
-def _validated(told: Leaflet) -> Iterator[str]:
+def _validated(told: ModelCard) -> Iterator[str]:
     yield (
         f"These are the search's best models. The accuracies below are on its **{told.images:,} validation images**, "
         "by which the search chose these very models and epochs: they are optimistic. `hpsearch evaluate` measures "
@@ -95,7 +95,7 @@ def _validated(told: Leaflet) -> Iterator[str]:
     )
 
 
-def _table(told: Leaflet) -> Iterator[str]:
+def _table(told: ModelCard) -> Iterator[str]:
     where = "test" if told.tested else "validation"
     yield f"| file | {where} accuracy | 95% interval | parameters |"
     yield "|---|---|---|---|"
@@ -106,7 +106,7 @@ def _table(told: Leaflet) -> Iterator[str]:
     yield f"The interval is Wilson's, for a sample of {told.images:,} images; it knows nothing of other seeds."
 
 
-def _use(told: Leaflet) -> Iterator[str]:
+def _use(told: ModelCard) -> Iterator[str]:
     height, width, channels = SHAPE
     yield "## How to use them"
     yield ""
@@ -124,7 +124,7 @@ def _use(told: Leaflet) -> Iterator[str]:
     yield "```"
 
 
-def _made(told: Leaflet) -> Iterator[str]:
+def _made(told: ModelCard) -> Iterator[str]:
     yield "## How they were made"
     yield ""
     yield f"- study: {_escaped(told.study.name)}, fingerprint `{told.study.fingerprint}`"

@@ -22,7 +22,7 @@ from hpsearch.training.predictions import Predictions
 
 
 @dataclass(frozen=True)
-class Standing:
+class EvaluationStatus:
     """An evaluation, how far it is, and how many evaluations of that study have used the test images so far.
 
     `summary` is None where the study that trained it was deleted.
@@ -33,7 +33,7 @@ class Standing:
     uses: int
 
 
-def standing(database: Database, asked: Evaluation) -> Standing:
+def read_status(database: Database, asked: Evaluation) -> EvaluationStatus:
     """How far an evaluation is; its result is counted and kept where it is over now.
 
     Raises:
@@ -46,19 +46,19 @@ def standing(database: Database, asked: Evaluation) -> Standing:
     summary, trials = database.transact(lambda connection: results.read(connection, trained))
     # A retry of failed trials goes on where the result was already counted.
     counted = asked.result is not None and asked.result["trials"] == len(trials)
-    if not evaluation.over(summary):
+    if not evaluation.is_over(summary):
         asked = replace(asked, result=None)
     elif not counted:
-        asked = replace(asked, result=_keep(database, asked, count(database, asked, trials)))
+        asked = replace(asked, result=_keep(database, asked, compute_result(database, asked, trials)))
     return _standing(database, asked, summary)
 
 
-def _standing(database: Database, asked: Evaluation, summary: Summary | None = None) -> Standing:
-    uses = database.transact(lambda connection: evaluation.uses(connection, asked.evaluated))
-    return Standing(asked, summary, uses)
+def _standing(database: Database, asked: Evaluation, summary: Summary | None = None) -> EvaluationStatus:
+    uses = database.transact(lambda connection: evaluation.count_uses(connection, asked.evaluated))
+    return EvaluationStatus(asked, summary, uses)
 
 
-def document(found: Standing) -> dict[str, Any]:
+def make_document(found: EvaluationStatus) -> dict[str, Any]:
     """What `hpsearch evaluate --json` prints."""
     asked, summary = found.evaluation, found.summary
     return {
@@ -74,7 +74,7 @@ def document(found: Standing) -> dict[str, Any]:
     }
 
 
-def count(database: Database, asked: Evaluation, trials: Sequence[Trial]) -> dict[str, Any]:
+def compute_result(database: Database, asked: Evaluation, trials: Sequence[Trial]) -> dict[str, Any]:
     """The result of an evaluation that is over: figures over its complete trials.
 
     Raises:
@@ -90,7 +90,7 @@ def count(database: Database, asked: Evaluation, trials: Sequence[Trial]) -> dic
             "--again makes another evaluation"
         )
     first = next(iter(predicted.values()))
-    key = evaluation.identity(asked.study.spec)
+    key = evaluation.make_identity(asked.study.spec)
     of: dict[str, list[Trial]] = {key(each.params): [] for each in asked.configurations}
     for trial in trials:
         of.setdefault(key(trial.params), []).append(trial)
@@ -101,20 +101,20 @@ def count(database: Database, asked: Evaluation, trials: Sequence[Trial]) -> dic
         "images": len(first.labels),
         "classes": list(first.classes),
         "configurations": [_configuration(each, of[key(each.params)], predicted) for each in asked.configurations],
-        "ensemble": asdict(scores.ensemble(list(predicted.values()))),
+        "ensemble": asdict(scores.score_ensemble(list(predicted.values()))),
     }
 
 
 def _predictions(database: Database, asked: Evaluation, trials: Sequence[Trial]) -> dict[int, Predictions]:
     """By the number of the trial, of those that are complete and have them."""
     study_id = asked.study.study_id if asked.study else 0
-    keys = database.transact(lambda connection: table.keys(connection, study_id, "predictions"))
+    keys = database.transact(lambda connection: table.list_keys(connection, study_id, "predictions"))
     found = {}
     with TemporaryDirectory(prefix="hpsearch-") as directory:
         path = Path(directory) / "predictions.npz"
         for trial in trials:
             key = keys.get(trial.number)
-            if trial.state == "complete" and key is not None and study_artifacts.read(database, key, path):
+            if trial.state == "complete" and key is not None and study_artifacts.read_artifact(database, key, path):
                 loaded = predictions.load(path)
                 if loaded is not None:
                     found[trial.number] = loaded
@@ -125,7 +125,7 @@ def _configuration(
     asked: Configuration, trials: Sequence[Trial], predicted: Mapping[int, Predictions]
 ) -> dict[str, Any]:
     models = [predicted[trial.number] for trial in trials if trial.number in predicted]
-    singles = [scores.single(each) for each in models]
+    singles = [scores.score_model(each) for each in models]
     mended = _mended(trials, predicted)
     missing = [trial for trial in trials if trial.number not in predicted and trial.number not in mended]
     numbers = [trial.number for trial in trials if trial.number in predicted]
@@ -136,10 +136,10 @@ def _configuration(
             for number, each in zip(numbers, singles, strict=True)
         ],
         "missing": [{"trial": trial.number, "outcome": _ending(trial)} for trial in missing],
-        "accuracy": asdict(scores.spread([each.accuracy for each in singles])) if singles else None,
-        "classes": [asdict(each) for each in scores.class_spreads(singles)] if singles else None,
-        "confusion": scores.pooled(singles) if singles else None,
-        "ensemble": asdict(scores.ensemble(models)) if models else None,
+        "accuracy": asdict(scores.compute_spread([each.accuracy for each in singles])) if singles else None,
+        "classes": [asdict(each) for each in scores.compute_class_spreads(singles)] if singles else None,
+        "confusion": scores.pool_confusion(singles) if singles else None,
+        "ensemble": asdict(scores.score_ensemble(models)) if models else None,
     }
 
 

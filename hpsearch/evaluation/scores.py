@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from hpsearch.analysis.statistics import estimate, wilson_interval
+from hpsearch.analysis.statistics import compute_wilson_interval, estimate
 from hpsearch.training.predictions import Predictions
 
 
@@ -62,7 +62,7 @@ class Score:
     classes: tuple[ClassFigures, ...]
 
 
-def spread(values: Sequence[float]) -> Spread:
+def compute_spread(values: Sequence[float]) -> Spread:
     """Of at least one value."""
     found = estimate(values)
     assert found is not None
@@ -72,30 +72,30 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(found.n, found.mean, float(np.std(values, ddof=1)), low, high)
 
 
-def single(predictions: Predictions) -> Score:
+def score_model(predictions: Predictions) -> Score:
     """Of one model."""
     return _score(predictions, predictions.probabilities)
 
 
-def ensemble(models: Sequence[Predictions]) -> Score:
+def score_ensemble(models: Sequence[Predictions]) -> Score:
     """Of all of them as one, by the mean of their probabilities."""
     mean = np.mean([model.probabilities.astype(np.float64) for model in models], axis=0)
     return _score(models[0], mean)
 
 
-def class_spreads(scores: Sequence[Score]) -> tuple[ClassSpread, ...]:
+def compute_class_spreads(scores: Sequence[Score]) -> tuple[ClassSpread, ...]:
     """Each class's figures over models of one configuration."""
 
     def over(values: Sequence[ClassFigures]) -> ClassSpread:
         precision, recall, f1 = (
-            spread([getattr(each, name) for each in values]) for name in ("precision", "recall", "f1")
+            compute_spread([getattr(each, name) for each in values]) for name in ("precision", "recall", "f1")
         )
         return ClassSpread(values[0].name, precision, recall, f1, values[0].images)
 
     return tuple(over(values) for values in zip(*(score.classes for score in scores), strict=True))
 
 
-def pooled(scores: Sequence[Score]) -> tuple[tuple[int, ...], ...]:
+def pool_confusion(scores: Sequence[Score]) -> tuple[tuple[int, ...], ...]:
     """The sum of confusion matrices."""
     return _rows(np.sum([score.confusion for score in scores], axis=0))
 
@@ -107,7 +107,7 @@ def _score(truth: Predictions, probabilities: npt.NDArray[np.floating]) -> Score
     right = int((guesses == labels).sum())
     confusion = _rows(confusion_matrix(labels, guesses, labels=every))
     classes = tuple(ClassFigures(*each) for each in figures)
-    return Score(right / len(labels), *wilson_interval(right, len(labels)), confusion, classes)
+    return Score(right / len(labels), *compute_wilson_interval(right, len(labels)), confusion, classes)
 
 
 def _rows(matrix: npt.NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:

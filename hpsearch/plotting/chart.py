@@ -123,18 +123,18 @@ class Chart:
         return tuple(dict.fromkeys(mark.label for mark in marks if mark.label is not None))
 
 
-def rows(names: Sequence[str], title: str = "") -> Axis:
+def make_row_axis(names: Sequence[str], title: str = "") -> Axis:
     """A y axis with a row for each name, the first on top."""
-    return replace(columns(names, title), low=len(names) - 0.5, high=-0.5)
+    return replace(make_column_axis(names, title), low=len(names) - 0.5, high=-0.5)
 
 
-def columns(names: Sequence[str], title: str = "") -> Axis:
+def make_column_axis(names: Sequence[str], title: str = "") -> Axis:
     """An x axis with a column for each name."""
     ticks = tuple((float(place), name) for place, name in enumerate(names))
     return Axis(title, ticks=ticks, low=-0.5, high=len(names) - 0.5)
 
 
-def span(values: Iterable[float], margin: float = 0.05) -> tuple[float, float] | None:
+def find_axis_ends(values: Iterable[float], margin: float = 0.05) -> tuple[float, float] | None:
     """The ends of an axis that shows all finite `values`; None where there is none."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:

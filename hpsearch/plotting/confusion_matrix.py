@@ -16,7 +16,7 @@ PAIRS = 5
 
 
 @dataclass(frozen=True)
-class Matrix:
+class ConfusionMatrix:
     """Images by class and by what the models of `trials` took them for, summed over the trials."""
 
     label: str
@@ -34,14 +34,14 @@ class Matrix:
         return outcomes.find_confused_pairs(self.counts, classes, PAIRS)
 
 
-def plot(found: Sequence[Matrix], classes: Sequence[str]) -> Chart:
+def plot_matrices(found: Sequence[ConfusionMatrix], classes: Sequence[str]) -> Chart:
     """A panel a matrix: rows are the true classes, columns what they were taken for; counts and percent of the row."""
     columns = 1 if len(found) == 1 else 2
     panels = tuple(_panel(matrix, classes) for matrix in found)
     return Chart(panels, columns, width=480, height=420)
 
 
-def _panel(matrix: Matrix, classes: Sequence[str]) -> Panel:
+def _panel(matrix: ConfusionMatrix, classes: Sequence[str]) -> Panel:
     counts = np.array(matrix.counts)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
@@ -57,7 +57,7 @@ def _panel(matrix: Matrix, classes: Sequence[str]) -> Panel:
         for i, row in enumerate(cells)
     )
     heat = Heatmap(tuple(tuple(row) for row in shares.tolist()), texts, hover)
-    x, y = chart.columns(classes, "taken for"), chart.rows(classes, "true class")
+    x, y = chart.make_column_axis(classes, "taken for"), chart.make_row_axis(classes, "true class")
     return Panel("\n".join(title), x, y, (heat,))
 
 

@@ -31,20 +31,20 @@ Quantity = Literal["value", "seconds", "gap"]
 Figure = Callable[[EpochMetrics], float]
 
 
-def compared(level: Level, trials: Iterable[Trial]) -> list[Trial]:
+def select_compared(level: Level, trials: Iterable[Trial]) -> list[Trial]:
     """The trials of a level that stand for it: the complete ones, or all that finished an epoch where none is."""
     numbers = set(level.trials)
     found = [trial for trial in trials if trial.number in numbers and trial.epochs]
     return [trial for trial in found if trial.state == "complete"] or found
 
 
-def curves(effect: Effect, trials: Sequence[Trial]) -> Chart:
+def plot_curves(effect: Effect, trials: Sequence[Trial]) -> Chart:
     """Training and validation accuracy and loss by epoch, a pair of panels for each level that finished an epoch.
 
     A line is the mean over the trials of `compared` that came to the epoch, with its 95% interval. Faint lines are
     single trials' validation, where there are few.
     """
-    groups = [(level, found) for level in effect.levels if (found := compared(level, trials))]
+    groups = [(level, found) for level in effect.levels if (found := select_compared(level, trials))]
     epochs = [epoch for _, found in groups for trial in found for epoch in trial.epochs]
     accuracy = _axis(ACCURACY, [figure for each in epochs for figure in (each.train_accuracy, each.val_accuracy)], 100)
     # What diverged has losses beside which no other could be seen.
@@ -67,7 +67,9 @@ def _titled(level: Level, found: Sequence[Trial]) -> str:
 
 def _axis(title: str, values: Sequence[float], percentile: float) -> Axis:
     finite = np.array(values)[np.isfinite(values)]
-    ends = chart.span([float(finite.min()), float(np.percentile(finite, percentile))]) if finite.size else None
+    ends = (
+        chart.find_axis_ends([float(finite.min()), float(np.percentile(finite, percentile))]) if finite.size else None
+    )
     return Axis(title, low=ends[0], high=ends[1]) if ends else Axis(title)
 
 
@@ -79,7 +81,7 @@ def _curve(title: str, found: Sequence[Trial], what: Literal["accuracy", "loss"]
         ("train", "training", "dashed", "circle", TRAIN),
         ("val", "validation", "solid", "square", VALIDATION),
     ):
-        means = by_epoch(found, _figure(f"{part}_{what}"))
+        means = average_by_epoch(found, _figure(f"{part}_{what}"))
         marks.append(
             Series(
                 tuple(float(epoch) for epoch in means),
@@ -90,7 +92,7 @@ def _curve(title: str, found: Sequence[Trial], what: Literal["accuracy", "loss"]
                 colour,
                 tuple(each.mean - (each.half or 0) for each in means.values()),
                 tuple(each.mean + (each.half or 0) for each in means.values()),
-                hover=tuple(f"{label}, epoch {epoch}: {told(each)}" for epoch, each in means.items()),
+                hover=tuple(f"{label}, epoch {epoch}: {format_estimate(each)}" for epoch, each in means.items()),
             )
         )
     return Panel(title, Axis("epoch", whole=True), y, tuple(marks))
@@ -104,12 +106,12 @@ def _epoch(trial: Trial) -> list[float]:
     return [float(epoch.epoch) for epoch in trial.epochs]
 
 
-def seconds_so_far(trial: Trial) -> list[float]:
+def sum_seconds(trial: Trial) -> list[float]:
     """Seconds of training and validating up to the end of each epoch."""
     return [float(total) for total in np.cumsum([epoch.seconds for epoch in trial.epochs])]
 
 
-def by_epoch(found: Iterable[Trial], figure: Figure) -> dict[int, Estimate]:
+def average_by_epoch(found: Iterable[Trial], figure: Figure) -> dict[int, Estimate]:
     """The mean of a figure at each epoch, over the trials that have it."""
     values: dict[int, list[float]] = {}
     for trial in found:
@@ -131,19 +133,22 @@ def _single(found: Iterable[Trial], across: Callable[[Trial], list[float]], figu
     return Series(tuple(x), tuple(y), colour=colour, faint=True, hover=tuple(hover))
 
 
-def accuracy_by_time(effect: Effect, trials: Sequence[Trial]) -> Chart:
+def plot_accuracy_by_time(effect: Effect, trials: Sequence[Trial]) -> Chart:
     """Validation accuracy against the seconds trained, a line a level: means over its trials at each epoch."""
     marks: list[Series] = []
-    groups = [(level, found) for level in effect.levels if (found := compared(level, trials))]
+    groups = [(level, found) for level in effect.levels if (found := select_compared(level, trials))]
     if sum(len(found) for _, found in groups) <= FEW * 3:
         for place, (_, found) in enumerate(groups):
-            marks.append(_single(found, seconds_so_far, _figure("val_accuracy"), _styled(place)[0]))
+            marks.append(_single(found, sum_seconds, _figure("val_accuracy"), _styled(place)[0]))
     for place, (level, found) in enumerate(groups):
         colour, line, marker = _styled(place)
-        heights = by_epoch(found, _figure("val_accuracy"))
+        heights = average_by_epoch(found, _figure("val_accuracy"))
         times = _mean_times(found)
         at = [epoch for epoch in heights if epoch in times]
-        hover = [f"{level.label}, epoch {epoch}: {told(heights[epoch])} after {times[epoch]:.3g} s" for epoch in at]
+        hover = [
+            f"{level.label}, epoch {epoch}: {format_estimate(heights[epoch])} after {times[epoch]:.3g} s"
+            for epoch in at
+        ]
         x, y = (tuple(times[epoch] for epoch in at), tuple(heights[epoch].mean for epoch in at))
         marks.append(Series(x, y, level.label, line, marker, colour, hover=tuple(hover)))
     x_axis, y_axis = Axis("training and validating so far (seconds)"), Axis(METRIC["val_accuracy"])
@@ -153,7 +158,7 @@ def accuracy_by_time(effect: Effect, trials: Sequence[Trial]) -> Chart:
 def _mean_times(found: Iterable[Trial]) -> dict[int, float]:
     times: dict[int, list[float]] = {}
     for trial in found:
-        for epoch, seconds in zip(trial.epochs, seconds_so_far(trial), strict=True):
+        for epoch, seconds in zip(trial.epochs, sum_seconds(trial), strict=True):
             times.setdefault(epoch.epoch, []).append(seconds)
     return {epoch: float(np.mean(values)) for epoch, values in times.items()}
 
@@ -163,7 +168,7 @@ def _styled(place: int) -> tuple[str, str, str]:
     return COLOURS[place % len(COLOURS)], LINES[place % len(LINES)], MARKERS[place % len(MARKERS)]
 
 
-def effects(compared_: Sequence[Effect], quantity: Quantity, title: str, trials: Sequence[Trial] = ()) -> Chart:
+def plot_effects(compared_: Sequence[Effect], quantity: Quantity, title: str, trials: Sequence[Trial] = ()) -> Chart:
     """Each level's mean with its 95% interval, a panel a hyperparameter; behind them the values of `trials`, if few."""
     values = {trial.number: trial.value for trial in trials if trial.state == "complete" and trial.value is not None}
     values = values if len(values) <= MANY else {}
@@ -177,7 +182,7 @@ def effects(compared_: Sequence[Effect], quantity: Quantity, title: str, trials:
 def _ends(compared_: Sequence[Effect], quantity: Quantity, title: str, values: Iterable[float]) -> Axis:
     """One axis for all panels, on which every mean is: the interval of two trials may reach far beyond."""
     means = [each for effect in compared_ for level in effect.levels if (each := getattr(level, quantity))]
-    inner = chart.span([*(each.mean for each in means), *values], 0.03)
+    inner = chart.find_axis_ends([*(each.mean for each in means), *values], 0.03)
     if inner is None:
         return Axis(title)
     room = (inner[1] - inner[0]) / 2
@@ -208,14 +213,14 @@ def _effect(effect: Effect, quantity: Quantity, x_axis: Axis, values: dict[int, 
             low=tuple(each.mean - (each.half or 0) for _, _, each in there),
             high=tuple(each.mean + (each.half or 0) for _, _, each in there),
             sideways=True,
-            hover=tuple(f"{label}: {told(each)}" for _, label, each in there),
+            hover=tuple(f"{label}: {format_estimate(each)}" for _, label, each in there),
         )
     )
     names = [f"{level.label} ({each.n if (each := getattr(level, quantity)) else 0})" for level in effect.levels]
-    return Panel(effect.name, x_axis, chart.rows(names), tuple(marks))
+    return Panel(effect.name, x_axis, chart.make_row_axis(names), tuple(marks))
 
 
-def rate(effect: Effect) -> Chart:
+def plot_rate(effect: Effect) -> Chart:
     """How many epochs and how many seconds a level's trials took to given validation accuracies: medians.
 
     Accuracies to which fewer came than half of the complete trials are left out: those are medians of other trials.
@@ -238,7 +243,7 @@ def rate(effect: Effect) -> Chart:
     return Chart(tuple(panels), 2, width=330, height=240)
 
 
-def told(each: Estimate) -> str:
+def format_estimate(each: Estimate) -> str:
     """`0.712 ± 0.013 (n = 5)`."""
     half = f" ± {each.half:.2g}" if each.half is not None else ""
     return f"{each.mean:.4g}{half} (n = {each.n})"

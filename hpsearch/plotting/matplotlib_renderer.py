@@ -48,20 +48,20 @@ UPRIGHT = 4
 """Letters of a text that need not be turned."""
 
 
-def png(chart: Chart) -> bytes:
+def render_png(chart: Chart) -> bytes:
     """The chart as a picture, of its own size and in few colours."""
     with matplotlib.rc_context(STYLE):
-        room = Room.of(chart)
+        room = TickLabelSpace.of(chart)
         made = Figure(figsize=(room.width / DPI, room.height / DPI), dpi=DPI)
         for place, panel in enumerate(chart.panels):
             if panel is not BLANK:
                 _panel(made.add_axes(room.at(chart, place)), panel)
         if room.legend:
             _legend(made, room)
-        return encoded(made)
+        return encode_png(made)
 
 
-def encoded(made: Figure) -> bytes:
+def encode_png(made: Figure) -> bytes:
     """A drawn figure as PNG bytes."""
     canvas: Any = FigureCanvasAgg(made)
     with warnings.catch_warnings():
@@ -79,7 +79,7 @@ TITLE_ROW = 17
 
 
 @dataclass(frozen=True)
-class Room:
+class TickLabelSpace:
     """Where everything goes, in pixels. By arithmetic: matplotlib would draw everything twice to find out."""
 
     width: float
@@ -90,7 +90,7 @@ class Room:
     legend: Mapping[str, Series | Bars]
 
     @classmethod
-    def of(cls, chart: Chart) -> "Room":
+    def of(cls, chart: Chart) -> "TickLabelSpace":
         """The room that a chart's panels need for their texts, all as much as the one that needs most."""
         ticks = [len(text) for panel in chart.panels for _, text in panel.y.ticks or ()]
         left = (max(ticks) * LETTER + 14 if ticks else 42) + (24 if any(panel.y.title for panel in chart.panels) else 4)
@@ -212,7 +212,7 @@ def _heatmap(axes: Axes, mark: Heatmap) -> None:
         axes.text(column, row, mark.texts[row][column], ha="center", va="center", color=colour, fontsize=7)
 
 
-def _legend(made: Figure, room: Room) -> None:
+def _legend(made: Figure, room: TickLabelSpace) -> None:
     handles = [_handle(mark) for mark in room.legend.values()]
     columns = min(len(handles), _abreast(room.legend, room.width))
     legend = made.legend(handles, ["."] * len(handles), loc="lower center", ncols=columns, frameon=False)

@@ -35,17 +35,17 @@ class OptunaPlot:
     complete: int
 
 
-def parallel(summary: Summary, trials: Sequence[Trial], names: Sequence[str]) -> OptunaPlot | None:
+def plot_parallel_coordinates(summary: Summary, trials: Sequence[Trial], names: Sequence[str]) -> OptunaPlot | None:
     """A line a trial across the axes of `names`; None where there is nothing to draw."""
     return _plot("plot_parallel_coordinate", summary, trials, names, MOST_LINES, (9.6, 4.4), 460)
 
 
-def slices(summary: Summary, trials: Sequence[Trial], names: Sequence[str]) -> OptunaPlot | None:
+def plot_slices(summary: Summary, trials: Sequence[Trial], names: Sequence[str]) -> OptunaPlot | None:
     """The value of every trial against each of `names`, a panel each."""
     return _plot("plot_slice", summary, trials, names, MOST_POINTS, (max(5.0, 2.6 * len(names)), 3.4), 400)
 
 
-def contour(summary: Summary, trials: Sequence[Trial], first: str, second: str) -> OptunaPlot | None:
+def plot_contour(summary: Summary, trials: Sequence[Trial], first: str, second: str) -> OptunaPlot | None:
     """The value over two hyperparameters, between the trials that have both; None where they do not vary together."""
     both = [trial for trial in trials if first in trial.params and second in trial.params]
     complete = _complete(both)
@@ -54,7 +54,7 @@ def contour(summary: Summary, trials: Sequence[Trial], first: str, second: str) 
     return _plot("plot_contour", summary, both, (first, second), MOST_CONTOUR, (6.4, 4.6), 440)
 
 
-def sample(trials: Sequence[Trial], most: int, direction: str) -> list[Trial]:
+def sample_trials(trials: Sequence[Trial], most: int, direction: str) -> list[Trial]:
     """At most so many complete trials: the best ones, and others spread evenly over the search."""
     complete = _complete(trials)
     if len(complete) <= most:
@@ -79,7 +79,7 @@ def _plot(
     inches: tuple[float, float],
     height: int,
 ) -> OptunaPlot | None:
-    drawn = sample(trials, most, summary.study.spec.direction)
+    drawn = sample_trials(trials, most, summary.study.spec.direction)
     there = [each for each in names if any(each in trial.params for trial in drawn)]
     if len(drawn) < 2 or not there:
         return None
@@ -118,14 +118,14 @@ def _finished(made: Any, inches: tuple[float, float]) -> bytes:
         axes.set_title("")
         if any(len(label.get_text()) > 5 for label in axes.get_xticklabels()):
             axes.tick_params(axis="x", labelrotation=40)
-    return matplotlib_renderer.encoded(made)
+    return matplotlib_renderer.encode_png(made)
 
 
 def _study(summary: Summary, trials: Sequence[Trial]) -> optuna.Study:
     """A study in memory with those trials, under their own numbers."""
     spec = summary.study.spec
     made = optuna.create_study(direction=optuna.study.StudyDirection[spec.direction.upper()])
-    distributions = {name: suggest.distribution(dimension) for name, dimension in spec.space.items()}
+    distributions = {name: suggest.make_distribution(dimension) for name, dimension in spec.space.items()}
     frozen = []
     for trial in trials:
         params = {name: value for name, value in trial.params.items() if name in distributions}

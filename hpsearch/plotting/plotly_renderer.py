@@ -31,12 +31,12 @@ TOP, BOTTOM, GAP, LEGEND_ROW, TITLE_ROW = 34, 56, 86, 22, 16
 """Pixels above and below the panels, between two rows of them, and of a row of the legend and of a title."""
 
 
-def escaped(text: str) -> str:
+def escape_html(text: str) -> str:
     """`text` for plotly, which would take markup in it for markup."""
     return html.escape(text, quote=False).replace("\n", "<br>")
 
 
-def figure(chart: Chart) -> go.Figure:
+def make_figure(chart: Chart) -> go.Figure:
     """The chart as a figure whose width follows the page's."""
     more = TITLE_ROW * max((panel.title.count("\n") for panel in chart.panels), default=0)
     below = max((_below(panel) for panel in chart.panels), default=0)
@@ -46,7 +46,7 @@ def figure(chart: Chart) -> go.Figure:
     made = make_subplots(
         rows=chart.rows,
         cols=chart.columns,
-        subplot_titles=[escaped(panel.title) for panel in chart.panels] or None,
+        subplot_titles=[escape_html(panel.title) for panel in chart.panels] or None,
         horizontal_spacing=between / wide if chart.columns > 1 else 0,
         vertical_spacing=(GAP + more + below) / tall if chart.rows > 1 else 0,
     )
@@ -86,7 +86,7 @@ def _below(panel: Panel) -> int:
 
 def _axis(axis: Axis) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "title": {"text": escaped(axis.title), "standoff": 8},
+        "title": {"text": escape_html(axis.title), "standoff": 8},
         "automargin": True,
         "zeroline": False,
         "hoverformat": ".4g",
@@ -96,7 +96,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
     if axis.whole:
         described |= {"tickformat": "d", "nticks": 6}
     if axis.ticks is not None:
-        places, texts = [place for place, _ in axis.ticks], [escaped(text) for _, text in axis.ticks]
+        places, texts = [place for place, _ in axis.ticks], [escape_html(text) for _, text in axis.ticks]
         described |= {"tickmode": "array", "tickvals": places, "ticktext": texts}
     if axis.low is not None and axis.high is not None:
         ends = (axis.low, axis.high)
@@ -109,7 +109,7 @@ def _traces(mark: Mark, shown: set[str]) -> list[Any]:
         return [_heatmap(mark)]
     named: dict[str, Any] = {"showlegend": False}
     if mark.label is not None:
-        label = escaped(mark.label)
+        label = escape_html(mark.label)
         named = {"name": label, "legendgroup": label, "showlegend": label not in shown}
         shown.add(label)
     if isinstance(mark, Bars):
@@ -131,7 +131,7 @@ def _series(mark: Series, named: dict[str, Any]) -> go.Scatter:
         marker = {"color": mark.colour, "symbol": SYMBOLS[mark.marker], "size": size, "opacity": opacity}
         trace.update(marker=marker)
     if mark.texts:
-        trace.update(text=[escaped(text) for text in mark.texts], textposition="top center", textfont={"size": 11})
+        trace.update(text=[escape_html(text) for text in mark.texts], textposition="top center", textfont={"size": 11})
     if mark.low is not None and mark.line is None:
         middle = mark.x if mark.sideways else mark.y
         trace.update({"error_x" if mark.sideways else "error_y": _errors(middle, mark.low, mark.high, mark.colour)})
@@ -173,9 +173,9 @@ def _bars(mark: Bars, named: dict[str, Any]) -> go.Bar:
 def _heatmap(mark: Heatmap) -> go.Heatmap:
     return go.Heatmap(
         z=np.array(mark.shades),
-        text=[[escaped(text) for text in row] for row in mark.texts],
+        text=[[escape_html(text) for text in row] for row in mark.texts],
         texttemplate="%{text}",
-        hovertext=None if mark.hover is None else [[escaped(text) for text in row] for row in mark.hover],
+        hovertext=None if mark.hover is None else [[escape_html(text) for text in row] for row in mark.hover],
         hoverinfo="text",
         colorscale="Blues",
         zmin=0,
@@ -194,7 +194,7 @@ def _errors(middle: Sequence[float], low: Sequence[float], high: Sequence[float]
 
 
 def _hover(texts: Sequence[str] | None) -> dict[str, Any]:
-    return {} if texts is None else {"hovertext": [escaped(text) for text in texts], "hoverinfo": "text"}
+    return {} if texts is None else {"hovertext": [escape_html(text) for text in texts], "hoverinfo": "text"}
 
 
 def _clear(colour: str) -> str:

@@ -7,7 +7,7 @@ from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion
 from hpsearch.plotting import confusion_matrix
 from hpsearch.plotting.chart import COLOURS, Axis, Chart, Panel, Series
-from hpsearch.plotting.confusion_matrix import Matrix
+from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 
 ACCURACY = "accuracy (fraction of 1)"
 LOSS = "loss (cross-entropy, nats)"
@@ -20,7 +20,9 @@ _drawing = threading.Lock()  # matplotlib is not made for threads, and a worker 
 
 def draw_confusion_matrix(counts: Confusion, classes: Sequence[str], images: str) -> bytes:
     """Images by true class (rows) and by what they were taken for (columns); `images`: `validation` or `test`."""
-    return _png(confusion_matrix.plot([Matrix(f"{images} images at the best epoch", (), counts)], classes))
+    return _png(
+        confusion_matrix.plot_matrices([ConfusionMatrix(f"{images} images at the best epoch", (), counts)], classes)
+    )
 
 
 def draw_learning_curves(epochs: Sequence[EpochMetrics], images: str) -> bytes:
@@ -45,4 +47,4 @@ def _png(drawn: Chart) -> bytes:
     from hpsearch.plotting import matplotlib_renderer
 
     with _drawing:
-        return matplotlib_renderer.png(drawn)
+        return matplotlib_renderer.render_png(drawn)

@@ -64,7 +64,7 @@ Block = Paragraph | Points | Table | Listing | Figure
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A heading with what stands below it."""
 
     title: str
@@ -76,7 +76,9 @@ class Section:
         return self.title.lower().replace(" ", "-")
 
 
-def drawn(name: str, caption: str, made: Chart) -> Figure:
+def make_figure_block(name: str, caption: str, made: Chart) -> Figure:
     """A chart as a figure."""
     kept = name.replace("_", "-")
-    return Figure(kept, caption, lambda: plotly_renderer.figure(made), lambda: matplotlib_renderer.png(made))
+    return Figure(
+        kept, caption, lambda: plotly_renderer.make_figure(made), lambda: matplotlib_renderer.render_png(made)
+    )

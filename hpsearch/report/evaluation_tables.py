@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpsearch.evaluation.results import Standing
-from hpsearch.formatting import shown
+from hpsearch.evaluation.results import EvaluationStatus
+from hpsearch.formatting import format_params
 
 SHORT = 4
 """Characters of a name that heads a column of counts."""
 
 
 @dataclass(frozen=True)
-class Board:
+class CaptionedTable:
     """A table with a line above it."""
 
     title: str
@@ -20,7 +20,7 @@ class Board:
     rows: tuple[tuple[str, ...], ...]
 
 
-def boards(standing: Standing) -> Iterator[Board]:
+def make_tables(standing: EvaluationStatus) -> Iterator[CaptionedTable]:
     """The result of an evaluation that has one: configurations, the classes of the best one, the confusion matrix.
 
     Each fits a terminal of 80 columns; only parameters and the names of classes may be longer.
@@ -28,37 +28,37 @@ def boards(standing: Standing) -> Iterator[Board]:
     asked, result = standing.evaluation, standing.evaluation.result
     assert result is not None
     metric = asked.evaluated.spec.study.metric
-    yield Board(
+    yield CaptionedTable(
         f"{result['images']:,} test images; {_many(result['models'], 'model')} trained for "
         f"{_many(result['epochs'], 'epoch')} on training and validation images",
         ("no.", "models", "test accuracy", "95% interval", "ensemble", "95% interval"),
         (*(_row(n, each) for n, each in enumerate(result["configurations"], start=1)), _all(result)),
     )
-    yield Board(
+    yield CaptionedTable(
         "the configurations, and what they came to in the search",
         ("no.", metric, "parameters"),
         tuple(
-            (str(n), f"{each['value']:.4f}", shown(each["params"]))
+            (str(n), f"{each['value']:.4f}", format_params(each["params"]))
             for n, each in enumerate(result["configurations"], start=1)
         ),
     )
     best = next((each for each in result["configurations"] if each["classes"]), None)
     if best is not None:
         number = result["configurations"].index(best) + 1
-        yield Board(
+        yield CaptionedTable(
             f"each class, with configuration {number}",
             ("class", "images", "precision", "recall", "F1"),
             tuple(_class(each) for each in best["classes"]),
         )
     heads, rows = _labels(result["classes"])
-    yield Board(
+    yield CaptionedTable(
         "confusion matrix of the ensemble of all: a row for each true class, a column for what it was taken for",
         ("class", *heads),
         tuple((name, *map(str, row)) for name, row in zip(rows, result["ensemble"]["confusion"], strict=True)),
     )
 
 
-def remarks(standing: Standing) -> Iterator[str]:
+def list_remarks(standing: EvaluationStatus) -> Iterator[str]:
     """What is to be known beside the tables of a result."""
     result = standing.evaluation.result
     assert result is not None
@@ -135,7 +135,7 @@ def _many(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
-def differing(standing: Standing, top: int | None, seeds: int | None) -> Iterator[str]:
+def describe_difference(standing: EvaluationStatus, top: int | None, seeds: int | None) -> Iterator[str]:
     """A line where another evaluation than the one that is there was asked for."""
     asked = standing.evaluation
     configurations = len(asked.configurations)

@@ -9,13 +9,13 @@ from hpsearch.analysis.effects import ENDINGS, Effect, Level
 from hpsearch.analysis.findings import Findings
 from hpsearch.analysis.importance import Importance
 from hpsearch.analysis.statistics import Estimate
-from hpsearch.evaluation.results import Standing
-from hpsearch.formatting import counted, short, shown
+from hpsearch.evaluation.results import EvaluationStatus
+from hpsearch.formatting import format_count, format_params, format_value
 from hpsearch.plotting import chart, confusion_matrix, hyperparameter_plots, matrices, optuna_plots
 from hpsearch.plotting.chart import Axis, Bars, Chart, Panel
-from hpsearch.plotting.confusion_matrix import Matrix
+from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.plotting.optuna_plots import OptunaPlot
-from hpsearch.report.document import Block, Figure, Paragraph, Points, Section, Table, drawn
+from hpsearch.report.document import Block, Figure, Paragraph, Points, ReportSection, Table, make_figure_block
 from hpsearch.spec.dimension import Choices, Dimension
 from hpsearch.spec.sections import DATASETS
 from hpsearch.storage.results import Summary, Trial
@@ -30,14 +30,14 @@ NOTHING = "No trial has come far enough to show this."
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportMaterial:
     """What a report is written from, all read in one transaction; `now` is the server's clock."""
 
     summary: Summary
     trials: Sequence[Trial]
     findings: Findings
     importance: Importance
-    evaluations: Sequence[Standing]
+    evaluations: Sequence[EvaluationStatus]
     now: datetime
 
     @property
@@ -63,13 +63,13 @@ class Material:
         return tuple(share.name for share in self.importance.shares) or self.summary.study.spec.searched
 
 
-def question(made: Material) -> Section:
+def question(made: ReportMaterial) -> ReportSection:
     """What was asked, and what was done."""
     spec = made.summary.study.spec
     space = [f"{name}: {_searched(dimension)}" for name, dimension in spec.space.items()]
     chosen = "each written out in the study" if spec.listed else f"chosen by the {spec.sampler.name} sampler"
     done = (
-        f"{counted(spec.budget.trials, 'trial')} of up to {counted(spec.budget.epochs, 'epoch')} on "
+        f"{format_count(spec.budget.trials, 'trial')} of up to {format_count(spec.budget.epochs, 'epoch')} on "
         f"{spec.data.name}, {chosen}; pruner: {spec.pruner.name}; metric: {spec.study.metric}."
     )
     asked = spec.study.description.strip() or "The study says no question of its own: which hyperparameters do best?"
@@ -78,24 +78,24 @@ def question(made: Material) -> Section:
             "It is an evaluation of another study: every model was trained on training and validation images, and what "
             "is called validation below is the test."
         )
-        return Section("The question", (Paragraph(asked), Paragraph(done), Paragraph(tested, "note")))
+        return ReportSection("The question", (Paragraph(asked), Paragraph(done), Paragraph(tested, "note")))
     searched = "Searched, with everything else fixed:" if space else "Nothing is searched: the base model is trained."
     listed: list[Block] = [Points(tuple(space))] if space else []
-    return Section("The question", (Paragraph(asked), Paragraph(done), Paragraph(searched), *listed))
+    return ReportSection("The question", (Paragraph(asked), Paragraph(done), Paragraph(searched), *listed))
 
 
 def _searched(dimension: Dimension) -> str:
     if isinstance(dimension, Choices):
-        said = ", ".join(short(value) for value in dimension.values)
+        said = ", ".join(format_value(value) for value in dimension.values)
     else:
         steps = f" in steps of {dimension.step:g}" if dimension.step else ""
         said = f"{dimension.low:g} to {dimension.high:g}{', logarithmic' if dimension.log else ''}{steps}"
     needed = (dimension.when or {}).items()
-    when = [f"{parent} is {' or '.join(short(value) for value in values)}" for parent, values in needed]
+    when = [f"{parent} is {' or '.join(format_value(value) for value in values)}" for parent, values in needed]
     return f"{said}; where {' and '.join(when)}" if when else said
 
 
-def answer(made: Material) -> Section:
+def answer(made: ReportMaterial) -> ReportSection:
     """The answer in sentences, the cautions, and the best trials."""
     said = made.findings.sentences
     blocks: list[Block] = [Points(said.answer)]
@@ -105,14 +105,19 @@ def answer(made: Material) -> Section:
     top = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))[:BEST]
     if top:
         rows = tuple(
-            (str(each.number), f"{each.value:.4f}", f"{each.best_epoch} of {len(each.epochs)}", shown(each.params))
+            (
+                str(each.number),
+                f"{each.value:.4f}",
+                f"{each.best_epoch} of {len(each.epochs)}",
+                format_params(each.params),
+            )
             for each in top
         )
         blocks.append(Table(("trial", made.metric, "best epoch", "hyperparameters"), rows, "The best trials"))
-    return Section("The answer", tuple(blocks))
+    return ReportSection("The answer", tuple(blocks))
 
 
-def importances(made: Material) -> Section:
+def importances(made: ReportMaterial) -> ReportSection:
     """Which hyperparameters matter, and from what that was computed."""
     found = made.importance
     told = 2 if found.shares else 0  # sentences that are no caution
@@ -127,21 +132,21 @@ def importances(made: Material) -> Section:
             high=tuple(share.high for share in found.shares),
             hover=tuple(f"{each.name}: {each.share:.2f} ({each.low:.2f} to {each.high:.2f})" for each in found.shares),
         )
-        rows = chart.rows([share.name for share in found.shares])
+        rows = chart.make_row_axis([share.name for share in found.shares])
         panel = Panel("", Axis("share of the importance (fraction of 1)", low=0.0, high=1.0), rows, (bars,))
         picture = Chart((panel,), width=560, height=50 + 28 * max(2, len(found.shares)))
         blocks.append(
-            drawn(
+            make_figure_block(
                 "importance",
                 f"Shares over the values of {found.trials} trials until epoch {found.epoch}; the thin lines are "
                 "the range over resamples of the trials.",
                 picture,
             )
         )
-    return Section("Importance", tuple(blocks))
+    return ReportSection("Importance", tuple(blocks))
 
 
-def effects(made: Material) -> Section:
+def effects(made: ReportMaterial) -> ReportSection:
     """Each hyperparameter's levels with their intervals."""
     blocks: list[Block] = [Paragraph(NOTHING)]
     if any(level.value for effect in made.compared for level in effect.levels):
@@ -153,11 +158,11 @@ def effects(made: Material) -> Section:
         )
         blocks = _side_by_side(made, "effects", caption, "value", hyperparameter_plots.METRIC[made.metric])
     blocks += [_levels(effect, made.metric) for effect in made.compared]
-    return Section("Effects", tuple(blocks))
+    return ReportSection("Effects", tuple(blocks))
 
 
 def _side_by_side(
-    made: Material, name: str, caption: str, quantity: hyperparameter_plots.Quantity, title: str
+    made: ReportMaterial, name: str, caption: str, quantity: hyperparameter_plots.Quantity, title: str
 ) -> list[Block]:
     """A picture of the hyperparameters, and one of the whole configurations, whose names are long."""
     whole = made.findings.configurations
@@ -167,7 +172,7 @@ def _side_by_side(
     }
     trials = made.trials if quantity == "value" else ()
     return [
-        drawn(part, caption, hyperparameter_plots.effects(found, quantity, title, trials))
+        make_figure_block(part, caption, hyperparameter_plots.plot_effects(found, quantity, title, trials))
         for part, found in parts.items()
         if any(getattr(level, quantity) for effect in found for level in effect.levels)
     ]
@@ -181,9 +186,9 @@ def _levels(effect: Effect, metric: str) -> Table:
             level.label,
             str(len(level.trials)),
             *(str(level.endings[kind]) for kind in endings),
-            narrative.level(level.value, metric) if level.value else "",
+            narrative.format_level(level.value, metric) if level.value else "",
             _seconds(level.seconds),
-            narrative.amount(level.gap.mean, level.gap.half, "val_accuracy") if level.gap else "",
+            narrative.format_amount(level.gap.mean, level.gap.half, "val_accuracy") if level.gap else "",
         )
         for level in effect.levels
     )
@@ -196,21 +201,25 @@ def _seconds(each: Estimate | None) -> str:
     return f"{each.mean:.3g}" + (f" ± {each.half:.2g}" if each.half is not None else "")
 
 
-def curves(made: Material) -> Section:
+def curves(made: ReportMaterial) -> ReportSection:
     """Learning curves side by side."""
     blocks: list[Block] = []
     for effect in made.compared:
-        if any(hyperparameter_plots.compared(level, made.trials) for level in effect.levels):
+        if any(hyperparameter_plots.select_compared(level, made.trials) for level in effect.levels):
             caption = (
                 f"Learning curves by {effect.name}: means over each level's complete trials (over all of them where "
                 f"none is complete) with 95% intervals; thin lines are single trials, "
                 f"where at most {hyperparameter_plots.FEW} are."
             )
-            blocks.append(drawn(f"curves-{effect.name}", caption, hyperparameter_plots.curves(effect, made.trials)))
-    return Section("Learning curves", tuple(blocks) or (Paragraph(NOTHING),))
+            blocks.append(
+                make_figure_block(
+                    f"curves-{effect.name}", caption, hyperparameter_plots.plot_curves(effect, made.trials)
+                )
+            )
+    return ReportSection("Learning curves", tuple(blocks) or (Paragraph(NOTHING),))
 
 
-def rate(made: Material) -> Section:
+def rate(made: ReportMaterial) -> ReportSection:
     """How soon trials reach given accuracies."""
     blocks: list[Block] = []
     for effect in made.compared:
@@ -219,12 +228,12 @@ def rate(made: Material) -> Section:
                 f"Epochs and seconds to a validation accuracy by {effect.name}: medians of the trials that "
                 "reached it, where these are at least half as many as the complete ones."
             )
-            blocks.append(drawn(f"rate-{effect.name}", caption, hyperparameter_plots.rate(effect)))
+            blocks.append(make_figure_block(f"rate-{effect.name}", caption, hyperparameter_plots.plot_rate(effect)))
             blocks.append(_reached(effect, made.findings.accuracies))
     if blocks:
         said = "Trials that never reached an accuracy, or were ended before, have no part in its medians."
         blocks.insert(0, Paragraph(said, "note"))
-    return Section("Training rate", tuple(blocks) or (Paragraph(NOTHING),))
+    return ReportSection("Training rate", tuple(blocks) or (Paragraph(NOTHING),))
 
 
 def _reached(effect: Effect, accuracies: Sequence[float]) -> Table:
@@ -237,10 +246,10 @@ def _reach(level: Level, place: int) -> str:
     reach = level.reached[place]
     if reach.epoch is None or reach.seconds is None:
         return "–"
-    return f"{narrative.epochs(reach.epoch)}, {reach.seconds:.3g} s ({reach.trials} of {len(level.trials)})"
+    return f"{narrative.format_epochs(reach.epoch)}, {reach.seconds:.3g} s ({reach.trials} of {len(level.trials)})"
 
 
-def gap(made: Material) -> Section:
+def gap(made: ReportMaterial) -> ReportSection:
     """Training accuracy less validation accuracy."""
     blocks: list[Block] = [Points(made.findings.sentences.gap)] if made.findings.sentences.gap else []
     if any(level.gap for effect in made.compared for level in effect.levels):
@@ -250,10 +259,10 @@ def gap(made: Material) -> Section:
             "Training accuracy is measured with dropout on, while the weights change, so a little below 0 is no wonder."
         )
         blocks += _side_by_side(made, "gap", caption, "gap", title)
-    return Section("Overfitting gap", tuple(blocks) or (Paragraph(NOTHING),))
+    return ReportSection("Overfitting gap", tuple(blocks) or (Paragraph(NOTHING),))
 
 
-def cost(made: Material) -> Section:
+def cost(made: ReportMaterial) -> ReportSection:
     """Seconds an epoch, and accuracy against time."""
     blocks: list[Block] = [Points(made.findings.sentences.cost)] if made.findings.sentences.cost else []
     if any(level.seconds for effect in made.compared for level in effect.levels):
@@ -263,23 +272,25 @@ def cost(made: Material) -> Section:
         )
         blocks += _side_by_side(made, "seconds", caption, "seconds", "seconds an epoch")
     for effect in made.compared:
-        if any(hyperparameter_plots.compared(level, made.trials) for level in effect.levels):
+        if any(hyperparameter_plots.select_compared(level, made.trials) for level in effect.levels):
             caption = f"Validation accuracy against the time trained, by {effect.name}: means over complete trials."
             blocks.append(
-                drawn(f"time-{effect.name}", caption, hyperparameter_plots.accuracy_by_time(effect, made.trials))
+                make_figure_block(
+                    f"time-{effect.name}", caption, hyperparameter_plots.plot_accuracy_by_time(effect, made.trials)
+                )
             )
-    return Section("Cost", tuple(blocks) or (Paragraph(NOTHING),))
+    return ReportSection("Cost", tuple(blocks) or (Paragraph(NOTHING),))
 
 
-def together(made: Material) -> list[Section]:
+def together(made: ReportMaterial) -> list[ReportSection]:
     """Optuna's plots: parallel coordinates, slices, contours."""
     names = made.order
-    lines = optuna_plots.parallel(made.summary, made.trials, names)
+    lines = optuna_plots.plot_parallel_coordinates(made.summary, made.trials, names)
     parts = [names[start : start + SLICES] for start in range(0, len(names), SLICES)]
-    sliced = [(part, optuna_plots.slices(made.summary, made.trials, part)) for part in parts]
+    sliced = [(part, optuna_plots.plot_slices(made.summary, made.trials, part)) for part in parts]
     top = names[:CONTOURS]
     pairs = [(first, second) for place, first in enumerate(top) for second in top[place + 1 :]]
-    contours = [(pair, optuna_plots.contour(made.summary, made.trials, *pair)) for pair in pairs]
+    contours = [(pair, optuna_plots.plot_contour(made.summary, made.trials, *pair)) for pair in pairs]
     return [
         _optuna("Parallel coordinates", [("parallel", "A line a complete trial", lines)]),
         _optuna("Slices", [(f"slices-{place}", _slice(part), plot) for place, (part, plot) in enumerate(sliced, 1)]),
@@ -298,7 +309,7 @@ def _contour(first: str, second: str) -> str:
     )
 
 
-def _optuna(title: str, plotted: Sequence[tuple[str, str, OptunaPlot | None]]) -> Section:
+def _optuna(title: str, plotted: Sequence[tuple[str, str, OptunaPlot | None]]) -> ReportSection:
     blocks: list[Block] = []
     for name, caption, plot in plotted:
         if plot is not None:
@@ -307,36 +318,36 @@ def _optuna(title: str, plotted: Sequence[tuple[str, str, OptunaPlot | None]]) -
             )
             whole = caption + (f" ({part})." if plot.drawn < plot.complete else ".")
             blocks.append(Figure(name.replace("_", "-"), whole, plot.figure, plot.png))
-    return Section(
+    return ReportSection(
         title, tuple(blocks) or (Paragraph("There are too few complete trials, or too little varies in them."),)
     )
 
 
-def confusions(made: Material) -> Section:
+def confusions(made: ReportMaterial) -> ReportSection:
     """The best trial's confusion matrix, and those of compared configurations."""
     blocks: list[Block] = []
-    best = matrices.of(made.findings.best) if made.findings.best else None
+    best = matrices.make_matrix(made.findings.best) if made.findings.best else None
     if best:
         blocks += _confusion("confusion-best", "The best trial", [best], made)
     others, what = _compared(made)
     if len(others) > 1:
         blocks += _confusion("confusion-compared", what, others, made)
     said = "No complete trial has a confusion matrix."
-    return Section("Confusion matrices", tuple(blocks) or (Paragraph(said),))
+    return ReportSection("Confusion matrices", tuple(blocks) or (Paragraph(said),))
 
 
-def _compared(made: Material) -> tuple[list[Matrix], str]:
-    if found := matrices.configurations(made.trials):
+def _compared(made: ReportMaterial) -> tuple[list[ConfusionMatrix], str]:
+    if found := matrices.sum_by_configuration(made.trials):
         return found, "The configurations that were trained"
     by_name = {effect.name: effect for effect in made.findings.effects}
     for name in (name for name in made.order if name in by_name):
-        found = matrices.levels(by_name[name], made.trials, made.summary.study.spec.direction)
+        found = matrices.select_by_level(by_name[name], made.trials, made.summary.study.spec.direction)
         if len(found) > 1:
             return found, f"The best trial of each level of {name}"
     return [], ""
 
 
-def _confusion(name: str, what: str, found: Sequence[Matrix], made: Material) -> list[Block]:
+def _confusion(name: str, what: str, found: Sequence[ConfusionMatrix], made: ReportMaterial) -> list[Block]:
     caption = (
         f"{what}: validation images by class (rows) and by what they were taken for (columns) at each trial's best "
         "epoch, as counts and percent of the row; shaded by the percent."
@@ -346,4 +357,4 @@ def _confusion(name: str, what: str, found: Sequence[Matrix], made: Material) ->
         for each in found
     )
     table = Table(("", "right", "confused most (true class as taken for, percent of the class)"), rows)
-    return [drawn(name, caption, confusion_matrix.plot(found, made.classes)), table]
+    return [make_figure_block(name, caption, confusion_matrix.plot_matrices(found, made.classes)), table]

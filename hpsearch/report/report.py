@@ -18,10 +18,10 @@ from sqlalchemy import Connection, text
 from hpsearch.analysis import findings, importance
 from hpsearch.errors import UsageError
 from hpsearch.evaluation import evaluation
-from hpsearch.evaluation.results import Standing
+from hpsearch.evaluation.results import EvaluationStatus
 from hpsearch.report import hyperparameter_sections, run_sections, test_section
-from hpsearch.report.document import Figure, Section
-from hpsearch.report.hyperparameter_sections import Material
+from hpsearch.report.document import Figure, ReportSection
+from hpsearch.report.hyperparameter_sections import ReportMaterial
 from hpsearch.storage import results
 from hpsearch.storage.results import Summary, Trial
 
@@ -48,7 +48,7 @@ AFTER = (run_sections.course, hyperparameter_sections.confusions, run_sections.e
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RenderedFigure:
     """A figure as the page has it; `height` in pixels, and the `width` beyond which it does not grow."""
 
     json: Markup
@@ -57,16 +57,16 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportSource:
     """What a report is about, all read in one transaction; `now` is the server's clock."""
 
     summary: Summary
     trials: Sequence[Trial]
-    evaluations: Sequence[Standing]
+    evaluations: Sequence[EvaluationStatus]
     now: datetime
 
 
-def read(connection: Connection, name: str) -> Source:
+def read(connection: Connection, name: str) -> ReportSource:
     """What there is to report.
 
     Raises:
@@ -74,34 +74,37 @@ def read(connection: Connection, name: str) -> Source:
     """
     summary, trials = results.read(connection, name)
     now: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
-    return Source(summary, trials, _standings(connection, summary), now)
+    return ReportSource(summary, trials, _standings(connection, summary), now)
 
 
-def material(source: Source) -> Material:
+def prepare_material(source: ReportSource) -> ReportMaterial:
     """The source with what is computed from it."""
     told = source.summary, source.trials
-    return Material(*told, findings.find(*told), importance.measure(*told), source.evaluations, source.now)
+    return ReportMaterial(*told, findings.find(*told), importance.measure(*told), source.evaluations, source.now)
 
 
-def figures(found: Material) -> list[Figure]:
+def list_figures(found: ReportMaterial) -> list[Figure]:
     """The report's figures, in order."""
-    return [block for section in sections(found) for block in section.blocks if isinstance(block, Figure)]
+    return [block for section in list_sections(found) for block in section.blocks if isinstance(block, Figure)]
 
 
-def _standings(connection: Connection, summary: Summary) -> list[Standing]:
-    every = evaluation.evaluations(connection, summary.study)
-    uses = evaluation.uses(connection, summary.study)
-    return [Standing(each, results.summarize(connection, each.study) if each.study else None, uses) for each in every]
+def _standings(connection: Connection, summary: Summary) -> list[EvaluationStatus]:
+    every = evaluation.list_evaluations(connection, summary.study)
+    uses = evaluation.count_uses(connection, summary.study)
+    return [
+        EvaluationStatus(each, results.summarize(connection, each.study) if each.study else None, uses)
+        for each in every
+    ]
 
 
-def directory(name: str) -> Path:
+def choose_directory(name: str) -> Path:
     """Where the report of that study goes when nobody says where: a name that is one on any file system."""
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")[:60]
     changed = f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}" if slug != name else ""
     return Path(f"{slug or 'study'}{changed}-report")
 
 
-def check(place: Path) -> None:
+def check_directory(place: Path) -> None:
     """See whether a report can go to `place`: where there is nothing, an empty directory or an older report.
 
     Raises:
@@ -124,14 +127,14 @@ def _ours(place: Path) -> bool:
         return f'content="{GENERATOR}"'.encode() in file.read(HEAD)
 
 
-def write(source: Source, place: Path) -> Path:
+def write(source: ReportSource, place: Path) -> Path:
     """Write the report to `place`, whole or not at all, in the stead of an older one; the path of its page.
 
     Raises:
         UsageError: something else is there, or it cannot be written.
     """
-    check(place)
-    found = material(source)
+    check_directory(place)
+    found = prepare_material(source)
     place = place.resolve()
     fresh = place.with_name(f".{place.name[:60]}-{uuid.uuid4().hex[:8]}")
     try:
@@ -164,18 +167,18 @@ def _exchange(fresh: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def sections(found: Material) -> list[Section]:
+def list_sections(found: ReportMaterial) -> list[ReportSection]:
     """Everything the report says, in order."""
     return [
         *(chapter(found) for chapter in BEFORE),
-        *test_section.tested(found.evaluations),
+        *test_section.describe_test(found.evaluations),
         *(chapter(found) for chapter in MIDDLE),
         *hyperparameter_sections.together(found),
         *(chapter(found) for chapter in AFTER),
     ]
 
 
-def made(found: Material) -> str:
+def describe_making(found: ReportMaterial) -> str:
     """When the report was made, and how far the study was."""
     counts, budget = found.summary.counts, found.summary.study.spec.budget.trials
     over = sum(counts[state] for state in ("complete", "pruned", "failed"))
@@ -186,10 +189,10 @@ def made(found: Material) -> str:
     )
 
 
-def _fill(fresh: Path, found: Material) -> None:
-    said = sections(found)
+def _fill(fresh: Path, found: ReportMaterial) -> None:
+    said = list_sections(found)
     figures = [block for section in said for block in section.blocks if isinstance(block, Figure)]
-    told = {"name": found.summary.study.name, "made": made(found), "sections": said}
+    told = {"name": found.summary.study.name, "made": describe_making(found), "sections": said}
     page = _pages().get_template("report.html.j2")
     drawn = {figure.name: _drawn(figure) for figure in figures}
     # Both come from plotly, which takes care that no text in them ends the script.
@@ -203,10 +206,10 @@ def _fill(fresh: Path, found: Material) -> None:
         (fresh / PICTURES / f"{figure.name}.png").write_bytes(figure.png())
 
 
-def _drawn(figure: Figure) -> Drawn:
+def _drawn(figure: Figure) -> RenderedFigure:
     made_ = figure.plotly()
     width = int((made_.layout.meta or {}).get("width", WIDEST))
-    return Drawn(Markup(made_.to_json()), int(made_.layout.height), width)  # noqa: S704
+    return RenderedFigure(Markup(made_.to_json()), int(made_.layout.height), width)  # noqa: S704
 
 
 def _pages() -> Environment:
@@ -216,12 +219,12 @@ def _pages() -> Environment:
 def _texts() -> Environment:
     """Whose every expression is escaped for Markdown, but for what is marked as that already."""
     environment = Environment(loader=PackageLoader("hpsearch.report"), autoescape=False, **STRICT)  # noqa: S701
-    environment.finalize = lambda value: value if isinstance(value, Markup) else escaped(str(value))
-    environment.filters["fenced"] = fenced
+    environment.finalize = lambda value: value if isinstance(value, Markup) else escape_line(str(value))
+    environment.filters["fenced"] = fence_code
     return environment
 
 
-def escaped(said: str) -> str:
+def escape_line(said: str) -> str:
     """`said` for Markdown, on one line, so that every letter of it shows."""
     line = " ".join(said.split())
     line = re.sub(r"[\\`*\[\]<>&|#~$!]", r"\\\g<0>", line)
@@ -230,7 +233,7 @@ def escaped(said: str) -> str:
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
 
 
-def fenced(code: str) -> Markup:
+def fence_code(code: str) -> Markup:
     """`code` between fences longer than any in it."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
     return Markup(f"{fence}\n{code}\n{fence}")  # noqa: S704

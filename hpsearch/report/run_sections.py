@@ -5,23 +5,23 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hpsearch.formatting import counted
+from hpsearch.formatting import format_count
 from hpsearch.plotting import timeline
-from hpsearch.plotting.timeline import Hold
-from hpsearch.report.document import Block, Listing, Paragraph, Section, Table, drawn
-from hpsearch.report.hyperparameter_sections import Material
+from hpsearch.plotting.timeline import TimelineBar
+from hpsearch.report.document import Block, Listing, Paragraph, ReportSection, Table, make_figure_block
+from hpsearch.report.hyperparameter_sections import ReportMaterial
 from hpsearch.storage.results import Trial
 
 MOST_REASONS = 12
 """Rows of the table of failures."""
 
 
-def course(made: Material) -> Section:
+def course(made: ReportMaterial) -> ReportSection:
     """The timeline, and how busy the workers were."""
-    held = timeline.holds(made.trials, made.now)
+    held = timeline.list_bars(made.trials, made.now)
     if not held:
-        return Section("Timeline and utilization", (Paragraph("No worker has taken a trial yet."),))
-    used = timeline.uses(held)
+        return ReportSection("Timeline and utilization", (Paragraph("No worker has taken a trial yet."),))
+    used = timeline.measure_use(held)
     busy, there = sum(use.busy for use in used), sum(use.there for use in used)
     span = max(hold.end for hold in held)
     said = (
@@ -33,12 +33,12 @@ def course(made: Material) -> Section:
     most = timeline.MOST_WORKERS
     cut = f" Only the {most} workers with the most attempts of {len(used)} are drawn." if len(used) > most else ""
     caption = f"A row a worker, a bar an attempt at a trial, by how it ended.{cut}"
-    blocks += [drawn("timeline", caption, timeline.plot(held)), _uses(held)]
-    return Section("Timeline and utilization", tuple(blocks))
+    blocks += [make_figure_block("timeline", caption, timeline.plot_timeline(held)), _uses(held)]
+    return ReportSection("Timeline and utilization", tuple(blocks))
 
 
-def _uses(held: Sequence[Hold]) -> Table:
-    used = timeline.uses(held)
+def _uses(held: Sequence[TimelineBar]) -> Table:
+    used = timeline.measure_use(held)
     head = ("worker", "attempts", "epochs", "with a trial", "between first and last", "utilization")
     rows = [(u.name, str(u.attempts), str(u.epochs), _hours(u.busy), _hours(u.there), f"{u.share:.0%}") for u in used]
     more = [(f"and {len(rows) - 50} more", "", "", "", "", "")] if len(rows) > 50 else []
@@ -51,11 +51,11 @@ def _hours(hours: float) -> str:
     return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"
 
 
-def endings(made: Material) -> Section:
+def endings(made: ReportMaterial) -> ReportSection:
     """How the trials ended, and why those that failed did."""
     kinds = Counter(trial.outcome or trial.state for trial in made.trials)
     if not kinds:
-        return Section("Endings", (Paragraph("There is no trial yet."),))
+        return ReportSection("Endings", (Paragraph("There is no trial yet."),))
     retried = {trial.retry_of for trial in made.trials if trial.retry_of is not None}
     rows = tuple(
         (kind.replace("_", " "), str(count), f"{count / len(made.trials):.0%}") for kind, count in kinds.most_common()
@@ -63,12 +63,12 @@ def endings(made: Material) -> Section:
     blocks: list[Block] = [Table(("ending", "trials", "of all"), rows)]
     again = sum(len(trial.history) > 1 for trial in made.trials)
     if again or retried:
-        failed = f"{counted(len(retried), 'failed trial')} {'was' if len(retried) == 1 else 'were'} retried"
-        blocks.append(Paragraph(f"{counted(again, 'trial')} took more than one attempt; {failed}."))
+        failed = f"{format_count(len(retried), 'failed trial')} {'was' if len(retried) == 1 else 'were'} retried"
+        blocks.append(Paragraph(f"{format_count(again, 'trial')} took more than one attempt; {failed}."))
     reasons = _reasons(made.trials)
     if reasons:
         blocks.append(Table(("ending", "why", "trials", "which"), reasons, "Why trials failed"))
-    return Section("Endings", tuple(blocks))
+    return ReportSection("Endings", tuple(blocks))
 
 
 def _reasons(trials: Sequence[Trial]) -> tuple[tuple[str, ...], ...]:
@@ -81,7 +81,7 @@ def _reasons(trials: Sequence[Trial]) -> tuple[tuple[str, ...], ...]:
     rows = [(kind.replace("_", " "), why, str(len(n)), _few(n)) for (kind, why), n in ordered[:MOST_REASONS]]
     if len(ordered) > MOST_REASONS:
         left = ordered[MOST_REASONS:]
-        rows.append(("others", counted(len(left), "more reason"), str(sum(len(n) for _, n in left)), ""))
+        rows.append(("others", format_count(len(left), "more reason"), str(sum(len(n) for _, n in left)), ""))
     return tuple(rows)
 
 
@@ -89,7 +89,7 @@ def _few(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers[:8])) + (", …" if len(numbers) > 8 else "")
 
 
-def environment(made: Material) -> Section:
+def environment(made: ReportMaterial) -> ReportSection:
     """Versions, devices, hosts, data, seeds, and the study as it was described."""
     study = made.summary.study
     best = made.findings.best
@@ -106,7 +106,7 @@ def environment(made: Material) -> Section:
     blocks += [table for table in (_versions(made.trials), _devices(made.trials)) if table.rows]
     blocks.append(Paragraph("The study, with every default that was in force:"))
     blocks.append(Listing("\n".join(_lines(study.spec.to_json()))))
-    return Section("Environment", tuple(blocks))
+    return ReportSection("Environment", tuple(blocks))
 
 
 def _versions(trials: Sequence[Trial]) -> Table:

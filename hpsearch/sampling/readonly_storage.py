@@ -44,7 +44,7 @@ FINISHED = [state for state in TrialState if state.is_finished()]
 NUMBER = attrgetter("_number")
 
 
-class History(BaseStorage):
+class ReadOnlyStorage(BaseStorage):
     """The trials of one study, each finished one read once.
 
     `refresh` reads what is new in one query; the rest answers from memory. Made for one study and one thread.
@@ -184,7 +184,7 @@ class _Sequence(dict[str, Any]):
         return max(-1, self._before) if key.startswith("qmc:") else default
 
 
-def frozen(row: Any, **more: Any) -> FrozenTrial:
+def make_frozen_trial(row: Any, **more: Any) -> FrozenTrial:
     """A row of a query such as TRIALS as Optuna's trial; `more` is what queries name differently."""
     params = [(name, value, parse_distribution(distribution)) for name, value, distribution in row.params or ()]
     return FrozenTrial(
@@ -201,7 +201,7 @@ def frozen(row: Any, **more: Any) -> FrozenTrial:
 
 
 def _frozen(row: Any) -> FrozenTrial:
-    return frozen(
+    return make_frozen_trial(
         row,
         value=None if row.value is None else SPECIAL_VALUES.get(row.value[1], row.value[0]),
         user_attrs={},

@@ -18,7 +18,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec.study_spec import Choices, Dimension, StudySpec
 from hpsearch.storage.optuna_tables import TrialWrites
 
@@ -26,7 +26,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-def distribution(dimension: Dimension) -> BaseDistribution:
+def make_distribution(dimension: Dimension) -> BaseDistribution:
     """Optuna's form of one searched hyperparameter."""
     if isinstance(dimension, Choices):
         return CategoricalDistribution(dimension.values)
@@ -36,7 +36,7 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
 
-def training_seed(study_seed: int, number: int, evaluation: int = 0) -> int:
+def derive_training_seed(study_seed: int, number: int, evaluation: int = 0) -> int:
     """The seed of trial `number`'s training, 32 bits, the same on whichever worker runs it.
 
     `evaluation` as in the spec: each evaluation of a study has seeds of its own.
@@ -44,7 +44,9 @@ def training_seed(study_seed: int, number: int, evaluation: int = 0) -> int:
     return int(np.random.SeedSequence([study_seed, number, evaluation]).generate_state(1)[0])
 
 
-def suggest(spec: StudySpec, history: History, trial_id: int, number: int) -> tuple[dict[str, Any], TrialWrites]:
+def suggest(
+    spec: StudySpec, history: ReadOnlyStorage, trial_id: int, number: int
+) -> tuple[dict[str, Any], TrialWrites]:
     """Sample the parameters of a running trial; those it has already stay as they are.
 
     `history` was refreshed after the trial was made. Comes back with what is to be written under the attempt's fence.
@@ -60,12 +62,12 @@ def suggest(spec: StudySpec, history: History, trial_id: int, number: int) -> tu
     chosen: dict[str, Any] = {}
     for name in spec.searched:
         if spec.active(name, chosen):
-            chosen[name] = asked._suggest(name, distribution(spec.space[name]))
+            chosen[name] = asked._suggest(name, make_distribution(spec.space[name]))
     return chosen, history.take_writes()
 
 
 def decide(
-    spec: StudySpec, history: History, trial_id: int, epoch: int, value: float
+    spec: StudySpec, history: ReadOnlyStorage, trial_id: int, epoch: int, value: float
 ) -> tuple[bool, Mapping[str, Any]]:
     """Whether the pruner ends the trial after `epoch`, and the attributes it wants kept with it.
 
@@ -86,7 +88,7 @@ def make_sampler(spec: StudySpec, number: int) -> samplers.BaseSampler:
     the whole study.
     """
     options = dict(spec.sampler.options)
-    seed = training_seed(spec.study.seed + 1, number)
+    seed = derive_training_seed(spec.study.seed + 1, number)
     if spec.sampler.name == "tpe":
         return samplers.TPESampler(**options, seed=seed)
     if spec.sampler.name == "qmc":

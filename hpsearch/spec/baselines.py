@@ -5,9 +5,9 @@ from typing import Any
 
 from hpsearch.spec import search_space as spaces
 from hpsearch.spec.dimension import Dimension
-from hpsearch.spec.hyperparameters import TABLE, Value, complete
-from hpsearch.spec.sections import Budget, Method
-from hpsearch.spec.validation import shown, unknown
+from hpsearch.spec.hyperparameters import TABLE, Value, fill_defaults
+from hpsearch.spec.sections import BudgetSection, Method
+from hpsearch.spec.validation import describe_unknown, format_toml
 
 
 def parse(
@@ -15,7 +15,7 @@ def parse(
 ) -> list[dict[str, Value]]:
     """Each baseline with every searched hyperparameter active in it; those with a fault are left out."""
     if not isinstance(raw, list) or not all(isinstance(entry, dict) for entry in raw):
-        faults.append(f"baseline: {shown(raw)} is not a list of tables: write [[baseline]] above each")
+        faults.append(f"baseline: {format_toml(raw)} is not a list of tables: write [[baseline]] above each")
         return []
     baselines = []
     for i, entry in enumerate(raw):
@@ -26,7 +26,7 @@ def parse(
     return baselines
 
 
-def check(count: int, budget: Budget | None, sampler: Method | None) -> Iterator[str]:
+def check(count: int, budget: BudgetSection | None, sampler: Method | None) -> Iterator[str]:
     """Whether the study has room for `count` baselines."""
     if count and sampler and sampler.name == "grid":
         yield "baseline: a grid tries its own points only: drop [[baseline]] or choose another sampler"
@@ -42,9 +42,9 @@ def _misnamed(
             if fault := TABLE[name].fault(value):
                 yield f"{field}.{name}: {fault}"
         elif name not in TABLE:
-            yield f"{field}.{name}: {unknown(name, space)}"
+            yield f"{field}.{name}: {describe_unknown(name, space)}"
         elif name in fixed:
-            yield f"{field}.{name}: is fixed to {shown(fixed[name])}: drop it here or search it"
+            yield f"{field}.{name}: is fixed to {format_toml(fixed[name])}: drop it here or search it"
         else:
             yield f"{field}.{name}: is not searched: drop it here or add it to [space]"
 
@@ -57,17 +57,19 @@ def _complete(
     faults: list[str],
 ) -> dict[str, Value]:
     given = {name: TABLE[name].cast(value) for name, value in entry.items()}
-    values = complete({**fixed, **given})
+    values = fill_defaults({**fixed, **given})
     chosen: dict[str, Value] = {}
-    for name in spaces.ordered(space):
-        if not spaces.active(space, name, chosen):
+    for name in spaces.order_names(space):
+        if not spaces.is_active(space, name, chosen):
             if name in given:
-                parents = [f"{parent} = {shown(values[parent])}" for parent in space[name].when or ()]
+                parents = [f"{parent} = {format_toml(values[parent])}" for parent in space[name].when or ()]
                 faults.append(f"{field}.{name}: is not searched with {' and '.join(parents)}: drop it here")
             continue
         chosen[name] = values[name]
         if not space[name].holds(values[name]):
             what = "" if name in given else "the default "
             remedy = "" if name in given else ", name one"
-            faults.append(f"{field}.{name}: {what}{shown(values[name])} is outside the space: {space[name]}{remedy}")
+            faults.append(
+                f"{field}.{name}: {what}{format_toml(values[name])} is outside the space: {space[name]}{remedy}"
+            )
     return {name: chosen[name] for name in space if name in chosen}

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpsearch.spec.dimension import Choices, Dimension, Range
-from hpsearch.spec.hyperparameters import Value, complete
+from hpsearch.spec.hyperparameters import Value, fill_defaults
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.spec.validation import shown
+from hpsearch.spec.validation import format_toml
 
 AXES = ("optimizer", "activation", "batch_norm")
 LAYERS = ("activation", "batch_norm")
@@ -30,19 +30,19 @@ class Branch:
     def named(self, axes: Sequence[str] = AXES) -> str:
         """`optimizer=adam activation=relu batch_norm=true`."""
         said = ((axis, self.values[axis]) for axis in axes)
-        return " ".join(f"{axis}={value if isinstance(value, str) else shown(value)}" for axis, value in said)
+        return " ".join(f"{axis}={value if isinstance(value, str) else format_toml(value)}" for axis, value in said)
 
     def differences(self, other: Mapping[str, Value]) -> int:
         """On how many axes it is not `other`, which holds every row of the table."""
         return sum(self.values[axis] != other[axis] for axis in AXES)
 
 
-def base(spec: StudySpec) -> dict[str, Value]:
+def choose_base(spec: StudySpec) -> dict[str, Value]:
     """Every row of the table for the first baseline, else for the defaults; where they are outside, a value inside."""
     return spec.hyperparameters(_base(spec))
 
 
-def branches(spec: StudySpec) -> tuple[Branch, ...]:
+def list_branches(spec: StudySpec) -> tuple[Branch, ...]:
     """Every combination of the axes that a trial can have, once; what is not searched has its one value."""
     found: dict[tuple[Value, ...], Branch] = {}
     usual = _base(spec)
@@ -52,7 +52,7 @@ def branches(spec: StudySpec) -> tuple[Branch, ...]:
     return tuple(found.values())
 
 
-def one_each(among: Sequence[Branch], axes: Sequence[str], base: Mapping[str, Value]) -> tuple[Branch, ...]:
+def select_one_each(among: Sequence[Branch], axes: Sequence[str], base: Mapping[str, Value]) -> tuple[Branch, ...]:
     """A branch for each combination of `axes`: the one that is otherwise most like `base`."""
     found: dict[tuple[Value, ...], Branch] = {}
     for branch in sorted(among, key=lambda branch: branch.differences(base)):
@@ -89,7 +89,7 @@ def _combinations(
         yield from _combinations(spec, usual, rest, open_, chosen)
         return
     dimension = spec.space[name]
-    first = _typical(dimension, usual.get(name, complete({**spec.fixed, **chosen})[name]))
+    first = _typical(dimension, usual.get(name, fill_defaults({**spec.fixed, **chosen})[name]))
     values: tuple[Value, ...] = (first,)
     if name in open_:
         # The file's order for the axes; the others begin with the usual value, since what is found first is kept.

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from hpsearch.spec.hyperparameters import TABLE, Hyperparameter, Value
-from hpsearch.spec.validation import Section, read, shown
+from hpsearch.spec.validation import Section, format_toml, read
 
 When = Mapping[str, tuple[Value, ...]]
 """For each parent, the values with which the dimension is active; all parents must have one of theirs."""
@@ -38,7 +38,7 @@ class Choices:
         return value in self.values
 
     def __str__(self) -> str:
-        return shown(self.values)
+        return format_toml(self.values)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ def parse(row: Hyperparameter, entry: object, faults: list[str]) -> Dimension | 
     if not isinstance(entry, dict):
         example = "[true, false]" if row.kind is bool else f'["{row.choices[0]}", ...]' if row.choices else "[...]"
         numeric = " or { low = ..., high = ... }" if row.kind in (int, float) else ""
-        faults.append(f"{field}: {shown(entry)} is one value: list several, {example}{numeric}, or move it to [fixed]")
+        faults.append(
+            f"{field}: {format_toml(entry)} is one value: list several, {example}{numeric}, or move it to [fixed]"
+        )
         return None
     if "choices" in entry:
         choices = read(ChoicesEntry, entry, field, faults)
@@ -168,7 +170,7 @@ def _choices(row: Hyperparameter, entry: ChoicesEntry, faults: list[str]) -> Cho
         return None
     values = [row.cast(value) for value in entry.choices]
     twice = dict.fromkeys(value for value in values if values.count(value) > 1)
-    faults += [f"{field}: {shown(value)} is listed more than once: list it once" for value in twice]
+    faults += [f"{field}: {format_toml(value)} is listed more than once: list it once" for value in twice]
     return Choices(tuple(values), _when(entry.when))
 
 
@@ -198,7 +200,7 @@ def _step_faults(row: Hyperparameter, entry: RangeEntry) -> Iterator[str]:
         return
     whole = row.kind is int
     if isinstance(step, bool) or not isinstance(step, int if whole else (int, float)) or not math.isfinite(step):
-        yield f"{shown(step)} is not a {'whole number' if whole else 'number'}: the distance between values"
+        yield f"{format_toml(step)} is not a {'whole number' if whole else 'number'}: the distance between values"
     elif step <= 0:
         yield f"{step!r} is out of bounds: above 0"
     elif entry.log:

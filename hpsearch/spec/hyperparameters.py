@@ -130,7 +130,7 @@ ROWS = (
 TABLE: Mapping[str, Hyperparameter] = MappingProxyType({row.name: row for row in ROWS})
 
 
-def complete(chosen: Mapping[str, Value]) -> dict[str, Value]:
+def fill_defaults(chosen: Mapping[str, Value]) -> dict[str, Value]:
     """Every row's value: the chosen one, else the default; defaults that follow another row follow its value.
 
     Raises:

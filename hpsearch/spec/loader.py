@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import StudyFileError
-from hpsearch.spec.validation import one_line, shown
+from hpsearch.spec.validation import escape_controls, format_toml
 
 LARGEST_FILE = 1 << 20
 """Bytes; what is longer is no study file, and `/dev/zero` never ends."""
@@ -38,7 +38,7 @@ def read(path: Path) -> str:
                 return data.decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 fault = f"not UTF-8 at byte {error.start + 1}: save it as UTF-8"
-    raise StudyFileError([one_line(f"{path}: {fault}")])
+    raise StudyFileError([escape_controls(f"{path}: {fault}")])
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
         fault = "nested too deeply: a study file has tables in tables, no deeper"
     except ValueError as error:
         fault = f"not TOML: {error}"
-    raise StudyFileError([one_line(f"{source}: {fault}")])
+    raise StudyFileError([escape_controls(f"{source}: {fault}")])
 
 
 def override(
@@ -77,7 +77,7 @@ def override(
     too_large = list(_too_large(merged, ""))
     if too_large:
         # No comparison with a float survives these, so there is no looking for further faults.
-        raise StudyFileError([one_line(fault) for fault in [*faults, *too_large]])
+        raise StudyFileError([escape_controls(fault) for fault in [*faults, *too_large]])
     return merged
 
 
@@ -87,7 +87,7 @@ def _put(tables: dict[str, Any], key: str, value: Any, faults: list[str]) -> Non
         inner = tables.setdefault(part, {})
         if not isinstance(inner, dict):
             whole = ".".join(path[: depth + 1])
-            faults.append(f"--set {key}: {whole} is {shown(inner)}, not a table: set {whole} as a whole")
+            faults.append(f"--set {key}: {whole} is {format_toml(inner)}, not a table: set {whole} as a whole")
             return
         tables = inner
     tables[last] = value
@@ -110,7 +110,7 @@ def _too_large(value: Any, field: str) -> Iterator[str]:
         for i, inner in enumerate(value):
             yield from _too_large(inner, f"{field}[{i}]")
     elif isinstance(value, int) and value not in INT64:
-        yield f"{field}: {shown(value)} is too large: TOML's whole numbers have 64 bits"
+        yield f"{field}: {format_toml(value)} is too large: TOML's whole numbers have 64 bits"
 
 
 def _copy(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from hpsearch.spec import dimension as dimensions
 from hpsearch.spec.dimension import Choices, Dimension
 from hpsearch.spec.hyperparameters import TABLE, Value
-from hpsearch.spec.validation import shown, unknown
+from hpsearch.spec.validation import describe_unknown, format_toml
 
 LARGEST_GRID = 100_000
 """Trials; a grid is enumerated in memory and stored when the study starts."""
@@ -21,7 +21,7 @@ def parse(raw: Mapping[str, Any], faults: list[str]) -> dict[str, Dimension]:
         found: list[str] = []
         row = TABLE.get(name)
         if row is None:
-            found.append(f"space.{name}: {unknown(name, TABLE)}")
+            found.append(f"space.{name}: {describe_unknown(name, TABLE)}")
         else:
             dimension = dimensions.parse(row, entry, found)
             if dimension is not None and not found:
@@ -34,7 +34,7 @@ def parse(raw: Mapping[str, Any], faults: list[str]) -> dict[str, Dimension]:
     return space
 
 
-def ordered(space: Mapping[str, Dimension]) -> tuple[str, ...]:
+def order_names(space: Mapping[str, Dimension]) -> tuple[str, ...]:
     """The names, parents before children, else in the order of the file; those in a cycle are left out."""
     done: list[str] = []
     waiting = list(space)
@@ -47,25 +47,25 @@ def ordered(space: Mapping[str, Dimension]) -> tuple[str, ...]:
     return tuple(done)
 
 
-def active(space: Mapping[str, Dimension], name: str, params: Mapping[str, Value]) -> bool:
+def is_active(space: Mapping[str, Dimension], name: str, params: Mapping[str, Value]) -> bool:
     """Whether a trial with `params` has the searched hyperparameter `name`: all its ancestors let it."""
     return all(
-        parent in params and params[parent] in values and active(space, parent, params)
+        parent in params and params[parent] in values and is_active(space, parent, params)
         for parent, values in (space[name].when or {}).items()
     )
 
 
-def grid(space: Mapping[str, Dimension]) -> list[dict[str, Value]]:
+def list_grid(space: Mapping[str, Dimension]) -> list[dict[str, Value]]:
     """Every combination once, the last dimension of the file fastest, without what is inactive in it."""
     points: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
     for values in itertools.product(*(dimension.points() for dimension in space.values())):
         full = dict(zip(space, values, strict=True))
-        point = {name: value for name, value in full.items() if active(space, name, full)}
+        point = {name: value for name, value in full.items() if is_active(space, name, full)}
         points.setdefault(tuple(point.items()), point)
     return list(points.values())
 
 
-def grid_faults(space: Mapping[str, Dimension]) -> Iterator[str]:
+def find_grid_faults(space: Mapping[str, Dimension]) -> Iterator[str]:
     """Why `space` is no grid."""
     if not space:
         yield "space: is empty, which is no grid: list values of a hyperparameter, or choose another sampler"
@@ -98,7 +98,9 @@ def _when_faults(name: str, space: Mapping[str, Dimension], broken: set[str]) ->
         if parent not in space:
             others = [other for other in space if other != name]
             yield f"{field}: " + (
-                unknown(parent, others or TABLE) if parent not in TABLE else "is not searched: add it to [space]"
+                describe_unknown(parent, others or TABLE)
+                if parent not in TABLE
+                else "is not searched: add it to [space]"
             )
             continue
         dimension = space[parent]
@@ -109,11 +111,11 @@ def _when_faults(name: str, space: Mapping[str, Dimension], broken: set[str]) ->
             yield f"{field}: the list is empty: some of {dimension}"
         for value in values:
             if not any(value == choice and type(value) is type(choice) for choice in dimension.values):
-                yield f"{field}: {shown(value)} is not a value of {parent}: some of {dimension}"
+                yield f"{field}: {format_toml(value)} is not a value of {parent}: some of {dimension}"
 
 
 def _cycle_faults(space: Mapping[str, Dimension]) -> Iterator[str]:
-    stuck = [name for name in space if name not in ordered(space)]
+    stuck = [name for name in space if name not in order_names(space)]
     for name in stuck:
         parents = ", ".join(parent for parent in space[name].when or () if parent in stuck)
         yield f"space.{name}.when: goes in a circle through {parents}: drop one of the conditions"

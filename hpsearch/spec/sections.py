@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hpsearch.spec.validation import Section, known, read, unknown
+from hpsearch.spec.validation import Section, describe_unknown, known, read
 
 INT32 = 2**31 - 1
 """What a Postgres integer holds."""
@@ -23,7 +23,7 @@ Real = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
-class Dataset:
+class DatasetInfo:
     """How many images a dataset has to train and validate on, how many of them validate by default, and of what."""
 
     images: int
@@ -32,12 +32,12 @@ class Dataset:
 
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-DATASETS: Mapping[str, Dataset] = MappingProxyType(
-    {"cifar10": Dataset(50_000, 5_000, CIFAR10), "digits": Dataset(1_437, 300, tuple("0123456789"))}
+DATASETS: Mapping[str, DatasetInfo] = MappingProxyType(
+    {"cifar10": DatasetInfo(50_000, 5_000, CIFAR10), "digits": DatasetInfo(1_437, 300, tuple("0123456789"))}
 )
 
 
-class Study(Section):
+class StudySection(Section):
     """`[study]`."""
 
     name: str = Field(description="A name for the study (or give --name).")
@@ -71,7 +71,7 @@ class Study(Section):
         return description
 
 
-class Budget(Section):
+class BudgetSection(Section):
     """`[budget]`."""
 
     trials: Count = Field(
@@ -90,7 +90,7 @@ class Budget(Section):
     repeats: Count = Field(1, description="Trainings of each point of a grid, each with a seed of its own.")
 
 
-class Data(Section):
+class DataSection(Section):
     """`[data]`."""
 
     name: Literal["cifar10", "digits"] = Field("cifar10", description="The dataset: cifar10 or digits.")
@@ -253,7 +253,7 @@ REDUCTION, RUNGS = 3, 3
 """Of the default pruner: one of so many trials goes on at a rung; how many rungs there are at most."""
 
 
-def default_pruner(epochs: int, sampler: str) -> Method:
+def choose_default_pruner(epochs: int, sampler: str) -> Method:
     """The pruner of a study that names none: ASHA with rungs at a 27th, a ninth and a third of the epochs.
 
     After Li et al. 2020 (arXiv:1810.05934), which reduces by 4; by 3, as in Hyperband, a good trial that learns slowly
@@ -278,7 +278,7 @@ def method(
     """The sampler or pruner of section `field`; `default` where the section names none and sets nothing."""
     name, options = raw.get("name", default.name), {key: value for key, value in raw.items() if key != "name"}
     if not isinstance(name, str) or name not in models:
-        faults.append(f"{field}.name: {name!r} is {unknown(str(name), models)}")
+        faults.append(f"{field}.name: {name!r} is {describe_unknown(str(name), models)}")
         return None
     if "name" not in raw:
         options = {**default.options, **options}

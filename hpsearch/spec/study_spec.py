@@ -15,22 +15,22 @@ from hpsearch.spec import baselines as firsts
 from hpsearch.spec import loader
 from hpsearch.spec import search_space as spaces
 from hpsearch.spec.dimension import Choices, Dimension, Range, canonical
-from hpsearch.spec.hyperparameters import TABLE, Value, complete
+from hpsearch.spec.hyperparameters import TABLE, Value, fill_defaults
 from hpsearch.spec.sections import (
     DEFAULT_SAMPLER,
     PRUNERS,
     SAMPLERS,
-    Budget,
-    Data,
+    BudgetSection,
+    DataSection,
     Method,
-    Study,
-    default_pruner,
+    StudySection,
+    choose_default_pruner,
     method,
     sampler_faults,
     stored_method,
     target_faults,
 )
-from hpsearch.spec.validation import known, one_line, read, shown, table, unknown
+from hpsearch.spec.validation import describe_unknown, escape_controls, format_toml, known, read, table
 
 __all__ = [
     "DEFAULT",
@@ -56,9 +56,9 @@ SECTIONS = ("study", "budget", "data", "fixed", "space", "sampler", "pruner", "b
 class StudySpec:
     """Everything a worker needs to know about a study; made by `load`, `from_toml`, `from_dict` or `from_json`."""
 
-    study: Study
-    budget: Budget
-    data: Data
+    study: StudySection
+    budget: BudgetSection
+    data: DataSection
     fixed: Mapping[str, Value]
     space: Mapping[str, Dimension]
     sampler: Method
@@ -89,21 +89,21 @@ class StudySpec:
     @cached_property
     def searched(self) -> tuple[str, ...]:
         """The searched hyperparameters, parents before children."""
-        return spaces.ordered(self.space)
+        return spaces.order_names(self.space)
 
     def fixed_values(self) -> dict[str, Value | None]:
         """Every row of the table that is not searched; None where it follows one that is."""
-        rest = {name: value for name, value in complete(self.fixed).items() if name not in self.space}
+        rest = {name: value for name, value in fill_defaults(self.fixed).items() if name not in self.space}
         return {name: None if self._follows(name) and name not in self.fixed else rest[name] for name in rest}
 
     def hyperparameters(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """The whole table for a trial that sampled `params`; what is inactive in it takes its default."""
         sampled = {name: params[name] for name in params if self.active(name, params)}
-        return complete({**self.fixed, **sampled})
+        return fill_defaults({**self.fixed, **sampled})
 
     def active(self, name: str, params: Mapping[str, Value]) -> bool:
         """Whether a trial with `params` (at least the ancestors of `name`) samples the searched `name`."""
-        return spaces.active(self.space, name, params)
+        return spaces.is_active(self.space, name, params)
 
     def compares_after(self, epoch: int) -> bool:
         """Whether the pruner compares trials after `epoch`."""
@@ -111,7 +111,7 @@ class StudySpec:
 
     def grid(self) -> list[dict[str, Value]]:
         """The points of a grid, all of them `repeats` times over."""
-        return [dict(point) for _ in range(self.budget.repeats) for point in spaces.grid(self.space)]
+        return [dict(point) for _ in range(self.budget.repeats) for point in spaces.list_grid(self.space)]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -146,17 +146,17 @@ class StudySpec:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "StudySpec":
         """What `to_json` wrote, here or in an older version, whose absent keys take their defaults."""
-        budget = known(Budget, stored.get("budget", {}))
+        budget = known(BudgetSection, stored.get("budget", {}))
         space = spaces.from_json(stored.get("space", []))
         sampler = stored_method(stored.get("sampler", {}), SAMPLERS, DEFAULT_SAMPLER)
         return cls(
-            known(Study, stored["study"]),
+            known(StudySection, stored["study"]),
             budget,
-            known(Data, stored.get("data", {})),
+            known(DataSection, stored.get("data", {})),
             _frozen(stored.get("fixed", {})),
             MappingProxyType(space),
             _grouped(sampler, space),
-            stored_method(stored.get("pruner", {}), PRUNERS, default_pruner(budget.epochs, sampler.name)),
+            stored_method(stored.get("pruner", {}), PRUNERS, choose_default_pruner(budget.epochs, sampler.name)),
             tuple(_frozen(baseline) for baseline in stored.get("baselines", [])),
             stored.get("evaluation", 0),
         )
@@ -189,7 +189,7 @@ class StudySpec:
     def _departs(self, name: str) -> bool:
         """Whether `name` would have another value if it were not fixed."""
         rest = {other: value for other, value in self.fixed.items() if other != name}
-        return self._follows(name) or complete(rest)[name] != self.fixed[name]
+        return self._follows(name) or fill_defaults(rest)[name] != self.fixed[name]
 
     def _leaves_beside(self, other: "StudySpec") -> dict[str, Any]:
         meaning = self._meaning()
@@ -202,14 +202,14 @@ class StudySpec:
         if section == "space" and not rest:
             return str(self.space[name]) if name in self.space else "not searched"
         if key in leaves:
-            return shown(leaves[key])
+            return format_toml(leaves[key])
         if section != "fixed":
             return "absent"
         if name in self.space:
             return "searched"
         if self._follows(name):
             return f"as {TABLE[name].default_from}"
-        return f"{shown(complete(self.fixed)[name])} (the default)"
+        return f"{format_toml(fill_defaults(self.fixed)[name])} (the default)"
 
 
 def load(
@@ -246,16 +246,16 @@ def from_dict(
     """The study that `raw`, shaped as the TOML file, describes; otherwise as `load`."""
     faults: list[str] = []
     merged = loader.override(raw, overrides, {"study.name": name, "budget.trials": trials}, faults)
-    faults += [f"{section}: {unknown(section, SECTIONS)}" for section in merged if section not in SECTIONS]
+    faults += [f"{section}: {describe_unknown(section, SECTIONS)}" for section in merged if section not in SECTIONS]
     spec = _read(merged, faults)
     if spec is None or faults:
-        raise StudyFileError([one_line(fault) for fault in faults])
+        raise StudyFileError([escape_controls(fault) for fault in faults])
     return spec
 
 
 def _read(raw: Mapping[str, Any], faults: list[str]) -> StudySpec | None:
-    study = read(Study, table(raw, "study", faults), "study", faults)
-    data = read(Data, table(raw, "data", faults), "data", faults)
+    study = read(StudySection, table(raw, "study", faults), "study", faults)
+    data = read(DataSection, table(raw, "data", faults), "data", faults)
     kept, searched = table(raw, "fixed", faults), table(raw, "space", faults)
     fixed = _fixed(kept, faults)
     faults += [f"fixed.{name}: is searched too: keep it in [fixed] or in [space]" for name in kept if name in searched]
@@ -264,7 +264,7 @@ def _read(raw: Mapping[str, Any], faults: list[str]) -> StudySpec | None:
     sound = len(faults) == before
     sampler = method(table(raw, "sampler", faults), "sampler", SAMPLERS, DEFAULT_SAMPLER, faults)
     budget = _budget(table(raw, "budget", faults), space if sound else None, sampler, faults)
-    usual = default_pruner(budget.epochs if budget else 1, sampler.name if sampler else DEFAULT_SAMPLER.name)
+    usual = choose_default_pruner(budget.epochs if budget else 1, sampler.name if sampler else DEFAULT_SAMPLER.name)
     pruner = method(table(raw, "pruner", faults), "pruner", PRUNERS, usual, faults)
     if data:
         faults += data.faults()
@@ -291,7 +291,7 @@ def _read(raw: Mapping[str, Any], faults: list[str]) -> StudySpec | None:
 def _fixed(raw: Mapping[str, Any], faults: list[str]) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for name, value in raw.items():
-        fault = TABLE[name].fault(value) if name in TABLE else unknown(name, TABLE)
+        fault = TABLE[name].fault(value) if name in TABLE else describe_unknown(name, TABLE)
         if fault is None:
             values[name] = TABLE[name].cast(value)
         else:
@@ -301,21 +301,21 @@ def _fixed(raw: Mapping[str, Any], faults: list[str]) -> dict[str, Value]:
 
 def _budget(
     raw: Mapping[str, Any], space: Mapping[str, Dimension] | None, sampler: Method | None, faults: list[str]
-) -> Budget | None:
+) -> BudgetSection | None:
     """`[budget]` with the default of `trials` that fits; `space` is None where it has faults of its own."""
     if space is None or sampler is None:
-        return read(Budget, raw, "budget", faults)
+        return read(BudgetSection, raw, "budget", faults)
     if sampler.name != "grid":
-        budget = read(Budget, raw if space else {"trials": 1, **raw}, "budget", faults)
+        budget = read(BudgetSection, raw if space else {"trials": 1, **raw}, "budget", faults)
         if budget and budget.repeats > 1:
             faults.append('budget.repeats: needs a grid: drop it, or set sampler.name = "grid"')
         return budget
-    broken = list(spaces.grid_faults(space))
+    broken = list(spaces.find_grid_faults(space))
     faults += broken
-    budget = read(Budget, raw, "budget", faults)
+    budget = read(BudgetSection, raw, "budget", faults)
     if broken or not budget:
         return budget
-    points = len(spaces.grid(space))
+    points = len(spaces.list_grid(space))
     whole = points * budget.repeats
     if whole > spaces.LARGEST_GRID:
         faults.append(f"budget.repeats: {points} points make {whole} trials, over {spaces.LARGEST_GRID}: repeat less")

@@ -38,7 +38,7 @@ SHAPES = {
 """What pydantic's kinds of error say here."""
 
 
-def unknown(word: str, known: Iterable[str]) -> str:
+def describe_unknown(word: str, known: Iterable[str]) -> str:
     """`unknown: did you mean ...`, or all that is known where nothing comes near `word`."""
     names = list(known)
     near = difflib.get_close_matches(word, names, n=1)
@@ -47,16 +47,16 @@ def unknown(word: str, known: Iterable[str]) -> str:
     return f"unknown: one of {', '.join(names)}" if names else "unknown: nothing can be set here"
 
 
-def shown(value: object) -> str:
+def format_toml(value: object) -> str:
     """`value` on one line, near to how TOML spells it, cut where it is long."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{', '.join(shown(item) for item in value)}]" if len(value) <= 10 else reprlib.repr(value)
+        return f"[{', '.join(format_toml(item) for item in value)}]" if len(value) <= 10 else reprlib.repr(value)
     return repr(value) if isinstance(value, float) else reprlib.repr(value)
 
 
-def one_line(fault: str) -> str:
+def escape_controls(fault: str) -> str:
     """`fault` without what would break the line or the terminal: a TOML key may hold anything."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in fault)
 
@@ -66,7 +66,7 @@ def table(raw: Mapping[str, Any], field: str, faults: list[str]) -> dict[str, An
     value = raw.get(field, {})
     if isinstance(value, dict):
         return value
-    faults.append(f"{field}: {shown(value)} is not a table: write [{field}] above its keys")
+    faults.append(f"{field}: {format_toml(value)} is not a table: write [{field}] above its keys")
     return {}
 
 
@@ -88,16 +88,16 @@ def _line(model: type[Section], error: ErrorDetails, field: str) -> str:
     key = str(error["loc"][0]) if error["loc"] else ""
     where = ".".join([field, *map(str, error["loc"])])
     if error["type"] == "extra_forbidden":
-        return f"{where}: {unknown(key, model.model_fields)}"
+        return f"{where}: {describe_unknown(key, model.model_fields)}"
     if error["type"] == "missing":
         return f"{where}: missing: {_meaning(model, key)}"
     shape = SHAPES.get(error["type"])
     if shape is None:
-        return f"{where}: {shown(error['input'])}: {error['msg']}"
+        return f"{where}: {format_toml(error['input'])}: {error['msg']}"
     bounds = {key: f"{value:g}" if isinstance(value, float) else value for key, value in error.get("ctx", {}).items()}
     said = shape.format(**bounds)
     remedy = "" if ":" in said else f": {_meaning(model, key)}"
-    return f"{where}: {shown(error['input'])} {said}{remedy}"
+    return f"{where}: {format_toml(error['input'])} {said}{remedy}"
 
 
 def _meaning(model: type[Section], key: str) -> str:

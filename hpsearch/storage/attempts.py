@@ -108,7 +108,10 @@ def sample(connection: Connection, held: Attempt, writes: optuna_tables.TrialWri
         connection,
         held,
         (optuna_tables.PARAMETERS, optuna_tables.SYSTEM),
-        {**optuna_tables.parameters(writes.parameters), **optuna_tables.attributes("system", writes.attributes)},
+        {
+            **optuna_tables.bind_parameters(writes.parameters),
+            **optuna_tables.bind_attributes("system", writes.attributes),
+        },
     )
 
 
@@ -126,8 +129,8 @@ def describe(connection: Connection, held: Attempt, weights: int, made_by: Mappi
         held,
         (optuna_tables.USER, optuna_tables.SYSTEM),
         {
-            **optuna_tables.attributes("user", {"weights": weights}),
-            **optuna_tables.attributes("system", {MADE_BY: made_by}),
+            **optuna_tables.bind_attributes("user", {"weights": weights}),
+            **optuna_tables.bind_attributes("system", {MADE_BY: made_by}),
         },
     )
 
@@ -181,8 +184,8 @@ def _store(connection: Connection, held: Attempt, metrics: EpochMetrics, attribu
         (EPOCH, optuna_tables.INTERMEDIATE, optuna_tables.SYSTEM),
         {
             **vars(metrics),
-            **optuna_tables.intermediate(metrics.epoch, value),
-            **optuna_tables.attributes("system", attributes),
+            **optuna_tables.bind_intermediate(metrics.epoch, value),
+            **optuna_tables.bind_attributes("system", attributes),
         },
     )
 
@@ -202,7 +205,7 @@ def finish(connection: Connection, held: Attempt, ending: Ending, attributes: Ma
     _end(connection, held, ending, attributes)
 
 
-def among_best(connection: Connection, held: Attempt) -> bool:
+def is_among_best(connection: Connection, held: Attempt) -> bool:
     """Whether the trial, were it to complete with its stored epochs, is one of those whose models are kept."""
     fence(connection, held)
     spec = held.study.spec
@@ -277,7 +280,7 @@ def _close(connection: Connection, held: Attempt, why: str) -> None:
     )
 
 
-def why(connection: Connection, held: Attempt) -> str | None:
+def read_end(connection: Connection, held: Attempt) -> str | None:
     """Why the attempt ended; None where it is open, or was deleted with its study."""
     query = "select why from hpsearch.attempts where trial_id = :trial_id and number = :number"
     ended: str | None = connection.scalar(text(query), held.key)

@@ -9,7 +9,7 @@ from hpsearch.storage import attempts, optuna_tables, studies, trials, workers
 from hpsearch.storage.artifacts import plots, table
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 
 EXPIRED = f"clock_timestamp() > greatest(a.held_until, pg_postmaster_start_time() + {attempts.LEASE})"
 """Counted from the server's start where that is later: nobody could renew while it was down."""
@@ -28,7 +28,7 @@ select study_id from hpsearch.studies s
 """Studies that were stopped and have trials yet."""
 
 
-def take(connection: Connection, study_id: int, holder: Holder) -> Attempt | None:
+def take(connection: Connection, study_id: int, holder: WorkerIdentity) -> Attempt | None:
     """Hold a trial of this study: one that nobody holds, else a waiting one, else a new one within the budget.
 
     One transaction under the study's lock, so that the budget is exact with any number of workers. Finishes a study
@@ -116,7 +116,7 @@ def sweep(connection: Connection) -> int:
     return sum(end_unheld(connection, study_id) for study_id in stopped)
 
 
-def littered(connection: Connection) -> bool:
+def needs_sweep(connection: Connection) -> bool:
     """Whether there may be something to sweep; a single statement."""
     return bool(connection.scalar(text(f"select exists (select 1 {ENDED}) or exists ({STOPPED})")))
 
@@ -144,7 +144,7 @@ def end_unheld(connection: Connection, study_id: int) -> int:
     return ended
 
 
-def _open(connection: Connection, stored: Study, trial_id: int, trial_number: int, holder: Holder) -> Attempt:
+def _open(connection: Connection, stored: Study, trial_id: int, trial_number: int, holder: WorkerIdentity) -> Attempt:
     opened = connection.execute(
         text(f"""
             with {workers.DOING}

@@ -69,7 +69,7 @@ USER = re.compile(r"[^:]*://[^:/]*(:[^@]*)?@")
 """A URL up to the host. An @ after it is one of the password's, whose rest would be shown as host and database."""
 
 
-def parse(url: str, source: str) -> URL:
+def parse_url(url: str, source: str) -> URL:
     """A SQLAlchemy URL for psycopg2, which `postgresql://` and `postgres://` mean here.
 
     Raises:
@@ -101,7 +101,7 @@ class Database:
     """
 
     def __init__(self, url: str, source: str = "the storage URL", application: str = "hpsearch") -> None:
-        self.url = parse(url, source)
+        self.url = parse_url(url, source)
         self.source = source
         self.engine = _engine(self.url, application)
 
@@ -239,7 +239,9 @@ class Database:
         from optuna.storages import RDBStorage
 
         try:
-            storage = RDBStorage(self.url.render_as_string(hide_password=False), engine_kwargs=engine_options("optuna"))
+            storage = RDBStorage(
+                self.url.render_as_string(hide_password=False), engine_kwargs=make_engine_options("optuna")
+            )
             storage.engine.dispose()
         except (RuntimeError, StorageInternalError) as error:
             raise DatabaseError(
@@ -259,11 +261,11 @@ def connect(option: str | None, application: str = "hpsearch", *, prepare: bool 
     Raises:
         DatabaseError: it cannot be reached or used.
     """
-    setting = settings.storage(option)
+    setting = settings.read_storage(option)
     if setting is not None:
         database = Database(setting.value, setting.source, application)
     else:
-        database = EmbeddedDatabase(settings.home_dir(), application)
+        database = EmbeddedDatabase(settings.find_home_dir(), application)
     try:
         if prepare:
             database.prepare()
@@ -302,7 +304,7 @@ class EmbeddedDatabase(Database):
         self._server.stop()
 
 
-def engine_options(application: str) -> dict[str, object]:
+def make_engine_options(application: str) -> dict[str, object]:
     """What every engine on this database is made with: timeouts, pre-ping, UTC, and Optuna's schema first."""
     options = {
         "statement_timeout": STATEMENT_TIMEOUT,
@@ -326,7 +328,7 @@ def engine_options(application: str) -> dict[str, object]:
 
 
 def _engine(url: URL, application: str) -> Engine:
-    made = sqlalchemy.create_engine(url, **{**engine_options(application), "pool_pre_ping": False})
+    made = sqlalchemy.create_engine(url, **{**make_engine_options(application), "pool_pre_ping": False})
     event.listen(made, "checkin", _put_down)
     event.listen(made, "checkout", lambda raw, record, _: _ping(made, raw, record))
     return made

@@ -131,7 +131,7 @@ update trials set state = :state, datetime_complete = {UTC_NOW} where trial_id =
 """)
 
 
-def parameters(suggested: "Mapping[str, tuple[float, BaseDistribution]]") -> dict[str, object]:
+def bind_parameters(suggested: "Mapping[str, tuple[float, BaseDistribution]]") -> dict[str, object]:
     """The arguments of PARAMETERS."""
     from optuna.distributions import distribution_to_json
 
@@ -142,12 +142,12 @@ def parameters(suggested: "Mapping[str, tuple[float, BaseDistribution]]") -> dic
     }
 
 
-def attributes(kind: Literal["user", "system"], named: Mapping[str, object]) -> dict[str, object]:
+def bind_attributes(kind: Literal["user", "system"], named: Mapping[str, object]) -> dict[str, object]:
     """The arguments of USER or SYSTEM."""
     return {f"{kind}_keys": list(named), f"{kind}_values": [json.dumps(value) for value in named.values()]}
 
 
-def intermediate(step: int, value: float) -> dict[str, object]:
+def bind_intermediate(step: int, value: float) -> dict[str, object]:
     """The arguments of INTERMEDIATE."""
     return {"step": step, "value": _finite(value), "type": _kind(value)}
 
@@ -180,7 +180,7 @@ def _set_attributes(
         )
 
 
-def note(connection: Connection, study_id: int, trial_id: int, markdown: str) -> None:
+def write_note(connection: Connection, study_id: int, trial_id: int, markdown: str) -> None:
     """Add to the note that the Optuna dashboard shows beside a trial; what a person wrote there stays above it."""
     prefix = f"dashboard:{trial_id}:note_"
     rows = connection.execute(
@@ -230,8 +230,8 @@ def end(
             "valued": value is not None,
             "value": None if value is None else _finite(value),
             "type": None if value is None else _kind(value),
-            **attributes("user", user),
-            **attributes("system", system),
+            **bind_attributes("user", user),
+            **bind_attributes("system", system),
         },
     )
 

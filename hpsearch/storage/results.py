@@ -29,7 +29,7 @@ UNDOCUMENTED = frozenset({"detail", "retry_of", "history", "best_epoch", "confus
 
 
 @dataclass(frozen=True)
-class Attempt:
+class AttemptRecord:
     """One worker's hold on a trial, times by the server's clock; `ended` and `why` are None while it has not."""
 
     number: int
@@ -65,7 +65,7 @@ class Trial:
     epochs: tuple[EpochMetrics, ...]
     detail: str | None
     retry_of: int | None
-    history: tuple[Attempt, ...]
+    history: tuple[AttemptRecord, ...]
     best_epoch: int | None
     confusion: tuple[tuple[int, ...], ...] | None
     made_by: Mapping[str, Any]
@@ -125,7 +125,7 @@ def _best(connection: Connection, found: Study) -> dict[str, Any] | None:
     return {"number": row.number, "value": row.value, "params": _params(connection, [row.trial_id])[row.trial_id]}
 
 
-def document(summary: Summary, trials: Iterable[Trial]) -> dict[str, Any]:
+def make_document(summary: Summary, trials: Iterable[Trial]) -> dict[str, Any]:
     """What `hpsearch results --json` prints; what is absent or not finite is None."""
     found = summary.study
     described: dict[str, Any] = {
@@ -141,18 +141,18 @@ def document(summary: Summary, trials: Iterable[Trial]) -> dict[str, Any]:
         },
         "trials": [_shown(trial) for trial in trials],
     }
-    cleaned: dict[str, Any] = finite(described)
+    cleaned: dict[str, Any] = keep_finite(described)
     return cleaned
 
 
-def finite(value: Any) -> Any:
+def keep_finite(value: Any) -> Any:
     """`value` with None for every number in it that JSON cannot hold."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: keep_finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [keep_finite(item) for item in value]
     return value
 
 
@@ -184,7 +184,7 @@ def _trial(
     params: Mapping[str, Any],
     attributes: Mapping[str, Any],
     epochs: list[EpochMetrics],
-    history: tuple[Attempt, ...],
+    history: tuple[AttemptRecord, ...],
 ) -> Trial:
     state = STATES[row.state]
     metric = found.spec.study.metric
@@ -278,9 +278,9 @@ def _epochs(connection: Connection, found: Study) -> dict[int, list[EpochMetrics
     return epochs
 
 
-def read_attempts(connection: Connection, found: Study) -> Mapping[int, tuple[Attempt, ...]]:
+def read_attempts(connection: Connection, found: Study) -> Mapping[int, tuple[AttemptRecord, ...]]:
     """Every attempt at each trial, in order, by the trial's number; an empty tuple for one that nobody held yet."""
-    history: dict[int, tuple[Attempt, ...]] = defaultdict(tuple)
+    history: dict[int, tuple[AttemptRecord, ...]] = defaultdict(tuple)
     rows = connection.execute(
         text("""
             select t.number as trial, a.number, a.worker_id, a.host, a.device,
@@ -292,7 +292,7 @@ def read_attempts(connection: Connection, found: Study) -> Mapping[int, tuple[At
         _of(found),
     )
     for trial, *values in rows:
-        history[trial] += (Attempt(*values),)
+        history[trial] += (AttemptRecord(*values),)
     return history
 
 

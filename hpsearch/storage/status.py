@@ -12,7 +12,7 @@ from hpsearch.storage.results import Summary
 
 
 @dataclass(frozen=True)
-class Progress:
+class StudySpeed:
     """A study and how fast it goes: trials ended in the last hour, or since it was set running where that is less.
 
     Both figures are None while it is not running; there is no estimate before a trial has ended.
@@ -24,7 +24,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerStatus:
     """A worker that has not left, with a trial that it holds: one with several trials comes once for each.
 
     `epoch` is the last one the trial has finished, of `epochs`. `gone`: no sign of life for a lease.
@@ -47,8 +47,8 @@ class Overview:
     """The studies by priority, and the workers by host; `now` is the server's clock."""
 
     now: datetime
-    studies: tuple[Progress, ...]
-    workers: tuple[Worker, ...]
+    studies: tuple[StudySpeed, ...]
+    workers: tuple[WorkerStatus, ...]
 
 
 def read(connection: Connection, name: str | None = None) -> Overview:
@@ -57,15 +57,15 @@ def read(connection: Connection, name: str | None = None) -> Overview:
     Raises:
         NotFoundError: there is no such study.
     """
-    found = studies.every(connection) if name is None else [studies.find(connection, name)]
+    found = studies.list_all(connection) if name is None else [studies.find(connection, name)]
     progress = tuple(_progress(connection, results.summarize(connection, each)) for each in found)
     now: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
     return Overview(now, progress, tuple(_workers(connection)))
 
 
-def document(overview: Overview) -> dict[str, Any]:
+def make_document(overview: Overview) -> dict[str, Any]:
     """What `hpsearch status --json` prints; what is absent or not finite is None."""
-    described: dict[str, Any] = results.finite(
+    described: dict[str, Any] = results.keep_finite(
         {
             "studies": [_described(each) for each in overview.studies],
             "workers": [asdict(each) for each in overview.workers],
@@ -74,7 +74,7 @@ def document(overview: Overview) -> dict[str, Any]:
     return described
 
 
-def _described(progress: Progress) -> Mapping[str, Any]:
+def _described(progress: StudySpeed) -> Mapping[str, Any]:
     summary, end = progress.summary, progress.estimated_end
     return {
         "name": summary.study.name,
@@ -91,9 +91,9 @@ def _described(progress: Progress) -> Mapping[str, Any]:
     }
 
 
-def _progress(connection: Connection, summary: Summary) -> Progress:
+def _progress(connection: Connection, summary: Summary) -> StudySpeed:
     if summary.status != "running":
-        return Progress(summary, None, None)
+        return StudySpeed(summary, None, None)
     row = connection.execute(
         text("""
             select clock_timestamp() as now,
@@ -113,7 +113,7 @@ def _progress(connection: Connection, summary: Summary) -> Progress:
     ends = [left / pace] if pace else []
     if budget.hours is not None:
         ends.append(budget.hours - row.spent)
-    return Progress(summary, pace, _in_hours(row.now, min(ends)) if ends else None)
+    return StudySpeed(summary, pace, _in_hours(row.now, min(ends)) if ends else None)
 
 
 def _in_hours(now: datetime, hours: float) -> datetime | None:
@@ -123,7 +123,7 @@ def _in_hours(now: datetime, hours: float) -> datetime | None:
         return None
 
 
-def _workers(connection: Connection) -> list[Worker]:
+def _workers(connection: Connection) -> list[WorkerStatus]:
     # One that is gone is listed for a day, for somebody to notice; and while a trial is in its name.
     rows = connection.execute(
         text("""
@@ -146,4 +146,4 @@ def _workers(connection: Connection) -> list[Worker]:
         """),
         {"lease": attempts.LEASE_SECONDS},
     )
-    return [Worker(*row) for row in rows]
+    return [WorkerStatus(*row) for row in rows]

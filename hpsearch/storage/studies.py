@@ -12,7 +12,7 @@ from hpsearch.metrics import METRICS
 from hpsearch.settings import Setting
 from hpsearch.spec.hyperparameters import Value
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.spec.validation import one_line
+from hpsearch.spec.validation import escape_controls
 from hpsearch.storage import optuna_tables
 from hpsearch.storage.database import Database
 
@@ -46,7 +46,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Started:
+class StartResult:
     """What `start` did: made a study, or found it and changed what `changes` says; `kept` differs and was left."""
 
     study: Study
@@ -56,7 +56,7 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Survey:
+class StudyProgress:
     """How far a study is. `closed` says why it takes no new trials although its trials are not used up.
 
     `failing`: its last trials only failed, as many as its budget allows in a row.
@@ -77,7 +77,7 @@ class Survey:
         return study.status == "running" and (self.failing or self.over(study.spec.budget.trials))
 
 
-def start(database: Database, spec: StudySpec, place: Setting | None = None) -> Started:
+def start(database: Database, spec: StudySpec, place: Setting | None = None) -> StartResult:
     """Put a study into the database, or bring the budget and priority of the one that is there up to date.
 
     Args:
@@ -93,7 +93,7 @@ def start(database: Database, spec: StudySpec, place: Setting | None = None) -> 
 
     home = None
     if place is not None and database.transact(lambda connection: _free(connection, spec.study.name)):
-        home = stores.make(place, spec.study.name)
+        home = stores.create_store(place, spec.study.name)
     started = database.transact(lambda connection: _start(connection, spec, home.url if home else None))
     if home is not None and started.study.artifacts != home.url:  # somebody else made it meanwhile
         home.clear()
@@ -112,10 +112,10 @@ def reserve(connection: Connection, name: str) -> bool:
     return _free(connection, name)
 
 
-def _start(connection: Connection, spec: StudySpec, artifacts: str | None) -> Started:
+def _start(connection: Connection, spec: StudySpec, artifacts: str | None) -> StartResult:
     name = spec.study.name
     if reserve(connection, name):
-        return Started(make(connection, spec, artifacts), made=True)
+        return StartResult(make(connection, spec, artifacts), made=True)
     found = connection.execute(text(SELECT + "where s.study_name = :name"), {"name": name}).one_or_none()
     if found is None:
         raise RefusedError(
@@ -153,24 +153,24 @@ def make(connection: Connection, spec: StudySpec, artifacts: str | None) -> Stud
     return read(connection, study_id)
 
 
-def _extend(connection: Connection, stored: Study, spec: StudySpec) -> Started:
+def _extend(connection: Connection, stored: Study, spec: StudySpec) -> StartResult:
     lock(connection, stored.study_id)
-    retried = retries(connection, stored.study_id)
+    retried = count_retries(connection, stored.study_id)
     spec = _with_trials(spec, spec.budget.trials + retried)
     priority = stored.spec.study.model_copy(update={"priority": spec.study.priority})
     renewed = replace(stored.spec, budget=spec.budget, study=priority)
     old, new = stored.spec.to_json(), spec.to_json()
     changes = _changes(old, renewed.to_json())
     if stored.spec.sampler.name == "grid":
-        there = survey(connection, stored).total
+        there = measure_progress(connection, stored).total
         _enqueue(connection, stored.study_id, _grid(renewed)[there - retried : spec.budget.trials - retried])
     _update(connection, stored.study_id, renewed)
     current = read(connection, stored.study_id)
-    if stored.status in {"finished", "stopped"} and not survey(connection, current).over(spec.budget.trials):
+    if stored.status in {"finished", "stopped"} and not measure_progress(connection, current).over(spec.budget.trials):
         set_status(connection, stored.study_id, "running")
         changes = (*changes, f"status: {stored.status} becomes running")
     kept = tuple(line for line in _changes(old, new) if line not in changes)
-    return Started(read(connection, stored.study_id), made=False, changes=changes, kept=kept)
+    return StartResult(read(connection, stored.study_id), made=False, changes=changes, kept=kept)
 
 
 def grow(connection: Connection, stored: Study, trials: int) -> None:
@@ -178,7 +178,7 @@ def grow(connection: Connection, stored: Study, trials: int) -> None:
     _update(connection, stored.study_id, _with_trials(stored.spec, stored.spec.budget.trials + trials))
 
 
-def retries(connection: Connection, study_id: int) -> int:
+def count_retries(connection: Connection, study_id: int) -> int:
     """How many trials repeat a failed one; the budget of a study file does not count them."""
     query = (
         "select count(*) from trial_user_attributes join trials using (trial_id) "
@@ -259,19 +259,19 @@ def find(connection: Connection, name: str) -> Study:
     query = text(SELECT + "where s.study_name = :name")
     row = connection.execute(query, {"name": name}).one_or_none() if name.isprintable() else None
     if row is None:
-        names = [stored.name for stored in every(connection)]
+        names = [stored.name for stored in list_all(connection)]
         there = f"there are {', '.join(names)}" if names else "hpsearch start-study makes the first one"
-        raise NotFoundError(one_line(f"there is no study {name}: {there}"))
+        raise NotFoundError(escape_controls(f"there is no study {name}: {there}"))
     return _study(row)
 
 
-def every(connection: Connection) -> list[Study]:
+def list_all(connection: Connection) -> list[Study]:
     """All studies, in the order in which workers serve them: by priority, then the oldest first."""
     rows = connection.execute(text(SELECT + "order by h.priority desc, study_id"))
     return [_study(row) for row in rows]
 
 
-def survey(connection: Connection, study: Study) -> Survey:
+def measure_progress(connection: Connection, study: Study) -> StudyProgress:
     """Count the study's trials, see whether its time or target closes it, and whether its trials only fail."""
     budget = study.spec.budget
     row = connection.execute(
@@ -292,7 +292,7 @@ def survey(connection: Connection, study: Study) -> Survey:
     elif budget.target is not None and _reached(connection, study, budget.target):
         closed = f"the target {budget.target:g} is reached"
     failing = row.failed >= budget.failures and _failing(connection, study.study_id, budget.failures)
-    return Survey(row.total, row.running, row.waiting, closed, failing)
+    return StudyProgress(row.total, row.running, row.waiting, closed, failing)
 
 
 def _reached(connection: Connection, study: Study, target: float) -> bool:
@@ -318,9 +318,9 @@ def set_status(connection: Connection, study_id: int, status: str, reason: str |
     )
 
 
-def settle(connection: Connection, study: Study) -> Survey:
+def settle(connection: Connection, study: Study) -> StudyProgress:
     """Finish a study whose search is over, or pause one whose trials only fail. The caller holds its lock."""
-    found = survey(connection, study)
+    found = measure_progress(connection, study)
     if not found.settles(study):
         return found
     if found.over(study.spec.budget.trials):

@@ -16,7 +16,7 @@ from hpsearch.storage.studies import Study
 
 
 @dataclass(frozen=True)
-class Turned:
+class StatusChange:
     """A study as it now is, and the status it had; `held` of its trials are in workers' hands, `ended` had none."""
 
     study: Study
@@ -26,7 +26,7 @@ class Turned:
 
 
 @dataclass(frozen=True)
-class Retried:
+class RetryResult:
     """A study as it now is, the status it had, and the new trials by number, each with the one it repeats."""
 
     study: Study
@@ -34,7 +34,7 @@ class Retried:
     trials: tuple[tuple[int, int], ...]
 
 
-def pause(connection: Connection, name: str) -> Turned:
+def pause(connection: Connection, name: str) -> StatusChange:
     """Let no trial of a study train; those that do checkpoint and are released.
 
     Raises:
@@ -49,7 +49,7 @@ def pause(connection: Connection, name: str) -> Turned:
     return _turned(connection, stored)
 
 
-def resume(connection: Connection, name: str) -> Turned:
+def resume(connection: Connection, name: str) -> StatusChange:
     """Let a paused study go on, or a stopped one with what is left of its budget; it may be finished at once.
 
     Raises:
@@ -67,7 +67,7 @@ def resume(connection: Connection, name: str) -> Turned:
     return _turned(connection, stored)
 
 
-def stop(connection: Connection, name: str) -> Turned:
+def stop(connection: Connection, name: str) -> StatusChange:
     """End a study: every running trial ends as pruned, those that nobody holds at once. Waiting ones stay for a resume.
 
     Raises:
@@ -80,7 +80,7 @@ def stop(connection: Connection, name: str) -> Turned:
     return _turned(connection, stored, ended)
 
 
-def retry(connection: Connection, name: str, number: int | None = None) -> Retried:
+def retry(connection: Connection, name: str, number: int | None = None) -> RetryResult:
     """Enqueue failed trials again, beyond the budget: those that no trial repeats yet, or just trial `number`.
 
     A study that is finished, or paused because of its failures, goes on; one that a person paused or stopped does not.
@@ -92,8 +92,8 @@ def retry(connection: Connection, name: str, number: int | None = None) -> Retri
     stored = _settled(connection, name)
     failed = _failed(connection, stored) if number is None else [_named(connection, stored, number)]
     if not failed:
-        return Retried(stored, stored.status, ())
-    survey = studies.survey(connection, stored)
+        return RetryResult(stored, stored.status, ())
+    survey = studies.measure_progress(connection, stored)
     if survey.closed is not None:
         raise RefusedError(f"{name} would not run a trial, because {survey.closed}: raise that with start-study first")
     for new, old in enumerate(failed, start=survey.total):
@@ -103,7 +103,7 @@ def retry(connection: Connection, name: str, number: int | None = None) -> Retri
     if stored.status == "finished" or (stored.status == "paused" and stored.reason is not None):
         _run(connection, stored)
     pairs = tuple((new, old.number) for new, old in enumerate(failed, start=survey.total))
-    return Retried(studies.read(connection, stored.study_id), stored.status, pairs)
+    return RetryResult(studies.read(connection, stored.study_id), stored.status, pairs)
 
 
 def _settled(connection: Connection, name: str) -> Study:
@@ -119,7 +119,7 @@ def _run(connection: Connection, stored: Study) -> None:
     studies.settle(connection, studies.read(connection, stored.study_id))
 
 
-def _turned(connection: Connection, before: Study, ended: int = 0) -> Turned:
+def _turned(connection: Connection, before: Study, ended: int = 0) -> StatusChange:
     held = connection.execute(
         text(
             "select count(*) from hpsearch.attempts join trials t using (trial_id) "
@@ -127,7 +127,7 @@ def _turned(connection: Connection, before: Study, ended: int = 0) -> Turned:
         ),
         {"study_id": before.study_id},
     ).scalar_one()
-    return Turned(studies.read(connection, before.study_id), before.status, held, ended)
+    return StatusChange(studies.read(connection, before.study_id), before.status, held, ended)
 
 
 def _failed(connection: Connection, stored: Study) -> Sequence[Row[tuple[int, int]]]:

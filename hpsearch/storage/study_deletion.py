@@ -37,7 +37,7 @@ SEEN = """
 
 
 @dataclass(frozen=True)
-class Contents:
+class StudyContents:
     """What goes with a study."""
 
     study: Study
@@ -46,17 +46,17 @@ class Contents:
     files: int
 
 
-def contents(connection: Connection, name: str) -> Contents:
+def read_contents(connection: Connection, name: str) -> StudyContents:
     """What `delete` would remove.
 
     Raises:
         NotFoundError: there is no such study.
     """
     found = studies.find(connection, name)
-    survey = studies.survey(connection, found)
+    survey = studies.measure_progress(connection, found)
     query = f"select count(*) from hpsearch.files where {OF_STUDY} or key in ({LINKED})"
     files = connection.execute(text(query), {"study_id": found.study_id}).scalar_one()
-    return Contents(found, survey.total, survey.running, files)
+    return StudyContents(found, survey.total, survey.running, files)
 
 
 def delete(connection: Connection, study_id: int) -> None:

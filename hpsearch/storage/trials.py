@@ -67,7 +67,7 @@ def write(
     if state != "FAIL":
         kept["constraints:trains"] = 1.0 if ending in INFEASIBLE else 0.0
     if state == "FAIL":
-        optuna_tables.note(connection, stored.study_id, trial_id, _note(described))
+        optuna_tables.write_note(connection, stored.study_id, trial_id, _note(described))
     optuna_tables.end(connection, trial_id, state, _value(epochs, ending, stored.spec.study.metric), shown, kept)
     table.remove_checkpoints(connection, trial_id)
 

@@ -13,7 +13,7 @@ doing as (
 
 
 @dataclass(frozen=True)
-class Holder:
+class WorkerIdentity:
     """The worker that claims: its id in `hpsearch.workers`, host and device."""
 
     worker_id: str
@@ -21,7 +21,7 @@ class Holder:
     device: str
 
 
-def enrol(connection: Connection, holder: Holder, pid: int) -> None:
+def enrol(connection: Connection, holder: WorkerIdentity, pid: int) -> None:
     """Enter a worker in the list."""
     connection.execute(
         text("insert into hpsearch.workers (worker_id, host, pid, device) values (:worker_id, :host, :pid, :device)"),
@@ -29,7 +29,7 @@ def enrol(connection: Connection, holder: Holder, pid: int) -> None:
     )
 
 
-def seen(connection: Connection, worker_id: str) -> None:
+def renew(connection: Connection, worker_id: str) -> None:
     """The worker gives a sign of life."""
     connection.execute(
         text("update hpsearch.workers set seen_at = clock_timestamp() where worker_id = :worker_id"),
@@ -48,6 +48,6 @@ def leave(connection: Connection, worker_id: str) -> None:
     )
 
 
-def idle(connection: Connection, worker_id: str) -> None:
+def set_idle(connection: Connection, worker_id: str) -> None:
     """The worker does nothing now."""
     connection.execute(text(f"with {DOING} select 1"), {"worker_id": worker_id, "what": None})

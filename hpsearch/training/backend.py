@@ -97,13 +97,13 @@ STOCK = Layers()
 here = cast(Backend, import_module(f"hpsearch.training.backend_{keras.backend.backend()}"))
 
 
-def device() -> str:
+def name_device() -> str:
     """What the framework computes on: "GPU" or "CPU". The first call takes hold of the device."""
     names = keras.distribution.list_devices()  # GPUs where it sees any, else the CPU
     return "CPU" if all(name.startswith("cpu") for name in names) else "GPU"
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that the device or the host has no memory left.
 
     One framework raises a ResourceExhaustedError, the other an error that begins with RESOURCE_EXHAUSTED.
@@ -113,6 +113,6 @@ def out_of_memory(error: BaseException) -> bool:
     return "RESOURCE_EXHAUSTED" in str(error)
 
 
-def version() -> str:
+def read_version() -> str:
     """The framework's own version."""
     return str(sys.modules[keras.backend.backend()].__version__)

@@ -37,7 +37,7 @@ class Checkpoint:
     best: Arrays
 
 
-def take(
+def capture(
     model: keras.Model, epochs: Sequence[EpochMetrics], confusion: Confusion, best: Arrays | None = None
 ) -> Checkpoint:
     """The state of a compiled model after `epochs`, `confusion` the best one's; `best` None where that is the last."""

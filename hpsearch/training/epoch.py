@@ -21,7 +21,7 @@ OnBatch = Callable[[int, float], bool]
 
 
 @dataclass(frozen=True)
-class Figures:
+class EpochFigures:
     """Means over a pass: cross-entropy in nats, without any l1 or l2 penalty, and the fraction of right answers."""
 
     loss: float
@@ -44,7 +44,7 @@ def compile_for(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> St
 
 def run_epoch(
     steps: Steps, images: Any, labels: Any, order: npt.NDArray[np.int64], batch_size: int, on_batch: OnBatch
-) -> Figures | None:
+) -> EpochFigures | None:
     """Trains on every image once.
 
     Args:
@@ -72,7 +72,7 @@ def run_epoch(
             if not on_batch(done, entropy / seen):
                 return None
             first, count = last, _next(count, time.monotonic() - began)
-    return Figures(entropy / seen, right / seen)
+    return EpochFigures(entropy / seen, right / seen)
 
 
 def _next(count: int, seconds: float) -> int:
@@ -95,12 +95,12 @@ def predict(steps: Steps, images: Any, batch_size: int, on_batch: OnBatch) -> Pr
     return np.concatenate(found)
 
 
-def score(probabilities: Probabilities, labels: Labels) -> Figures:
+def score(probabilities: Probabilities, labels: Labels) -> EpochFigures:
     """The figures of predictions for images with `labels` (n,)."""
     right = np.take_along_axis(probabilities, labels[:, np.newaxis], axis=1).astype(np.float64)
     # NaN stays NaN: a model that predicts it has diverged.
     accuracy = (probabilities.argmax(axis=1) == labels).mean()
-    return Figures(float(-np.log(np.maximum(right, LEAST)).mean()), float(accuracy))
+    return EpochFigures(float(-np.log(np.maximum(right, LEAST)).mean()), float(accuracy))
 
 
 def confusion(probabilities: Probabilities, labels: Labels) -> Confusion:

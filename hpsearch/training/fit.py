@@ -16,8 +16,8 @@ from hpsearch.outcomes import Confusion, Ending, Outcome
 from hpsearch.training import backend, checkpoint
 from hpsearch.training.backend import STOCK, Layers, Probabilities, Steps
 from hpsearch.training.checkpoint import Checkpoint
-from hpsearch.training.datasets.arrays import Dataset
-from hpsearch.training.epoch import Figures, OnBatch, compile_for, confusion, predict, run_epoch, score
+from hpsearch.training.datasets.arrays import ImageArrays
+from hpsearch.training.epoch import EpochFigures, OnBatch, compile_for, confusion, predict, run_epoch, score
 from hpsearch.training.models import cnn
 from hpsearch.training.predictions import Predictions, save
 from hpsearch.training.protocol import Released, Stop, Train
@@ -37,7 +37,7 @@ class Training:
     """A compiled model, in the state of `start` where there was a checkpoint to go on from."""
 
     job: Train
-    dataset: Dataset
+    dataset: ImageArrays
     model: keras.Model
     steps: Steps
     start: Checkpoint | None
@@ -48,21 +48,21 @@ class Training:
         return self.start.epochs if self.start else ()
 
 
-def prepare(job: Train, dataset: Dataset) -> Training:
+def prepare(job: Train, dataset: ImageArrays) -> Training:
     """Builds the model, and resumes it from `job.checkpoint`; one that cannot be read means from the beginning.
 
     Raises:
         KeyError: a hyperparameter is missing.
         ValueError: a hyperparameter has a value that Keras refuses.
     """
-    network, steps = compiled(job.hyperparameters, dataset, job.seed)
+    network, steps = build_and_compile(job.hyperparameters, dataset, job.seed)
     start = checkpoint.load(Path(job.checkpoint), network) if job.checkpoint else None
     if start:
         checkpoint.restore(start, network)
     return Training(job, dataset, network, steps, start)
 
 
-def compiled(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int) -> tuple[keras.Model, Steps]:
+def build_and_compile(hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int) -> tuple[keras.Model, Steps]:
     """The network that a trial trains, and its steps.
 
     Raises:
@@ -70,17 +70,17 @@ def compiled(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int) ->
         ValueError: a hyperparameter has a value that Keras refuses.
     """
     here = backend.here
-    own = Layers(precision(hyperparameters), here.dropout, here.batch_norm, here.prelu)
+    own = Layers(choose_precision(hyperparameters), here.dropout, here.batch_norm, here.prelu)
     network = _build(hyperparameters, dataset, seed, own)
-    return network, compile_for(network, cnn.optimizer(hyperparameters))
+    return network, compile_for(network, cnn.make_optimizer(hyperparameters))
 
 
-def precision(hyperparameters: Mapping[str, Any]) -> str:
+def choose_precision(hyperparameters: Mapping[str, Any]) -> str:
     """The dtype policy in which a trial trains on this device."""
     return backend.here.fast_precision() if hyperparameters["precision"] == "auto" else "float32"
 
 
-def _build(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int, layers: Layers) -> keras.Model:
+def _build(hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int, layers: Layers) -> keras.Model:
     shape = dataset.x_train.shape[1:]
     return cnn.build(hyperparameters, shape, len(dataset.classes), seed, dataset.statistics, layers)
 
@@ -111,7 +111,7 @@ def train(training: Training, report: Report, progress: Progress) -> Outcome | R
     job, state, files = training.job, training.start, _Files(Path(training.job.workdir))
     epochs, written = list(training.epochs), time.monotonic()
     seen: Probabilities | None = None
-    while (ending := verdict(job, epochs, len(training.dataset.classes), len(training.dataset.y_val))) is None:
+    while (ending := judge_epoch(job, epochs, len(training.dataset.classes), len(training.dataset.y_val))) is None:
         ended = _epoch(training, len(epochs) + 1, progress)
         if isinstance(ended, Stop):
             return _release(ended, state, files)
@@ -123,7 +123,7 @@ def train(training: Training, report: Report, progress: Progress) -> Outcome | R
         top = find_best_epoch(list(epochs), job.metric)
         better = state if top and top is not metrics else None
         kept = (better.confusion, better.best) if better else (matrix, None)
-        state = checkpoint.take(training.model, epochs, *kept)
+        state = checkpoint.capture(training.model, epochs, *kept)
         path = None
         if time.monotonic() - written >= job.checkpoint_every:
             path, written = files.save(state), time.monotonic()
@@ -133,7 +133,7 @@ def train(training: Training, report: Report, progress: Progress) -> Outcome | R
     return _finish(ending, training, state, seen)
 
 
-def learning_rate(start: float, schedule: str, epoch: int, epochs: int) -> float:
+def compute_learning_rate(start: float, schedule: str, epoch: int, epochs: int) -> float:
     """The rate of an epoch, counted from 1: the same for all of its steps.
 
     constant: `start`. step: divided by 10 once half of the epochs are over, and again after three quarters (the
@@ -148,12 +148,12 @@ def learning_rate(start: float, schedule: str, epoch: int, epochs: int) -> float
     return start
 
 
-def validation_batch(batch_size: int) -> int:
+def choose_validation_batch(batch_size: int) -> int:
     """Images a step of validation: without gradients several times the batch fits where the batch did."""
     return max(batch_size, min(4 * batch_size, 256))
 
 
-def verdict(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: int) -> Outcome | None:
+def judge_epoch(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: int) -> Outcome | None:
     """How the training ended after `epochs`; None where it goes on.
 
     Args:
@@ -169,7 +169,7 @@ def verdict(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: in
         return Outcome(Ending.DIVERGED, f"the loss is not finite after epoch {last.epoch}")
     tail = epochs[-job.patience :]
     # A test is not repeated until it passes: one that comes out at chance counts as what it is.
-    if not job.data.test and len(tail) == job.patience and all(at_chance(epoch, classes, images) for epoch in tail):
+    if not job.data.test and len(tail) == job.patience and all(is_at_chance(epoch, classes, images) for epoch in tail):
         return Outcome(Ending.DIVERGED, f"no better than guessing for {job.patience} epochs in a row")
     if len(epochs) >= job.epochs:
         return Outcome(Ending.COMPLETED)
@@ -179,7 +179,7 @@ def verdict(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: in
     return None
 
 
-def at_chance(epoch: EpochMetrics, classes: int, images: int) -> bool:
+def is_at_chance(epoch: EpochMetrics, classes: int, images: int) -> bool:
     """Whether a model that guesses could have had these figures.
 
     Its validation accuracy is 1 / classes, give or take three standard errors of a proportion (sqrt(p (1 - p) /
@@ -218,14 +218,14 @@ def _epoch(
     """One epoch: its metrics and what it makes of the validation images, the Stop or the divergence that ended it."""
     job, data = training.job, training.dataset
     values: Any = job.hyperparameters
-    rate = learning_rate(values["learning_rate"], values["schedule"], epoch, job.epochs)
+    rate = compute_learning_rate(values["learning_rate"], values["schedule"], epoch, job.epochs)
     training.model.optimizer.learning_rate = rate  # a variable: setting it compiles nothing anew
     n, batch_size = len(data.y_train), values["batch_size"]
     watch = _Watch(epoch, math.ceil(n / batch_size), progress)
     began = time.monotonic()
     order = np.random.default_rng((job.seed, epoch)).permutation(n)
     trained = run_epoch(training.steps, *data.resident.training, order, batch_size, watch.training)
-    probabilities, valid = None, Figures(math.nan, math.nan)
+    probabilities, valid = None, EpochFigures(math.nan, math.nan)
     if trained and (not job.data.test or epoch >= job.epochs):
         probabilities = _predict(training, watch.validating)
     if trained is None or watch.ended is not None:
@@ -244,7 +244,7 @@ def _predict(training: Training, on_batch: OnBatch = lambda *_: True) -> Probabi
         stock = _stock(training)
         steps = compile_for(stock, keras.optimizers.SGD())
     values: Any = training.job.hyperparameters
-    return predict(steps, training.dataset.resident.x_val, validation_batch(values["batch_size"]), on_batch)
+    return predict(steps, training.dataset.resident.x_val, choose_validation_batch(values["batch_size"]), on_batch)
 
 
 class _Files:

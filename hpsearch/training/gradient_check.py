@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hpsearch.training import backend
 from hpsearch.training.backend import Steps
-from hpsearch.training.datasets.arrays import Statistics
+from hpsearch.training.datasets.arrays import PixelStatistics
 from hpsearch.training.datasets.cifar10 import Images, Labels
 from hpsearch.training.epoch import compile_for, run_epoch
 from hpsearch.training.models import cnn
@@ -50,7 +50,7 @@ SMALL: Mapping[str, Any] = {"filters": 2, "dense_units": 8}
 
 
 @dataclass(frozen=True)
-class Agreement:
+class GradientAgreement:
     """How far two gradients agree: the largest relative error, where it is, and how many coordinates were compared.
 
     `kinks` are the coordinates passed over, because the loss has a kink within a step of them; `unseen` the weight
@@ -64,7 +64,9 @@ class Agreement:
     unseen: tuple[str, ...]
 
 
-def check(hyperparameters: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int, seed: int) -> Agreement:
+def check(
+    hyperparameters: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int, seed: int
+) -> GradientAgreement:
     """Compares the gradient of the loss of a small model of `hyperparameters` with differences of that loss.
 
     The images are noise: in a real one equal pixels make ties in the pooling, and each tie is a kink.
@@ -74,8 +76,8 @@ def check(hyperparameters: Mapping[str, Any], input_shape: tuple[int, int, int],
     labels = generator.integers(0, classes, IMAGES)
     values = {**hyperparameters, **SMALL, "optimizer": "sgd", "learning_rate": 1.0}
     with _double_precision():
-        network = cnn.build(values, input_shape, classes, seed, Statistics((127.5,) * 3, (73.6,) * 3))
-        steps = compile_for(network, cnn.optimizer(values))
+        network = cnn.build(values, input_shape, classes, seed, PixelStatistics((127.5,) * 3, (73.6,) * 3))
+        steps = compile_for(network, cnn.make_optimizer(values))
         for variable in network.trainable_variables:
             variable.assign(_array(variable) + generator.normal(0, NOISE, variable.shape))
         weights = Weights(network.trainable_variables)
@@ -127,7 +129,7 @@ class Weights:
 
 def compare(
     loss: Callable[[], float], weights: Weights, gradient: Sequence[Array], generator: np.random.Generator
-) -> Agreement:
+) -> GradientAgreement:
     """Compares sampled coordinates of `gradient` with central differences of `loss`.
 
     A coordinate with a kink within a step is passed over for another one of the same tensor. There the slopes to
@@ -154,7 +156,7 @@ def compare(
         compared += found
         if not found:
             unseen.append(weights.names[tensor])
-    return Agreement(worst, where, compared, kinks, tuple(unseen))
+    return GradientAgreement(worst, where, compared, kinks, tuple(unseen))
 
 
 def _difference(loss: Callable[[], float], here: float, weights: Weights, tensor: int, coordinate: int) -> float | None:

@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-from hpsearch.training.protocol import Check, FromTrainer, GoOn, Progress, Stop, Train
+from hpsearch.training.protocol import BatchProgress, Check, FromTrainer, GoOn, Stop, Train
 
 PROGRESS_EVERY = 1.0  # seconds
 
 
-class Line:
+class SupervisorLine:
     """The trainer's end of the pipe.
 
     A thread of its own takes in what comes, so that a Stop is seen in the middle of an epoch, and the pipe's end in
@@ -68,7 +68,7 @@ class Line:
         now = time.monotonic()
         if now - self._progress >= PROGRESS_EVERY:
             self._progress = now
-            self.send(Progress(epoch, batch, batches))
+            self.send(BatchProgress(epoch, batch, batches))
         try:
             message = self._inbox.get_nowait()
         except queue.Empty:
@@ -77,7 +77,7 @@ class Line:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def silence_stderr() -> Iterator[None]:
     """Keeps back what is written to stderr, by C code too, and shows it only where something goes wrong.
 
     Frameworks greet with lines about the machine that no setting turns off, on every start.
@@ -101,12 +101,12 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.dup2(2, 1)  # stdout is the worker's, for its machine-readable output
-    line = Line(Connection(int(sys.argv[1])))
-    with hushed():
+    line = SupervisorLine(Connection(int(sys.argv[1])))
+    with silence_stderr():
         # Only now, because it takes seconds in which the supervisor may die.
         from hpsearch.training import serve
 
-        ready = serve.ready()
+        ready = serve.describe_process()
     line.send(ready)
     serve.serve(line)
 

@@ -32,7 +32,7 @@ from hpsearch.spec.hyperparameters import Value
 
 
 @dataclass(frozen=True)
-class Data:
+class DataRequest:
     """Which images: see the study file's `[data]`.
 
     `test`: train on the training and validation images together, and look at the test images once, after the last
@@ -55,7 +55,7 @@ class Train:
     """
 
     hyperparameters: Mapping[str, object]
-    data: Data
+    data: DataRequest
     seed: int
     epochs: int
     metric: str
@@ -103,7 +103,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Progress:
+class BatchProgress:
     """Batches done of the epoch under way."""
 
     epoch: int
@@ -149,7 +149,7 @@ class Refused:
 class Check:
     """Check the branches of a study whose base configuration is `base`, with every row of the table."""
 
-    data: Data
+    data: DataRequest
     seed: int
     base: Mapping[str, Value]
     branches: tuple[Branch, ...]
@@ -183,7 +183,7 @@ class Checking:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found in a branch: its figures, named in training/sanity_checks.py, and what is wrong, if something is."""
+    """What a check found in a branch: its figures (training/sanity_checks.py names them), and what is wrong, if anything."""
 
     check: str
     branch: str
@@ -197,6 +197,6 @@ class Checked:
 
 
 FromTrainer = (
-    Ready | Loaded | Progress | EpochReport | Ended | Released | Refused | Network | Checking | Finding | Checked
+    Ready | Loaded | BatchProgress | EpochReport | Ended | Released | Refused | Network | Checking | Finding | Checked
 )
 ToTrainer = Train | GoOn | Stop | Check

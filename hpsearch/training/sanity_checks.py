@@ -13,11 +13,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from hpsearch.spec.branches import AXES, LAYERS, Branch, one_each
+from hpsearch.spec.branches import AXES, LAYERS, Branch, select_one_each
 from hpsearch.training import backend, fit, gradient_check, throughput
 from hpsearch.training.backend import Steps
 from hpsearch.training.datasets import arrays
-from hpsearch.training.datasets.arrays import Dataset
+from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.datasets.cifar10 import Images, Labels
 from hpsearch.training.epoch import run_epoch
 from hpsearch.training.models import cnn
@@ -47,7 +47,7 @@ RATE_BATCHES, RATE_BATCH, RATE_PASSES = 4, 32, 4
 Figures = dict[str, float]
 
 
-class Fault(Exception):  # noqa: N818 - it is what a check looks for, not an error of the program
+class CheckFault(Exception):  # noqa: N818 - it is what a check looks for, not an error of the program
     """What is wrong with a branch, and the figures that show it."""
 
     def __init__(self, said: str, figures: Figures | None = None) -> None:
@@ -59,7 +59,7 @@ class Fault(Exception):  # noqa: N818 - it is what a check looks for, not an err
 class _Subject:
     """What every check needs to know."""
 
-    dataset: Dataset
+    dataset: ImageArrays
     seed: int
 
     @property
@@ -72,7 +72,7 @@ class _Subject:
         return cnn.build(values, self.shape, len(data.classes), self.seed, data.statistics)
 
     def compiled(self, values: Mapping[str, Any]) -> tuple[keras.Model, Steps]:
-        return fit.compiled(values, self.dataset, self.seed)
+        return fit.build_and_compile(values, self.dataset, self.seed)
 
 
 def check(job: Check) -> Iterator[Network | Checking | Finding]:
@@ -86,8 +86,8 @@ def check(job: Check) -> Iterator[Network | Checking | Finding]:
         NotFoundError: the images are not to be had on this host.
     """
     subject = _Subject(arrays.load(job.data), job.seed)
-    layers = one_each(job.branches, LAYERS, job.base)
-    optimizers = one_each(job.branches, ("optimizer",), job.base)
+    layers = select_one_each(job.branches, LAYERS, job.base)
+    optimizers = select_one_each(job.branches, ("optimizer",), job.base)
     yield from _network(subject, job.base)
     yield from _each("build", _build, subject, job.branches, AXES)
     yield from _each("start", _start, subject, layers, LAYERS)
@@ -109,7 +109,7 @@ def _each(
         yield Checking(name, called, number, len(branches))
         try:
             yield Finding(name, called, run(subject, branch))
-        except Fault as fault:
+        except CheckFault as fault:
             yield Finding(name, called, fault.figures, str(fault))
         except Exception as error:  # noqa: BLE001 a branch may break in any way, and the next is checked all the same
             yield Finding(name, called, {}, _said(error))
@@ -117,7 +117,7 @@ def _each(
 
 
 def _said(error: Exception) -> str:
-    if backend.out_of_memory(error):
+    if backend.is_out_of_memory(error):
         return "it does not fit into the memory of this device"
     return textwrap.shorten(f"{type(error).__name__}: {error}", 300)
 
@@ -164,9 +164,9 @@ def _start(subject: _Subject, branch: Branch) -> Figures:
     figures = {"loss": whole, "scaled": _loss(network, images, labels)}
     expected = math.log(len(subject.dataset.classes))
     if not math.isfinite(whole):
-        raise Fault(f"the loss at the start is {whole}", figures)
+        raise CheckFault(f"the loss at the start is {whole}", figures)
     if not abs(figures["scaled"] - expected) <= CLOSE * expected:
-        raise Fault(
+        raise CheckFault(
             f"the loss at the start is {figures['scaled']:.3f} with the head's kernel scaled by {HEAD_SCALE}, not "
             f"within {CLOSE:.0%} of ln({len(subject.dataset.classes)}) = {expected:.3f} (unscaled {whole:.3f})",
             figures,
@@ -185,13 +185,13 @@ def _gradient(subject: _Subject, branch: Branch) -> Figures:
     found = gradient_check.check(values, subject.shape, len(subject.dataset.classes), subject.seed)
     figures: Figures = {"error": found.error, "compared": found.compared}
     if found.error > gradient_check.TOLERANCE:
-        raise Fault(
+        raise CheckFault(
             f"the gradient is not the numerical one at {found.where}: relative error {found.error:.1e}, over "
             f"{gradient_check.TOLERANCE:g}",
             figures,
         )
     if found.unseen:
-        raise Fault(f"the gradient of {', '.join(found.unseen)} could not be compared: too many kinks", figures)
+        raise CheckFault(f"the gradient of {', '.join(found.unseen)} could not be compared: too many kinks", figures)
     return figures
 
 
@@ -214,7 +214,7 @@ def _heart(subject: _Subject, branch: Branch) -> Figures:
             return {"steps": steps, "loss": loss}
         if not math.isfinite(loss):
             break
-    raise Fault(
+    raise CheckFault(
         f"{len(labels)} images are not learnt by heart: after {steps} steps of adam at {HEART_RATE} the training "
         f"accuracy is {accuracy:.3f} and the loss {loss:.3f}",
         {"steps": steps, "loss": loss},
@@ -239,7 +239,7 @@ def _optimizer(subject: _Subject, branch: Branch) -> Figures:
             return figures
         tried.append(f"{before:.3f} to {after:.3f} at {rate:.3g}")
         backend.here.forget()
-    raise Fault(
+    raise CheckFault(
         f"the loss of {RATE_BATCHES} batches is not lowered in {RATE_PASSES} passes: {', '.join(tried)}", figures
     )
 

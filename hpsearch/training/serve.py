@@ -34,10 +34,10 @@ from hpsearch.training.protocol import (
 from hpsearch.version import __version__
 
 if TYPE_CHECKING:
-    from hpsearch.training.process import Line
+    from hpsearch.training.process import SupervisorLine
 
 
-def serve(line: "Line") -> None:
+def serve(line: "SupervisorLine") -> None:
     """Trains what it is given, one job after another; never returns."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("hpsearch").setLevel(logging.INFO)
@@ -55,9 +55,9 @@ def serve(line: "Line") -> None:
         line.send(last)
 
 
-def ready() -> Ready:
+def describe_process() -> Ready:
     """What this process computes with."""
-    share = settings.trainer_memory()
+    share = settings.read_trainer_memory()
     if share is not None:
         backend.here.take_share(share)  # before the first look at the device, which takes hold of it
     framework = keras.backend.backend()
@@ -65,14 +65,14 @@ def ready() -> Ready:
         "hpsearch": __version__,
         "python": platform.python_version(),
         "keras": keras.version(),
-        framework: backend.version(),
+        framework: backend.read_version(),
         "numpy": np.__version__,
         "scikit-learn": metadata.version("scikit-learn"),
     }
-    return Ready(framework, backend.device(), versions)
+    return Ready(framework, backend.name_device(), versions)
 
 
-def _attempt(job: Train, line: "Line") -> FromTrainer:
+def _attempt(job: Train, line: "SupervisorLine") -> FromTrainer:
     """Trains, and whatever happens has an answer for the supervisor."""
     try:
         return _train(job, line)
@@ -82,12 +82,12 @@ def _attempt(job: Train, line: "Line") -> FromTrainer:
         return Ended(Outcome(Ending.ERROR, str(error)))
     except Exception as error:  # noqa: BLE001 a configuration may break in any way, and the next one must not suffer
         detail = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-        if backend.out_of_memory(error):
+        if backend.is_out_of_memory(error):
             return Ended(Outcome(Ending.OUT_OF_MEMORY, detail))
         return Ended(Outcome(Ending.ERROR, detail, traceback.format_exc()))
 
 
-def _check(job: Check, line: "Line") -> Checked | Refused:
+def _check(job: Check, line: "SupervisorLine") -> Checked | Refused:
     try:
         for answer in sanity_checks.check(job):
             line.send(answer)
@@ -96,11 +96,11 @@ def _check(job: Check, line: "Line") -> Checked | Refused:
     return Checked()
 
 
-def _train(job: Train, line: "Line") -> FromTrainer:
+def _train(job: Train, line: "SupervisorLine") -> FromTrainer:
     dataset = arrays.load(job.data)
     training = fit.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
-    weights, precision = training.model.count_params(), fit.precision(job.hyperparameters)
+    weights, precision = training.model.count_params(), fit.choose_precision(job.hyperparameters)
     line.send(Loaded(dataset.fingerprint, weights, precision, training.epochs, confusion))
 
     def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 
 from hpsearch.training import backend, fit
-from hpsearch.training.datasets.arrays import Dataset
+from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.epoch import predict, run_epoch
 
 STEPS, SECONDS = 300, 3.0
@@ -21,7 +21,7 @@ LEAST = 5
 
 
 @dataclass(frozen=True)
-class Speed:
+class Throughput:
     """Seconds an epoch, training and validation; bytes that the process holds, and at most on the GPU where known."""
 
     seconds: float
@@ -29,11 +29,11 @@ class Speed:
     device: int | None
 
 
-def measure(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int) -> Speed:
+def measure(hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int) -> Throughput:
     """Trains as a trial does, on the study's own images and batches, for as long as an estimate takes."""
-    _, steps = fit.compiled(hyperparameters, dataset, seed)
+    _, steps = fit.build_and_compile(hyperparameters, dataset, seed)
     backend.here.device_memory(reset=True)
-    size, held = hyperparameters["batch_size"], fit.validation_batch(hyperparameters["batch_size"])
+    size, held = hyperparameters["batch_size"], fit.choose_validation_batch(hyperparameters["batch_size"])
     order = np.random.default_rng(seed).permutation(len(dataset.y_train))
     x, y, x_val = dataset.resident.x_train, dataset.resident.y_train, dataset.resident.x_val
     # The first batches compile the step, which happens once a trial and not once an epoch. Of the whole order, because
@@ -42,7 +42,7 @@ def measure(hyperparameters: Mapping[str, Any], dataset: Dataset, seed: int) -> 
     predict(steps, x_val[: 2 * held], held, lambda *_: True)
     trained = _timed(len(order), size, lambda watch: run_epoch(steps, x, y, order, size, watch))
     validated = _timed(len(x_val), held, lambda watch: predict(steps, x_val, held, watch))
-    return Speed(trained + validated, psutil.Process().memory_info().rss, backend.here.device_memory())
+    return Throughput(trained + validated, psutil.Process().memory_info().rss, backend.here.device_memory())
 
 
 def _timed(images: int, size: int, run: Callable[[Callable[[int, float], bool]], object]) -> float:

@@ -26,7 +26,7 @@ class StopRequest:
 
 
 @dataclass(frozen=True)
-class Patience:
+class DatabaseRetry:
     """Waits for `database`, says so once through `note`, and gives up soon after `stop` was requested."""
 
     database: Database

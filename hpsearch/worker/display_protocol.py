@@ -6,16 +6,16 @@ from typing import Protocol
 from hpsearch.metrics import EpochMetrics
 from hpsearch.spec.hyperparameters import Value
 from hpsearch.storage.attempts import Attempt
-from hpsearch.training.protocol import Progress
+from hpsearch.training.protocol import BatchProgress
 
 
-class Display(Protocol):
+class WorkerDisplay(Protocol):
     """Where a worker says what it does; `cli/training_progress.py` prints it."""
 
     def trial_started(self, held: Attempt, params: Mapping[str, Value]) -> None:
         """A trial goes to the trainer, from its first epoch or a later one."""
 
-    def progress(self, held: Attempt, progress: Progress) -> None:
+    def progress(self, held: Attempt, progress: BatchProgress) -> None:
         """Batches done."""
 
     def epoch(self, held: Attempt, metrics: EpochMetrics) -> None:

@@ -6,23 +6,28 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from hpsearch.errors import DatabaseError, reason
+from hpsearch.errors import DatabaseError, first_line
 from hpsearch.metrics import EpochMetrics
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
 from hpsearch.storage.artifacts import plots
-from hpsearch.storage.artifacts.study_artifacts import Depot
+from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt, LostError, PrunerVerdict
 from hpsearch.storage.database import Database
 from hpsearch.training.protocol import EpochReport
 from hpsearch.worker import pruning
 
 
-class Backlog:
+class EpochQueue:
     """The epochs of one attempt that are not stored yet."""
 
     def __init__(
-        self, database: Database, held: Attempt, history: History, depot: Depot, note: Callable[[str], None]
+        self,
+        database: Database,
+        held: Attempt,
+        history: ReadOnlyStorage,
+        depot: StudyArtifacts,
+        note: Callable[[str], None],
     ) -> None:
         self._database, self._held, self._history, self._depot, self._note = database, held, history, depot, note
         self._reports: deque[EpochReport] = deque()
@@ -85,6 +90,6 @@ class Backlog:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a store raises
             if not self._warned:
-                self._note(f"the checkpoint of epoch {epoch} cannot be stored ({reason(error)}): going on without")
+                self._note(f"the checkpoint of epoch {epoch} cannot be stored ({first_line(error)}): going on without")
             self._warned = True
         path.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hpsearch.storage import attempts, workers
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
-from hpsearch.worker.wakeup import Alarm
+from hpsearch.worker.wakeup import WakeupPipe
 
 log = logging.getLogger(__name__)
 
@@ -17,16 +17,16 @@ RENEW_SECONDS = 15.0
 
 
 @dataclass
-class Hold:
+class LeaseHold:
     """A held attempt and what its renewals have learnt: whether it was lost, and the status of its study."""
 
     held: Attempt
-    alarm: Alarm
+    alarm: WakeupPipe
     lost: bool = False
     status: str = "running"
 
 
-class Lease:
+class LeaseRenewal:
     """Renews what a worker holds every 15 s, and shows the worker as alive.
 
     No database error ends it: it tries again, and an attempt that nobody adopted meanwhile is simply held on. News of
@@ -36,11 +36,11 @@ class Lease:
     def __init__(self, database: Database, worker_id: str) -> None:
         self._database = database
         self._worker_id = worker_id
-        self._holds: list[Hold] = []
+        self._holds: list[LeaseHold] = []
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_left, name="lease", daemon=True)
 
-    def __enter__(self) -> "Lease":
+    def __enter__(self) -> "LeaseRenewal":
         self._thread.start()
         return self
 
@@ -49,9 +49,9 @@ class Lease:
         self._thread.join()
 
     @contextmanager
-    def hold(self, held: Attempt, alarm: Alarm) -> Iterator[Hold]:
+    def hold(self, held: Attempt, alarm: WakeupPipe) -> Iterator[LeaseHold]:
         """Renew this attempt as long as the block lasts."""
-        hold = Hold(held, alarm)
+        hold = LeaseHold(held, alarm)
         self._holds.append(hold)
         try:
             yield hold
@@ -61,13 +61,13 @@ class Lease:
     def _renew_until_left(self) -> None:
         while not self._leave.wait(RENEW_SECONDS):
             try:
-                self._database.transact(lambda connection: workers.seen(connection, self._worker_id))
+                self._database.transact(lambda connection: workers.renew(connection, self._worker_id))
                 for hold in list(self._holds):
                     self._renew(hold)
             except Exception as error:  # noqa: BLE001 - without renewals every trial here would be lost
                 log.debug("no renewal: %s", error)
 
-    def _renew(self, hold: Hold) -> None:
+    def _renew(self, hold: LeaseHold) -> None:
         before = (hold.lost, hold.status)
         try:
             hold.status = self._database.transact(lambda connection: attempts.renew(connection, hold.held))

@@ -9,14 +9,16 @@ from hpsearch.storage.attempts import Attempt
 from hpsearch.training import protocol
 
 
-def order(held: Attempt, params: Mapping[str, Value], workdir: Path, checkpoint: Path | None) -> protocol.Train:
+def make_train_message(
+    held: Attempt, params: Mapping[str, Value], workdir: Path, checkpoint: Path | None
+) -> protocol.Train:
     """The job of a trial that sampled `params`; `checkpoint` is a local file to go on from."""
     spec = held.study.spec
     data, test = spec.data, spec.evaluation > 0
     return protocol.Train(
         hyperparameters=spec.hyperparameters(params),
-        data=protocol.Data(data.name, data.train_limit, data.validation, spec.study.seed, test),
-        seed=seed(held),
+        data=protocol.DataRequest(data.name, data.train_limit, data.validation, spec.study.seed, test),
+        seed=derive_seed(held),
         epochs=spec.budget.epochs,
         metric=spec.study.metric,
         patience=spec.budget.patience,
@@ -26,10 +28,10 @@ def order(held: Attempt, params: Mapping[str, Value], workdir: Path, checkpoint:
     )
 
 
-def made_by(held: Attempt, ready: protocol.Ready | None, loaded: protocol.Loaded) -> Mapping[str, object]:
+def describe_making(held: Attempt, ready: protocol.Ready | None, loaded: protocol.Loaded) -> Mapping[str, object]:
     """What a trial follows from beside its hyperparameters."""
     return {
-        "seed": seed(held),
+        "seed": derive_seed(held),
         "data": loaded.data_fingerprint,
         "precision": loaded.precision,
         "backend": ready.backend if ready else "",
@@ -37,7 +39,7 @@ def made_by(held: Attempt, ready: protocol.Ready | None, loaded: protocol.Loaded
     }
 
 
-def seed(held: Attempt) -> int:
+def derive_seed(held: Attempt) -> int:
     """Of the trial's training."""
     spec = held.study.spec
-    return suggest.training_seed(spec.study.seed, held.trial_number, spec.evaluation)
+    return suggest.derive_training_seed(spec.study.seed, held.trial_number, spec.evaluation)

@@ -13,9 +13,19 @@ from hpsearch.errors import NotFoundError
 from hpsearch.spec import branches
 from hpsearch.spec.branches import LAYERS, Branch
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.training.protocol import Check, Checked, Checking, Data, Finding, FromTrainer, Layer, Network, Refused
-from hpsearch.worker.trainer_process import Trainer, TrainerDiedError
-from hpsearch.worker.wakeup import Alarm
+from hpsearch.training.protocol import (
+    Check,
+    Checked,
+    Checking,
+    DataRequest,
+    Finding,
+    FromTrainer,
+    Layer,
+    Network,
+    Refused,
+)
+from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess
+from hpsearch.worker.wakeup import WakeupPipe
 
 WAIT_SECONDS = 3600.0
 """Between two messages; only a framework that hangs keeps silent so long, and Ctrl-C ends that too."""
@@ -24,7 +34,7 @@ WORKERS = (1, 2, 8)
 
 
 @dataclass
-class Report:
+class PrecheckReport:
     """What the checks of a study found so far."""
 
     spec: StudySpec
@@ -58,7 +68,7 @@ class Report:
         return None if epoch is None else math.ceil(budget.trials / workers) * budget.epochs * epoch
 
 
-def run(spec: StudySpec, gpu: Gpu | None, told: Callable[[Report, Checking | None], None]) -> Report:
+def run(spec: StudySpec, gpu: Gpu | None, told: Callable[[PrecheckReport, Checking | None], None]) -> PrecheckReport:
     """Check every branch of `spec`.
 
     Args:
@@ -69,12 +79,12 @@ def run(spec: StudySpec, gpu: Gpu | None, told: Callable[[Report, Checking | Non
     Raises:
         NotFoundError: the images are not to be had on this host, or the framework does not see the GPU.
     """
-    data = Data(spec.data.name, spec.data.train_limit, spec.data.validation, spec.study.seed)
-    report = Report(spec, branches.branches(spec), str(gpu) if gpu else "CPU")
+    data = DataRequest(spec.data.name, spec.data.train_limit, spec.data.validation, spec.study.seed)
+    report = PrecheckReport(spec, branches.list_branches(spec), str(gpu) if gpu else "CPU")
     checking: Checking | None = None
     with _trainer(gpu) as (trainer, alarm):
         try:
-            trainer.send(Check(data, spec.study.seed, branches.base(spec), report.branches))
+            trainer.send(Check(data, spec.study.seed, branches.choose_base(spec), report.branches))
             for message in _messages(trainer, alarm):
                 if isinstance(message, Checking):
                     checking = message
@@ -92,8 +102,8 @@ def run(spec: StudySpec, gpu: Gpu | None, told: Callable[[Report, Checking | Non
 
 
 @contextmanager
-def _trainer(gpu: Gpu | None) -> Iterator[tuple[Trainer, Alarm]]:
-    trainer, alarm = Trainer(gpu), Alarm()
+def _trainer(gpu: Gpu | None) -> Iterator[tuple[TrainerProcess, WakeupPipe]]:
+    trainer, alarm = TrainerProcess(gpu), WakeupPipe()
     try:
         yield trainer, alarm
     finally:
@@ -103,7 +113,7 @@ def _trainer(gpu: Gpu | None) -> Iterator[tuple[Trainer, Alarm]]:
         alarm.close()
 
 
-def _messages(trainer: Trainer, alarm: Alarm) -> Iterator[FromTrainer]:
+def _messages(trainer: TrainerProcess, alarm: WakeupPipe) -> Iterator[FromTrainer]:
     while not isinstance(message := trainer.receive(alarm, WAIT_SECONDS), Checked):
         if isinstance(message, Refused):
             raise NotFoundError(message.detail)

@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage.attempts import Attempt, PrunerVerdict
 
 
@@ -18,7 +18,7 @@ def is_compared(held: Attempt, metrics: EpochMetrics, *, overdue: bool = False) 
     return metrics.epoch < spec.budget.epochs and metrics.finite and (overdue or spec.compares_after(metrics.epoch))
 
 
-def decide(connection: Connection, held: Attempt, metrics: EpochMetrics, history: History) -> PrunerVerdict:
+def decide(connection: Connection, held: Attempt, metrics: EpochMetrics, history: ReadOnlyStorage) -> PrunerVerdict:
     """What the pruner makes of an epoch that is not stored yet; reads what is new, in a single statement."""
     history.refresh(connection)
     spec = held.study.spec

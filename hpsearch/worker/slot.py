@@ -14,19 +14,19 @@ from sqlalchemy import Connection
 from hpsearch.errors import HpsearchError, NotFoundError, UnreachableError
 from hpsearch.outcomes import Ending
 from hpsearch.storage import claims, studies, workers
-from hpsearch.storage.artifacts.study_artifacts import Broom, Depot
+from hpsearch.storage.artifacts.study_artifacts import ArtifactCleanup, StudyArtifacts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.worker.db_retry import StopRequest
-from hpsearch.worker.display_protocol import Display
-from hpsearch.worker.lease_renewal import Lease
-from hpsearch.worker.trainer_process import Trainer, TrainerDiedError, workdir
-from hpsearch.worker.wakeup import Alarm
+from hpsearch.worker.display_protocol import WorkerDisplay
+from hpsearch.worker.lease_renewal import LeaseRenewal
+from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess, make_work_directory
+from hpsearch.worker.wakeup import WakeupPipe
 
 if TYPE_CHECKING:
-    from hpsearch.sampling.readonly_storage import History
+    from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 
 POLL_SECONDS = 2.0
 """Between two looks for work by an idle slot."""
@@ -64,7 +64,7 @@ class Quota:
                 self._left += 1
 
 
-class Room:
+class DeviceMemory:
     """The device's memory: many trainings share it, or one has it to itself."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Room:
                 self._changed.notify_all()
 
 
-class Growth:
+class MemoryGrowth:
     """What a trainer holds after each of its trials, in bytes."""
 
     def __init__(self) -> None:
@@ -110,33 +110,33 @@ class Growth:
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedSlotState:
     """What the slots of one worker have in common."""
 
     database: Database
-    display: Display
-    holder: Holder
-    lease: Lease
+    display: WorkerDisplay
+    holder: WorkerIdentity
+    lease: LeaseRenewal
     stop: StopRequest
     quota: Quota
     study_names: Sequence[str]
     drain: bool
-    start_trainer: Callable[[], Trainer]
-    broom: Broom
-    room: Room = field(default_factory=Room)
+    start_trainer: Callable[[], TrainerProcess]
+    broom: ArtifactCleanup
+    room: DeviceMemory = field(default_factory=DeviceMemory)
     refused: set[int] = field(default_factory=set)
 
 
 class Slot:
     """Claims and runs attempts until the worker stops or, draining, until nothing is left."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: SharedSlotState) -> None:
         self.shared = shared
-        self.alarm = Alarm()
-        self._trainer: Trainer | None = None
-        self._growth = Growth()
-        self._histories: dict[int, History] = {}
-        self._depots: dict[int, Depot] = {}
+        self.alarm = WakeupPipe()
+        self._trainer: TrainerProcess | None = None
+        self._growth = MemoryGrowth()
+        self._histories: dict[int, ReadOnlyStorage] = {}
+        self._depots: dict[int, StudyArtifacts] = {}
         self._away, self._idle = False, False
 
     def serve(self) -> None:
@@ -180,12 +180,12 @@ class Slot:
                 self._idle = False
                 return held
         if not self._idle:
-            self.shared.database.transact(lambda connection: workers.idle(connection, self.shared.holder.worker_id))
+            self.shared.database.transact(lambda connection: workers.set_idle(connection, self.shared.holder.worker_id))
             self._idle = True
         return None
 
     def _sweep(self) -> None:
-        if self.shared.database.execute(claims.littered):
+        if self.shared.database.execute(claims.needs_sweep):
             self.shared.database.transact(claims.sweep)
 
     def _claim_from(self, study_id: int) -> Attempt | None:
@@ -200,7 +200,7 @@ class Slot:
         shared = self.shared
         return [
             each
-            for each in shared.database.execute(studies.every)
+            for each in shared.database.execute(studies.list_all)
             if each.status == "running"
             and (not shared.study_names or each.name in shared.study_names)
             and each.study_id not in shared.refused
@@ -218,20 +218,22 @@ class Slot:
 
     def _run(self, held: Attempt) -> str:
         # Only now: they bring Optuna in, which takes longer than to claim a trial.
-        from hpsearch.sampling.readonly_storage import History
-        from hpsearch.worker.trial_runner import RefusedStudyError, Run
+        from hpsearch.sampling.readonly_storage import ReadOnlyStorage
+        from hpsearch.worker.trial_runner import RefusedStudyError, TrialRunner
 
         shared, study_id = self.shared, held.study.study_id
-        history = self._histories.setdefault(study_id, History(study_id, held.study.spec.direction))
-        depot = self._depots.setdefault(study_id, Depot(shared.database, held.study.artifacts))
+        history = self._histories.setdefault(study_id, ReadOnlyStorage(study_id, held.study.spec.direction))
+        depot = self._depots.setdefault(study_id, StudyArtifacts(shared.database, held.study.artifacts))
         trainer = self._warm_trainer()
         try:
             with (
                 shared.lease.hold(held, self.alarm) as hold,
                 shared.room.enter(alone=held.short_of_memory),
-                workdir() as directory,
+                make_work_directory() as directory,
             ):
-                run = Run(shared.database, trainer, hold, shared.display, shared.stop, history, depot, directory)
+                run = TrialRunner(
+                    shared.database, trainer, hold, shared.display, shared.stop, history, depot, directory
+                )
                 ending = run.go()
         except RefusedStudyError as refusal:
             shared.refused.add(study_id)
@@ -253,7 +255,7 @@ class Slot:
 
         def settles(connection: Connection) -> bool:
             found = studies.read(connection, study_id)
-            return studies.survey(connection, found).settles(found)
+            return studies.measure_progress(connection, found).settles(found)
 
         def settle(connection: Connection) -> None:
             studies.lock(connection, study_id)
@@ -265,12 +267,12 @@ class Slot:
                 self.shared.database.transact(settle)
             self._sweep()
 
-    def _warm_trainer(self) -> Trainer:
+    def _warm_trainer(self) -> TrainerProcess:
         if self._trainer is not None and not self._trainer.alive:  # died while it had nothing to do: no trial's fault
             self._close_trainer()
         if self._trainer is None:
             self._trainer = self.shared.start_trainer()
-            self._growth = Growth()
+            self._growth = MemoryGrowth()
         return self._trainer
 
     def _close_trainer(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from hpsearch import settings
 from hpsearch.devices import Gpu
 from hpsearch.training.protocol import FromTrainer, Ready, ToTrainer
-from hpsearch.worker.wakeup import Alarm
+from hpsearch.worker.wakeup import WakeupPipe
 
 KILL_SECONDS = 5
 
@@ -32,7 +32,7 @@ class TrainerDiedError(Exception):
         super().__init__(f"the trainer process died ({how}){': ' + last_words if last_words else ''}")
 
 
-class Trainer:
+class TrainerProcess:
     """A running trainer process: it loads Keras as soon as it is started, and is kept warm between trials.
 
     `gpu` is the one it may use; None hides all of them. `slots` trainers share its memory, or the host's cores. In a
@@ -85,13 +85,13 @@ class Trainer:
         except OSError:
             raise self._death() from None
 
-    def receive(self, alarm: Alarm, timeout: float) -> FromTrainer | None:
+    def receive(self, alarm: WakeupPipe, timeout: float) -> FromTrainer | None:
         """The next message; None when `alarm` rang or `timeout` seconds passed first.
 
         Raises:
             TrainerDiedError: the process is gone.
         """
-        channel: list[Connection | Alarm] = [self.connection, alarm]
+        channel: list[Connection | WakeupPipe] = [self.connection, alarm]
         if self.connection not in wait(channel, timeout):  # type: ignore[arg-type]  # anything with a fileno() will do
             return None
         try:
@@ -131,11 +131,11 @@ class Trainer:
 def _environment(gpu: Gpu | None, slots: int) -> Mapping[str, str]:
     memory = int(gpu.memory * GPU_SHARE / slots) if gpu and slots > 1 else None
     threads = max(1, (os.cpu_count() or 1) // slots) if gpu is None and slots > 1 else None
-    return settings.trainer_environment(gpu.uuid if gpu else None, memory, threads)
+    return settings.make_trainer_environment(gpu.uuid if gpu else None, memory, threads)
 
 
 @contextmanager
-def workdir() -> Iterator[Path]:
+def make_work_directory() -> Iterator[Path]:
     """A directory for one training's local files, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="hpsearch-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)

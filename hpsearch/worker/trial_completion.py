@@ -5,23 +5,25 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from hpsearch.errors import DatabaseError, reason
+from hpsearch.errors import DatabaseError, first_line
 from hpsearch.outcomes import Ending, Outcome
 from hpsearch.storage import attempts
 from hpsearch.storage.artifacts import plots
-from hpsearch.storage.artifacts.study_artifacts import Depot
+from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt, LostError
-from hpsearch.worker.db_retry import Patience
+from hpsearch.worker.db_retry import DatabaseRetry
 
 
-class Closing:
+class TrialCompletion:
     """Closes one attempt, however long the database is away meanwhile.
 
     Each method raises LostError where it was closed already, and UnreachableError where the worker was told to stop
     while the database was away.
     """
 
-    def __init__(self, held: Attempt, patience: Patience, depot: Depot, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, held: Attempt, patience: DatabaseRetry, depot: StudyArtifacts, note: Callable[[str], None]
+    ) -> None:
         self._held, self._patience, self._depot, self._note = held, patience, depot, note
         self.released = False
 
@@ -67,6 +69,6 @@ class Closing:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a store raises
             what = "predictions" if predictions else "model"
-            self._note(f"the {what} cannot be stored ({reason(error)}): the trial ends without")
+            self._note(f"the {what} cannot be stored ({first_line(error)}): the trial ends without")
             return False
         return True

@@ -9,24 +9,24 @@ from typing import NoReturn
 
 from sqlalchemy import Connection
 
-from hpsearch.errors import HpsearchError, NotFoundError, StoreError, UnreachableError, reason
+from hpsearch.errors import HpsearchError, NotFoundError, StoreError, UnreachableError, first_line
 from hpsearch.outcomes import RETRIED, Ending, Outcome
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec.hyperparameters import Value
 from hpsearch.storage import attempts, studies
-from hpsearch.storage.artifacts.study_artifacts import Depot
+from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import LostError
 from hpsearch.storage.database import Database
 from hpsearch.training import protocol
-from hpsearch.training.protocol import Ended, EpochReport, GoOn, Loaded, Progress, Ready, Refused, Released, Stop
-from hpsearch.worker.db_retry import Patience, StopRequest
-from hpsearch.worker.display_protocol import Display
-from hpsearch.worker.epoch_queue import Backlog
-from hpsearch.worker.lease_renewal import Hold
-from hpsearch.worker.order import made_by, order
-from hpsearch.worker.trainer_process import Trainer, TrainerDiedError
-from hpsearch.worker.trial_completion import Closing
+from hpsearch.training.protocol import BatchProgress, Ended, EpochReport, GoOn, Loaded, Ready, Refused, Released, Stop
+from hpsearch.worker.db_retry import DatabaseRetry, StopRequest
+from hpsearch.worker.display_protocol import WorkerDisplay
+from hpsearch.worker.epoch_queue import EpochQueue
+from hpsearch.worker.lease_renewal import LeaseHold
+from hpsearch.worker.order import describe_making, make_train_message
+from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess
+from hpsearch.worker.trial_completion import TrialCompletion
 
 STALL_SECONDS = 600.0
 """Without a message from the trainer for so long (compiling the largest model takes one or two minutes), it hangs."""
@@ -48,30 +48,30 @@ class _OverError(Exception):
 
 
 @dataclass
-class Run:
+class TrialRunner:
     """One attempt on one trainer."""
 
     database: Database
-    trainer: Trainer
-    hold: Hold
-    display: Display
+    trainer: TrainerProcess
+    hold: LeaseHold
+    display: WorkerDisplay
     stop: StopRequest
-    history: History
-    depot: Depot
+    history: ReadOnlyStorage
+    depot: StudyArtifacts
     workdir: Path
 
     def __post_init__(self) -> None:
         self.held = self.hold.held
         self.alarm = self.hold.alarm
         self.memory = 0
-        self._patience = Patience(self.database, self.stop, self.display.note)
+        self._patience = DatabaseRetry(self.database, self.stop, self.display.note)
         self._transact, self._execute, self._keep = (
             self._patience.transact,
             self._patience.execute,
             self._patience.keep,
         )
-        self._closing = Closing(self.held, self._patience, self.depot, self.display.note)
-        self._backlog = Backlog(self.database, self.held, self.history, self.depot, self.display.note)
+        self._closing = TrialCompletion(self.held, self._patience, self.depot, self.display.note)
+        self._backlog = EpochQueue(self.database, self.held, self.history, self.depot, self.display.note)
         self._training = False
         self._stopping: str | None = None
         self._told_at = 0.0
@@ -107,7 +107,7 @@ class Run:
         except Exception as error:  # noqa: BLE001 - a bug costs an attempt, neither the worker nor a trial left running
             self.display.note(traceback.format_exc().rstrip())
             self.trainer.kill()
-            return self._lose(Ending.CRASHED, f"{type(error).__name__}: {reason(error)}")
+            return self._lose(Ending.CRASHED, f"{type(error).__name__}: {first_line(error)}")
 
     def _train(self) -> str:
         try:
@@ -143,7 +143,7 @@ class Run:
     def _order(self, params: Mapping[str, Value]) -> protocol.Train:
         checkpoint = self.workdir / "resume.npz"
         resumable = self._resume(checkpoint)
-        return order(self.held, params, self.workdir, checkpoint if resumable else None)
+        return make_train_message(self.held, params, self.workdir, checkpoint if resumable else None)
 
     def _resume(self, path: Path) -> bool:
         """Fetch the checkpoint to go on from. Where it cannot be read now, the trial is for a worker that can."""
@@ -219,7 +219,7 @@ class Run:
         match message:
             case Loaded():
                 self._loaded(message)
-            case Progress():
+            case BatchProgress():
                 self.display.progress(self.held, message)
             case EpochReport():
                 self._epoch(message)
@@ -250,7 +250,7 @@ class Run:
             )
         if held.epochs or loaded.epochs:
             self._transact(lambda connection: self._reconcile(connection, loaded))
-        made = made_by(held, self.trainer.ready, loaded)
+        made = describe_making(held, self.trainer.ready, loaded)
         self._execute(lambda connection: attempts.describe(connection, held, loaded.weights, made))
         self.trainer.send(GoOn())
 
@@ -360,7 +360,7 @@ class Run:
 
     def _lost(self) -> str:
         # Where the connection broke during a commit, an end of ours stands although it looked as if it had failed.
-        why = self._transact(lambda connection: attempts.why(connection, self.held))
+        why = self._transact(lambda connection: attempts.read_end(connection, self.held))
         if why is None or why == "lost":
             return self._say("lost", "another worker has it, or it was ended from outside")
         return self._say(why, "")

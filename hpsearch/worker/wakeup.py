@@ -4,7 +4,7 @@ import contextlib
 import os
 
 
-class Alarm:
+class WakeupPipe:
     """Readable once rung, until cleared."""
 
     def __init__(self) -> None:

@@ -12,14 +12,14 @@ from types import FrameType
 from hpsearch.devices import Gpu
 from hpsearch.errors import ExitCode, UnreachableError
 from hpsearch.storage import studies, workers
-from hpsearch.storage.artifacts.study_artifacts import Broom
+from hpsearch.storage.artifacts.study_artifacts import ArtifactCleanup
 from hpsearch.storage.database import Database
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.worker.db_retry import StopRequest
-from hpsearch.worker.display_protocol import Display
-from hpsearch.worker.lease_renewal import Lease
-from hpsearch.worker.slot import Quota, Shared, Slot
-from hpsearch.worker.trainer_process import Trainer
+from hpsearch.worker.display_protocol import WorkerDisplay
+from hpsearch.worker.lease_renewal import LeaseRenewal
+from hpsearch.worker.slot import Quota, SharedSlotState, Slot
+from hpsearch.worker.trainer_process import TrainerProcess
 
 SIGNAL_SECONDS = 0.5
 """After how long at most a worker sees a signal."""
@@ -39,7 +39,7 @@ class Worker:
     def __init__(
         self,
         database: Database,
-        display: Display,
+        display: WorkerDisplay,
         *,
         gpu: Gpu | None = None,
         study_names: Sequence[str] = (),
@@ -49,11 +49,11 @@ class Worker:
     ) -> None:
         database.transact(lambda connection: [studies.find(connection, name) for name in study_names])
         host = socket.gethostname()
-        self.holder = Holder(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, str(gpu) if gpu else "CPU")
+        self.holder = WorkerIdentity(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, str(gpu) if gpu else "CPU")
         self._database = database
         self._stop = StopRequest()
-        self._lease = Lease(database, self.holder.worker_id)
-        shared = Shared(
+        self._lease = LeaseRenewal(database, self.holder.worker_id)
+        shared = SharedSlotState(
             database,
             display,
             self.holder,
@@ -62,8 +62,8 @@ class Worker:
             Quota(trials),
             tuple(study_names),
             drain,
-            lambda: Trainer(gpu, slots),
-            Broom(database),
+            lambda: TrainerProcess(gpu, slots),
+            ArtifactCleanup(database),
         )
         self._slots = [Slot(shared) for _ in range(slots)]
         self._failures: list[BaseException] = []

@@ -11,7 +11,7 @@ from hpsearch.spec import study_spec
 def told(name: str, entry: Any, tried: list[Any]) -> list[str]:
     """The labels of the levels; each value that was tried is in exactly one."""
     dimension = study_spec.from_dict({"study": {"name": "x"}, "space": {name: entry}}).space[name]
-    found = bins.levels(dimension, tried)
+    found = bins.make_bins(dimension, tried)
     assert [sum(level.holds(value) for level in found) for value in tried] == [1] * len(tried)
     return [level.label for level in found]
 

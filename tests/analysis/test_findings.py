@@ -238,8 +238,8 @@ def test_a_tree_of_configurations_is_compared_as_a_whole() -> None:
 
 def test_epochs_without_a_validation_reach_nothing() -> None:
     """An evaluation's epochs have no accuracy but the last, and that one counts."""
-    assert effects.milestones([trial(0, {}, (float("nan"), 0.52))], 10) == (0.2, 0.3, 0.4, 0.5)
-    assert effects.milestones([trial(0, {}, (float("nan"),))], 10) == ()
+    assert effects.choose_milestones([trial(0, {}, (float("nan"), 0.52))], 10) == (0.2, 0.3, 0.4, 0.5)
+    assert effects.choose_milestones([trial(0, {}, (float("nan"),))], 10) == ()
 
 
 def test_a_list_of_configurations_is_compared_as_one() -> None:

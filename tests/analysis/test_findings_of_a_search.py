@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from hpsearch.analysis import findings, importance
-from hpsearch.storage.results import Attempt, Trial
+from hpsearch.storage.results import AttemptRecord, Trial
 from tests.support.synthetic_trials import GRID, difference, find, repeated, summary, trial
 
 NAN = float("nan")
@@ -111,7 +111,7 @@ def test_devices_of_different_kinds_are_told() -> None:
 
     def on(*devices: str) -> tuple[str, ...]:
         trials = [
-            replace(each, history=(Attempt(1, "w", "host", devices[each.number % 2], 1.0, 3, None, NOW, NOW),))
+            replace(each, history=(AttemptRecord(1, "w", "host", devices[each.number % 2], 1.0, 3, None, NOW, NOW),))
             for each in repeated()
         ]
         return find(GRID, trials).sentences.cautions

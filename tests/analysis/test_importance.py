@@ -70,7 +70,7 @@ def test_shares_are_those_of_optunas_evaluator() -> None:
     points = drawn(80, by_rate, searched=searched)
     described = study_spec.from_dict({"study": {"name": "x"}, "space": searched})
     study = optuna.create_study(direction="maximize")
-    distributions = {name: suggest.distribution(described.space[name]) for name in described.searched}
+    distributions = {name: suggest.make_distribution(described.space[name]) for name in described.searched}
     study.add_trials(
         [optuna.trial.create_trial(params=params, distributions=distributions, value=value) for params, value in points]
     )

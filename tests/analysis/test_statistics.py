@@ -11,7 +11,7 @@ from hpsearch.analysis import statistics
 def test_studentized_range_is_scipys(levels: int, freedom: float) -> None:
     """The quantile agrees with scipy's, which takes longer, to four digits."""
     theirs = stats.studentized_range.ppf(0.95, levels, freedom)
-    assert statistics.studentized_range(levels, freedom) == pytest.approx(theirs, rel=1e-4)
+    assert statistics.compute_studentized_range(levels, freedom) == pytest.approx(theirs, rel=1e-4)
 
 
 def test_intervals_hold_the_true_differences() -> None:
@@ -20,7 +20,7 @@ def test_intervals_hold_the_true_differences() -> None:
     held = 0
     for _ in range(300):
         drawn = {name: {0: tuple(mean + 0.01 * random.normal(size=5))} for name, mean in truth.items()}
-        found = statistics.differences(drawn, maximize=True, repeated=True)
+        found = statistics.compare_levels(drawn, maximize=True, repeated=True)
         assert len(found) == 6
         held += all(abs(truth[each.better] - truth[each.worse] - each.amount) <= (each.half or 0) for each in found)
     low, high = stats.binom.interval(0.999, 300, 0.95)
@@ -36,16 +36,16 @@ def test_a_single_value_has_no_interval() -> None:
 def test_values_that_never_vary_differ_by_rounding_at_least() -> None:
     """Two levels without variance have the rounding of their values for noise; without rounding they have none."""
     cells = {"a": {0: (0.5, 0.5, 0.5)}, "b": {0: (0.6, 0.6, 0.6)}}
-    (found,) = statistics.differences(cells, maximize=True, repeated=True, resolution=0.1)
+    (found,) = statistics.compare_levels(cells, maximize=True, repeated=True, resolution=0.1)
     deviation = np.sqrt(2 * 0.1**2 / 12 / 3)
     assert found.half == pytest.approx(stats.t.ppf(0.975, 4) * deviation, rel=1e-3)
-    (found,) = statistics.differences(cells, maximize=True, repeated=True)
+    (found,) = statistics.compare_levels(cells, maximize=True, repeated=True)
     assert (found.better, found.half, found.distinguishable) == ("b", None, False)
 
 
 def test_settings_of_one_level_alone_do_not_count() -> None:
     """Only settings that both levels have tried are compared; where there is none, nothing is."""
     cells = {"a": {0: (0.5, 0.6), 1: (0.9, 0.8)}, "b": {0: (0.7, 0.7), 2: (0.1, 0.1)}, "c": {3: (0.1, 0.1)}}
-    (found,) = statistics.differences(cells, maximize=True, repeated=True)
+    (found,) = statistics.compare_levels(cells, maximize=True, repeated=True)
     assert (found.better, found.worse, found.settings) == ("b", "a", 1)
     assert found.amount == pytest.approx(0.15)

@@ -62,7 +62,7 @@ def test_status_results_and_a_claim_need_neither_optuna_nor_numpy(storage: str, 
         "import hpsearch.worker.worker\n"
         "from hpsearch.storage import claims, database, workers\n"
         "from hpsearch.storage.artifacts import table\n"
-        "there, holder = database.Database(sys.argv[-1]), workers.Holder('w', 'host', 'CPU')\n"
+        "there, holder = database.Database(sys.argv[-1]), workers.WorkerIdentity('w', 'host', 'CPU')\n"
         "there.transact(lambda c: workers.enrol(c, holder, 1))\n"
         "table.sweep(there)\n"
         "there.transact(claims.sweep)\n"

@@ -16,12 +16,12 @@ from hpsearch.outcomes import Ending
 from hpsearch.storage import attempts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support.commands import hpsearch, one_line
 from tests.support.small_study import claim
 
 Started = Callable[..., Study]
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 STATUS = [sys.executable, "-m", "hpsearch.cli.main", "status"]
 
@@ -38,7 +38,7 @@ def said(*arguments: str) -> str:
     return ended.stderr
 
 
-def end(database: Database, found: Study, worker: Holder, ending: Ending, **attributes: object) -> None:
+def end(database: Database, found: Study, worker: WorkerIdentity, ending: Ending, **attributes: object) -> None:
     held = claim(database, found, worker)
     assert held is not None
     database.transact(lambda c: attempts.finish(c, held, ending, attributes))

@@ -7,19 +7,19 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from hpsearch.cli.training_progress import Lines, Live
+from hpsearch.cli.training_progress import LiveProgress, PlainProgress
 from hpsearch.metrics import EpochMetrics
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support.small_study import claim
 
 PARAMS = {"learning_rate": 0.00123456, "optimizer": "adam", "batch_norm": True}
 
 
 @pytest.fixture
-def held(database: Database, started: Callable[..., Study], holder: Callable[[str], Holder]) -> Attempt:
+def held(database: Database, started: Callable[..., Study], holder: Callable[[str], WorkerIdentity]) -> Attempt:
     """A trial of a study whose name is markup to Rich."""
     claimed = claim(database, started(study={"name": "[small]"}), holder("w"))
     assert claimed is not None
@@ -30,7 +30,7 @@ def epoch(number: int, value: float) -> EpochMetrics:
     return EpochMetrics(number, 1.0, 0.4, 1 - value, value, 0.01, 2.0)
 
 
-def told(display: type[Lines], attempt: Attempt, ending: str, detail: str, *epochs: EpochMetrics) -> str:
+def told(display: type[PlainProgress], attempt: Attempt, ending: str, detail: str, *epochs: EpochMetrics) -> str:
     """The last line of a trial's course."""
     console = Console(file=io.StringIO(), force_terminal=False, width=200)
     shown = display(console)
@@ -44,24 +44,24 @@ def told(display: type[Lines], attempt: Attempt, ending: str, detail: str, *epoc
 
 def test_lasting_line_of_a_terminal_has_value_and_parameters(held: Attempt) -> None:
     """When the bar is gone, the line names the best value and what it was reached with."""
-    line = told(Live, held, "completed", "", epoch(1, 0.4), epoch(2, 0.452), epoch(3, 0.41))
+    line = told(LiveProgress, held, "completed", "", epoch(1, 0.4), epoch(2, 0.452), epoch(3, 0.41))
     params = "learning_rate 0.00123, optimizer adam, batch_norm on"
     assert line == f"[small] trial 0 completed: val_accuracy 0.4520 ({params})"
 
 
 def test_last_line_of_a_log_has_the_value(held: Attempt) -> None:
     """The parameters stand in the trial's first line already; the detail follows the value."""
-    line = told(Lines, held, "pruned", "by the median pruner at epoch 2", epoch(1, 0.4), epoch(2, 0.3))
+    line = told(PlainProgress, held, "pruned", "by the median pruner at epoch 2", epoch(1, 0.4), epoch(2, 0.3))
     assert line == "[small] trial 0 pruned: val_accuracy 0.4000, by the median pruner at epoch 2"
 
 
 def test_value_is_that_of_the_best_epoch_of_all_attempts(held: Attempt) -> None:
     """A trial that goes on from another worker's epochs counts those too; a value that is no number is none."""
     adopted = replace(held, epochs=(epoch(1, 0.9),))
-    line = told(Lines, adopted, "completed", "", epoch(2, 0.3), epoch(3, float("nan")))
+    line = told(PlainProgress, adopted, "completed", "", epoch(2, 0.3), epoch(3, float("nan")))
     assert line == "[small] trial 0 completed: val_accuracy 0.9000"
 
 
 def test_trial_without_an_epoch_has_no_value(held: Attempt) -> None:
     """Its line is the ending and the detail."""
-    assert told(Lines, held, "error", "ValueError: x") == "[small] trial 0 error: ValueError: x"
+    assert told(PlainProgress, held, "error", "ValueError: x") == "[small] trial 0 error: ValueError: x"

@@ -9,7 +9,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from hpsearch.dashboard.access import Guard, loopback
+from hpsearch.dashboard.access import AccessControl, is_loopback
 
 PASSWORD = "pä55 wörd:日本"
 READS = ["GET /dashboard", "GET /api/studies/1", "HEAD /api/meta", "OPTIONS /api/studies/1", "GET /csv/1"]
@@ -44,7 +44,7 @@ NEVER = [
 
 
 def ask(
-    guard: Guard, request: str, host: str | None = "localhost:8080", **headers: str
+    guard: AccessControl, request: str, host: str | None = "localhost:8080", **headers: str
 ) -> tuple[int, dict[str, str], Any]:
     """Status, headers and reason (or "through") of a request such as `GET /dashboard`; headers as WSGI names them."""
     method, _, path = request.partition(" ")
@@ -63,14 +63,14 @@ def ask(
     return status, answered, json.loads(body)["reason"] if body else None
 
 
-def guarded(**options: Any) -> Guard:
+def guarded(**options: Any) -> AccessControl:
     """A guard before an application that answers anything."""
 
     def application(_: Any, start: Any) -> list[bytes]:
         start("200 OK", [("Content-Type", "text/plain")])
         return [b"through"]
 
-    return Guard(application, **options)
+    return AccessControl(application, **options)
 
 
 def basic(password: str, user: str = "anybody") -> str:
@@ -227,17 +227,17 @@ def test_loopback_addresses(host: str) -> None:
     """Only this machine reaches these."""
     if "::1" in host and not socket.has_ipv6:
         pytest.skip("no IPv6 here")
-    assert loopback(host)
+    assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "*", "10.0.0.1", "no.such.host.invalid", "a b", "1" * 300, "0"])
 def test_other_addresses(host: str) -> None:
     """Others may reach these, or nobody knows."""
-    assert not loopback(host)
+    assert not is_loopback(host)
 
 
 def test_name_that_also_means_another_address_is_not_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of a name's addresses have to be this machine's own."""
     two = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.1", "192.0.2.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: two)
-    assert not loopback("both")
+    assert not is_loopback("both")

@@ -65,12 +65,12 @@ def test_empty_text_is_nothing() -> None:
 @pytest.mark.parametrize("own", ["", "mine", "a\n\n---\n\nb\n", "\tindented", f"quoting {notes.LINE} once more"])
 def test_own_part_of_a_note_comes_back(own: str) -> None:
     """What somebody wrote is what is stored, whatever was computed above it then and whatever it holds."""
-    served = notes.joined("computed **then**", own)
-    assert notes.written(served) == own
-    assert notes.written(served.replace("then", "edited")) == own
-    assert notes.written(served.replace("\n", "\r\n")) == own.replace("\n", "\r\n")
+    served = notes.join_note("computed **then**", own)
+    assert notes.extract_written(served) == own
+    assert notes.extract_written(served.replace("then", "edited")) == own
+    assert notes.extract_written(served.replace("\n", "\r\n")) == own.replace("\n", "\r\n")
 
 
 def test_note_without_the_line_is_kept_whole() -> None:
     """Who replaces all of a note has written all of it."""
-    assert notes.written("mine\n\nalone") == "mine\n\nalone"
+    assert notes.extract_written("mine\n\nalone") == "mine\n\nalone"

@@ -17,13 +17,13 @@ from sqlalchemy import text
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Ending
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
 from hpsearch.storage import attempts, claims, studies, workers
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 
 NAME = '<b>"x"</b> / ünï 日本 %s'
@@ -53,8 +53,8 @@ class Searcher:
 
     def __init__(self, database: Database, found: Study) -> None:
         self.database, self.found = database, found
-        self.holder = Holder("w", "host", "CPU")
-        self.history = History(found.study_id, found.spec.direction)
+        self.holder = WorkerIdentity("w", "host", "CPU")
+        self.history = ReadOnlyStorage(found.study_id, found.spec.direction)
         database.transact(lambda c: workers.enrol(c, self.holder, os.getpid()))
 
     def begin(self, *values: float) -> Attempt:

@@ -12,22 +12,22 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from PIL import Image
 from sqlalchemy import Connection, text
 
-from hpsearch.dashboard.plot_artifacts import Album
+from hpsearch.dashboard.plot_artifacts import PlotArtifactStore
 from hpsearch.outcomes import Confusion, Ending
 from hpsearch.plotting import trial_plots as drawings
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts, claims, study_control, trials
 from hpsearch.storage.artifacts import plots
-from hpsearch.storage.artifacts.study_artifacts import Depot
+from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.training.protocol import EpochReport
-from hpsearch.worker.epoch_queue import Backlog
+from hpsearch.worker.epoch_queue import EpochQueue
 from tests.support.small_study import claim, metrics
 
 Started = Callable[..., Study]
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 MATRIX: Confusion = tuple(tuple(20 if i == j else i for j in range(10)) for i in range(10))
 BOTH = {"confusion-matrix.png", "learning-curves.png"}
@@ -39,7 +39,7 @@ def pictures(database: Database, number: int = 0) -> dict[str, tuple[int, int]]:
     found = optuna.load_study(study_name="small", storage=url)
     metas = get_all_artifact_meta(found.trials[number], storage=found._storage)
     assert {meta.mimetype for meta in metas} <= {"image/png"}
-    opened = {meta.filename: Album(database).open_reader(meta.artifact_id) for meta in metas}
+    opened = {meta.filename: PlotArtifactStore(database).open_reader(meta.artifact_id) for meta in metas}
     return {name: Image.open(io.BytesIO(file.read())).size for name, file in opened.items()}
 
 
@@ -50,7 +50,9 @@ def attributes(database: Database) -> dict[str, object]:
 
 def report(database: Database, found: Study, held: attempts.Attempt, values: list[float]) -> bool:
     """Store epochs as a worker does; True where the pruner ended the trial."""
-    backlog = Backlog(database, held, History(found.study_id, "maximize"), Depot(database, None), print)
+    backlog = EpochQueue(
+        database, held, ReadOnlyStorage(found.study_id, "maximize"), StudyArtifacts(database, None), print
+    )
     for epoch, value in enumerate(values, start=1):
         backlog.add(EpochReport(metrics(epoch, value), None, MATRIX if value == max(values[:epoch]) else None))
     return backlog.store() is not None
@@ -64,7 +66,7 @@ def test_complete_trial_has_its_pictures(database: Database, started: Started, h
     report(database, found, held, [0.3, 0.5, 0.4])
     model = tmp_path / "model.keras"
     model.write_bytes(b"model")
-    Depot(database, None).finish(held, {}, model)
+    StudyArtifacts(database, None).finish(held, {}, model)
     sizes = pictures(database)
     assert set(sizes) == BOTH
     assert min(min(size) for size in sizes.values()) > 300
@@ -125,7 +127,7 @@ def test_pictures_go_with_their_study(database: Database, started: Started, hold
     optuna.delete_study(study_name="small", storage=url)
     for meta in metas:
         with pytest.raises(ArtifactNotFound):
-            Album(database).open_reader(meta.artifact_id)
+            PlotArtifactStore(database).open_reader(meta.artifact_id)
 
 
 def test_confusion_of_a_cut_epoch_is_forgotten(database: Database, started: Started, holder: Enrol) -> None:

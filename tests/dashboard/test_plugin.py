@@ -16,10 +16,10 @@ from hpsearch.dashboard import notes, plugin
 from hpsearch.evaluation import evaluation
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Ending
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import optuna_tables
 from hpsearch.storage.attempts import Attempt
-from hpsearch.storage.database import Database, parse
+from hpsearch.storage.database import Database, parse_url
 from hpsearch.storage.studies import Study
 from hpsearch.storage.trials import CONFUSION
 from tests.support import simulation
@@ -219,7 +219,7 @@ def test_study_without_a_complete_trial_is_served(
     found = started(baseline=[{"optimizer": "sgd", "learning_rate": 0.1}])
     held = begin(found)
     lost = EpochMetrics(1, NAN, 0.1, NAN, 0.1, 0.01, 2.0)
-    database.transact(lambda c: simulation.record(c, held, lost, History(found.study_id, "maximize")))
+    database.transact(lambda c: simulation.record(c, held, lost, ReadOnlyStorage(found.study_id, "maximize")))
     finish(database, held, Ending.DIVERGED)
     detail = client.study(found)
     assert "1 of 4 trials ended (1 pruned)" in computed(detail["note"])
@@ -275,7 +275,7 @@ def test_note_is_stored_without_what_is_computed(database: Database, four: Study
 def test_study_of_another_program_is_served_as_it_is(storage: str, started: Started, client: Client) -> None:
     """A study that Optuna alone knows gets no note and no plots."""
     started()
-    url = parse(storage, "").render_as_string(hide_password=False)
+    url = parse_url(storage, "").render_as_string(hide_password=False)
     other = optuna.create_study(study_name="other", storage=url)
     other.optimize(lambda each: each.suggest_float("x", 0, 1), n_trials=2)
     detail = client.get(f"/api/studies/{other._study_id}")[1]
@@ -303,7 +303,7 @@ def test_evaluation_ranks_nothing(
     """What was tested is not told as if it were to be chosen from: no rank, no best, no plots."""
     for value in (0.6, 0.6):
         finish(database, begin(four, value), Ending.COMPLETED)
-    asked, _ = evaluation.ask(database, four.name, top=1, seeds=2)
+    asked, _ = evaluation.request_evaluation(database, four.name, top=1, seeds=2)
     assert asked.study is not None
     train(database, asked, tmp_path / "predictions.npz")
     detail = client.study(asked.study)

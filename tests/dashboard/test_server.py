@@ -24,10 +24,10 @@ from sqlalchemy import text
 from hpsearch.dashboard import bulk_storage, server
 from hpsearch.errors import DatabaseError, UsageError
 from hpsearch.outcomes import Ending
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
 from hpsearch.storage.attempts import Attempt
-from hpsearch.storage.database import Database, parse
+from hpsearch.storage.database import Database, parse_url
 from hpsearch.storage.studies import Study
 from tests.support import simulation
 from tests.support.dashboard_client import Client, finish
@@ -139,7 +139,7 @@ def test_running_trial_is_followed_to_its_end(
     assert [trial["state"] for trial in client.trials(found)] == ["Running", "Running"]
     finish(database, second, Ending.COMPLETED)
     assert [trial["state"] for trial in client.trials(found)] == ["Running", "Complete"]
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, first, metrics(2, 0.4), history))
     assert [value["step"] for value in client.trials(found)[0]["intermediate_values"]] == [1, 2]
     finish(database, first, Ending.COMPLETED, weights=7)
@@ -187,7 +187,7 @@ def test_study_deleted_elsewhere_is_not_found(storage: str, started: Started, cl
     """A study that another program deleted is answered with 404, and the others go on being served."""
     gone, stays = started(), started(study={"name": "stays"})
     client.study(gone)
-    optuna.delete_study(study_name=gone.name, storage=parse(storage, "").render_as_string(hide_password=False))
+    optuna.delete_study(study_name=gone.name, storage=parse_url(storage, "").render_as_string(hide_password=False))
     assert client.get(f"/api/studies/{gone.study_id}")[0] == 404
     assert client.study(stays)["name"] == "stays"
 
@@ -249,7 +249,7 @@ def test_tables_of_another_optuna_are_refused(database: Database) -> None:
     """Where Optuna's tables have another version, one line says so before anything is served."""
     database.transact(lambda c: c.execute(text("update public.alembic_version set version_num = 'v2.6.0.a'")))
     with pytest.raises(DatabaseError, match=r"Optuna's tables in .* cannot be used") as refused:
-        server.application(database)
+        server.build_application(database)
     assert "\n" not in str(refused.value)
 
 

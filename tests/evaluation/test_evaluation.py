@@ -54,11 +54,11 @@ def searched(database: Database, started: Started) -> Callable[..., Study]:
 
 
 def ask(database: Database, name: str = "small", **options: Any) -> Evaluation:
-    return evaluation.ask(database, name, **options)[0]
+    return evaluation.request_evaluation(database, name, **options)[0]
 
 
 def result(database: Database, asked: Evaluation) -> Any:
-    return results.standing(database, asked).evaluation.result
+    return results.read_status(database, asked).evaluation.result
 
 
 def hpsearch(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -167,9 +167,9 @@ def test_names_are_free_and_fit(database: Database, started: Started, searched: 
 
 def test_seeds_are_the_evaluations_own(searched: Any) -> None:
     """Neither the search's nor those of another evaluation; a search's are as they were."""
-    seeds = {suggest.training_seed(0, number, which) for number in range(100) for which in range(3)}
+    seeds = {suggest.derive_training_seed(0, number, which) for number in range(100) for which in range(3)}
     assert len(seeds) == 300
-    assert suggest.training_seed(3, 5) == int(np.random.SeedSequence([3, 5]).generate_state(1)[0])
+    assert suggest.derive_training_seed(3, 5) == int(np.random.SeedSequence([3, 5]).generate_state(1)[0])
 
 
 def test_result_is_what_numpy_makes_of_the_predictions(database: Database, searched: Any, tmp_path: Path) -> None:
@@ -246,17 +246,17 @@ def test_evaluation_without_a_model_is_refused_and_may_be_made_again(database: D
     held = hold(database, asked.study)
     database.transact(lambda c: attempts.finish(c, held, Ending.ERROR, {}))
     with pytest.raises(RefusedError, match=r"\(1 error\)"):
-        results.standing(database, asked)
+        results.read_status(database, asked)
     again = ask(database, again=True)
     assert again.number == 2
-    assert results.standing(database, again).uses == 0
+    assert results.read_status(database, again).uses == 0
 
 
 def test_second_call_shows_what_is_stored(database: Database, searched: Any, tmp_path: Path) -> None:
     """It makes no study and counts nothing anew: the result stands also when the predictions are gone."""
     searched([0.5])
-    assert evaluation.ask(database, "small", 1, 2)[1]
-    asked, made = evaluation.ask(database, "small", 3, 4)
+    assert evaluation.request_evaluation(database, "small", 1, 2)[1]
+    asked, made = evaluation.request_evaluation(database, "small", 3, 4)
     assert (made, len(asked.configurations)) == (False, 1)
     assert result(database, asked) is None
     for _ in range(2):
@@ -264,7 +264,7 @@ def test_second_call_shows_what_is_stored(database: Database, searched: Any, tmp
     first = result(database, asked)
     database.transact(lambda c: c.execute(text("delete from hpsearch.files")))
     assert result(database, ask(database)) == first
-    assert len(database.transact(studies.every)) == 2
+    assert len(database.transact(studies.list_all)) == 2
 
 
 def test_again_is_counted(database: Database, searched: Any, tmp_path: Path) -> None:
@@ -278,19 +278,19 @@ def test_again_is_counted(database: Database, searched: Any, tmp_path: Path) -> 
     second = ask(database, seeds=1, again=True)
     assert second.study is not None
     assert (second.number, second.study.name) == (2, "small evaluation 2")
-    assert results.standing(database, second).uses == 1
+    assert results.read_status(database, second).uses == 1
     train(database, second, tmp_path / "p.npz")
-    assert results.standing(database, second).uses == 2
+    assert results.read_status(database, second).uses == 2
 
     assert first.study is not None
     for trainer in (first.study, second.study):
         database.transact(lambda c, trainer=trainer: study_deletion.delete(c, trainer.study_id))
-    left = database.transact(lambda c: evaluation.evaluations(c, found))
+    left = database.transact(lambda c: evaluation.list_evaluations(c, found))
     assert [(each.number, each.study, each.used) for each in left] == [(1, None, True), (2, None, True)]
     assert left[0].result == kept
     third = ask(database, seeds=1, again=True)
     assert third.number == 3
-    assert results.standing(database, third).uses == 2
+    assert results.read_status(database, third).uses == 2
 
 
 def test_deleted_search_leaves_its_evaluation_a_study(database: Database, searched: Any) -> None:
@@ -324,9 +324,9 @@ def test_use_is_remembered_without_a_result(database: Database, searched: Any, t
     train(database, asked, tmp_path / "p.npz")
     database.transact(lambda c: study_deletion.delete(c, trainer))
     second = ask(database, seeds=1)
-    assert (second.number, results.standing(database, second).uses) == (2, 1)
+    assert (second.number, results.read_status(database, second).uses) == (2, 1)
     train(database, second, tmp_path / "p.npz")
-    assert results.standing(database, second).uses == 2
+    assert results.read_status(database, second).uses == 2
 
 
 def test_search_that_went_on_is_told(database: Database, searched: Any, tmp_path: Path) -> None:
@@ -334,14 +334,16 @@ def test_search_that_went_on_is_told(database: Database, searched: Any, tmp_path
     found = searched([0.5])
     asked = ask(database, seeds=1)
     train(database, asked, tmp_path / "p.npz")
-    assert not any("gone on" in line for line in evaluation_tables.remarks(results.standing(database, asked)))
+    assert not any("gone on" in line for line in evaluation_tables.list_remarks(results.read_status(database, asked)))
     budget = found.spec.budget.model_copy(update={"trials": 2})
     studies.start(database, replace(found.spec, budget=budget))
     held = hold(database, found)
     trained(database, held, [0.9])
     database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
     (line,) = (
-        line for line in evaluation_tables.remarks(results.standing(database, ask(database))) if "gone on" in line
+        line
+        for line in evaluation_tables.list_remarks(results.read_status(database, ask(database)))
+        if "gone on" in line
     )
     assert "its 1 later complete trial had no part" in line
 
@@ -377,7 +379,7 @@ def test_two_who_ask_at_once_get_one_evaluation(storage: str, database: Database
     ]
     told = [json.loads(process.communicate(timeout=120)[0]) for process in asking]
     assert told[0] == told[1]
-    assert len(database.transact(studies.every)) == 2
+    assert len(database.transact(studies.list_all)) == 2
 
 
 def test_data_are_those_of_the_search(database: Database, searched: Any) -> None:
@@ -451,7 +453,7 @@ def test_tables_fit_a_terminal(database: Database, searched: Any, tmp_path: Path
     asked = ask(database, seeds=2)
     for _ in range(4):
         train(database, asked, tmp_path / "p.npz")
-    standing = results.standing(database, asked)
+    standing = results.read_status(database, asked)
     classes = DATASETS["cifar10"].classes
     counts = (np.eye(10, dtype=int) * 949 + 5).tolist()
     named: Any = {**(standing.evaluation.result or {}), "classes": classes, "ensemble": {"confusion": counts}}
@@ -460,8 +462,8 @@ def test_tables_fit_a_terminal(database: Database, searched: Any, tmp_path: Path
     standing = replace(standing, evaluation=replace(standing.evaluation, result=named))
     with io.StringIO() as file:
         out = Console(file=file, width=80)
-        for board in evaluation_tables.boards(standing):
-            out.print(console.table(board.columns, board.rows))
+        for board in evaluation_tables.make_tables(standing):
+            out.print(console.make_table(board.columns, board.rows))
         printed = file.getvalue()
     assert "…" not in printed
     assert all(f" {number} {name} " in printed for number, name in enumerate(classes))
@@ -502,5 +504,5 @@ def test_unreachable_home_is_no_result(database: Database, searched: Any, tmp_pa
         )
     )
     with pytest.raises(StoreError, match="is not there"):
-        results.standing(database, asked)
+        results.read_status(database, asked)
     assert database.transact(lambda c: c.scalar(text("select result from hpsearch.evaluations"))) is None

@@ -10,11 +10,11 @@ from sqlalchemy import text
 from hpsearch.errors import NotFoundError, RefusedError, UsageError
 from hpsearch.evaluation import evaluation, results
 from hpsearch.evaluation.evaluation import Evaluation
-from hpsearch.evaluation.export import Exported, export
+from hpsearch.evaluation.export import ExportedModels, export
 from hpsearch.settings import Setting
 from hpsearch.spec import study_spec
 from hpsearch.storage import studies, study_deletion
-from hpsearch.storage.artifacts.study_artifacts import Depot
+from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from tests.support.evaluated_study import hold, train, trained
@@ -36,7 +36,7 @@ def searched(database: Database, tmp_path: Path) -> Callable[..., Study]:
 
     def make(place: Setting | None = None) -> Study:
         found = studies.start(database, study_spec.from_dict(DESCRIBED), place).study
-        kept = Depot(database, found.artifacts)
+        kept = StudyArtifacts(database, found.artifacts)
         kept.open()
         for number, value in enumerate(VALUES):
             held = hold(database, found)
@@ -51,7 +51,7 @@ def searched(database: Database, tmp_path: Path) -> Callable[..., Study]:
 
 def evaluated(database: Database, tmp_path: Path, models: int = 2, **options: Any) -> Evaluation:
     """An evaluation of the best configuration with two seeds, of which so many are trained."""
-    asked, _ = evaluation.ask(database, NAME, 1, 2, **options)
+    asked, _ = evaluation.request_evaluation(database, NAME, 1, 2, **options)
     for _ in range(models):
         train(database, asked, tmp_path / "p.npz")
     return asked
@@ -61,7 +61,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-def written(exported: Exported) -> str:
+def written(exported: ExportedModels) -> str:
     return (exported.directory / "README.md").read_text()
 
 
@@ -94,7 +94,7 @@ def test_evaluated_study_gives_its_evaluations_models(database: Database, search
     assert "evaluation 2 of that search" not in written(exported)
 
     second = evaluated(database, tmp_path, again=True)
-    assert results.standing(database, second).uses == 2
+    assert results.read_status(database, second).uses == 2
     later = export(database, NAME, tmp_path / "later")
     assert later.study.name == f"{NAME} evaluation 2"
     assert "It is evaluation 2 of that search" in written(later)

@@ -30,11 +30,11 @@ DRAIN = 300.0
 
 SETTINGS = {
     "set": {
-        "attempt.LEASE_SECONDS": 6.0,
-        "lease.RENEW_SECONDS": 1.0,
-        "slot.POLL_SECONDS": 0.5,
-        "run.STALL_SECONDS": 60.0,
-        "run.OBEY_SECONDS": 20.0,
+        "storage.attempts.LEASE_SECONDS": 6.0,
+        "worker.lease_renewal.RENEW_SECONDS": 1.0,
+        "worker.slot.POLL_SECONDS": 0.5,
+        "worker.trial_runner.STALL_SECONDS": 60.0,
+        "worker.trial_runner.OBEY_SECONDS": 20.0,
     },
     "checkpoint_every": 0.5,
 }

@@ -25,7 +25,11 @@ def epochs_said(worker: Worker) -> int:
 def test_database_restarted_under_workers(scratch: Path, tmp_path: Path) -> None:
     """The server is away for 0, 5 and 20 s under a lease of 10: all holders train on and keep attempt and epochs."""
     server = Server(scratch / "server")
-    lease = {"attempt.LEASE_SECONDS": 10.0, "lease.RENEW_SECONDS": 0.7, "slot.POLL_SECONDS": 0.2}
+    lease = {
+        "storage.attempts.LEASE_SECONDS": 10.0,
+        "worker.lease_renewal.RENEW_SECONDS": 0.7,
+        "worker.slot.POLL_SECONDS": 0.2,
+    }
     with closing(Database(server.url)) as database, crew(server.url, tmp_path) as workers:
         database.migrate()
         ledger = Ledger(database)
@@ -52,7 +56,13 @@ def test_database_restarted_under_workers(scratch: Path, tmp_path: Path) -> None
 def test_commits_that_nobody_acknowledged(ledger: Ledger, workers: Crew) -> None:
     """Where the connection breaks just after a commit, what was written is neither written twice nor given up."""
     start(ledger.database, trials=2, epochs=4)
-    functions = ["claim.take", "attempt.sample", "attempt.describe", "attempt.store", "attempt.finish"]
+    functions = [
+        "storage.claims.take",
+        "storage.attempts.sample",
+        "storage.attempts.describe",
+        "storage.attempts.store",
+        "storage.attempts.finish",
+    ]
     worker = workers.start("--trials", "2", drain=False, **OFTEN, unacknowledged=functions)
     assert worker.join() == 0
     assert [function for function in functions if f"broke after {function}" not in worker.said] == []
@@ -88,7 +98,7 @@ def test_frozen_past_its_lease_it_writes_nothing(ledger: Ledger, workers: Crew) 
 def test_frozen_inside_a_claim(ledger: Ledger, workers: Crew) -> None:
     """A worker that freezes with the study locked holds the others up for seconds; thawed, it works on."""
     start(ledger.database, trials=2, epochs=20)
-    frozen = workers.start(**OFTEN, at={"function": "study.settle", "do": "SIGSTOP"})
+    frozen = workers.start(**OFTEN, at={"function": "storage.studies.settle", "do": "SIGSTOP"})
     until(frozen.frozen, "the first worker froze in its claim")
     other = workers.start(*("--trials", "1"), drain=False, **OFTEN)
     until(lambda: ledger.attempts(), "the other worker claims")

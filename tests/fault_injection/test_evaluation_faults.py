@@ -12,11 +12,11 @@ from hpsearch.evaluation import evaluation, results
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Ending
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.settings import Setting
 from hpsearch.storage import attempts, claims, studies
 from hpsearch.storage.database import Database
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.attempt_records import Ledger, start
 from tests.support.worker_processes import QUICK_LEASE, Crew, until
@@ -29,9 +29,9 @@ EPOCHS = 30
 def searched(database: Database, place: Setting | None = None) -> None:
     """A search whose only trial was best after its last epoch."""
     found = start(database, epochs=EPOCHS, place=place)
-    held = database.transact(lambda c: claims.take(c, found.study_id, Holder("w", "somewhere", "CPU")))
+    held = database.transact(lambda c: claims.take(c, found.study_id, WorkerIdentity("w", "somewhere", "CPU")))
     assert held is not None
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(history.refresh)
     _, writes = suggest.suggest(found.spec, history, held.trial_id, 0)
     database.transact(lambda c: attempts.sample(c, held, writes))
@@ -47,7 +47,7 @@ def test_host_with_other_images_than_the_searchs_is_refused(ledger: Ledger, work
     """An evaluation on other data would say nothing about the search: its trial is handed back, in one line."""
     searched(ledger.database)
     ledger.execute("update hpsearch.studies set data_fingerprint = 'other'")
-    evaluation.ask(ledger.database, "small", top=1, seeds=1)
+    evaluation.request_evaluation(ledger.database, "small", top=1, seeds=1)
     worker = workers.start()
     assert worker.join() == ExitCode.NOT_FOUND
     refusals = [line for line in worker.said.splitlines() if "is not served here" in line]
@@ -60,7 +60,7 @@ def test_host_with_other_images_than_the_searchs_is_refused(ledger: Ledger, work
 def test_killed_evaluation_goes_on_and_is_tested_once(ledger: Ledger, workers: Crew) -> None:
     """The next worker goes on from the checkpoint of an epoch that nobody validated; the end is tested and counted."""
     searched(ledger.database)
-    asked, _ = evaluation.ask(ledger.database, "small", top=1, seeds=1)
+    asked, _ = evaluation.request_evaluation(ledger.database, "small", top=1, seeds=1)
     assert asked.study is not None
     trained = asked.study.study_id
     often = {"set": QUICK_LEASE, "checkpoint_every": 0.0}
@@ -83,7 +83,7 @@ def test_killed_evaluation_goes_on_and_is_tested_once(ledger: Ledger, workers: C
     *unseen, tested = epochs()
     assert len(unseen) == EPOCHS - 1
     assert all(accuracy != accuracy for accuracy in unseen)  # NaN: not validated
-    standing = results.standing(ledger.database, asked)
+    standing = results.read_status(ledger.database, asked)
     assert standing.evaluation.result is not None
     assert [each["accuracy"] for each in standing.evaluation.result["configurations"][0]["models"]] == [tested]
     assert standing.uses == 1
@@ -98,7 +98,7 @@ def test_killed_evaluation_goes_on_and_is_tested_once(ledger: Ledger, workers: C
 def test_predictions_that_cannot_be_stored_fail_the_trial(ledger: Ledger, workers: Crew, tmp_path: Path) -> None:
     """A search's trial completes without its model; an evaluation's says nothing without its predictions."""
     searched(ledger.database, Setting(str(tmp_path), "HPSEARCH_ARTIFACTS"))
-    asked, _ = evaluation.ask(ledger.database, "small", top=1, seeds=1)
+    asked, _ = evaluation.request_evaluation(ledger.database, "small", top=1, seeds=1)
     assert asked.study is not None
     worker = workers.start()
     until(lambda: ledger.rows("select 1 from hpsearch.epochs where val_accuracy = 'NaN'"), "an epoch is stored")
@@ -109,4 +109,4 @@ def test_predictions_that_cannot_be_stored_fail_the_trial(ledger: Ledger, worker
     assert "the predictions cannot be stored" in worker.said
     assert "what its model predicts for the test images could not be stored" in worker.said
     with pytest.raises(RefusedError, match=r"\(1 error\)"):
-        results.standing(ledger.database, asked)
+        results.read_status(ledger.database, asked)

@@ -22,7 +22,7 @@ def killed_at(function: str, call: int = 1) -> dict[str, object]:
 def test_killed_before_training(ledger: Ledger, workers: Crew) -> None:
     """Killed before it sampled the trial, or while its trainer loads: the next one trains that trial from the start."""
     start(ledger.database, epochs=EPOCHS)
-    unsampled = workers.start(**killed_at("attempt.sample"))
+    unsampled = workers.start(**killed_at("storage.attempts.sample"))
     assert unsampled.join() == -signal.SIGKILL
     assert (ledger.state(), ledger.params()) == ("RUNNING", {})
 
@@ -43,7 +43,7 @@ def test_killed_before_training(ledger: Ledger, workers: Crew) -> None:
 def test_killed_while_training(ledger: Ledger, workers: Crew) -> None:
     """Killed in an epoch, between a checkpoint and its epoch, and before the tell: no epoch is lost or stored twice."""
     start(ledger.database, epochs=EPOCHS)
-    between = workers.start(**killed_at("attempt.store", 2))
+    between = workers.start(**killed_at("storage.attempts.store", 2))
     until(lambda: ledger.attempts(), "the first worker holds the trial")
     middle = workers.start(**OFTEN)  # it loads while the first one trains
     assert between.join() == -signal.SIGKILL
@@ -54,7 +54,7 @@ def test_killed_while_training(ledger: Ledger, workers: Crew) -> None:
     until(lambda: len(ledger.epochs()) >= 3, "an epoch more is stored")
     middle.send(signal.SIGKILL)
     trainer = middle.trainer()
-    before_tell = workers.start(**killed_at("attempt.finish"))
+    before_tell = workers.start(**killed_at("storage.attempts.finish"))
     middle.join()
     until(lambda: gone(trainer), "a killed worker's trainer is gone")
     assert before_tell.join() == -signal.SIGKILL

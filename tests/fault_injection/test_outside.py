@@ -3,8 +3,8 @@
 import optuna
 import pytest
 
-from hpsearch.cli.console import console
-from hpsearch.cli.training_progress import Lines
+from hpsearch.cli.console import make_console
+from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.devices import Gpu
 from hpsearch.errors import ExitCode, NotFoundError
 from hpsearch.worker.worker import Worker
@@ -124,7 +124,9 @@ def test_other_data_than_the_first_workers(ledger: Ledger, workers: Crew) -> Non
 def test_gpu_that_the_framework_does_not_see(ledger: Ledger) -> None:
     """A trainer that would fall back to the CPU ends the worker with the remedy, and its trial is released."""
     start(ledger.database)
-    worker = Worker(ledger.database, Lines(console(stderr=True)), gpu=Gpu(0, "GPU-none", "made up", 2**30), drain=True)
+    worker = Worker(
+        ledger.database, PlainProgress(make_console(stderr=True)), gpu=Gpu(0, "GPU-none", "made up", 2**30), drain=True
+    )
     with pytest.raises(NotFoundError, match="install its CUDA libraries"):
         worker.serve()
     assert ledger.whys() == ["preempted"]
@@ -134,7 +136,7 @@ def test_gpu_that_the_framework_does_not_see(ledger: Ledger) -> None:
 def test_error_that_nobody_foresaw(ledger: Ledger, workers: Crew) -> None:
     """An error in the worker's own code costs an attempt; the trial is tried again and the worker goes on."""
     start(ledger.database, trials=2)
-    worker = workers.start(**OFTEN, at={"function": "attempt.store", "call": 3, "do": "raise"})
+    worker = workers.start(**OFTEN, at={"function": "storage.attempts.store", "call": 3, "do": "raise"})
     assert worker.join() == 0
     assert "IntegrityError" in worker.said
     assert "Traceback" in worker.said

@@ -18,13 +18,13 @@ EPOCHS = 60
 RAISING = """
 import sys
 if "hpsearch.training.process" in sys.orig_argv:
-    from hpsearch.training import model
-    build = model.build
+    from hpsearch.training.models import cnn
+    build = cnn.build
     def failing(hyperparameters, *arguments):
         if hyperparameters["dense_units"] == 13:
             raise ArithmeticError("thirteen units")
         return build(hyperparameters, *arguments)
-    model.build = failing
+    cnn.build = failing
 """
 
 
@@ -60,7 +60,7 @@ def test_trainer_killed_as_by_the_kernel(ledger: Ledger, workers: Crew) -> None:
 def test_trainer_crashes_and_hangs(ledger: Ledger, workers: Crew) -> None:
     """A crash or a stall is tried again from the checkpoint; a trial whose attempts are spent has failed."""
     start(ledger.database, trials=2, epochs=EPOCHS, budget={"attempts": 2})
-    worker = workers.start(**{**OFTEN, "set": {**QUICK_LEASE, "run.STALL_SECONDS": 15.0}})
+    worker = workers.start(**{**OFTEN, "set": {**QUICK_LEASE, "worker.trial_runner.STALL_SECONDS": 15.0}})
     os.kill(in_an_attempt(ledger, worker, 0, 1), signal.SIGSEGV)
     os.kill(in_an_attempt(ledger, worker, 0, 2), signal.SIGSEGV)
     os.kill(in_an_attempt(ledger, worker, 1, 1), signal.SIGSTOP)

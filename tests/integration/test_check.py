@@ -15,7 +15,7 @@ from hpsearch.errors import ExitCode, NotFoundError
 from hpsearch.spec import branches, study_spec
 from hpsearch.training.protocol import Checking, Finding
 from hpsearch.worker import precheck
-from hpsearch.worker.precheck import Report
+from hpsearch.worker.precheck import PrecheckReport
 
 pytestmark = pytest.mark.tensorflow
 
@@ -84,9 +84,9 @@ def test_a_sound_study_is_told_what_it_costs(study_file: Path) -> None:
 def test_one_is_no_plural(study_file: Path) -> None:
     """The estimate of one trial of one epoch, from the seconds that an epoch took."""
     described = study_spec.load(study_file, ("budget.epochs=1", "budget.trials=1"))
-    every = branches.branches(described)
+    every = branches.list_branches(described)
     found = [Finding("speed", branch.named(branches.LAYERS), {"seconds": 2.0}) for branch in every]
-    estimate, *_ = precheck_view.estimate(Report(described, every, "CPU", findings=found))
+    estimate, *_ = precheck_view.describe_cost(PrecheckReport(described, every, "CPU", findings=found))
     assert estimate.startswith(
         "1 trial × 1 epoch × 2.0 s, the mean of the branches on this device (CPU): 2 s on 1 work"
     )
@@ -127,7 +127,7 @@ def test_a_gpu_that_the_framework_does_not_see_is_no_device(study_file: Path) ->
 def test_a_process_that_dies_is_a_fault_of_the_branch(study_file: Path) -> None:
     """What was found before is kept, and the fault says during which check of which branch the process died."""
 
-    def told(report: Report, checking: Checking | None) -> None:
+    def told(report: PrecheckReport, checking: Checking | None) -> None:
         if checking and checking.check == "start":
             for child in psutil.Process().children():
                 if "hpsearch.training.process" in child.cmdline():

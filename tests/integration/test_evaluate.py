@@ -17,7 +17,7 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.studies import find
 from hpsearch.training.datasets import arrays
 from hpsearch.training.predictions import load
-from hpsearch.training.protocol import Data
+from hpsearch.training.protocol import DataRequest
 
 pytestmark = pytest.mark.tensorflow
 
@@ -80,7 +80,7 @@ def stored_predictions(storage: str, name: str, directory: Path) -> dict[int, np
     """By the number of the trial."""
     with closing(Database(storage)) as database:
         study_id = database.transact(lambda c: find(c, name)).study_id
-        keys = database.transact(lambda c: table.keys(c, study_id, "predictions"))
+        keys = database.transact(lambda c: table.list_keys(c, study_id, "predictions"))
         found = {}
         for number, key in keys.items():
             assert database.transact(lambda c, key=key: table.fetch(c, key, directory / "p.npz"))
@@ -122,7 +122,7 @@ def test_search_is_evaluated_and_exported(storage: str, hpsearch: Run, tmp_path:
     worked = hpsearch("worker", "--cpu", "--drain")
     assert "nan" not in worked.stderr
     told = json.loads(hpsearch("evaluate", NAME, "--json").stdout)
-    digits = arrays.load(Data("digits", 150, 100, 0))
+    digits = arrays.load(DataRequest("digits", 150, 100, 0))
     stored = stored_predictions(storage, f"{NAME} evaluation", tmp_path)
     (only,) = told["result"]["configurations"]
     accuracies = [float((stored[number].argmax(axis=1) == digits.y_test).mean()) for number in (0, 1)]
@@ -156,7 +156,7 @@ def check_search(hpsearch: Run, directory: Path, scratch: Path) -> None:
     """The models of a search that nobody has tested are told as that."""
     assert sorted(path.name for path in directory.iterdir()) == ["README.md", "trial-0.keras", "trial-1.keras"]
     trials: Any = json.loads(hpsearch("results", NAME, "--json").stdout)["trials"]
-    digits = arrays.load(Data("digits", 150, 100, 0))
+    digits = arrays.load(DataRequest("digits", 150, 100, 0))
     made = predicted(directory, digits.x_val, scratch)
     readme = (directory / "README.md").read_text()
     assert "search a \\<b\\>small\\</b\\> \\| search's 100%, made" in readme

@@ -12,8 +12,8 @@ from hpsearch.analysis.effects import Effect
 from hpsearch.metrics import EpochMetrics
 from hpsearch.plotting import hyperparameter_plots
 from hpsearch.plotting.chart import Series
-from hpsearch.plotting.matplotlib_renderer import png
-from hpsearch.plotting.plotly_renderer import figure
+from hpsearch.plotting.matplotlib_renderer import render_png
+from hpsearch.plotting.plotly_renderer import make_figure
 from hpsearch.storage.results import Trial
 from tests.support.synthetic_trials import summary, trial
 
@@ -29,8 +29,8 @@ TRIALS = [
 def effect(trials: list[Trial]) -> Effect:
     """The one effect of the grid."""
     spec = summary(GRID, trials).study.spec
-    accuracies = effects.milestones(trials, 10)
-    (found,) = effects.effects(spec, effects.facts(trials, accuracies), accuracies)
+    accuracies = effects.choose_milestones(trials, 10)
+    (found,) = effects.measure_effects(spec, effects.collect_facts(trials, accuracies), accuracies)
     return found
 
 
@@ -41,7 +41,7 @@ def by_label(marks: object) -> dict[str | None, Series]:
 
 def test_curves_are_means_with_intervals() -> None:
     """A level's curve is the mean of its trials at each epoch, its band Student's 95% interval."""
-    made = hyperparameter_plots.curves(effect(TRIALS), TRIALS)
+    made = hyperparameter_plots.plot_curves(effect(TRIALS), TRIALS)
     assert [panel.title for panel in made.panels] == ["sgd (n = 3)", "adam (n = 3)", "", ""]
     assert made.columns == 2
     line = by_label(made.panels[1].marks)["validation"]
@@ -58,27 +58,27 @@ def test_curves_are_means_with_intervals() -> None:
 
 def test_curves_of_few_trials_show_each() -> None:
     """Every single trial's line is there too, with gaps between them; of many trials there is the mean only."""
-    made = hyperparameter_plots.curves(effect(TRIALS), TRIALS)
+    made = hyperparameter_plots.plot_curves(effect(TRIALS), TRIALS)
     faint = made.panels[0].marks[0]
     assert isinstance(faint, Series)
     assert faint.faint
     assert sum(math.isnan(y) for y in faint.y) == 3
     many = [trial(n, {"optimizer": "sgd"}, [0.2, 0.3]) for n in range(hyperparameter_plots.FEW + 1)]
-    assert len(hyperparameter_plots.curves(effect(many), many).panels[0].marks) == 2
+    assert len(hyperparameter_plots.plot_curves(effect(many), many).panels[0].marks) == 2
 
 
 def test_curves_leave_out_what_is_not_complete() -> None:
     """Pruned trials do not bend the mean of complete ones, and stand for a level only where none is complete."""
     pruned = [trial(6, {"optimizer": "sgd"}, [0.1], "pruned", "pruned")]
-    made = hyperparameter_plots.curves(effect(TRIALS + pruned), TRIALS + pruned)
+    made = hyperparameter_plots.plot_curves(effect(TRIALS + pruned), TRIALS + pruned)
     assert made.panels[0].title == "sgd (n = 3)"
-    alone = hyperparameter_plots.curves(effect(pruned), pruned)
+    alone = hyperparameter_plots.plot_curves(effect(pruned), pruned)
     assert alone.panels[0].title == "sgd (n = 1, none complete)"
 
 
 def test_time_is_summed_over_the_epochs() -> None:
     """The horizontal place of a point is the mean of the seconds up to that epoch, the vertical one of the accuracy."""
-    made = hyperparameter_plots.accuracy_by_time(effect(TRIALS), TRIALS)
+    made = hyperparameter_plots.plot_accuracy_by_time(effect(TRIALS), TRIALS)
     lines = {mark.label: mark for mark in made.panels[0].marks if isinstance(mark, Series) and not mark.faint}
     assert lines["adam"].x == pytest.approx(np.cumsum([9.0, 3.0, 3.0]))
     assert lines["adam"].y[-1] == pytest.approx(np.mean(VALUES["adam"]))
@@ -87,7 +87,7 @@ def test_time_is_summed_over_the_epochs() -> None:
 
 def test_effects_show_every_level_with_its_interval() -> None:
     """An effect's panel has a row a level: the mean of its values, Student's interval, and how many they are."""
-    made = hyperparameter_plots.effects([effect(TRIALS)], "value", "accuracy", TRIALS)
+    made = hyperparameter_plots.plot_effects([effect(TRIALS)], "value", "accuracy", TRIALS)
     points, means = made.panels[0].marks
     assert isinstance(points, Series)
     assert isinstance(means, Series)
@@ -100,7 +100,7 @@ def test_effects_show_every_level_with_its_interval() -> None:
 
 def test_rate_counts_epochs_and_seconds_to_an_accuracy() -> None:
     """A point is the median epoch, and the median of the seconds, at which the level's trials reached an accuracy."""
-    made = hyperparameter_plots.rate(effect(TRIALS))
+    made = hyperparameter_plots.plot_rate(effect(TRIALS))
     epochs, seconds = (by_label(panel.marks)["adam"] for panel in made.panels)
     assert dict(zip(epochs.x, epochs.y, strict=True))[0.6] == 2  # the third, the second and the second
     assert dict(zip(seconds.x, seconds.y, strict=True))[0.4] == 12.0
@@ -122,11 +122,11 @@ def test_every_plot_of_next_to_nothing_is_drawn(trials: list[Trial]) -> None:
     """Neither no trial nor one alone nor losses that are no numbers are an error, in either form."""
     found = effect(trials)
     for made in (
-        hyperparameter_plots.curves(found, trials),
-        hyperparameter_plots.accuracy_by_time(found, trials),
-        hyperparameter_plots.effects([found], "value", "accuracy", trials),
-        hyperparameter_plots.effects([found], "gap", "gap"),
-        hyperparameter_plots.rate(found),
+        hyperparameter_plots.plot_curves(found, trials),
+        hyperparameter_plots.plot_accuracy_by_time(found, trials),
+        hyperparameter_plots.plot_effects([found], "value", "accuracy", trials),
+        hyperparameter_plots.plot_effects([found], "gap", "gap"),
+        hyperparameter_plots.plot_rate(found),
     ):
-        figure(made)
-        assert png(made).startswith(b"\x89PNG")
+        make_figure(made)
+        assert render_png(made).startswith(b"\x89PNG")

@@ -24,7 +24,7 @@ from hpsearch.outcomes import Ending
 from hpsearch.plotting import confusion_matrix, hyperparameter_plots, matrices, timeline
 from hpsearch.plotting.chart import Heatmap, Series
 from hpsearch.report import document, hyperparameter_sections, report, run_sections
-from hpsearch.report.hyperparameter_sections import Material
+from hpsearch.report.hyperparameter_sections import ReportMaterial
 from hpsearch.storage import attempts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -51,11 +51,11 @@ CONDITIONAL: dict[str, Any] = {
 MARKUP = '<b>"x"</b> & | `a` *b* [c](d) $e$ %{y} ünï 日本 </script>'
 
 
-def material(database: Database, name: str) -> Material:
+def material(database: Database, name: str) -> ReportMaterial:
     """What a report of the study is written from."""
     source = database.transact(lambda connection: report.read(connection, name))
     told = source.summary, source.trials
-    return Material(*told, findings.find(*told), importance.measure(*told), source.evaluations, source.now)
+    return ReportMaterial(*told, findings.find(*told), importance.measure(*told), source.evaluations, source.now)
 
 
 def written(database: Database, name: str, place: Path) -> tuple[str, str]:
@@ -105,7 +105,7 @@ def test_effects_are_those_of_the_tables(database: Database, grid: Simulation) -
         "seconds": {name: np.array([np.median(each[1:]) for each, _ in found]) for name, found in epochs.items()},
         "gap": {name: np.array([each for _, each in found]) for name, found in epochs.items()},
     }.items():
-        chart = hyperparameter_plots.effects(made.compared, quantity, "")  # type: ignore[arg-type]
+        chart = hyperparameter_plots.plot_effects(made.compared, quantity, "")  # type: ignore[arg-type]
         (means,) = chart.panels[0].marks
         assert isinstance(means, Series)
         assert means.x == pytest.approx([expected["sgd"].mean(), expected["adam"].mean()])
@@ -129,15 +129,15 @@ def test_curves_and_rate_are_those_of_the_tables(database: Database, grid: Simul
     accuracies = {name: np.array([curve for curve, _ in each]) for name, each in found.items()}
     seconds = {name: np.array([np.cumsum(each) for _, each in found[name]]) for name in found}
     (effect,) = made.compared
-    panels = hyperparameter_plots.curves(effect, made.trials).panels
+    panels = hyperparameter_plots.plot_curves(effect, made.trials).panels
     line = next(mark for mark in panels[1].marks if isinstance(mark, Series) and mark.label == "validation")
     assert line.y == pytest.approx(accuracies["adam"].mean(axis=0))
-    timed = hyperparameter_plots.accuracy_by_time(effect, made.trials).panels[0].marks[-1]
+    timed = hyperparameter_plots.plot_accuracy_by_time(effect, made.trials).panels[0].marks[-1]
     assert isinstance(timed, Series)
     assert timed.x == pytest.approx(seconds["adam"].mean(axis=0))
     milestone = made.findings.accuracies[0]
     first = [int(np.argmax(curve >= milestone)) for curve in accuracies["adam"]]
-    reached = hyperparameter_plots.rate(effect).panels[1].marks[-1]
+    reached = hyperparameter_plots.plot_rate(effect).panels[1].marks[-1]
     assert isinstance(reached, Series)
     assert reached.y[0] == pytest.approx(np.median([seconds["adam"][i][epoch] for i, epoch in enumerate(first)]))
 
@@ -155,22 +155,22 @@ def test_confusion_matrix_is_the_stored_one(database: Database, grid: Simulation
         )
     }
     assert made.findings.best is not None
-    own = matrices.of(made.findings.best)
+    own = matrices.make_matrix(made.findings.best)
     assert own is not None
-    heat = confusion_matrix.plot([own], made.classes).panels[0].marks[0]
+    heat = confusion_matrix.plot_matrices([own], made.classes).panels[0].marks[0]
     assert isinstance(heat, Heatmap)
     counts = stored[best[0][0]]
     assert np.array(heat.shades) == pytest.approx(counts / counts.sum(axis=1, keepdims=True))
     assert heat.texts[3][3] == f"{counts[3, 3]}\n{counts[3, 3] / counts[3].sum():.0%}"
     names = by_optimizer(database, "select number, number from trials")
-    sums = {each.label: np.array(each.counts) for each in matrices.configurations(made.trials)}
+    sums = {each.label: np.array(each.counts) for each in matrices.sum_by_configuration(made.trials)}
     assert (sums["optimizer adam"] == sum(stored[number] for (number,) in names["adam"])).all()
 
 
 def test_utilization_is_held_time_by_time_there(database: Database, grid: Simulation) -> None:
     """A worker's utilization is the time it held a trial by that from its first attempt to the end of its last."""
     made = material(database, "grid")
-    used = {use.worker: use for use in timeline.uses(timeline.holds(made.trials, made.now))}
+    used = {use.worker: use for use in timeline.measure_use(timeline.list_bars(made.trials, made.now))}
     stored = rows(
         database,
         "select worker_id, sum(extract(epoch from ended_at - opened_at))::float / 3600, "
@@ -238,7 +238,7 @@ def test_names_with_markup_are_shown_letter_by_letter(database: Database, tmp_pa
     described = {**GRID, "study": {"name": MARKUP, "description": f"Why {MARKUP}?"}, "budget": {"epochs": 2}}
     simulation = Simulation(database, described, ("<i>h</i>$x$",))
     simulation.run(2)
-    place = tmp_path / report.directory(MARKUP)
+    place = tmp_path / report.choose_directory(MARKUP)
     html, markdown = written(database, MARKUP, place)
     assert "<b>" not in html
     assert html.count("</script>") == html.count("<script")
@@ -300,11 +300,11 @@ def test_evaluation_is_told_with_its_study(database: Database, started: Callable
     held = hold(database, found)
     trained(database, held, [0.3, 0.4])
     database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
-    asked, _ = evaluation.ask(database, "small", top=1, seeds=2)
+    asked, _ = evaluation.request_evaluation(database, "small", top=1, seeds=2)
     assert asked.study is not None
     assert "has no result yet: 0 trials of it have ended" in written(database, "small", tmp_path / "before")[1]
     given = [train(database, asked, tmp_path / "predictions.npz") for _ in range(2)]
-    results.standing(database, asked)
+    results.read_status(database, asked)
     html, markdown = written(database, "small", tmp_path / "after")
     accuracies = [(each.argmax(axis=1) == LABELS).mean() for each in given]
     assert f"{np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}" in markdown
@@ -345,11 +345,11 @@ def test_command_says_where_the_report_is(storage: str, database: Database, tmp_
 @pytest.mark.parametrize("name", ["a/b", "../x", ".", "日本", "a b", "x" * 300, "-rf"])
 def test_directory_is_a_plain_name(name: str) -> None:
     """Any study's directory is a short name in this one, which no other study's is."""
-    place = report.directory(name)
+    place = report.choose_directory(name)
     assert re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,90}-report", str(place))
     assert place.parent == Path()
-    assert place != report.directory(name + "!")
-    assert str(report.directory("learning-rate")) == "learning-rate-report"
+    assert place != report.choose_directory(name + "!")
+    assert str(report.choose_directory("learning-rate")) == "learning-rate-report"
 
 
 def test_one_of_a_thing_is_told_in_the_singular(database: Database) -> None:
@@ -359,7 +359,7 @@ def test_one_of_a_thing_is_told_in_the_singular(database: Database) -> None:
     made = material(database, "one")
     (trial,) = made.trials
     again = replace(trial, history=(*trial.history, *trial.history), retry_of=0)
-    told = str(report.sections(replace(made, trials=[again])))
+    told = str(report.list_sections(replace(made, trials=[again])))
     assert "1 trial of up to 1 epoch on cifar10" in told
     assert "1 trial took more than one attempt; 1 failed trial was retried." in told
     assert re.findall(r"(?<![\d.,])1 (?:epochs|trials|attempts|failed ones)\b", told) == []

@@ -18,15 +18,15 @@ TRIALS = [
 def test_of_many_trials_the_best_and_an_even_spread_are_drawn() -> None:
     """Parallel coordinates of 5,000 trials draw a few, among them the best, and say of how many."""
     found = summary(SPACE, TRIALS)
-    drawn = optuna_plots.sample(TRIALS, 200, "maximize")
+    drawn = optuna_plots.sample_trials(TRIALS, 200, "maximize")
     numbers = [each.number for each in drawn]
     assert len(set(numbers)) == 200
     best = sorted(TRIALS, key=lambda each: (-(each.value or 0), each.number))[: optuna_plots.BEST]
     assert {each.number for each in best} <= set(numbers)
     assert all(any(low <= n < low + 500 for n in numbers) for low in range(0, 5000, 500))
-    worst = optuna_plots.sample(TRIALS, 200, "minimize")
+    worst = optuna_plots.sample_trials(TRIALS, 200, "minimize")
     assert min(each.value or 0 for each in worst) == min(each.value or 0 for each in TRIALS)
-    plot = optuna_plots.parallel(found, TRIALS, ["optimizer", "dropout"])
+    plot = optuna_plots.plot_parallel_coordinates(found, TRIALS, ["optimizer", "dropout"])
     assert plot is not None
     assert (plot.drawn, plot.complete) == (200, 5000)
     lines = [trace for trace in plot.figure().data if trace.mode == "lines"]
@@ -37,7 +37,7 @@ def test_of_many_trials_the_best_and_an_even_spread_are_drawn() -> None:
 def test_slices_name_trials_by_their_number() -> None:
     """A slice's points carry the study's numbers of the trials, not those of the ones drawn."""
     found = summary(SPACE, TRIALS[4000:4003])
-    plot = optuna_plots.slices(found, TRIALS[4000:4003], ["dropout"])
+    plot = optuna_plots.plot_slices(found, TRIALS[4000:4003], ["dropout"])
     assert plot is not None
     (trace,) = plot.figure().data
     assert sorted(trace.marker.color) == [4000, 4001, 4002]
@@ -46,15 +46,15 @@ def test_slices_name_trials_by_their_number() -> None:
 def test_contours_need_two_that_vary() -> None:
     """A hyperparameter with one value only, or trials of which none has both, have no contours."""
     few = [trial(n, {"optimizer": "sgd", "dropout": n / 10}, [0.2]) for n in range(4)]
-    assert optuna_plots.contour(summary(SPACE, few), few, "optimizer", "dropout") is None
-    assert optuna_plots.contour(summary(SPACE, TRIALS[:9]), TRIALS[:9], "optimizer", "dropout") is not None
+    assert optuna_plots.plot_contour(summary(SPACE, few), few, "optimizer", "dropout") is None
+    assert optuna_plots.plot_contour(summary(SPACE, TRIALS[:9]), TRIALS[:9], "optimizer", "dropout") is not None
 
 
 def test_effects_of_many_trials_leave_out_their_points() -> None:
     """Above some hundred trials only means and intervals are drawn."""
     spec = summary(SPACE, TRIALS).study.spec
-    found = effects.effects(spec, effects.facts(TRIALS, ()), ())
-    marks = hyperparameter_plots.effects(found, "value", "accuracy", TRIALS).panels[0].marks
+    found = effects.measure_effects(spec, effects.collect_facts(TRIALS, ()), ())
+    marks = hyperparameter_plots.plot_effects(found, "value", "accuracy", TRIALS).panels[0].marks
     assert [mark.faint for mark in marks if isinstance(mark, Series)] == [False]
 
 
@@ -75,9 +75,9 @@ def test_effects_of_many_trials_leave_out_their_points() -> None:
 )
 def test_markdown_shows_every_letter(said: str, shown: str) -> None:
     """What Markdown would take for markup is escaped, and nothing else."""
-    assert report.escaped(said) == shown
+    assert report.escape_line(said) == shown
 
 
 def test_listing_cannot_end_its_fence() -> None:
     """A listing that holds a fence is put between longer ones."""
-    assert report.fenced("a\n````\nb") == "`````\na\n````\nb\n`````"
+    assert report.fence_code("a\n````\nb") == "`````\na\n````\nb\n`````"

@@ -10,22 +10,22 @@ import pytest
 
 from hpsearch.outcomes import Ending
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.small_study import claim, metrics
 
 Started = Callable[..., Study]
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 FLAT = {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}, "dropout": {"low": 0.0, "high": 0.5, "step": 0.1}}
 
 
-def sample(database: Database, held: Attempt, history: History) -> dict[str, Any]:
+def sample(database: Database, held: Attempt, history: ReadOnlyStorage) -> dict[str, Any]:
     """Sample a claimed trial as a worker does."""
     database.transact(history.refresh)
     params, writes = suggest.suggest(held.study.spec, history, held.trial_id, held.trial_number)
@@ -33,15 +33,15 @@ def sample(database: Database, held: Attempt, history: History) -> dict[str, Any
     return params
 
 
-def complete(database: Database, held: Attempt, history: History, value: float) -> None:
+def complete(database: Database, held: Attempt, history: ReadOnlyStorage, value: float) -> None:
     """One epoch, and the end."""
     database.transact(lambda c: simulation.record(c, held, metrics(1, value), history))
     database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
 
 
-def search_through(database: Database, found: Study, worker: Holder) -> list[dict[str, Any]]:
+def search_through(database: Database, found: Study, worker: WorkerIdentity) -> list[dict[str, Any]]:
     """Run the whole search with a made-up objective: the larger the learning rate, the better."""
-    history = History(found.study_id, found.spec.direction)
+    history = ReadOnlyStorage(found.study_id, found.spec.direction)
     asked = []
     while (held := claim(database, found, worker)) is not None:
         params = sample(database, held, history)
@@ -95,7 +95,9 @@ def test_two_workers_that_sample_at_once_draw_different_points(
     for sampler in ("tpe", "random", "qmc", "cmaes"):
         found = started(study={"name": sampler}, sampler={"name": sampler}, space=FLAT)
         held = [claim(database, found, holder(f"{sampler}{n}")) for n in range(3)]
-        points = [tuple(sample(database, each, History(found.study_id, "maximize")).values()) for each in held if each]
+        points = [
+            tuple(sample(database, each, ReadOnlyStorage(found.study_id, "maximize")).values()) for each in held if each
+        ]
         assert len(set(points)) == 3
 
 
@@ -105,7 +107,7 @@ def test_suggestion_depends_on_seed_number_and_history_only(
     """Another process suggests the same parameters for the same trial."""
     found = started(budget={"trials": 30, "epochs": 3})
     worker = holder("w")
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     for _ in range(15):
         held = claim(database, found, worker)
         assert held is not None
@@ -115,14 +117,15 @@ def test_suggestion_depends_on_seed_number_and_history_only(
     database.transact(history.refresh)
     here, _ = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
     program = f"""
-from hpsearch import search, study
-from hpsearch.database import Database
-from hpsearch.history import History
+from hpsearch.sampling import suggest
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
+from hpsearch.storage import studies
+from hpsearch.storage.database import Database
 database = Database({storage!r})
-found = database.transact(lambda c: study.read(c, {found.study_id}))
-history = History(found.study_id, "maximize")
+found = database.transact(lambda c: studies.read(c, {found.study_id}))
+history = ReadOnlyStorage(found.study_id, "maximize")
 database.transact(history.refresh)
-print(search.suggest(found.spec, history, {held.trial_id}, {held.trial_number})[0])
+print(suggest.suggest(found.spec, history, {held.trial_id}, {held.trial_number})[0])
 """
     there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert there.strip() == str(here)
@@ -135,7 +138,7 @@ def test_every_pruner_ends_hopeless_trials_and_spares_the_best(
     """After good trials a bad one is pruned before its last epoch, and one better than all is not."""
     options = {"median": {"n_startup_trials": 4}, "percentile": {"n_startup_trials": 4, "percentile": 50.0}}
     found = started(pruner={"name": pruner, **options.get(pruner, {})}, space=FLAT, budget={"trials": 60, "epochs": 9})
-    worker, history = holder("w"), History(found.study_id, "maximize")
+    worker, history = holder("w"), ReadOnlyStorage(found.study_id, "maximize")
 
     def run(level: float) -> int:
         held = claim(database, found, worker)
@@ -157,7 +160,7 @@ def test_prune_decision_survives_a_crash_before_it_is_written(
 ) -> None:
     """Asked again about an epoch whose transaction was rolled back, ASHA still prunes."""
     found = started(pruner={"name": "asha", "reduction_factor": 2}, space=FLAT, budget={"trials": 9, "epochs": 9})
-    worker, history = holder("w"), History(found.study_id, "maximize")
+    worker, history = holder("w"), ReadOnlyStorage(found.study_id, "maximize")
     for _ in range(4):
         good = claim(database, found, worker)
         assert good is not None
@@ -182,7 +185,7 @@ def test_prune_decision_survives_a_crash_before_it_is_written(
 def test_history_reads_what_optuna_reads(database: Database, started: Started, holder: Enrol) -> None:
     """The trials a sampler is shown are those that Optuna's own storage would show."""
     found = started(budget={"trials": 20, "epochs": 3}, pruner={"name": "median", "n_startup_trials": 1})
-    worker, history = holder("w"), History(found.study_id, "maximize")
+    worker, history = holder("w"), ReadOnlyStorage(found.study_id, "maximize")
     for n in range(20):
         held = claim(database, found, worker)
         assert held is not None
@@ -219,7 +222,7 @@ def test_suggestions_that_were_never_stored_are_not_learnt_from(
     assert held is not None
     url = database.url.render_as_string(hide_password=False)
     optuna.load_study(study_name="small", storage=url).tell(held.trial_number, 0.9)
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(history.refresh)
     suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
     assert [trial.params for trial in history.get_all_trials(found.study_id)] == [{}]
@@ -233,7 +236,7 @@ def test_sampling_that_failed_leaves_nothing_to_the_next_trial(
     failed, held = claim(database, found, holder("w")), claim(database, found, holder("v"))
     assert failed is not None
     assert held is not None
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(history.refresh)
     history.set_trial_param(failed.trial_id, "no longer searched", 0.9, optuna.distributions.FloatDistribution(0, 1))
     params, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)

@@ -9,10 +9,10 @@ import pytest
 from hpsearch.cli import precheck_view
 from hpsearch.spec import branches, study_spec
 from hpsearch.spec.branches import AXES, LAYERS, Branch
-from hpsearch.spec.hyperparameters import TABLE, complete
+from hpsearch.spec.hyperparameters import TABLE, fill_defaults
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.training.protocol import Finding, Layer
-from hpsearch.worker.precheck import Report
+from hpsearch.worker.precheck import PrecheckReport
 
 STUDIES = Path(__file__).parents[2] / "studies"
 REGULARIZATION = """
@@ -33,18 +33,18 @@ def axes(branch: Branch) -> tuple[object, ...]:
 def test_the_default_study_has_every_combination_once():
     """All optimizers, activations and batch norms meet; the rest is the base model's."""
     default = study_spec.load(None)
-    found = branches.branches(default)
+    found = branches.list_branches(default)
     every = itertools.product(TABLE["optimizer"].choices, TABLE["activation"].choices, (True, False))
     assert sorted(map(axes, found)) == sorted(every)
     for branch in found:
-        assert branch.values == complete(dict(zip(AXES, axes(branch), strict=True)))
-    assert branches.base(default) == complete({})
+        assert branch.values == fill_defaults(dict(zip(AXES, axes(branch), strict=True)))
+    assert branches.choose_base(default) == fill_defaults({})
 
 
 def test_a_study_without_a_space_has_the_base_model_alone():
     """What is not searched has its fixed or default value."""
-    (only,) = branches.branches(study("[fixed]\nactivation = 'elu'\nlearning_rate = 0.5\n"))
-    assert only == Branch(complete({"activation": "elu", "learning_rate": 0.5}), (0.5,))
+    (only,) = branches.list_branches(study("[fixed]\nactivation = 'elu'\nlearning_rate = 0.5\n"))
+    assert only == Branch(fill_defaults({"activation": "elu", "learning_rate": 0.5}), (0.5,))
     assert only.named() == "optimizer=nesterov activation=elu batch_norm=false"
     assert pickle.loads(pickle.dumps(only)) == only
 
@@ -52,7 +52,7 @@ def test_a_study_without_a_space_has_the_base_model_alone():
 def test_a_branch_that_the_conditions_forbid_is_none():
     """Batch norm that is searched with one optimizer only makes no branch with the other."""
     conditional = "batch_norm = { choices = [true, false], when = { optimizer = ['adam'] } }"
-    found = branches.branches(study(f"[space]\noptimizer = ['sgd', 'adam']\n{conditional}\n"))
+    found = branches.list_branches(study(f"[space]\noptimizer = ['sgd', 'adam']\n{conditional}\n"))
     assert [axes(branch) for branch in found] == [
         ("sgd", "relu", False),
         ("adam", "relu", True),
@@ -62,10 +62,10 @@ def test_a_branch_that_the_conditions_forbid_is_none():
 
 def test_a_condition_on_what_is_no_axis_is_followed():
     """Every value of a parent is tried, so that no branch is missed; each has params that a trial can have."""
-    found = {branch.values["batch_norm"]: branch.values for branch in branches.branches(study(REGULARIZATION))}
-    assert found == {False: complete({}), True: complete({"batch_norm": True})}
+    found = {branch.values["batch_norm"]: branch.values for branch in branches.list_branches(study(REGULARIZATION))}
+    assert found == {False: fill_defaults({}), True: fill_defaults({"batch_norm": True})}
     other = study(REGULARIZATION + "[[baseline]]\ndropout = 0.0\n")
-    found = {branch.values["batch_norm"]: branch.values["dropout"] for branch in branches.branches(other)}
+    found = {branch.values["batch_norm"]: branch.values["dropout"] for branch in branches.list_branches(other)}
     assert found == {False: 0.0, True: 0.25}
 
 
@@ -73,24 +73,24 @@ def test_a_condition_on_what_is_no_axis_is_followed():
 def test_branches_of_a_shipped_study_are_what_its_trials_train(name):
     """The axes of the branches are those of the points of a grid; every base is a configuration of the study."""
     shipped = study_spec.load(STUDIES / f"{name}.toml")
-    found = {axes(branch) for branch in branches.branches(shipped)}
+    found = {axes(branch) for branch in branches.list_branches(shipped)}
     if shipped.sampler.name == "grid":
         points = [shipped.hyperparameters(point) for point in shipped.grid()]
         assert found == {tuple(point[axis] for axis in AXES) for point in points}
-        assert branches.base(shipped) in points
-    assert tuple(branches.base(shipped)[axis] for axis in AXES) in found
+        assert branches.choose_base(shipped) in points
+    assert tuple(branches.choose_base(shipped)[axis] for axis in AXES) in found
 
 
 def test_the_base_is_the_first_baseline_else_the_nearest_to_the_defaults():
     """A default outside the space gives way to the first choice, or to the middle of its range."""
     space = "[space]\noptimizer = ['adam', 'sgd']\nl2 = { low = 1e-4, high = 1e-2, log = true }\nfilters = [8, 16]\n"
-    base = branches.base(study(space))
+    base = branches.choose_base(study(space))
     assert (base["optimizer"], base["filters"]) == ("adam", 8)
     assert base["l2"] == pytest.approx(1e-3)
     stepped = "[space]\nfilters = { low = 40, high = 48, step = 2 }\n"
-    assert branches.base(study(stepped))["filters"] == 44
+    assert branches.choose_base(study(stepped))["filters"] == 44
     first = "[[baseline]]\noptimizer = 'sgd'\nl2 = 0.01\nfilters = 16\n[[baseline]]\noptimizer = 'adam'\nl2 = 0.01\n"
-    base = branches.base(study(space + first + "filters = 8\n"))
+    base = branches.choose_base(study(space + first + "filters = 8\n"))
     assert (base["optimizer"], base["l2"], base["filters"]) == ("sgd", 0.01, 16)
 
 
@@ -106,33 +106,33 @@ def test_the_base_is_the_first_baseline_else_the_nearest_to_the_defaults():
 )
 def test_rates_are_spread_over_what_is_searched(entry, rates):
     """A few learning rates from end to end, each of them one that a trial can have."""
-    (only,) = branches.branches(study(f"[space]\nlearning_rate = {entry}\n"))
+    (only,) = branches.list_branches(study(f"[space]\nlearning_rate = {entry}\n"))
     assert only.rates == pytest.approx(rates)
 
 
 def test_rates_that_are_searched_with_one_optimizer_are_the_default_with_another():
     """An inactive learning rate is the base model's."""
     entry = "{ choices = [0.5], when = { optimizer = ['sgd'] } }"
-    found = branches.branches(study(f"[space]\nlearning_rate = {entry}\noptimizer = ['adam', 'sgd']\n"))
+    found = branches.list_branches(study(f"[space]\nlearning_rate = {entry}\noptimizer = ['adam', 'sgd']\n"))
     assert [branch.rates for branch in found] == [(0.001,), (0.5,)]
 
 
 def test_one_each_takes_the_branch_that_is_most_like_the_base():
     """Each optimizer is checked with the base's activation and batch norm, where the space has them together."""
     default = study_spec.load(None)
-    found = branches.one_each(branches.branches(default), ("optimizer",), branches.base(default))
+    found = branches.select_one_each(branches.list_branches(default), ("optimizer",), branches.choose_base(default))
     assert [axes(branch) for branch in found] == [(name, "relu", False) for name in TABLE["optimizer"].choices]
 
 
 @pytest.fixture
-def report() -> Report:
+def report() -> PrecheckReport:
     """Four branches of two networks: relu takes 2 s an epoch, elu 4 s; 5 trials of 3 epochs."""
     space = "[budget]\ntrials = 5\nepochs = 3\n[space]\noptimizer = ['sgd', 'adam']\nactivation = ['relu', 'elu']\n"
     described = study(space)
-    made = Report(
-        described, branches.branches(described), "CPU", (Layer("Dense", (3, 2), 30), Layer("Head", (10,), 10))
+    made = PrecheckReport(
+        described, branches.list_branches(described), "CPU", (Layer("Dense", (3, 2), 30), Layer("Head", (10,), 10))
     )
-    for branch in branches.one_each(made.branches, LAYERS, branches.base(described)):
+    for branch in branches.select_one_each(made.branches, LAYERS, branches.choose_base(described)):
         seconds = {"relu": 2.0, "elu": 4.0}[str(branch.values["activation"])]
         made.findings.append(Finding("speed", branch.named(LAYERS), {"seconds": seconds, "resident": 2**30}))
     return made
@@ -142,7 +142,7 @@ def test_the_estimate_is_whole_trials_of_mean_epochs(report):
     """Five trials on two workers take as long as three, on eight as long as one."""
     assert report.epoch_seconds() == 3.0
     assert [report.study_seconds(workers) for workers in (1, 2, 8)] == [45.0, 27.0, 9.0]
-    lines = list(precheck_view.estimate(report))
+    lines = list(precheck_view.describe_cost(report))
     assert lines[0].endswith("(CPU): 45 s on 1 worker, 27 s on 2 workers, 9 s on 8 workers, each with such a device")
     assert lines[0].startswith("5 trials × 3 epochs × 3.0 s")
     assert lines[1] == "less with pruning and trials that diverge"
@@ -154,7 +154,7 @@ def test_a_branch_that_could_not_be_measured_has_no_part_in_the_estimate(report)
     assert report.epoch_seconds() == 2.0
     report.findings = []
     assert report.study_seconds(1) is None
-    assert list(precheck_view.estimate(report)) == []
+    assert list(precheck_view.describe_cost(report)) == []
 
 
 def test_faults_are_lines_that_begin_with_the_branch(report):
@@ -165,22 +165,22 @@ def test_faults_are_lines_that_begin_with_the_branch(report):
     )
     report.broken = "it died"
     assert report.faults == ["activation=elu batch_norm=false: too high", "it died"]
-    assert precheck_view.done(report, "start") == "a sound loss at the start: 0 of 1"
+    assert precheck_view.describe_finished_check(report, "start") == "a sound loss at the start: 0 of 1"
 
 
 def test_the_tables_show_what_there_is(report):
     """A network's percentages are of all its weights; a figure that is missing is a dash."""
-    assert list(precheck_view.model(report)) == [
+    assert list(precheck_view.list_layers(report)) == [
         ("Dense", "3 × 2", "30", "75.0"),
         ("Head", "10", "10", "25.0"),
         ("all", "", "40", "100.0"),
     ]
     report.findings.append(Finding("start", "activation=relu batch_norm=false", {"loss": 2.5, "scaled": 2.3}))
-    assert list(precheck_view.branches(report)) == [
+    assert list(precheck_view.list_branches(report)) == [
         ("activation=relu batch_norm=false", "2.500", "2.300", "–", "–", "2.0", "1.0 GiB"),
         ("activation=elu batch_norm=false", "–", "–", "–", "–", "4.0", "1.0 GiB"),
     ]
     report.findings.append(
         Finding("optimizer", "optimizer=adam activation=relu", {"rate": 0.01, "before": 2, "after": 1})
     )
-    assert list(precheck_view.optimizers(report)) == [("adam", "0.01", "2.000", "1.000")]
+    assert list(precheck_view.list_optimizers(report)) == [("adam", "0.01", "2.000", "1.000")]

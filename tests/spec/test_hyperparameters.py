@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from hpsearch.spec.hyperparameters import ROWS, TABLE, complete
+from hpsearch.spec.hyperparameters import ROWS, TABLE, fill_defaults
 
 BASE_MODEL = {
     "learning_rate": 0.001,
@@ -30,13 +30,13 @@ BASE_MODEL = {
 
 def test_the_defaults_are_the_base_model():
     """Nothing chosen is the base model of the design, row by row."""
-    assert complete({}) == BASE_MODEL
+    assert fill_defaults({}) == BASE_MODEL
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_each_row_admits_its_own_default_and_choices(row):
     """A default or a listed word is never refused by the row it stands in."""
-    default = complete({})[row.name]
+    default = fill_defaults({})[row.name]
     assert row.fault(default) is None
     assert type(default) is row.kind
     assert all(row.fault(word) is None for word in row.choices)
@@ -70,16 +70,16 @@ def test_a_fault_says_what_would_be_right(name, value, fault):
 
 def test_dense_dropout_follows_dropout_until_it_is_chosen():
     """The dense layer drops as much as the blocks do, unless it is told otherwise."""
-    assert complete({"dropout": 0.4})["dense_dropout"] == 0.4
-    assert complete({"dropout": 0.4, "dense_dropout": 0.1})["dense_dropout"] == 0.1
+    assert fill_defaults({"dropout": 0.4})["dense_dropout"] == 0.4
+    assert fill_defaults({"dropout": 0.4, "dense_dropout": 0.1})["dense_dropout"] == 0.1
 
 
 def test_a_whole_number_becomes_a_float_where_one_is_meant():
     """1 and 1.0 are the same learning rate, also in what is stored and compared."""
-    assert type(complete({"learning_rate": 1})["learning_rate"]) is float
+    assert type(fill_defaults({"learning_rate": 1})["learning_rate"]) is float
 
 
 def test_a_name_outside_the_table_is_an_error():
     """A misspelt hyperparameter is never dropped silently."""
     with pytest.raises(KeyError, match="droput"):
-        complete({"droput": 0.1})
+        fill_defaults({"droput": 0.1})

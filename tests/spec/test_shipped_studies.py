@@ -9,8 +9,8 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from hpsearch.spec import study_spec
-from hpsearch.spec.hyperparameters import ROWS, TABLE, complete
-from hpsearch.spec.sections import PRUNERS, SAMPLERS, Budget, Data, Study
+from hpsearch.spec.hyperparameters import ROWS, TABLE, fill_defaults
+from hpsearch.spec.sections import PRUNERS, SAMPLERS, BudgetSection, DataSection, StudySection
 from hpsearch.spec.validation import Section
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def test_the_default_study_searches_the_five_hyperparameters():
     assert set(default.space["activation"].points()) == set(TABLE["activation"].choices)
     assert default.space["batch_norm"] == study_spec.Choices((True, False))
     assert (default.budget.trials, default.budget.epochs, default.data.name) == (100, 30, "cifar10")
-    assert default.hyperparameters(default.baselines[0]) == complete({})
+    assert default.hyperparameters(default.baselines[0]) == fill_defaults({})
 
 
 def test_the_quickstart_searches_the_same_five():
@@ -103,7 +103,7 @@ def test_an_experiment_of_the_course_project_trains_exactly_its_configurations(n
     """Each experiment trains what the course project compared, nothing else differs, three times each, to the end."""
     study = study_spec.load(ROOT / f"studies/{name}.toml")
     models = [study.hyperparameters(point) for point in study.grid()]
-    expected = [complete({"dropout": 0.25, **changed}) for changed in trained]
+    expected = [fill_defaults({"dropout": 0.25, **changed}) for changed in trained]
     for model in expected:
         assert models.count(model) == 3
     assert len(models) == 3 * len(expected) == study.budget.trials
@@ -132,9 +132,9 @@ def test_every_example_in_the_reference_is_a_study():
 def tables() -> dict[str, str]:
     """The tables of docs/study-file.md."""
     return {
-        "study": section(Study),
-        "budget": section(Budget),
-        "data": section(Data),
+        "study": section(StudySection),
+        "budget": section(BudgetSection),
+        "data": section(DataSection),
         "hyperparameters": hyperparameters(),
         "samplers": methods(SAMPLERS),
         "pruners": methods(PRUNERS),

@@ -11,7 +11,7 @@ import pytest
 
 from hpsearch.errors import ExitCode, StudyFileError
 from hpsearch.spec import hyperparameters, sections, study_spec
-from hpsearch.spec.hyperparameters import Hyperparameter, complete
+from hpsearch.spec.hyperparameters import Hyperparameter, fill_defaults
 from hpsearch.spec.study_spec import Choices, Range, StudySpec
 
 NAMED = '[study]\nname = "x"\n'
@@ -101,10 +101,10 @@ class TestMeaning:
     def test_a_name_is_all_that_is_needed(self):
         """A file with a name alone trains the base model once, with the documented defaults."""
         plain = read("")
-        assert plain.budget == sections.Budget(trials=1)
-        assert plain.data == sections.Data(name="cifar10", validation=5000)
+        assert plain.budget == sections.BudgetSection(trials=1)
+        assert plain.data == sections.DataSection(name="cifar10", validation=5000)
         assert (plain.sampler.name, plain.pruner.name, plain.direction) == ("tpe", "asha", "maximize")
-        assert plain.hyperparameters({}) == plain.fixed_values() == complete({})
+        assert plain.hyperparameters({}) == plain.fixed_values() == fill_defaults({})
 
     def test_a_search_has_a_hundred_trials_of_thirty_epochs(self):
         """The budget of a search that names none."""
@@ -165,7 +165,7 @@ class TestMeaning:
         """A trial's table has what it sampled, what the file fixed, and defaults for the rest and the inactive."""
         study = read("[fixed]\nbatch_size = 64\n" + FIVE + MOMENTUM)
         sampled = {"learning_rate": 0.1, "optimizer": "adam", "activation": "elu", "dropout": 0.5, "batch_norm": True}
-        assert study.hyperparameters(sampled) == complete({**sampled, "batch_size": 64})
+        assert study.hyperparameters(sampled) == fill_defaults({**sampled, "batch_size": 64})
         assert study.hyperparameters({**sampled, "momentum": 0.6})["momentum"] == 0.9
 
     def test_the_rest_of_the_table_is_what_is_not_searched(self):
@@ -781,7 +781,7 @@ class TestFingerprint:
         before = read("[fixed]\nl1 = 0.1\n" + FIVE).fingerprint
         row = Hyperparameter("kernel_constraint", float, 0.5, "New.", 0.0, 1.0)
         monkeypatch.setattr(hyperparameters, "ROWS", (*hyperparameters.ROWS, row))
-        assert "kernel_constraint" in complete({})
+        assert "kernel_constraint" in fill_defaults({})
         assert read("[fixed]\nl1 = 0.1\n" + FIVE).fingerprint == before
 
     def test_the_default_study_keeps_its_fingerprint(self):

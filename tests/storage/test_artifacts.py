@@ -17,22 +17,22 @@ from sqlalchemy import text
 
 from hpsearch.errors import StoreError, UnreachableError
 from hpsearch.outcomes import Ending
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.settings import Setting
 from hpsearch.storage import attempts, study_deletion
 from hpsearch.storage.artifacts import stores, table
-from hpsearch.storage.artifacts.study_artifacts import Depot
+from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.artifacts.table import PostgresStore
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.artifact_places import content
 from tests.support.small_study import claim, metrics
 
 Started = Callable[..., Study]
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 LARGE = 20_000_000
 
@@ -40,15 +40,15 @@ LARGE_ROUND_TRIP = """
 import resource, sys
 from pathlib import Path
 from sqlalchemy import text
-from hpsearch import files
-from hpsearch.database import Database
+from hpsearch.storage.artifacts import table
+from hpsearch.storage.database import Database
 database, large, back = Database(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 small = back.with_name("small")
 small.write_bytes(bytes(10))
 trial = database.transact(lambda c: c.scalar(text("select trial_id from trials")))
 def there_and_back(path):
-    database.transact(lambda c: files.save(c, "checkpoint/1/1/1", trial, path))
-    assert database.transact(lambda c: files.fetch(c, "checkpoint/1/1/1", back))
+    database.transact(lambda c: table.save(c, "checkpoint/1/1/1", trial, path))
+    assert database.transact(lambda c: table.fetch(c, "checkpoint/1/1/1", back))
 there_and_back(small)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 there_and_back(large)
@@ -79,14 +79,14 @@ def directory(tmp_path: Path) -> Setting:
     return Setting(str(root), "HPSEARCH_ARTIFACTS")
 
 
-def depot(database: Database, found: Study) -> Depot:
+def depot(database: Database, found: Study) -> StudyArtifacts:
     """A worker's, opened."""
-    made = Depot(database, found.artifacts)
+    made = StudyArtifacts(database, found.artifacts)
     made.open()
     return made
 
 
-def hold(database: Database, found: Study, worker: Holder) -> Attempt:
+def hold(database: Database, found: Study, worker: WorkerIdentity) -> Attempt:
     held = claim(database, found, worker)
     assert held is not None
     return held
@@ -103,7 +103,7 @@ def put(database: Database, artifacts: str | None, key: str, trial_id: int, path
         database.transact(lambda c: table.save(c, key, trial_id, path))
     else:
         database.transact(lambda c: table.announce(c, key, trial_id, artifacts))
-        stores.at(artifacts).put(key, path)
+        stores.open_store(artifacts).put(key, path)
 
 
 def keys(database: Database) -> list[str]:
@@ -122,10 +122,10 @@ def an_hour_later(database: Database) -> None:
     execute(database, "update hpsearch.leftovers set left_at = clock_timestamp() - interval '2 hours'")
 
 
-def complete(database: Database, found: Study, worker: Holder, value: float, model: Path) -> int:
+def complete(database: Database, found: Study, worker: WorkerIdentity, value: float, model: Path) -> int:
     """Claim a trial and complete it with that value; its id."""
     held = hold(database, found, worker)
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, held, metrics(1, value), history))
     depot(database, found).finish(held, {}, model)
     return held.trial_id
@@ -210,9 +210,9 @@ def test_models_of_the_best_trials_are_kept(
     for value in (0.5, 0.7, 0.4, 0.6):
         trials[value] = complete(database, found, worker, value, written(tmp_path / "model", str(value).encode()))
     depot(database, found).clear()
-    assert keys(database) == sorted(table.model_key(trials[value], 1) for value in (0.6, 0.7))
+    assert keys(database) == sorted(table.make_model_key(trials[value], 1) for value in (0.6, 0.7))
     stored = content(place)
-    assert sorted(stored.values()) == [b"0.6", b"0.7", f"{stores.at(str(found.artifacts)).name}\n".encode()]
+    assert sorted(stored.values()) == [b"0.6", b"0.7", f"{stores.open_store(str(found.artifacts)).name}\n".encode()]
 
 
 def test_models_of_the_best_trials_are_kept_in_postgres(
@@ -222,7 +222,7 @@ def test_models_of_the_best_trials_are_kept_in_postgres(
     found = started(study={"name": "small", "keep_models": 2})
     worker, model = holder("a"), written(tmp_path / "model")
     trials = {value: complete(database, found, worker, value, model) for value in (0.5, 0.7, 0.4, 0.6)}
-    assert keys(database) == sorted(table.model_key(trials[value], 1) for value in (0.6, 0.7))
+    assert keys(database) == sorted(table.make_model_key(trials[value], 1) for value in (0.6, 0.7))
     none = started(study={"name": "none", "keep_models": 0})
     complete(database, none, worker, 0.9, model)
     assert len(keys(database)) == 2
@@ -234,9 +234,9 @@ def test_store_that_fails_ends_no_trial(
     """A checkpoint or model that a store does not take is an error of its own, and the trial is still held."""
     found = started(place=directory)
     held, kept = hold(database, found, holder("a")), depot(database, found)
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, held, metrics(1), history))
-    stores.at(str(found.artifacts)).clear()
+    stores.open_store(str(found.artifacts)).clear()
     with pytest.raises(StoreError, match="No such file or directory"):
         kept.save_checkpoint(held, 1, written(tmp_path / "local"))
     with pytest.raises(StoreError, match="No such file or directory"):
@@ -261,7 +261,7 @@ def test_deleted_study_leaves_no_file_behind(
     else:
         optuna.delete_study(study_name=found.name, storage=database.url.render_as_string(hide_password=False))
     table.sweep(database)
-    assert set(content(place)) == {f"{stores.at(str(other.artifacts)).name}/study"}
+    assert set(content(place)) == {f"{stores.open_store(str(other.artifacts)).name}/study"}
     assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.leftovers"))) == 0
 
 
@@ -275,7 +275,7 @@ def test_sweep_removes_what_belongs_to_nothing(
     kept.save_checkpoint(held, 1, local)
     database.transact(lambda c: attempts.release(c, held, "preempted"))
     belonging = keys(database)
-    stray = (table.checkpoint_key(held.trial_id, 1, 9), table.model_key(held.trial_id, 1))
+    stray = (table.make_checkpoint_key(held.trial_id, 1, 9), table.make_model_key(held.trial_id, 1))
     for key in stray:
         put(database, found.artifacts, key, held.trial_id, local)
     table.sweep(database)
@@ -341,7 +341,7 @@ def test_file_that_arrives_after_its_removal_is_removed_again(
     kept.save_checkpoint(held, 1, local)
     database.transact(lambda c: attempts.finish(c, held, Ending.ERROR, {}))
     kept.clear()
-    stores.at(str(found.artifacts)).put(table.checkpoint_key(held.trial_id, 1, 1), local)
+    stores.open_store(str(found.artifacts)).put(table.make_checkpoint_key(held.trial_id, 1, 1), local)
     an_hour_later(database)
     kept.clear()
     assert len(content(directory)) == 1
@@ -409,4 +409,4 @@ def test_connection_that_breaks_in_a_copy_is_an_outage(
     assert len(failed) == 1
     assert keys(database) == []
     kept.save_checkpoint(held, 1, local)
-    assert keys(database) == [table.checkpoint_key(held.trial_id, 1, 1)]
+    assert keys(database) == [table.make_checkpoint_key(held.trial_id, 1, 1)]

@@ -9,21 +9,21 @@ from sqlalchemy import Connection, text
 
 from hpsearch.outcomes import Ending
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts, claims, studies
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.small_study import claim, metrics
 
 Started = Callable[..., Study]
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 
 def record(database: Database, held: Attempt, epoch: int, value: float = 0.5) -> bool:
-    history = History(held.study.study_id, held.study.spec.direction)
+    history = ReadOnlyStorage(held.study.study_id, held.study.spec.direction)
     return database.transact(lambda connection: simulation.record(connection, held, metrics(epoch, value), history))
 
 
@@ -57,7 +57,7 @@ def test_budget_is_exact_when_many_workers_claim_at_once(database: Database, sta
     holders = [holder(f"w{n}") for n in range(12)]
     numbers: list[int] = []
 
-    def work(mine: Holder) -> None:
+    def work(mine: WorkerIdentity) -> None:
         own = Database(database.url.render_as_string(hide_password=False))
         while (held := claim(own, found, mine)) is not None:
             numbers.append(held.trial_number)
@@ -288,14 +288,14 @@ def test_adopted_trial_keeps_its_parameters(database: Database, started: Started
     found = started()
     first = claim(database, found, holder("a"))
     assert first is not None
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(history.refresh)
     params, writes = suggest.suggest(found.spec, history, first.trial_id, first.trial_number)
     database.transact(lambda c: attempts.sample(c, first, writes))
     expire(database)
     second = claim(database, found, holder("b"))
     assert second is not None
-    other = History(found.study_id, "maximize")
+    other = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(other.refresh)
     again, more = suggest.suggest(found.spec, other, second.trial_id, second.trial_number)
     assert again == params

@@ -21,7 +21,7 @@ OLD_ROWS = (
     "insert into hpsearch.studies (study_id, spec, fingerprint, priority, trials) values (1, '{}', 'f', 0, 1)",
     "insert into hpsearch.files (key, trial_id, content) values ('model/1/1', 1, 'old')",
 )
-PREPARE = "import sys; from hpsearch.database import Database; Database(sys.argv[1]).prepare()"
+PREPARE = "import sys; from hpsearch.storage.database import Database; Database(sys.argv[1]).prepare()"
 
 
 def test_ten_first_starts_at_once_make_the_tables_once(empty_storage: str) -> None:

@@ -28,7 +28,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres 
 
 USER = """
 import pathlib, sys
-from hpsearch import embedded
+from hpsearch.storage import embedded
 with embedded.start(pathlib.Path(sys.argv[1])) as server:
     print(server.url, flush=True)
     sys.stdin.read()

@@ -7,16 +7,16 @@ import optuna
 
 from hpsearch.outcomes import Ending
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts, results
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.small_study import claim, metrics
 
 Started = Callable[..., Study]
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 STUDY_KEYS = ["name", "status", "metric", "direction", "fingerprint", "fixed", "counts", "best"]
 TRIAL_KEYS = [
@@ -37,7 +37,7 @@ EPOCH_KEYS = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy
 def document(database: Database, name: str) -> dict[str, object]:
     """What the command would print, through JSON."""
     summary, trials = database.transact(lambda c: results.read(c, name))
-    read: dict[str, object] = json.loads(json.dumps(results.document(summary, trials), allow_nan=False))
+    read: dict[str, object] = json.loads(json.dumps(results.make_document(summary, trials), allow_nan=False))
     return read
 
 
@@ -46,7 +46,7 @@ def test_document_has_the_contracts_keys_in_order(database: Database, started: S
     found = started()
     held = claim(database, found, holder("w"))
     assert held is not None
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, held, metrics(1), history))
     told = document(database, "small")
     assert list(told) == ["study", "trials"]
@@ -61,7 +61,7 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
         budget={"trials": 6, "epochs": 3},
         baseline=[{"optimizer": "sgd", "learning_rate": value} for value in (0.1, 0.01, 0.001, 0.002, 0.003)],
     )
-    worker, history = holder("w"), History(found.study_id, "maximize")
+    worker, history = holder("w"), ReadOnlyStorage(found.study_id, "maximize")
     held = [claim(database, found, worker) for _ in range(4)]
     for each, ending, values in zip(
         held,
@@ -106,7 +106,7 @@ def test_parameters_are_read_as_optuna_reads_them(database: Database, started: S
         "optimizer": ["sgd", "momentum"],
         "batch_norm": [True, False],
     }
-    found, history = started(space=space), History(1, "maximize")
+    found, history = started(space=space), ReadOnlyStorage(1, "maximize")
     for name in "abc":
         held = claim(database, found, holder(name))
         assert held is not None

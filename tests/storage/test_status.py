@@ -12,18 +12,18 @@ from sqlalchemy import text
 from hpsearch.cli import status_view
 from hpsearch.outcomes import Ending
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts, status, study_control, workers
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.status import Overview
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.small_study import claim, metrics
 
 Started = Callable[..., Study]
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 
 def read(database: Database) -> Overview:
@@ -34,15 +34,15 @@ def execute(database: Database, statement: str, **arguments: object) -> None:
     database.transact(lambda c: c.execute(text(statement), arguments))
 
 
-def hold(database: Database, found: Study, worker: Holder, epochs: int = 0) -> Attempt:
-    held, history = claim(database, found, worker), History(found.study_id, "maximize")
+def hold(database: Database, found: Study, worker: WorkerIdentity, epochs: int = 0) -> Attempt:
+    held, history = claim(database, found, worker), ReadOnlyStorage(found.study_id, "maximize")
     assert held is not None
     for epoch in range(1, epochs + 1):
         database.transact(lambda c, epoch=epoch: simulation.record(c, held, metrics(epoch), history))
     return held
 
 
-def end(database: Database, found: Study, worker: Holder, ago: str) -> None:
+def end(database: Database, found: Study, worker: WorkerIdentity, ago: str) -> None:
     """A trial that completed so long ago."""
     held = hold(database, found, worker, epochs=1)
     database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
@@ -53,14 +53,14 @@ def end(database: Database, found: Study, worker: Holder, ago: str) -> None:
 def test_status_is_whole_on_eighty_columns(database: Database, started: Started, holder: Enrol) -> None:
     """No figure of a long search is cut, and the best trial's parameters have the width to be read."""
     found = started(budget={"trials": 1_000_000, "epochs": 3})
-    held, history = hold(database, found, holder("a"), epochs=1), History(found.study_id, "maximize")
+    held, history = hold(database, found, holder("a"), epochs=1), ReadOnlyStorage(found.study_id, "maximize")
     database.transact(history.refresh)
     _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
     database.transact(lambda c: attempts.sample(c, held, writes))
     database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
     hold(database, found, holder("vm-18575-d4b7a3e1"), epochs=2)
     out = io.StringIO()
-    Console(width=80, file=out).print(*status_view.tables(read(database)))
+    Console(width=80, file=out).print(*status_view.make_tables(read(database)))
     shown = out.getvalue()
     assert "…" not in shown
     for whole in ("2/1000000", "0.5000", "vm-18575-d4b7a3e1", "small 1", "2/3", "learning_rate "):
@@ -140,7 +140,7 @@ def test_document_is_json_with_the_figures(database: Database, started: Started,
     found, worker = started(), holder("w")
     end(database, found, worker, "0 s")
     hold(database, found, worker, epochs=1)
-    told = json.loads(json.dumps(status.document(read(database)), allow_nan=False))
+    told = json.loads(json.dumps(status.make_document(read(database)), allow_nan=False))
     (study,), (shown,) = told["studies"], told["workers"]
     assert study["trials_per_hour"] > 0
     assert datetime.fromisoformat(study["estimated_end"]).utcoffset() == timedelta(0)

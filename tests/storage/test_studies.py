@@ -14,10 +14,10 @@ from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import studies
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support.small_study import SMALL, claim
 
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 
 def small(**sections: object) -> StudySpec:
@@ -122,7 +122,7 @@ def test_baselines_are_tried_first(database: Database, holder: Enrol) -> None:
     held = claim(database, found, holder("w"))
     assert held is not None
     assert held.trial_number == 0
-    assert database.transact(lambda c: studies.survey(c, found)).total == 1
+    assert database.transact(lambda c: studies.measure_progress(c, found)).total == 1
 
 
 def test_grid_is_enumerated_once_times_its_repeats(database: Database) -> None:
@@ -130,10 +130,10 @@ def test_grid_is_enumerated_once_times_its_repeats(database: Database) -> None:
     grid = {"optimizer": ["sgd", "adam"], "batch_norm": [True, False], "activation": ["relu"]}
     sections = {"space": grid, "sampler": {"name": "grid"}}
     studies.start(database, small(**sections, budget={"epochs": 3, "repeats": 2}))
-    counted = database.transact(lambda c: studies.survey(c, studies.find(c, "small")))
+    counted = database.transact(lambda c: studies.measure_progress(c, studies.find(c, "small")))
     assert (counted.total, counted.waiting) == (8, 8)
     studies.start(database, small(**sections, budget={"epochs": 3, "repeats": 3}))
-    counted = database.transact(lambda c: studies.survey(c, studies.find(c, "small")))
+    counted = database.transact(lambda c: studies.measure_progress(c, studies.find(c, "small")))
     assert counted.waiting == 12
 
 

@@ -15,18 +15,18 @@ from sqlalchemy import text
 from hpsearch.errors import NotFoundError, RefusedError
 from hpsearch.outcomes import Ending
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
 from hpsearch.storage import attempts, claims, studies, study_control
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.small_study import claim, metrics
 
 Started = Callable[..., Study]
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def status(database: Database) -> str:
     return database.transact(lambda c: studies.find(c, "small")).status
 
 
-def hold(database: Database, found: Study, worker: Holder) -> Attempt:
+def hold(database: Database, found: Study, worker: WorkerIdentity) -> Attempt:
     held = claim(database, found, worker)
     assert held is not None
     return held
@@ -54,26 +54,26 @@ def end(database: Database, held: Attempt, ending: Ending) -> None:
 
 
 def sampled(database: Database, held: Attempt) -> dict[str, object]:
-    history = History(held.study.study_id, "maximize")
+    history = ReadOnlyStorage(held.study.study_id, "maximize")
     database.transact(history.refresh)
     params, writes = suggest.suggest(held.study.spec, history, held.trial_id, held.trial_number)
     database.transact(lambda c: attempts.sample(c, held, writes))
     return params
 
 
-def pause(database: Database) -> study_control.Turned:
+def pause(database: Database) -> study_control.StatusChange:
     return database.transact(lambda c: study_control.pause(c, "small"))
 
 
-def resume(database: Database) -> study_control.Turned:
+def resume(database: Database) -> study_control.StatusChange:
     return database.transact(lambda c: study_control.resume(c, "small"))
 
 
-def stop(database: Database) -> study_control.Turned:
+def stop(database: Database) -> study_control.StatusChange:
     return database.transact(lambda c: study_control.stop(c, "small"))
 
 
-def retry(database: Database, number: int | None = None) -> study_control.Retried:
+def retry(database: Database, number: int | None = None) -> study_control.RetryResult:
     return database.transact(lambda c: study_control.retry(c, "small", number))
 
 
@@ -136,7 +136,7 @@ def test_stop_ends_at_once_what_nobody_holds(database: Database, started: Starte
     """Released and expired trials end as pruned with their last value; a held one is told at its next renewal."""
     found, worker = started(), holder("w")
     released, expired = hold(database, found, worker), hold(database, found, worker)
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, released, metrics(1, 0.4), history))
     expire(database)
     held = hold(database, found, worker)
@@ -330,7 +330,7 @@ def test_retry_is_refused_where_nothing_would_run(database: Database, started: S
     """A study whose target is reached says so, instead of keeping a trial that waits for ever."""
     found, worker = started(budget={"trials": 9, "epochs": 3, "target": 0.6}), holder("w")
     end(database, hold(database, found, worker), Ending.ERROR)
-    held, history = hold(database, found, worker), History(found.study_id, "maximize")
+    held, history = hold(database, found, worker), ReadOnlyStorage(found.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, held, metrics(1, 0.7), history))
     end(database, held, Ending.COMPLETED)
     with pytest.raises(RefusedError, match=r"the target 0\.6 is reached"):

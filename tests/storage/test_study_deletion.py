@@ -10,19 +10,19 @@ from sqlalchemy import Connection, text
 from hpsearch.errors import NotFoundError
 from hpsearch.outcomes import Ending
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
 from hpsearch.storage import attempts, studies, study_deletion
 from hpsearch.storage.artifacts import table
 from hpsearch.storage.artifacts.table import PostgresStore
 from hpsearch.storage.attempts import LostError
-from hpsearch.storage.database import Database, engine_options
+from hpsearch.storage.database import Database, make_engine_options
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.small_study import SMALL, claim, metrics
 
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 STAY = {
     "public.alembic_version",
@@ -51,11 +51,11 @@ def counts(database: Database) -> dict[str, int]:
     return database.transact(count)
 
 
-def make(database: Database, name: str, worker: Holder, directory: Path) -> Study:
+def make(database: Database, name: str, worker: WorkerIdentity, directory: Path) -> Study:
     """A study that has left a row in every table: trials in each state, notes, checkpoint, model, artifacts."""
     described = {**SMALL, "study": {"name": name}, "baseline": [{"optimizer": "sgd", "learning_rate": 0.1}] * 3}
     found = studies.start(database, study_spec.from_dict(described)).study
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     for ending in (Ending.COMPLETED, Ending.ERROR, None):
         held = claim(database, found, worker)
         assert held is not None
@@ -74,7 +74,9 @@ def make(database: Database, name: str, worker: Holder, directory: Path) -> Stud
 def attach(database: Database, name: str, directory: Path) -> None:
     """Artifacts, attributes and a heartbeat, as plain Optuna writes them."""
     storage = optuna.storages.RDBStorage(
-        database.url.render_as_string(hide_password=False), engine_kwargs=engine_options("test"), heartbeat_interval=60
+        database.url.render_as_string(hide_password=False),
+        engine_kwargs=make_engine_options("test"),
+        heartbeat_interval=60,
     )
     loaded = optuna.load_study(study_name=name, storage=storage)
     loaded.set_user_attr("made by", "a test")
@@ -102,7 +104,7 @@ def test_deleted_study_leaves_no_row_behind(database: Database, holder: Enrol, t
     attach(database, "small", tmp_path)
     after = counts(database)
     assert {table for table in after if after[table] == before[table]} <= STAY
-    contents = database.transact(lambda c: study_deletion.contents(c, "small"))
+    contents = database.transact(lambda c: study_deletion.read_contents(c, "small"))
     assert (contents.trials, contents.running, contents.files) == (3, 1, 5)
     delete(database, found)
     assert counts(database) == before
@@ -121,7 +123,7 @@ def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, hold
     held = claim(database, found, holder("w"))
     assert held is not None
     delete(database, found)
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     for write in (
         lambda c: simulation.record(c, held, metrics(1), history),
         lambda c: attempts.release(c, held, "preempted"),
@@ -139,4 +141,4 @@ def test_study_is_deleted_once(database: Database) -> None:
     with pytest.raises(NotFoundError):
         delete(database, found)
     with pytest.raises(NotFoundError):
-        database.transact(lambda c: study_deletion.contents(c, "small"))
+        database.transact(lambda c: study_deletion.read_contents(c, "small"))

@@ -12,11 +12,11 @@ from hpsearch.storage import attempts, claims
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support.small_study import claim
 
 Started = Callable[..., Study]
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "model.py", line 3\nValueError: ```bad``` <b>shape</b>'
 

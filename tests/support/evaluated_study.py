@@ -9,13 +9,13 @@ import numpy as np
 
 from hpsearch.evaluation.evaluation import Evaluation
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
-from hpsearch.storage.artifacts.study_artifacts import Depot
+from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.training.predictions import Predictions, save
 from tests.support import simulation
 from tests.support.small_study import claim, metrics
@@ -24,12 +24,12 @@ NAN = float("nan")
 IMAGES = 60
 CLASSES = ("cat", "<b>dog</b>", "frog")
 LABELS = np.arange(IMAGES) % 3
-WORKER = Holder("w", "somewhere", "CPU")
+WORKER = WorkerIdentity("w", "somewhere", "CPU")
 
 
 def trained(database: Database, held: Attempt, values: Sequence[float]) -> None:
     """A held trial is sampled, and has an epoch of each value; NaN is one that was not validated."""
-    history = History(held.study.study_id, "maximize")
+    history = ReadOnlyStorage(held.study.study_id, "maximize")
     database.transact(history.refresh)
     _, writes = suggest.suggest(held.study.spec, history, held.trial_id, held.trial_number)
     database.transact(lambda c: attempts.sample(c, held, writes))
@@ -62,7 +62,7 @@ def train(database: Database, asked: Evaluation, file: Path, right: float = 0.8)
     trained(database, held, [NAN] * (epochs - 1) + [float((given.argmax(axis=1) == LABELS).mean())])
     save(Predictions(given, LABELS, CLASSES), file)
     file.with_suffix(".keras").write_bytes(b"model")
-    depot = Depot(database, asked.study.artifacts)
+    depot = StudyArtifacts(database, asked.study.artifacts)
     depot.open()
     depot.finish(held, {}, file.with_suffix(".keras"), file)
     return given

@@ -13,13 +13,13 @@ from sqlalchemy import Connection, text
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, Ending
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
 from hpsearch.storage import attempts, claims, studies, workers
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.trials import CONFUSION
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.worker import pruning
 
 FINAL = {"sgd": 0.42, "momentum": 0.58, "nesterov": 0.6, "adam": 0.68, "adagrad": 0.4, "rmsprop": 0.66}
@@ -63,7 +63,7 @@ def record(
     connection: Connection,
     held: attempts.Attempt,
     metrics: EpochMetrics,
-    history: History,
+    history: ReadOnlyStorage,
     confusion: Confusion | None = None,
 ) -> bool:
     """Judge an epoch and store it, where a worker does so in two transactions. True where that ended the trial."""
@@ -80,10 +80,12 @@ class Simulation:
     def __init__(self, database: Database, described: Mapping[str, Any], hosts: Sequence[str] = ("a",)) -> None:
         self.database = database
         self.found: Study = studies.start(database, study_spec.from_dict(described)).study
-        self.history = History(self.found.study_id, self.found.spec.direction)
+        self.history = ReadOnlyStorage(self.found.study_id, self.found.spec.direction)
         self.rng = np.random.default_rng(1)
         ids = [f"{name}-7-{uuid.uuid4().hex[:8]}" for name in hosts]
-        self.holders = [Holder(id_, name, f"GPU {n}") for n, (id_, name) in enumerate(zip(ids, hosts, strict=True))]
+        self.holders = [
+            WorkerIdentity(id_, name, f"GPU {n}") for n, (id_, name) in enumerate(zip(ids, hosts, strict=True))
+        ]
         self.clocks = [0.0 for _ in hosts]
         for holder in self.holders:
             database.transact(partial(workers.enrol, holder=holder, pid=os.getpid()))

@@ -10,7 +10,7 @@ from hpsearch.storage import claims
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 
 SMALL: dict[str, Any] = {
     "study": {"name": "small"},
@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-def claim(database: Database, found: Study, holder: Holder) -> Attempt | None:
+def claim(database: Database, found: Study, holder: WorkerIdentity) -> Attempt | None:
     """Claim a trial in a transaction."""
     return database.transact(lambda connection: claims.take(connection, found.study_id, holder))
 

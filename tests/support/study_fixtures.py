@@ -9,14 +9,14 @@ from optuna_dashboard import _importance
 
 from hpsearch.dashboard import server
 from hpsearch.sampling import suggest
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.settings import Setting
 from hpsearch.spec import study_spec
 from hpsearch.storage import attempts, studies, workers
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from tests.support import artifact_places, simulation
 from tests.support.dashboard_client import Client
 from tests.support.small_study import SMALL, claim, metrics
@@ -42,11 +42,11 @@ def started(database: Database) -> Callable[..., Study]:
 
 
 @pytest.fixture
-def holder(database: Database) -> Callable[[str], Holder]:
+def holder(database: Database) -> Callable[[str], WorkerIdentity]:
     """A worker of that name, enrolled."""
 
-    def enrol(name: str) -> Holder:
-        made = Holder(name, f"host-{name}", "CPU")
+    def enrol(name: str) -> WorkerIdentity:
+        made = WorkerIdentity(name, f"host-{name}", "CPU")
         database.transact(lambda connection: workers.enrol(connection, made, 1))
         return made
 
@@ -68,17 +68,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 def client(database: Database) -> Client:
     """A client of the dashboard over the test's database."""
     _importance.param_importance_cache.clear()  # kept for the process by study id, and each test has a study 1
-    return Client(server.application(database))
+    return Client(server.build_application(database))
 
 
 @pytest.fixture
-def begin(database: Database, holder: Callable[[str], Holder]) -> Callable[..., Attempt]:
+def begin(database: Database, holder: Callable[[str], WorkerIdentity]) -> Callable[..., Attempt]:
     """Claim a trial, sample it, and store an epoch for each value."""
-    worker: list[Holder] = []
+    worker: list[WorkerIdentity] = []
 
     def run(found: Study, *values: float) -> Attempt:
         worker[:] = worker or [holder("w")]
-        history = History(found.study_id, found.spec.direction)
+        history = ReadOnlyStorage(found.study_id, found.spec.direction)
         held = claim(database, found, worker[0])
         assert held is not None
         database.transact(history.refresh)

@@ -1,4 +1,4 @@
-"""A worker in a test's hands: `python launcher.py SETTINGS worker --cpu ...`.
+"""A worker in a test's hands: `python worker_launcher.py SETTINGS worker --cpu ...`.
 
 SETTINGS is JSON. `set` gives module constants other values, such as a lease of seconds; `checkpoint_every` shortens the
 30 s between two checkpoints; `at` has something happen in the worker at a call of one of its functions, so that a fault
@@ -23,7 +23,7 @@ from hpsearch.training import protocol
 
 
 def place(path: str) -> tuple[Any, str]:
-    """The module and the name in it that `attempt.store` means."""
+    """The module and the name in it that `storage.attempts.store` means."""
     module, name = path.rsplit(".", 1)
     return importlib.import_module(f"hpsearch.{module}"), name
 

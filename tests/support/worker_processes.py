@@ -20,7 +20,11 @@ T = TypeVar("T")
 LAUNCHER = Path(__file__).with_name("worker_launcher.py")
 DEADLINE = 150.0
 
-QUICK_LEASE = {"attempt.LEASE_SECONDS": 4.0, "lease.RENEW_SECONDS": 0.7, "slot.POLL_SECONDS": 0.2}
+QUICK_LEASE = {
+    "storage.attempts.LEASE_SECONDS": 4.0,
+    "worker.lease_renewal.RENEW_SECONDS": 0.7,
+    "worker.slot.POLL_SECONDS": 0.2,
+}
 """A lease that runs out within a test's patience, and workers that look for work often."""
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import complete
+from hpsearch.spec.hyperparameters import fill_defaults
 from hpsearch.training.datasets import cifar10
-from hpsearch.training.protocol import Data, Train
+from hpsearch.training.protocol import DataRequest, Train
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before any test here imports the framework
 
-DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
+DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
 MakeJob = Callable[..., Train]
 TINY = {"filters": 4, "dense_units": 16, "batch_size": 32, "learning_rate": 0.003, "optimizer": "adam"}
 
@@ -35,7 +35,7 @@ def job(tmp_path: Path) -> MakeJob:
 
     def make(values: dict[str, Any] | None = None, **fields: Any) -> Train:
         given: dict[str, Any] = {
-            "hyperparameters": complete({**TINY, **(values or {})}),
+            "hyperparameters": fill_defaults({**TINY, **(values or {})}),
             "data": DIGITS,
             "seed": 1,
             "epochs": 3,

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.tensorflow
 )
 def test_out_of_memory_is_told_from_other_errors(error: Exception, memory: bool) -> None:
     """TensorFlow's, JAX's and Python's own errors for it count, and no other."""
-    assert backend.out_of_memory(error) is memory
+    assert backend.is_out_of_memory(error) is memory
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs are TensorFlow's")

@@ -4,18 +4,18 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import complete
+from hpsearch.spec.hyperparameters import fill_defaults
 from hpsearch.training import backend, fit
 from hpsearch.training.datasets.arrays import load
 from hpsearch.training.models import cnn
-from hpsearch.training.protocol import Data
+from hpsearch.training.protocol import DataRequest
 
 pytestmark = [
     pytest.mark.tensorflow,
     pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's file"),
 ]
 
-DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
+DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.25, 0.5, 0.95])
@@ -61,9 +61,9 @@ def test_batch_norm_is_that_of_keras(shape: tuple[int, ...]) -> None:
 
 def test_models_of_a_search_are_kept_in_stock_layers() -> None:
     """What trains may have layers of its own and compute in bfloat16; its variables are those of the stock network."""
-    values = complete({"filters": 4, "dense_units": 8, "batch_norm": True, "augment": True})
+    values = fill_defaults({"filters": 4, "dense_units": 8, "batch_norm": True, "augment": True})
     digits = load(DIGITS)
-    trained, _ = fit.compiled(values, digits, 1)
+    trained, _ = fit.build_and_compile(values, digits, 1)
     stock = cnn.build(values, (32, 32, 3), 10, 1, digits.statistics)
     for ours, theirs in zip(trained.variables, stock.variables, strict=True):
         assert (ours.name, ours.shape, ours.dtype) == (theirs.name, theirs.shape, theirs.dtype)

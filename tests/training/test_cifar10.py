@@ -107,18 +107,18 @@ def test_archive_gives_what_the_directory_gives(tmp_path: Path) -> None:
 
 def test_data_directory_comes_before_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's directory first, as batches, as their parent or as archive; then the cache; else None."""
-    assert cifar10.source() is None
-    cached = pack(cifar10.places()[-1] / cifar10.ARCHIVE, {})
-    assert cifar10.source() == cached
+    assert cifar10.find_source() is None
+    cached = pack(cifar10.list_places()[-1] / cifar10.ARCHIVE, {})
+    assert cifar10.find_source() == cached
     chosen = tmp_path / "data"
     monkeypatch.setenv("HPSEARCH_DATA_DIR", str(chosen))
-    assert cifar10.source() == cached
+    assert cifar10.find_source() == cached
     archive = pack(chosen / cifar10.ARCHIVE, {})
-    assert cifar10.source() == archive
+    assert cifar10.find_source() == archive
     batches = lay_out(chosen / cifar10.DIRECTORY, {cifar10.META: b""})
-    assert cifar10.source() == batches
+    assert cifar10.find_source() == batches
     monkeypatch.setenv("HPSEARCH_DATA_DIR", str(batches))
-    assert cifar10.source() == batches
+    assert cifar10.find_source() == batches
 
 
 class Evil:

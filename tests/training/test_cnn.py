@@ -7,19 +7,19 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import TABLE, complete
-from hpsearch.training.datasets.arrays import Statistics
+from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.training.datasets.arrays import PixelStatistics
 from hpsearch.training.epoch import compile_for, run_epoch
-from hpsearch.training.models.cnn import build, optimizer
+from hpsearch.training.models.cnn import build, make_optimizer
 
 pytestmark = pytest.mark.tensorflow
 
-STATISTICS = Statistics((100.0, 120.0, 140.0), (50.0, 60.0, 70.0))
+STATISTICS = PixelStatistics((100.0, 120.0, 140.0), (50.0, 60.0, 70.0))
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 
 
 def made(seed: int = 0, **values: Any) -> keras.Model:
-    return build(complete(values), (32, 32, 3), 10, seed, STATISTICS)
+    return build(fill_defaults(values), (32, 32, 3), 10, seed, STATISTICS)
 
 
 def tiny(seed: int = 0, **values: Any) -> keras.Model:
@@ -76,7 +76,7 @@ def test_every_activation_builds(activation: str, batch_norm: bool) -> None:
 def test_every_optimizer_builds(name: str, batch_norm: bool) -> None:
     """Each optimizer takes the learning rate, and has all its variables before the first step."""
     model = tiny(batch_norm=batch_norm)
-    steps = compile_for(model, optimizer(complete({"optimizer": name, "learning_rate": 0.25})))
+    steps = compile_for(model, make_optimizer(fill_defaults({"optimizer": name, "learning_rate": 0.25})))
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == 0.25
     before = len(model.optimizer.variables)
     run_epoch(steps, PIXELS, np.arange(8), np.arange(8), 8, lambda *_: True)
@@ -88,7 +88,7 @@ def test_every_optimizer_builds(name: str, batch_norm: bool) -> None:
 )
 def test_momentum_belongs_to_its_optimizers(name: str, momentum: float, nesterov: bool) -> None:
     """Plain SGD ignores the momentum; Nesterov is SGD that looks ahead."""
-    config = optimizer(complete({"optimizer": name, "momentum": 0.7})).get_config()
+    config = make_optimizer(fill_defaults({"optimizer": name, "momentum": 0.7})).get_config()
     assert (config["momentum"], config["nesterov"]) == (momentum, nesterov)
 
 

@@ -13,11 +13,11 @@ import pytest
 from hpsearch import settings
 from hpsearch.errors import NotFoundError, UsageError
 from hpsearch.training.datasets import arrays, cifar10
-from hpsearch.training.protocol import Data
+from hpsearch.training.protocol import DataRequest
 
 pytestmark = pytest.mark.tensorflow
 
-DIGITS = Data("digits", train_limit=300, validation=200, seed=0)
+DIGITS = DataRequest("digits", train_limit=300, validation=200, seed=0)
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def test_limit_leaves_the_validation_images() -> None:
         (replace(DIGITS, train_limit=1230), "train_limit of digits: 1,230 is not from 10 to 1,227"),
     ],
 )
-def test_more_than_there_is_is_a_usage_error(asked: Data, said: str) -> None:
+def test_more_than_there_is_is_a_usage_error(asked: DataRequest, said: str) -> None:
     """One line says what was asked and what there is."""
     with pytest.raises(UsageError, match=said):
         arrays.load(asked)
@@ -146,11 +146,11 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cifar_archive: bytes) 
     site.server.server_close()
 
 
-CIFAR = Data("cifar10", train_limit=50, validation=20, seed=0)
+CIFAR = DataRequest("cifar10", train_limit=50, validation=20, seed=0)
 
 
 def cached() -> list[str]:
-    return sorted(path.name for path in settings.cache_dir().rglob("*"))
+    return sorted(path.name for path in settings.find_cache_dir().rglob("*"))
 
 
 def test_download_is_kept(site: Site) -> None:
@@ -187,14 +187,20 @@ def test_no_network_says_what_to_do(site: Site, monkeypatch: pytest.MonkeyPatch,
         arrays.load(CIFAR)
     said = str(caught.value)
     assert "\n" not in said
-    for part in (str(tmp_path / "mine"), str(settings.cache_dir()), "refused", "HPSEARCH_DATA_DIR", cifar10.ARCHIVE):
+    for part in (
+        str(tmp_path / "mine"),
+        str(settings.find_cache_dir()),
+        "refused",
+        "HPSEARCH_DATA_DIR",
+        cifar10.ARCHIVE,
+    ):
         assert part in said
 
 
 @pytest.mark.data
 def test_real_images(data_dir: Path) -> None:
     """The real CIFAR-10: 45,000, 5,000 and 10,000 images, a tenth of them in each class."""
-    cifar = arrays.load(Data("cifar10", None, 5000, 0))
+    cifar = arrays.load(DataRequest("cifar10", None, 5000, 0))
     assert cifar.x_train.shape == (45_000, 32, 32, 3)
     assert [np.bincount(labels).tolist() for labels in (cifar.y_train, cifar.y_val, cifar.y_test)] == [
         [4500] * 10,

@@ -156,8 +156,8 @@ def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: 
         path.unlink()
     elif damage == "no epochs":
         with np.load(path) as file:
-            arrays = dict(file)
-        np.savez(path, **{**arrays, "epochs": np.array("[]")})
+            content_by_name = dict(file)
+        np.savez(path, **{**content_by_name, "epochs": np.array("[]")})
     elif damage != "another model":
         path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "text": b"hello"}[damage])
     training = fit.prepare(replace(given, checkpoint=str(path)), arrays.load(given.data))
@@ -245,7 +245,7 @@ def test_learning_rate_follows_the_schedule(job: MakeJob) -> None:
 def test_schedules() -> None:
     """constant stays; step is a tenth from the half, a hundredth from three quarters; cosine falls towards 0."""
     rates = {
-        name: [fit.learning_rate(1.0, name, epoch, 8) for epoch in range(1, 9)]
+        name: [fit.compute_learning_rate(1.0, name, epoch, 8) for epoch in range(1, 9)]
         for name in ("constant", "step", "cosine")
     }
     assert rates["constant"] == [1.0] * 8
@@ -253,25 +253,25 @@ def test_schedules() -> None:
     assert rates["cosine"][0] == 1.0
     assert rates["cosine"][4] == pytest.approx(0.5)
     assert 0 < rates["cosine"][-1] < 0.05
-    assert fit.learning_rate(1.0, "step", 1, 1) == 1.0
+    assert fit.compute_learning_rate(1.0, "step", 1, 1) == 1.0
 
 
 def test_chance_is_judged_by_accuracy_and_loss() -> None:
     """Three standard errors of accuracy, or a hundredth of either loss, are enough to have learned something."""
     guess = math.log(10)
-    assert fit.at_chance(metrics(1, 0.10, guess, guess), 10, 5000)
-    assert fit.at_chance(metrics(1, 0.112, guess * 1.5, guess), 10, 5000)  # 0.1 + 3 * sqrt(0.09 / 5000) = 0.1127
-    assert not fit.at_chance(metrics(1, 0.114, guess, guess), 10, 5000)
-    assert not fit.at_chance(metrics(1, 0.10, guess * 0.98, guess), 10, 5000)
-    assert not fit.at_chance(metrics(1, 0.10, guess, guess * 0.98), 10, 5000)  # batch norm: validation lags behind
-    assert fit.at_chance(metrics(1, 0.18, guess, guess), 10, 100)  # few images prove little
+    assert fit.is_at_chance(metrics(1, 0.10, guess, guess), 10, 5000)
+    assert fit.is_at_chance(metrics(1, 0.112, guess * 1.5, guess), 10, 5000)  # 0.1 + 3 * sqrt(0.09 / 5000) = 0.1127
+    assert not fit.is_at_chance(metrics(1, 0.114, guess, guess), 10, 5000)
+    assert not fit.is_at_chance(metrics(1, 0.10, guess * 0.98, guess), 10, 5000)
+    assert not fit.is_at_chance(metrics(1, 0.10, guess, guess * 0.98), 10, 5000)  # batch norm: validation lags behind
+    assert fit.is_at_chance(metrics(1, 0.18, guess, guess), 10, 100)  # few images prove little
 
 
 def test_verdict(job: MakeJob) -> None:
     """Every ending follows from the metrics alone, so a resumed training ends where the first would have."""
 
     def ends(*epochs: EpochMetrics, **fields: object) -> Ending | None:
-        outcome = fit.verdict(job(**{"epochs": 9, "patience": 2, **fields}), epochs, 10, 5000)
+        outcome = fit.judge_epoch(job(**{"epochs": 9, "patience": 2, **fields}), epochs, 10, 5000)
         return outcome.ending if outcome else None
 
     lost = {"accuracy": 0.1, "loss": 2.31, "train_loss": 2.31}

@@ -14,14 +14,14 @@ from hpsearch.outcomes import Ending, Outcome
 from hpsearch.training import fit
 from hpsearch.training.datasets import arrays
 from hpsearch.training.predictions import load
-from hpsearch.training.protocol import Data, Released, Train
+from hpsearch.training.protocol import DataRequest, Released, Train
 from tests.support.training_runs import Recorder, figures, predictions, run
 
 pytestmark = pytest.mark.tensorflow
 
 MakeJob = Callable[..., Train]
 
-SEARCH = Data("digits", train_limit=200, validation=100, seed=0)
+SEARCH = DataRequest("digits", train_limit=200, validation=100, seed=0)
 TEST = replace(SEARCH, test=True)
 
 
@@ -145,7 +145,7 @@ def test_chance_is_a_result_and_infinity_is_not(job: MakeJob) -> None:
     """A test at chance stands; a loss that is no number is a divergence, before the last epoch as after it."""
 
     def ends(*epochs: EpochMetrics, **fields: Any) -> Ending | None:
-        outcome = fit.verdict(job(data=TEST, **{"epochs": 2, "patience": 1, **fields}), epochs, 10, 360)
+        outcome = fit.judge_epoch(job(data=TEST, **{"epochs": 2, "patience": 1, **fields}), epochs, 10, 360)
         return outcome.ending if outcome else None
 
     def metrics(epoch: int, train: float, loss: float = math.nan, accuracy: float = math.nan) -> EpochMetrics:

@@ -16,14 +16,14 @@ import pytest
 
 from hpsearch import settings
 from hpsearch.outcomes import Ending
-from hpsearch.training.process import Line
+from hpsearch.training.process import SupervisorLine
 from hpsearch.training.protocol import (
-    Data,
+    BatchProgress,
+    DataRequest,
     Ended,
     EpochReport,
     GoOn,
     Loaded,
-    Progress,
     Ready,
     Refused,
     Released,
@@ -47,7 +47,7 @@ class Trainer:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "hpsearch.training.process", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env={**settings.trainer_environment(None), **environment},
+                env={**settings.make_trainer_environment(None), **environment},
                 stdout=subprocess.PIPE,
                 stderr=file,
             )
@@ -68,7 +68,7 @@ class Trainer:
         self.pipe.send(job)
         while not isinstance(self.hear(Loaded, EpochReport, Ended, Refused), Ended | Refused):
             self.pipe.send(GoOn())
-        return [message for message in self.said if not isinstance(message, Progress)]
+        return [message for message in self.said if not isinstance(message, BatchProgress)]
 
     def close(self) -> int:
         self.pipe.close()
@@ -154,7 +154,7 @@ def test_answers_that_crossed_a_release_are_dropped(trainer: Trainer, job: MakeJ
 
 def test_missing_data_are_refused(trainer: Trainer, job: MakeJob) -> None:
     """A dataset that this host lacks is one line, before anything is trained; the trainer goes on."""
-    (refused,) = trainer.run(job(data=Data("nothing", None, 10, 0)))
+    (refused,) = trainer.run(job(data=DataRequest("nothing", None, 10, 0)))
     assert isinstance(refused, Refused)
     assert "\n" not in refused.detail
     assert trainer.run(job(epochs=1))[-1].outcome.ending is Ending.COMPLETED
@@ -175,7 +175,7 @@ def test_a_host_that_is_set_up_wrong_refuses_the_study(
     monkeypatch.delenv("HPSEARCH_DATA_DIR", raising=False)
     trainer = Trainer(**{name: value})
     trainer.hear(Ready)
-    (refused,) = trainer.run(job(data=Data("cifar10", None, 5000, 0)))
+    (refused,) = trainer.run(job(data=DataRequest("cifar10", None, 5000, 0)))
     assert isinstance(refused, Refused)
     assert said in refused.detail
     assert trainer.close() == 0
@@ -220,7 +220,7 @@ def test_trainer_goes_when_the_pipe_closes_in_an_epoch(job: MakeJob) -> None:
     trainer.pipe.send(job({"batch_size": 1, "filters": 64, "dense_units": 512}))
     trainer.hear(Loaded)
     trainer.pipe.send(GoOn())
-    trainer.hear(Progress)
+    trainer.hear(BatchProgress)
     assert trainer.close() == 0
 
 
@@ -243,13 +243,13 @@ def test_progress_comes_once_a_second() -> None:
     """However fast the batches are, the supervisor hears of one a second."""
     ours, theirs = multiprocessing.Pipe()
     os.dup(ours.fileno())  # never closed: the line's thread would take its end for the supervisor's, and exit
-    line = Line(theirs)
+    line = SupervisorLine(theirs)
     for batch in range(100):
         assert line.progress(1, batch, 100) is None
     assert not ours.poll()
     line._progress -= 1.0
     line.progress(1, 7, 100)
-    assert ours.recv() == Progress(1, 7, 100)
+    assert ours.recv() == BatchProgress(1, 7, 100)
     ours.send(Stop(checkpoint=True))
     until = time.monotonic() + 5
     while (stop := line.progress(1, 8, 100)) is None and time.monotonic() < until:

@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.branches import Branch
-from hpsearch.spec.hyperparameters import TABLE, complete
+from hpsearch.spec.hyperparameters import TABLE, fill_defaults
 from hpsearch.training import backend, epoch, gradient_check, sanity_checks, throughput
 from hpsearch.training.backend import Steps
 from hpsearch.training.datasets import arrays
-from hpsearch.training.datasets.arrays import Statistics
+from hpsearch.training.datasets.arrays import PixelStatistics
 from hpsearch.training.models import cnn
-from hpsearch.training.protocol import Check, Checking, Data, Finding, Network
+from hpsearch.training.protocol import Check, Checking, DataRequest, Finding, Network
 
 pytestmark = pytest.mark.tensorflow
 
 SHAPE = (32, 32, 3)
-DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
+DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
 TINY = {"filters": 4, "dense_units": 16, "batch_size": 32, "learning_rate": 0.003, "optimizer": "adam"}
 
 
 def branch(rates: Sequence[float] = (0.003,), **values: Any) -> Branch:
-    return Branch(complete({**TINY, **values}), tuple(rates))
+    return Branch(fill_defaults({**TINY, **values}), tuple(rates))
 
 
 def checked(*branches: Branch) -> tuple[list[Network | Checking], dict[tuple[str, str], Finding]]:
@@ -68,14 +68,14 @@ def test_the_network_is_told_layer_by_layer() -> None:
     assert described[2] == ("Conv2D 3×3 same", (32, 32, 4), 3 * 3 * 3 * 4 + 4)
     assert described[-1] == ("Dense softmax", (10,), 16 * 10 + 10)
     assert ("Dropout 0.5", (6, 6, 8), 0) in described
-    made = cnn.build(complete(TINY), SHAPE, 10, 1, Statistics((0.0,) * 3, (1.0,) * 3))
+    made = cnn.build(fill_defaults(TINY), SHAPE, 10, 1, PixelStatistics((0.0,) * 3, (1.0,) * 3))
     assert sum(weights for _, _, weights in described) == made.count_params()
 
 
 def test_the_loss_at_the_start_is_that_of_the_untrained_model() -> None:
     """Both figures are the cross-entropy of the first images, recomputed from what the model predicts."""
     images = arrays.load(DIGITS)
-    values = complete({**TINY, "dropout": 0.0})
+    values = fill_defaults({**TINY, "dropout": 0.0})
     made = cnn.build(values, SHAPE, 10, 1, images.statistics)
     head = made.get_layer("head")
     expected = {}
@@ -89,7 +89,7 @@ def test_the_loss_at_the_start_is_that_of_the_untrained_model() -> None:
 def test_a_learning_rate_that_does_not_learn_is_found() -> None:
     """SGD at rates of 5 and 10 lowers no loss, and the fault says what it did at each."""
     with pytest.raises(
-        sanity_checks.Fault, match=r"of 4 batches is not lowered in 4 passes: 2\.3.* at 5, 2\.3.* at 10$"
+        sanity_checks.CheckFault, match=r"of 4 batches is not lowered in 4 passes: 2\.3.* at 5, 2\.3.* at 10$"
     ):
         sanity_checks._optimizer(sanity_checks._Subject(arrays.load(DIGITS), 1), branch([10.0, 5.0], optimizer="sgd"))
 
@@ -120,7 +120,7 @@ def test_a_loss_far_from_a_guess_is_found() -> None:
     """Pixels a million times too large give a head that is sure before it has learnt anything."""
     images = arrays.load(DIGITS)
     loud = replace(images, x_train=images.x_train.astype("float32") * 1e6)
-    with pytest.raises(sanity_checks.Fault, match=r"not within 10% of ln\(10\) = 2\.303") as found:
+    with pytest.raises(sanity_checks.CheckFault, match=r"not within 10% of ln\(10\) = 2\.303") as found:
         sanity_checks._start(sanity_checks._Subject(loud, 1), branch())
     assert found.value.figures["loss"] > found.value.figures["scaled"] > 2.6
 
@@ -129,7 +129,7 @@ def test_images_that_cannot_be_learnt_by_heart_are_found(monkeypatch: pytest.Mon
     """Where the steps do not suffice, the fault says how far they led; a network of single units never gets there."""
     monkeypatch.setattr(sanity_checks, "HEART_STEPS", 60)  # the real limit is for those that learn slowly
     with pytest.raises(
-        sanity_checks.Fault, match=r"^32 images are not learnt by heart: after 60 steps of adam at 0\.001"
+        sanity_checks.CheckFault, match=r"^32 images are not learnt by heart: after 60 steps of adam at 0\.001"
     ):
         sanity_checks._heart(sanity_checks._Subject(arrays.load(DIGITS), 1), branch(filters=1, dense_units=1))
 
@@ -140,20 +140,20 @@ class TestGradient:
     @pytest.mark.parametrize("activation", TABLE["activation"].choices)
     def test_of_every_activation_is_right(self, activation: str) -> None:
         """Maxout and PReLU with their kinks included; every weight tensor has a part in it."""
-        found = gradient_check.check(complete({"activation": activation, "dropout": 0.0}), SHAPE, 10, 1)
+        found = gradient_check.check(fill_defaults({"activation": activation, "dropout": 0.0}), SHAPE, 10, 1)
         assert found.error <= gradient_check.TOLERANCE / 10
         assert found.compared >= 34
         assert found.unseen == ()
 
     def test_leaves_single_precision_behind(self) -> None:
         """Models made after it compute in float32 as before."""
-        gradient_check.check(complete({"dropout": 0.0}), SHAPE, 10, 1)
+        gradient_check.check(fill_defaults({"dropout": 0.0}), SHAPE, 10, 1)
         assert (keras.config.floatx(), keras.config.dtype_policy().name) == ("float32", "float32")
-        made = cnn.build(complete(TINY), SHAPE, 10, 1, Statistics((0.0,) * 3, (1.0,) * 3))
+        made = cnn.build(fill_defaults(TINY), SHAPE, 10, 1, PixelStatistics((0.0,) * 3, (1.0,) * 3))
         assert {str(variable.dtype) for variable in made.trainable_variables} == {"float32"}
 
     @staticmethod
-    def compared(loss: Callable[[Any], Any], at: list[float], slopes: list[float]) -> gradient_check.Agreement:
+    def compared(loss: Callable[[Any], Any], at: list[float], slopes: list[float]) -> gradient_check.GradientAgreement:
         """Compares `slopes` with the differences of `loss`, a function of one vector."""
         with backend.here.double_precision():
             variable = keras.Variable(np.array(at), dtype="float64", name="w")
@@ -196,7 +196,7 @@ class TestGradient:
 
         monkeypatch.setattr(gradient_check, "run_epoch", astray)
         with pytest.raises(
-            sanity_checks.Fault, match=r"not the numerical one at head/bias\[\d\]: relative error 9\.1e-02"
+            sanity_checks.CheckFault, match=r"not the numerical one at head/bias\[\d\]: relative error 9\.1e-02"
         ):
             sanity_checks._gradient(sanity_checks._Subject(arrays.load(DIGITS), 1), branch())
 

@@ -14,6 +14,6 @@ def test_share_is_taken_before_the_device(monkeypatch: pytest.MonkeyPatch) -> No
     calls: list[str] = []
     monkeypatch.setenv(settings.TRAINER_MEMORY, str(2**30))
     monkeypatch.setattr(backend.here, "take_share", lambda share: calls.append(f"share of {share >> 20} MiB"))
-    monkeypatch.setattr(backend, "device", lambda: calls.append("device") or "CPU")
-    serve.ready()
+    monkeypatch.setattr(backend, "name_device", lambda: calls.append("device") or "CPU")
+    serve.describe_process()
     assert calls == ["share of 1024 MiB", "device"]

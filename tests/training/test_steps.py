@@ -6,16 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import TABLE, complete
+from hpsearch.spec.hyperparameters import TABLE, fill_defaults
 from hpsearch.training import fit
 from hpsearch.training.datasets.arrays import load
 from hpsearch.training.epoch import run_epoch
 from hpsearch.training.models import cnn
-from hpsearch.training.protocol import Data
+from hpsearch.training.protocol import DataRequest
 
 pytestmark = pytest.mark.tensorflow
 
-DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
+DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,15 @@ DIGITS = Data("digits", train_limit=200, validation=100, seed=0)
 )
 def test_steps_are_those_of_keras(chosen: dict[str, Any]) -> None:
     """After an epoch whose last step is smaller, weights and optimizer's variables are those of `keras.Model.fit`."""
-    values = complete({"filters": 4, "dense_units": 8, "dropout": 0.0, "l2": 1e-3, "precision": "float32", **chosen})
+    values = fill_defaults(
+        {"filters": 4, "dense_units": 8, "dropout": 0.0, "l2": 1e-3, "precision": "float32", **chosen}
+    )
     digits = load(DIGITS)
-    ours, steps = fit.compiled(values, digits, 1)
+    ours, steps = fit.build_and_compile(values, digits, 1)
     theirs = cnn.build(values, (32, 32, 3), 10, 1, digits.statistics)
-    theirs.compile(cnn.optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    theirs.compile(
+        cnn.make_optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
+    )
     figures = run_epoch(steps, *digits.resident.training, np.arange(200), 30, lambda *_: True)
     seen = theirs.fit(digits.x_train, digits.y_train, 30, shuffle=False, verbose=0).history
     for found, expected in zip(
@@ -44,7 +48,9 @@ def test_batch_norm_knows_what_it_saw(precision: str) -> None:
     """After three steps on the same images, with weights that stay, the network predicts as it does in training."""
     digits = load(DIGITS)
     values = {"filters": 4, "dense_units": 8, "dropout": 0.0, "batch_norm": True, "optimizer": "sgd"}
-    network, steps = fit.compiled(complete({**values, "learning_rate": 1e-9, "precision": precision}), digits, 1)
+    network, steps = fit.build_and_compile(
+        fill_defaults({**values, "learning_rate": 1e-9, "precision": precision}), digits, 1
+    )
     steps.train(*digits.resident.training, np.tile(np.arange(100, dtype=np.int32), (3, 1)), 0, 3)
     images = digits.x_train[:100]
     learnt = keras.ops.convert_to_numpy(network(images, training=True))

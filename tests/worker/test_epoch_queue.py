@@ -9,20 +9,20 @@ from sqlalchemy import event
 
 from hpsearch.errors import UnreachableError
 from hpsearch.outcomes import Ending
-from hpsearch.sampling.readonly_storage import History
+from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
-from hpsearch.storage.artifacts.study_artifacts import Depot
+from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from hpsearch.storage.workers import Holder
+from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.training.protocol import EpochReport
-from hpsearch.worker.epoch_queue import Backlog
+from hpsearch.worker.epoch_queue import EpochQueue
 from tests.support import simulation
 from tests.support.small_study import claim, end_session, metrics
 
 Started = Callable[..., Study]
-Enrol = Callable[[str], Holder]
+Enrol = Callable[[str], WorkerIdentity]
 
 MATRIX = ((5, 1), (2, 4))
 
@@ -61,8 +61,10 @@ def broken_at(database: Database, what: str) -> Iterator[None]:
     event.remove(database.engine, "before_cursor_execute", end)
 
 
-def backlog(database: Database, held: Attempt) -> Backlog:
-    return Backlog(database, held, History(held.study.study_id, "maximize"), Depot(database, None), print)
+def backlog(database: Database, held: Attempt) -> EpochQueue:
+    return EpochQueue(
+        database, held, ReadOnlyStorage(held.study.study_id, "maximize"), StudyArtifacts(database, None), print
+    )
 
 
 def test_epoch_is_one_round_trip(database: Database, started: Started, holder: Enrol) -> None:
@@ -85,7 +87,7 @@ def test_pruner_costs_an_epoch_one_round_trip_more(database: Database, started: 
     assert other is not None
     for epoch, value in ((1, 0.5), (2, 0.6), (3, 0.7)):
         told = metrics(epoch, value)
-        database.transact(lambda c, m=told: simulation.record(c, good, m, History(found.study_id, "maximize")))
+        database.transact(lambda c, m=told: simulation.record(c, good, m, ReadOnlyStorage(found.study_id, "maximize")))
     database.transact(lambda c: attempts.finish(c, good, Ending.COMPLETED, {}))
     kept = backlog(database, other)
     kept.add(EpochReport(metrics(1, 0.9), None, MATRIX))
@@ -109,9 +111,9 @@ def test_pruner_is_asked_at_its_rungs_alone(database: Database, started: Started
     assert asked_of == [1, 2, 1]
 
 
-def swallowed_rung(database: Database, found: Study, worker: Holder) -> Backlog:
+def swallowed_rung(database: Database, found: Study, worker: WorkerIdentity) -> EpochQueue:
     """Of a bad trial in its second attempt: its rung at epoch 2 was only brought back, and epoch 3 is to be stored."""
-    history = History(found.study_id, "maximize")
+    history = ReadOnlyStorage(found.study_id, "maximize")
     good, bad = claim(database, found, worker), claim(database, found, worker)
     assert good is not None
     assert bad is not None
@@ -150,7 +152,9 @@ def test_pruned_epoch_ends_the_trial_in_its_transaction(database: Database, star
     good, bad = claim(database, found, worker), claim(database, found, worker)
     assert good is not None
     assert bad is not None
-    database.transact(lambda c: simulation.record(c, good, metrics(1, 0.9), History(found.study_id, "maximize")))
+    database.transact(
+        lambda c: simulation.record(c, good, metrics(1, 0.9), ReadOnlyStorage(found.study_id, "maximize"))
+    )
     database.transact(lambda c: attempts.finish(c, good, Ending.COMPLETED, {}))
     kept = backlog(database, bad)
     kept.add(EpochReport(metrics(1, 0.1), None, MATRIX))

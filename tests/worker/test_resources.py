@@ -2,10 +2,10 @@
 
 import threading
 
-from hpsearch.worker.slot import Room
+from hpsearch.worker.slot import DeviceMemory
 
 
-def enter(room: Room, inside: threading.Event, leave: threading.Event, *, alone: bool) -> threading.Thread:
+def enter(room: DeviceMemory, inside: threading.Event, leave: threading.Event, *, alone: bool) -> threading.Thread:
     """A training that says when it is in the room, and stays until told to leave."""
 
     def train() -> None:
@@ -20,7 +20,7 @@ def enter(room: Room, inside: threading.Event, leave: threading.Event, *, alone:
 
 def test_who_wants_the_device_alone_is_not_overtaken() -> None:
     """While somebody waits for the device to itself nobody else goes in, and everybody does in the end."""
-    room = Room()
+    room = DeviceMemory()
     insides, leaves = ([threading.Event() for _ in range(3)] for _ in range(2))
     first = enter(room, insides[0], leaves[0], alone=False)
     assert insides[0].wait(10)

@@ -1,13 +1,13 @@
 """When a trainer is replaced because its memory has grown."""
 
-from hpsearch.worker.slot import Growth
+from hpsearch.worker.slot import MemoryGrowth
 
 GB = 2**30
 
 
 def excessive(*memories: float) -> list[bool]:
     """What is said of a trainer after each of its trials."""
-    growth = Growth()
+    growth = MemoryGrowth()
     return [growth.excessive(int(memory * GB)) for memory in memories]
 
 

@@ -31,7 +31,7 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 PLACES = "write a directory (/path or file:///path), or s3://bucket/prefix"
 
 
-class Store(ABC):
+class StudyStore(ABC):
     """The home of one study's files, by URL. Keys hold no characters but letters, digits, `-`, `_`, `.` and `/`."""
 
     inner: ArtifactStore
@@ -145,7 +145,7 @@ class Store(ABC):
             raise StoreError(f"{self.url} cannot be used ({reason}): {self.remedy}") from None
 
 
-class DirectoryStore(Store):
+class DirectoryStore(StudyStore):
     """A home in a directory; its files lie side by side."""
 
     remedy = "see that this directory is mounted here as on the host that started the study, and may be written to"
@@ -203,7 +203,7 @@ class _WholeFiles(FileSystemArtifactStore):
         super().remove(artifact_id)
 
 
-class S3Store(Store):
+class S3Store(StudyStore):
     """A home under a prefix of a bucket, on whatever server and with whatever credentials boto3's environment names."""
 
     remedy = "see that this bucket may be read and written with the credentials that boto3 finds here"
@@ -268,7 +268,7 @@ def _s3_client(url: str) -> Any:
         raise StoreError(f"{url} cannot be used ({error}): {S3Store.remedy}") from None
 
 
-def at(url: str) -> Store:
+def open_store(url: str) -> StudyStore:
     """The store of a home's URL; whether it is there, `see` says.
 
     Raises:
@@ -277,7 +277,7 @@ def at(url: str) -> Store:
     return S3Store(url) if url.startswith("s3://") else DirectoryStore(url)
 
 
-def make(place: Setting, study: str) -> Store:
+def create_store(place: Setting, study: str) -> StudyStore:
     """Make a home for a study of that name at a place that the user named.
 
     Raises:
@@ -286,7 +286,7 @@ def make(place: Setting, study: str) -> Store:
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", study).strip("-")[:40]
     home = "-".join(part for part in (slug, uuid.uuid4().hex[:12]) if part)
     try:
-        made = at(_home(place, home))
+        made = open_store(_home(place, home))
         made.create()
     except StoreError as error:
         raise StoreError(f"{place.source}: {error}") from None

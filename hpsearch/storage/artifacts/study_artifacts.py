@@ -17,12 +17,12 @@ from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
 
 if TYPE_CHECKING:  # it brings Optuna and boto3 in, and most studies keep their files in Postgres
-    from hpsearch.storage.artifacts.stores import Store
+    from hpsearch.storage.artifacts.stores import StudyStore
 
 SWEEP_SECONDS = 3600.0
 
 
-class Broom:
+class ArtifactCleanup:
     """Sweeps files that belong to nothing, at a worker's start and then rarely; its slots share it."""
 
     def __init__(self, database: Database) -> None:
@@ -43,29 +43,29 @@ class Broom:
         table.sweep(self._database)
 
 
-def read(database: Database, key: str, path: Path) -> bool:
+def read_artifact(database: Database, key: str, path: Path) -> bool:
     """Write a stored file, wherever its study keeps it, to a local one; False where there is nothing.
 
     Raises:
         StoreError: where it is cannot be read from here.
     """
-    home = database.transact(lambda connection: table.elsewhere(connection, key))
+    home = database.transact(lambda connection: table.find_store(connection, key))
     if home is None:
         return database.transact(lambda connection: table.fetch(connection, key, path))
     from hpsearch.storage.artifacts import stores
 
-    place = stores.at(home)
+    place = stores.open_store(home)
     place.see()
     return place.get(key, path)
 
 
-class Depot:
+class StudyArtifacts:
     """The files of one study; `artifacts` is where they are, None in Postgres."""
 
     def __init__(self, database: Database, artifacts: str | None) -> None:
         self.database = database
         self.artifacts = artifacts
-        self._store: Store | None = None
+        self._store: StudyStore | None = None
 
     def open(self) -> None:
         """See, once, that the study's store can be used from here.
@@ -76,7 +76,7 @@ class Depot:
         if self.artifacts is not None and self._store is None:
             from hpsearch.storage.artifacts import stores
 
-            found = stores.at(self.artifacts)
+            found = stores.open_store(self.artifacts)
             found.check()
             self._store = found
 
@@ -90,7 +90,7 @@ class Depot:
         key = held.checkpoint
         if key is None:
             return False
-        if self._store is not None and self.database.transact(lambda connection: table.elsewhere(connection, key)):
+        if self._store is not None and self.database.transact(lambda connection: table.find_store(connection, key)):
             return self._store.get(key, path)
         return self.database.transact(lambda connection: table.fetch(connection, key, path))
 
@@ -102,7 +102,7 @@ class Depot:
             StoreError: the store did not take it.
             UnreachableError: the database is away.
         """
-        key = table.checkpoint_key(held.trial_id, held.number, epoch)
+        key = table.make_checkpoint_key(held.trial_id, held.number, epoch)
         self._bring(held, key, path)
 
         def point(connection: Connection) -> None:
@@ -125,11 +125,11 @@ class Depot:
             StoreError: the store did not take them; the trial has not ended.
             UnreachableError: the database is away.
         """
-        key = table.model_key(held.trial_id, held.number)
+        key = table.make_model_key(held.trial_id, held.number)
         kept: dict[str, Path] = {}
-        if model is not None and self.database.transact(lambda connection: attempts.among_best(connection, held)):
+        if model is not None and self.database.transact(lambda connection: attempts.is_among_best(connection, held)):
             kept[key] = model
-        predicted = table.predictions_key(held.trial_id, held.number)
+        predicted = table.make_predictions_key(held.trial_id, held.number)
         if predictions is not None:
             kept[predicted] = predictions
         for each, path in kept.items():

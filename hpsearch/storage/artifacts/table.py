@@ -18,7 +18,7 @@ from hpsearch.errors import StoreError
 from hpsearch.storage.database import Database
 
 if TYPE_CHECKING:  # it brings Optuna and boto3 in, and most who use these tables need neither
-    from hpsearch.storage.artifacts.stores import Store
+    from hpsearch.storage.artifacts.stores import StudyStore
 
 PIECE = 2**20
 """Bytes of a file that are in memory at once."""
@@ -37,17 +37,17 @@ COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_TRAILER = struct.pack("!h", -1)
 
 
-def checkpoint_key(trial_id: int, attempt: int, epoch: int) -> str:
+def make_checkpoint_key(trial_id: int, attempt: int, epoch: int) -> str:
     """A key that no other attempt writes to: a worker that was given up overwrites nothing."""
     return f"checkpoint/{trial_id}/{attempt}/{epoch}"
 
 
-def model_key(trial_id: int, attempt: int) -> str:
+def make_model_key(trial_id: int, attempt: int) -> str:
     """Where the best epoch's model of a trial is kept."""
     return f"model/{trial_id}/{attempt}"
 
 
-def predictions_key(trial_id: int, attempt: int) -> str:
+def make_predictions_key(trial_id: int, attempt: int) -> str:
     """Where what a trial of an evaluation predicted for the test images is kept."""
     return f"predictions/{trial_id}/{attempt}"
 
@@ -74,13 +74,13 @@ def withdraw(connection: Connection, key: str) -> None:
     connection.execute(text("delete from hpsearch.files where key = :key"), {"key": key})
 
 
-def elsewhere(connection: Connection, key: str) -> str | None:
+def find_store(connection: Connection, key: str) -> str | None:
     """The store that has the content of `key`; None where Postgres has it, or nobody."""
     found: str | None = connection.scalar(text("select artifacts from hpsearch.files where key = :key"), {"key": key})
     return found
 
 
-def keys(connection: Connection, study_id: int, kind: str) -> dict[int, str]:
+def list_keys(connection: Connection, study_id: int, kind: str) -> dict[int, str]:
     """The keys of a study's files of a kind (`model`, `predictions`), by the number of the trial."""
     rows = connection.execute(
         text(
@@ -173,7 +173,7 @@ def sweep(database: Database) -> None:
         from hpsearch.storage.artifacts import stores
 
         try:
-            clear(database, stores.at(home))
+            clear(database, stores.open_store(home))
         except StoreError:
             continue  # a place that this host does not see; another one may
 
@@ -204,7 +204,7 @@ ATTACHED = """
 """A picture belongs to the trial or study that Optuna, or its dashboard, attached it to."""
 
 
-def clear(database: Database, place: "Store") -> None:
+def clear(database: Database, place: "StudyStore") -> None:
     """Remove from a study's store what no row speaks of any more.
 
     A file is removed twice, the second time when nobody can still be writing it: a worker that was given up while it
@@ -227,7 +227,7 @@ def clear(database: Database, place: "Store") -> None:
     database.transact(lambda connection: _mark_removed(connection, [leftover_id for leftover_id, _ in left]))
 
 
-def _leftovers(connection: Connection, place: "Store") -> Sequence[tuple[int, str | None]]:
+def _leftovers(connection: Connection, place: "StudyStore") -> Sequence[tuple[int, str | None]]:
     rows = connection.execute(
         text(
             "select leftover_id, key from hpsearch.leftovers where artifacts = :artifacts "
@@ -238,7 +238,7 @@ def _leftovers(connection: Connection, place: "Store") -> Sequence[tuple[int, st
     return [(row.leftover_id, row.key) for row in rows]
 
 
-def _forget(connection: Connection, place: "Store") -> None:
+def _forget(connection: Connection, place: "StudyStore") -> None:
     connection.execute(text("delete from hpsearch.leftovers where artifacts = :url"), {"url": place.url})
 
 

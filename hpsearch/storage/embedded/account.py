@@ -57,7 +57,7 @@ class Account:
         return directory
 
 
-def account_for(directory: Path, cluster: Path) -> Account:
+def find_account(directory: Path, cluster: Path) -> Account:
     """This process's user; for root the user that the cluster or its directory belongs to, else `hpsearch`.
 
     Raises:

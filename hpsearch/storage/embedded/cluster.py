@@ -13,7 +13,7 @@ from io import FileIO
 from pathlib import Path
 
 from hpsearch.errors import DatabaseError
-from hpsearch.storage.embedded.account import SYSTEM_DIRECTORY, Account, account_for, make_public
+from hpsearch.storage.embedded.account import SYSTEM_DIRECTORY, Account, find_account, make_public
 
 NAME = "postgres-18"
 DATABASE = "hpsearch"
@@ -93,7 +93,7 @@ def find_cluster(directory: Path) -> Cluster:
             f"the embedded Postgres of {directory} was kept in {link.readlink()}, which is gone: "
             f"bring it back, or remove {link} to begin anew"
         )
-    account = account_for(directory, link)
+    account = find_account(directory, link)
     if link.exists():
         return Cluster(directory, link.resolve().parent, account)
     if account.reaches(directory):

@@ -21,7 +21,7 @@ from hpsearch.errors import NotFoundError, UsageError
 from hpsearch.training import backend
 from hpsearch.training.datasets import cifar10
 from hpsearch.training.datasets.cifar10 import Images, Labels
-from hpsearch.training.protocol import Data
+from hpsearch.training.protocol import DataRequest
 
 # The archive and checksum that keras.datasets.cifar10 uses.
 ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -34,7 +34,7 @@ Raw = tuple[Images, Labels, Images, Labels, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Statistics:
+class PixelStatistics:
     """Mean and standard deviation of each channel's pixels, in 0..255."""
 
     mean: tuple[float, ...]
@@ -42,7 +42,7 @@ class Statistics:
 
 
 @dataclass(frozen=True, eq=False)
-class Resident:
+class DeviceArrays:
     """What training reads of a dataset, where the device reads it."""
 
     x_train: Any
@@ -56,7 +56,7 @@ class Resident:
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class ImageArrays:
     """Images (n, 32, 32, 3) of 0..255 and labels (n,), in three parts that share no image.
 
     `fingerprint` is the SHA-256 of all that a search sees: training and validation images and labels. Where the data
@@ -74,12 +74,12 @@ class Dataset:
     fingerprint: str
 
     @cached_property
-    def resident(self) -> Resident:
+    def resident(self) -> DeviceArrays:
         """Its images on the device, for as long as the dataset is kept."""
-        return Resident(*(backend.here.resident(array) for array in (self.x_train, self.y_train, self.x_val)))
+        return DeviceArrays(*(backend.here.resident(array) for array in (self.x_train, self.y_train, self.x_val)))
 
     @cached_property
-    def statistics(self) -> Statistics:
+    def statistics(self) -> PixelStatistics:
         """Of the training images alone, so that nothing of the validation images leaks into training."""
         n, total, squares = math.prod(self.x_train.shape[:-1]), np.zeros(3), np.zeros(3)
         for start in range(0, len(self.x_train), 1024):  # all at once would be eight times the images' memory
@@ -88,11 +88,11 @@ class Dataset:
             squares += (part**2).sum(axis=(0, 1, 2))
         mean = total / n
         deviation = np.sqrt(np.maximum(squares / n - mean**2, 1e-12))
-        return Statistics(tuple(mean.tolist()), tuple(deviation.tolist()))
+        return PixelStatistics(tuple(mean.tolist()), tuple(deviation.tolist()))
 
 
 @lru_cache(maxsize=1)  # a trainer serves one study for long; two datasets at once would be memory for nothing
-def load(data: Data) -> Dataset:
+def load(data: DataRequest) -> ImageArrays:
     """The images of a study, the same on every host.
 
     The validation images are a stratified hold-out of the training set, drawn by `data.seed`; `data.train_limit`
@@ -111,10 +111,10 @@ def load(data: Data) -> Dataset:
     parts = x[rest], y[rest], x[validation], y[validation]
     searched, tested = _fingerprint(*parts), (x_test, y_test)
     if not data.test:
-        return Dataset(*parts, *tested, classes, searched)
+        return ImageArrays(*parts, *tested, classes, searched)
     known = np.concatenate([rest, validation])
     fingerprint = f"{_fingerprint(*parts, *tested)}+{searched}"
-    return Dataset(x[known], y[known], *tested, *tested, classes, fingerprint)
+    return ImageArrays(x[known], y[known], *tested, *tested, classes, fingerprint)
 
 
 def _read(name: str) -> Raw:
@@ -162,7 +162,7 @@ def fetch_cifar10() -> Path:
     Raises:
         NotFoundError: it is neither here nor to be had.
     """
-    return cifar10.source() or _download()
+    return cifar10.find_source() or _download()
 
 
 def _cifar10() -> Raw:
@@ -171,7 +171,7 @@ def _cifar10() -> Raw:
 
 def _download() -> Path:
     """Fetches CIFAR-10 into the cache; it appears there whole, with the right checksum, or not at all."""
-    cache = settings.cache_dir()
+    cache = settings.find_cache_dir()
     previous = socket.getdefaulttimeout()
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _download() -> Path:
             )
             return Path(file).replace(cache / cifar10.ARCHIVE)
     except Exception as error:  # noqa: BLE001 get_file raises bare Exception for what goes wrong on the way
-        looked = " nor in ".join(str(place) for place in cifar10.places())
+        looked = " nor in ".join(str(place) for place in cifar10.list_places())
         reason = " ".join(str(error).split()) or type(error).__name__
         raise NotFoundError(
             f"CIFAR-10 is not in {looked}, and cannot be downloaded ({reason}): put {cifar10.ARCHIVE} or "

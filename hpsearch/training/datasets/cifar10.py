@@ -55,15 +55,15 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it names {module}.{name}, which CIFAR-10 does not need") from None
 
 
-def places() -> tuple[Path, ...]:
+def list_places() -> tuple[Path, ...]:
     """The directories that are searched, in this order: the user's data directory, the cache."""
-    chosen = settings.data_dir()
-    return (*([chosen] if chosen else []), settings.cache_dir())
+    chosen = settings.find_data_dir()
+    return (*([chosen] if chosen else []), settings.find_cache_dir())
 
 
-def source() -> Path | None:
+def find_source() -> Path | None:
     """The batches' directory, or the archive, for `read`; None where there is neither. Reads nothing."""
-    for place in places():
+    for place in list_places():
         for path in (place / DIRECTORY, place):
             if (path / META).is_file():
                 return path

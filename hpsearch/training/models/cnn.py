@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from hpsearch.training.backend import STOCK, Layers
-from hpsearch.training.datasets.arrays import Statistics
+from hpsearch.training.datasets.arrays import PixelStatistics
 
 LEAKY_SLOPE = 0.1
 SHIFT = 0.1  # of height and width, either way
@@ -41,7 +41,7 @@ def build(
     input_shape: tuple[int, int, int],
     classes: int,
     seed: int,
-    statistics: Statistics,
+    statistics: PixelStatistics,
     layers: Layers = STOCK,
 ) -> keras.Model:
     """The untrained network, not compiled.
@@ -83,7 +83,7 @@ def build(
     return keras.Model(image, head(x), name="cnn")
 
 
-def optimizer(hyperparameters: Mapping[str, Any]) -> keras.optimizers.Optimizer:
+def make_optimizer(hyperparameters: Mapping[str, Any]) -> keras.optimizers.Optimizer:
     """The optimizer with its starting learning rate; what the table does not name stays at Keras's default.
 
     Raises:
@@ -119,7 +119,7 @@ def _augment(image: Any, seeds: Iterator[int]) -> Any:
     return keras.layers.RandomTranslation(SHIFT, SHIFT, seed=next(seeds))(flipped)
 
 
-def _preprocess(image: Any, how: str, statistics: Statistics) -> Any:
+def _preprocess(image: Any, how: str, statistics: PixelStatistics) -> Any:
     if how == "scale":
         return keras.layers.Rescaling(1 / 255)(image)
     scale = [1 / deviation for deviation in statistics.deviation]
