@@ -23,7 +23,7 @@ from rich.console import Console
 
 from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Confusion, Ending, Outcome
+from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
 from hpsearch.storage import workers
 from hpsearch.storage.artifacts.study_artifacts import ArtifactCleanup
 from hpsearch.storage.database import Database
@@ -70,7 +70,7 @@ class Instant:
                 self._epoch = 0
                 self._said.append(Loaded("0" * 64, 1_250_858, "float32"))
             case GoOn() if self._epoch == EPOCHS:
-                self._said.append(Ended(Outcome(Ending.COMPLETED)))
+                self._said.append(Ended(TrainingEnd(TrialOutcome.COMPLETED)))
             case GoOn():
                 self._epoch += 1
                 value = accuracy(self._epoch)

@@ -37,7 +37,7 @@ def trainer_memory(trials: int) -> None:
             while not isinstance(message := process.receive(alarm, 600), protocol.Ended):
                 if isinstance(message, protocol.Loaded | protocol.EpochReport):
                     process.send(protocol.GoOn())
-            memories.append(message.outcome.memory / 2**20)
+            memories.append(message.end.memory / 2**20)
     process.close()
     early, late = memories[min(4, trials - 1)], memories[-1]
     print(

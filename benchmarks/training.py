@@ -27,7 +27,7 @@ import psutil
 
 from hpsearch import devices, settings
 from hpsearch.devices import Gpu
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.spec import hyperparameters
 from hpsearch.training.protocol import (
     BatchProgress,
@@ -193,8 +193,8 @@ def marks(trainer: TrainerProcess, alarm: WakeupPipe, job: Train) -> Iterator[tu
         current = now()
         yield current[0] - last[0], current[1] - last[1]
         if isinstance(message, Ended):
-            if message.outcome.ending is not Ending.COMPLETED:
-                raise SystemExit(f"a trial ended as {message.outcome}")
+            if message.end.outcome is not TrialOutcome.COMPLETED:
+                raise SystemExit(f"a trial ended as {message.end}")
             return
         last = current
         if isinstance(message, Loaded | EpochReport):

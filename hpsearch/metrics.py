@@ -2,8 +2,36 @@
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
-METRICS = {"val_accuracy": "maximize", "val_loss": "minimize"}
+
+class Direction(StrEnum):
+    """Whether more or less of a metric is better."""
+
+    MAXIMIZE = "maximize"
+    MINIMIZE = "minimize"
+
+    @property
+    def sign(self) -> int:
+        """Return 1 or -1: times a value, the larger is the better."""
+        return 1 if self is Direction.MAXIMIZE else -1
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Whether `value` is strictly better than `other`."""
+        return self.sign * value > self.sign * other
+
+    @property
+    def sql_order(self) -> str:
+        """Return the SQL order that puts the best value first."""
+        return "desc" if self is Direction.MAXIMIZE else "asc"
+
+    @property
+    def sql_better(self) -> str:
+        """Return the SQL operator of "strictly better than"."""
+        return ">" if self is Direction.MAXIMIZE else "<"
+
+
+METRICS = {"val_accuracy": Direction.MAXIMIZE, "val_loss": Direction.MINIMIZE}
 """What a study can optimize, and in which direction."""
 
 
@@ -51,5 +79,5 @@ def find_best_epoch(epochs: list[EpochMetrics], metric: str) -> EpochMetrics | N
     finite = [epoch for epoch in epochs if math.isfinite(epoch.value(metric))]
     if not finite:
         return None
-    sign = 1 if METRICS[metric] == "maximize" else -1
+    sign = METRICS[metric].sign
     return max(finite, key=lambda epoch: (sign * epoch.value(metric), -epoch.epoch))

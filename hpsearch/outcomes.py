@@ -1,50 +1,113 @@
-"""How a trial can end, and which classes its model takes for which."""
+"""The states of studies and trials, how trials and attempts end, and which classes a model confuses."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
 
-class Ending(StrEnum):
-    """How a trial ended (DESIGN.md, "How a trial can end")."""
+class TrialState(StrEnum):
+    """The state of a trial. The values are what a reader sees; `optuna` is the name in Optuna's tables."""
 
-    COMPLETED = "completed"
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
     PRUNED = "pruned"
-    DIVERGED = "diverged"
-    OUT_OF_MEMORY = "out_of_memory"
-    CRASHED = "crashed"
-    STALLED = "stalled"
-    ERROR = "error"
+    FAILED = "failed"
+
+    @property
+    def optuna(self) -> str:
+        """The name of Optuna's own `TrialState` member."""
+        return "FAIL" if self is TrialState.FAILED else self.name
+
+    @classmethod
+    def from_optuna(cls, name: str) -> "TrialState":
+        """Return the state that Optuna's tables call `name`.
+
+        Raises:
+            ValueError: Optuna has no state of that name.
+        """
+        return cls("failed" if name == "FAIL" else name.lower())
 
 
-OPTUNA_STATE: dict[Ending, Literal["COMPLETE", "PRUNED", "FAIL"]] = {
-    Ending.COMPLETED: "COMPLETE",
-    Ending.PRUNED: "PRUNED",
-    Ending.DIVERGED: "PRUNED",
-    Ending.OUT_OF_MEMORY: "PRUNED",
-    Ending.CRASHED: "FAIL",
-    Ending.STALLED: "FAIL",
-    Ending.ERROR: "FAIL",
-}
-"""The state Optuna's table shows for each ending."""
+class TrialOutcome(StrEnum):
+    """How a trial ended. The values are stored in the database; a member carries what follows from it.
 
-INFEASIBLE = frozenset({Ending.DIVERGED, Ending.OUT_OF_MEMORY})
-"""Endings that tell the sampler to stay away from such a configuration."""
+    A new outcome is one member here: everything else reads these attributes.
+    """
 
-RETRIED = frozenset({Ending.CRASHED, Ending.STALLED})
-"""Endings of an attempt that another attempt may still mend."""
+    state: TrialState
+    """The state that Optuna's tables show."""
+    is_infeasible: bool
+    """Whether the sampler is told, by a constraint, to keep away from the configuration."""
+    is_retried: bool
+    """Whether another attempt may still complete the trial."""
+    restarts_trainer: bool
+    """Whether the trainer process is replaced afterwards."""
+    label: str
+    """What a reader sees."""
+
+    COMPLETED = "completed", TrialState.COMPLETE
+    PRUNED = "pruned", TrialState.PRUNED
+    DIVERGED = "diverged", TrialState.PRUNED, {"is_infeasible"}
+    OUT_OF_MEMORY = "out_of_memory", TrialState.PRUNED, {"is_infeasible", "restarts_trainer"}
+    CRASHED = "crashed", TrialState.FAILED, {"is_retried", "restarts_trainer"}
+    STALLED = "stalled", TrialState.FAILED, {"is_retried", "restarts_trainer"}
+    ERROR = "error", TrialState.FAILED
+
+    def __new__(
+        cls, value: str, state: TrialState = TrialState.FAILED, consequences: Set[str] = frozenset()
+    ) -> "TrialOutcome":
+        """Make a member; `consequences` names what is true of it. A call by value alone looks a member up."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.state = state
+        member.is_infeasible = "is_infeasible" in consequences
+        member.is_retried = "is_retried" in consequences
+        member.restarts_trainer = "restarts_trainer" in consequences
+        member.label = value.replace("_", " ")
+        return member
+
+
+class AttemptEnd(StrEnum):
+    """How an attempt ended, as the database stores it: as its trial did, or with the trial left to another attempt."""
+
+    COMPLETED = TrialOutcome.COMPLETED.value
+    PRUNED = TrialOutcome.PRUNED.value
+    DIVERGED = TrialOutcome.DIVERGED.value
+    OUT_OF_MEMORY = TrialOutcome.OUT_OF_MEMORY.value
+    CRASHED = TrialOutcome.CRASHED.value
+    STALLED = TrialOutcome.STALLED.value
+    ERROR = TrialOutcome.ERROR.value
+    PREEMPTED = "preempted"
+    """The worker was told to leave."""
+    PAUSED = "paused"
+    """The study was paused."""
+    RELEASED = "released"
+    """The trainer let go of the trial unasked."""
+    REFUSED = "refused"
+    """The host cannot serve the study."""
+    LOST = "lost"
+    """The lease expired, or the trial was ended or deleted from outside."""
+
+
+class StudyStatus(StrEnum):
+    """What a study is set to, as the database stores it."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    FINISHED = "finished"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingEnd:
     """The end of a training, as the trainer sees it.
 
     `detail` is one line for the user; `traceback` is kept for an error; `model` is the local path of the best epoch's
     `.keras` file where one was written, `predictions` that of what it makes of the test images, in an evaluation.
     """
 
-    ending: Ending
+    outcome: TrialOutcome
     detail: str = ""
     traceback: str | None = None
     model: str | None = None

@@ -13,7 +13,7 @@ import pytest
 import hpsearch
 from hpsearch.errors import NotFoundError, RefusedError, StudyFileError
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts, results, studies
@@ -42,7 +42,7 @@ def train(database: Database, name: str, worker: WorkerIdentity) -> None:
         for epoch, reached in enumerate((value / 2, value, value - 0.1), start=1):
             told = EpochMetrics(epoch, 1.0, reached + 0.05, 1.1, reached, 0.01, 2.0)
             database.transact(lambda c, h=held, t=told: simulation.record(c, h, t, history))
-        database.transact(lambda c, h=held: attempts.finish(c, h, Ending.COMPLETED, {"weights": 7}))
+        database.transact(lambda c, h=held: attempts.finish(c, h, TrialOutcome.COMPLETED, {"weights": 7}))
 
 
 def test_page_runs_as_it_stands(

@@ -10,14 +10,14 @@ from statistics import median
 from hpsearch.analysis import bins, statistics
 from hpsearch.analysis.statistics import Difference, Estimate
 from hpsearch.formatting import format_params, format_value, join_words
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.spec import search_space
 from hpsearch.spec.hyperparameters import Value
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Trial
 
 ENDINGS = ("complete", "pruned", "diverged", "out of memory", "failed")
-INFEASIBLE: Mapping[str, str] = {Ending.DIVERGED: "diverged", Ending.OUT_OF_MEMORY: "out of memory"}
+INFEASIBLE: Mapping[str, str] = {outcome: outcome.label for outcome in TrialOutcome if outcome.is_infeasible}
 
 MOST_CONFIGURATIONS = 24
 """A grid of more points is told by hyperparameter only."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hpsearch.errors import StudyFileError
-from hpsearch.metrics import METRICS
+from hpsearch.metrics import METRICS, Direction
 from hpsearch.spec import baselines as firsts
 from hpsearch.spec import loader
 from hpsearch.spec import search_space as spaces
@@ -69,7 +69,7 @@ class StudySpec:
     """Which evaluation of a study this is, counted from 1; 0 for a search, which is all that a study file describes."""
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Direction:
         """`maximize` or `minimize`."""
         return METRICS[self.study.metric]
 

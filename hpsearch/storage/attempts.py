@@ -11,7 +11,7 @@ from functools import lru_cache
 from sqlalchemy import Connection, TextClause, text
 
 from hpsearch.metrics import EpochMetrics, find_best_epoch
-from hpsearch.outcomes import Confusion, Ending
+from hpsearch.outcomes import Confusion, TrialOutcome
 from hpsearch.storage import optuna_tables, trials
 from hpsearch.storage.artifacts import table
 from hpsearch.storage.studies import Study
@@ -158,7 +158,7 @@ def store(
     _store(connection, held, metrics, {**verdict.attributes, **_confusion(confusion)})
     if verdict.pruned:
         detail = f"by the {held.study.spec.pruner.name} pruner at epoch {metrics.epoch}"
-        _end(connection, held, Ending.PRUNED, {"detail": detail})
+        _end(connection, held, TrialOutcome.PRUNED, {"detail": detail})
 
 
 def restore(
@@ -199,7 +199,7 @@ def point_at(connection: Connection, held: Attempt, key: str) -> None:
     table.remove_checkpoints(connection, held.trial_id, keep=key)
 
 
-def finish(connection: Connection, held: Attempt, ending: Ending, attributes: Mapping[str, object]) -> None:
+def finish(connection: Connection, held: Attempt, ending: TrialOutcome, attributes: Mapping[str, object]) -> None:
     """End the trial, and with it the attempt."""
     fence(connection, held)
     _end(connection, held, ending, attributes)
@@ -259,13 +259,13 @@ def release(connection: Connection, held: Attempt, why: str) -> bool:
     )
     fence(connection, held)
     if status == "stopped":
-        _end(connection, held, Ending.PRUNED, {"detail": STOPPED})
+        _end(connection, held, TrialOutcome.PRUNED, {"detail": STOPPED})
     else:
         _close(connection, held, why)
     return status == "stopped"
 
 
-def _end(connection: Connection, held: Attempt, ending: Ending, attributes: Mapping[str, object]) -> None:
+def _end(connection: Connection, held: Attempt, ending: TrialOutcome, attributes: Mapping[str, object]) -> None:
     trials.write(connection, held.study, held.trial_id, ending, attributes)
     _close(connection, held, str(ending))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.storage import attempts, optuna_tables, studies, trials, workers
 from hpsearch.storage.artifacts import plots, table
 from hpsearch.storage.attempts import Attempt
@@ -99,7 +99,7 @@ def _give_up(connection: Connection, stored: Study, trial_id: int) -> None:
         {"trial_id": trial_id},
     ).all()
     last = str(whys[-1]) if whys else "lost"
-    ending = Ending(last) if last in set(Ending) else Ending.CRASHED
+    ending = TrialOutcome(last) if last in set(TrialOutcome) else TrialOutcome.CRASHED
     detail = f"given up after {len(whys)} attempts: {', '.join(str(why) for why in whys)}"
     trials.write(connection, stored, trial_id, ending, {"detail": detail})
     plots.announce(connection, trial_id)
@@ -138,7 +138,7 @@ def end_unheld(connection: Connection, study_id: int) -> int:
     stored = studies.read(connection, study_id)
     ended = 0
     while stored.status == "stopped" and (orphan := _orphan(connection, study_id)) is not None:
-        trials.write(connection, stored, orphan.trial_id, Ending.PRUNED, {"detail": attempts.STOPPED})
+        trials.write(connection, stored, orphan.trial_id, TrialOutcome.PRUNED, {"detail": attempts.STOPPED})
         plots.announce(connection, orphan.trial_id)
         ended += 1
     return ended

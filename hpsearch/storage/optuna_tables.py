@@ -17,7 +17,8 @@ from sqlalchemy import Connection, text
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
+State = str
+"""The name of a member of Optuna's `TrialState`."""
 NOTE_PART = 2045
 """Characters of a note that the Optuna dashboard keeps in one attribute."""
 

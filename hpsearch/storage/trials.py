@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from hpsearch import outcomes
 from hpsearch.metrics import EpochMetrics, find_best_epoch
-from hpsearch.outcomes import INFEASIBLE, OPTUNA_STATE, Confusion, Ending
+from hpsearch.outcomes import Confusion, TrialOutcome
 from hpsearch.spec.sections import DATASETS
 from hpsearch.storage import optuna_tables
 from hpsearch.storage.artifacts import table
@@ -47,11 +47,11 @@ def read_confusion(connection: Connection, trial_id: int) -> Confusion | None:
 
 
 def write(
-    connection: Connection, stored: Study, trial_id: int, ending: Ending, attributes: Mapping[str, object]
+    connection: Connection, stored: Study, trial_id: int, ending: TrialOutcome, attributes: Mapping[str, object]
 ) -> None:
     """End a trial, which the caller's fence or the study's lock guards; `attributes` are what else is to be known."""
     epochs, matrix = read_epochs(connection, trial_id), read_confusion(connection, trial_id)
-    state = OPTUNA_STATE[ending]
+    state = ending.state.optuna
     described = {
         "outcome": str(ending),
         **_summary(epochs),
@@ -65,19 +65,19 @@ def write(
     # Infeasible trials carry a positive constraint, which Optuna's samplers rank last; the others a zero, because the
     # Gaussian process wants every trial to have the same constraints.
     if state != "FAIL":
-        kept["constraints:trains"] = 1.0 if ending in INFEASIBLE else 0.0
+        kept["constraints:trains"] = 1.0 if ending.is_infeasible else 0.0
     if state == "FAIL":
         optuna_tables.write_note(connection, stored.study_id, trial_id, _note(described))
     optuna_tables.end(connection, trial_id, state, _value(epochs, ending, stored.spec.study.metric), shown, kept)
     table.remove_checkpoints(connection, trial_id)
 
 
-def _value(epochs: tuple[EpochMetrics, ...], ending: Ending, metric: str) -> float | None:
+def _value(epochs: tuple[EpochMetrics, ...], ending: TrialOutcome, metric: str) -> float | None:
     """The best epoch's of a complete trial, the last one's of a pruned one."""
-    if ending is Ending.COMPLETED:
+    if ending is TrialOutcome.COMPLETED:
         chosen = find_best_epoch(list(epochs), metric)
         return chosen.value(metric) if chosen else None
-    return epochs[-1].value(metric) if epochs and OPTUNA_STATE[ending] == "PRUNED" else None
+    return epochs[-1].value(metric) if epochs and ending.state.optuna == "PRUNED" else None
 
 
 def _summary(epochs: tuple[EpochMetrics, ...]) -> dict[str, object]:

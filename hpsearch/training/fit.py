@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from hpsearch.metrics import EpochMetrics, find_best_epoch
-from hpsearch.outcomes import Confusion, Ending, Outcome
+from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
 from hpsearch.training import backend, checkpoint
 from hpsearch.training.backend import STOCK, Layers, Probabilities, Steps
 from hpsearch.training.checkpoint import Checkpoint
@@ -93,7 +93,7 @@ def _stock(training: Training) -> keras.Model:
     return network
 
 
-def train(training: Training, report: Report, progress: Progress) -> Outcome | Released:
+def train(training: Training, report: Report, progress: Progress) -> TrainingEnd | Released:
     """Trains until the configuration is done, or until a Stop.
 
     A checkpoint is on disk before its epoch is reported; between two there are at least `job.checkpoint_every`
@@ -115,7 +115,7 @@ def train(training: Training, report: Report, progress: Progress) -> Outcome | R
         ended = _epoch(training, len(epochs) + 1, progress)
         if isinstance(ended, Stop):
             return _release(ended, state, files)
-        if isinstance(ended, Outcome):
+        if isinstance(ended, TrainingEnd):
             return ended
         metrics, seen = ended
         matrix = () if seen is None else confusion(seen, training.dataset.y_val)
@@ -153,7 +153,7 @@ def choose_validation_batch(batch_size: int) -> int:
     return max(batch_size, min(4 * batch_size, 256))
 
 
-def judge_epoch(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: int) -> Outcome | None:
+def judge_epoch(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: int) -> TrainingEnd | None:
     """How the training ended after `epochs`; None where it goes on.
 
     Args:
@@ -166,16 +166,16 @@ def judge_epoch(job: Train, epochs: Sequence[EpochMetrics], classes: int, images
         return None
     last = epochs[-1]
     if last.diverged:
-        return Outcome(Ending.DIVERGED, f"the loss is not finite after epoch {last.epoch}")
+        return TrainingEnd(TrialOutcome.DIVERGED, f"the loss is not finite after epoch {last.epoch}")
     tail = epochs[-job.patience :]
     # A test is not repeated until it passes: one that comes out at chance counts as what it is.
     if not job.data.test and len(tail) == job.patience and all(is_at_chance(epoch, classes, images) for epoch in tail):
-        return Outcome(Ending.DIVERGED, f"no better than guessing for {job.patience} epochs in a row")
+        return TrainingEnd(TrialOutcome.DIVERGED, f"no better than guessing for {job.patience} epochs in a row")
     if len(epochs) >= job.epochs:
-        return Outcome(Ending.COMPLETED)
+        return TrainingEnd(TrialOutcome.COMPLETED)
     top = find_best_epoch(list(epochs), job.metric)
     if job.early_stopping is not None and top and last.epoch - top.epoch >= job.early_stopping:
-        return Outcome(Ending.COMPLETED, f"no better {job.metric} for {job.early_stopping} epochs")
+        return TrainingEnd(TrialOutcome.COMPLETED, f"no better {job.metric} for {job.early_stopping} epochs")
     return None
 
 
@@ -197,12 +197,12 @@ class _Watch:
 
     def __init__(self, epoch: int, batches: int, progress: Progress) -> None:
         self.epoch, self.batches, self.progress = epoch, batches, progress
-        self.ended: Stop | Outcome | None = None
+        self.ended: Stop | TrainingEnd | None = None
 
     def training(self, batch: int, loss: float) -> bool:
         if not math.isfinite(loss):  # it never comes back, so the rest of the epoch would be wasted
             detail = f"the loss is not finite by batch {batch} of epoch {self.epoch}"
-            self.ended = Outcome(Ending.DIVERGED, detail)
+            self.ended = TrainingEnd(TrialOutcome.DIVERGED, detail)
             return False
         self.ended = self.progress(self.epoch, batch, self.batches)
         return self.ended is None
@@ -214,7 +214,7 @@ class _Watch:
 
 def _epoch(
     training: Training, epoch: int, progress: Progress
-) -> tuple[EpochMetrics, Probabilities | None] | Stop | Outcome:
+) -> tuple[EpochMetrics, Probabilities | None] | Stop | TrainingEnd:
     """One epoch: its metrics and what it makes of the validation images, the Stop or the divergence that ended it."""
     job, data = training.job, training.dataset
     values: Any = job.hyperparameters
@@ -282,7 +282,9 @@ def _release(stop: Stop, state: Checkpoint | None, files: _Files) -> Released:
     return Released(len(state.epochs), files.save(state) if stop.checkpoint else None)
 
 
-def _finish(outcome: Outcome, training: Training, state: Checkpoint | None, seen: Probabilities | None) -> Outcome:
+def _finish(
+    outcome: TrainingEnd, training: Training, state: Checkpoint | None, seen: Probabilities | None
+) -> TrainingEnd:
     """A completed training's outcome with the best epoch's model, saved without the optimizer's variables.
 
     In an evaluation also with what that model, the last epoch's, makes of the test images: `seen`, unless the training
@@ -291,7 +293,7 @@ def _finish(outcome: Outcome, training: Training, state: Checkpoint | None, seen
     Raises:
         OSError: what it makes of the test images cannot be saved.
     """
-    if outcome.ending is not Ending.COMPLETED or state is None:
+    if outcome.outcome is not TrialOutcome.COMPLETED or state is None:
         return outcome
     checkpoint.restore_best(state, training.model)
     if training.job.data.test:

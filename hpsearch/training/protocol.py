@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Confusion, Outcome
+from hpsearch.outcomes import Confusion, TrainingEnd
 from hpsearch.spec.branches import Branch
 from hpsearch.spec.hyperparameters import Value
 
@@ -127,7 +127,7 @@ class EpochReport:
 class Ended:
     """The training is over."""
 
-    outcome: Outcome
+    end: TrainingEnd
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Checking:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found in a branch: its figures (training/sanity_checks.py names them), and what is wrong, if anything."""
+    """What a check found in a branch: figures, named in training/sanity_checks.py, and what is wrong, if anything."""
 
     check: str
     branch: str

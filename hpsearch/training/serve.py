@@ -16,7 +16,7 @@ import psutil
 from hpsearch import settings
 from hpsearch.errors import HpsearchError, NotFoundError
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Confusion, Ending, Outcome
+from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
 from hpsearch.training import backend, fit, sanity_checks
 from hpsearch.training.datasets import arrays
 from hpsearch.training.protocol import (
@@ -51,7 +51,7 @@ def serve(line: "SupervisorLine") -> None:
         backend.here.forget()
         if isinstance(last, Ended):
             memory = psutil.Process().memory_info().rss
-            last = Ended(replace(last.outcome, memory=memory))
+            last = Ended(replace(last.end, memory=memory))
         line.send(last)
 
 
@@ -79,12 +79,12 @@ def _attempt(job: Train, line: "SupervisorLine") -> FromTrainer:
     except NotFoundError as error:
         return Refused(str(error))
     except HpsearchError as error:
-        return Ended(Outcome(Ending.ERROR, str(error)))
+        return Ended(TrainingEnd(TrialOutcome.ERROR, str(error)))
     except Exception as error:  # noqa: BLE001 a configuration may break in any way, and the next one must not suffer
         detail = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
         if backend.is_out_of_memory(error):
-            return Ended(Outcome(Ending.OUT_OF_MEMORY, detail))
-        return Ended(Outcome(Ending.ERROR, detail, traceback.format_exc()))
+            return Ended(TrainingEnd(TrialOutcome.OUT_OF_MEMORY, detail))
+        return Ended(TrainingEnd(TrialOutcome.ERROR, detail, traceback.format_exc()))
 
 
 def _check(job: Check, line: "SupervisorLine") -> Checked | Refused:
@@ -111,7 +111,7 @@ def _train(job: Train, line: "SupervisorLine") -> FromTrainer:
     if stop:
         return fit.leave(training, stop)
     end = fit.train(training, report, line.progress)
-    return Ended(end) if isinstance(end, Outcome) else end
+    return Ended(end) if isinstance(end, TrainingEnd) else end
 
 
 def _settle() -> None:

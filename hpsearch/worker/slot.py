@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from hpsearch.errors import HpsearchError, NotFoundError, UnreachableError
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.storage import claims, studies, workers
 from hpsearch.storage.artifacts.study_artifacts import ArtifactCleanup, StudyArtifacts
 from hpsearch.storage.attempts import Attempt
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 2.0
 """Between two looks for work by an idle slot."""
-
-BROKEN = {Ending.CRASHED, Ending.STALLED, Ending.OUT_OF_MEMORY}
-"""Endings after which the trainer process is not trusted again."""
 
 MEMORY_GROWTH = 1.5
 """A trainer that has come to hold so many times what it held after its first trials is replaced."""
@@ -244,9 +241,13 @@ class Slot:
         finally:
             self._settle(held)
             depot.clear()
-        if ending in BROKEN or not trainer.alive or self._growth.excessive(run.memory):
+        if (
+            (ending in set(TrialOutcome) and TrialOutcome(ending).restarts_trainer)
+            or not trainer.alive
+            or self._growth.excessive(run.memory)
+        ):
             self._close_trainer()
-        return "ended" if ending in set(Ending) and not run.released else "held"
+        return "ended" if ending in set(TrialOutcome) and not run.released else "held"
 
     def _settle(self, held: Attempt) -> None:
         """See whether that was the study's last trial, also where this worker claims no other."""

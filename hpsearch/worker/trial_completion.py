@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from hpsearch.errors import DatabaseError, first_line
-from hpsearch.outcomes import Ending, Outcome
+from hpsearch.outcomes import TrainingEnd, TrialOutcome
 from hpsearch.storage import attempts
 from hpsearch.storage.artifacts import plots
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
@@ -37,7 +37,7 @@ class TrialCompletion:
         self._patience.transact(release)
         self.released = True
 
-    def end(self, ending: Ending, described: Mapping[str, object]) -> None:
+    def end(self, ending: TrialOutcome, described: Mapping[str, object]) -> None:
         """End the trial."""
 
         def end(connection: Connection) -> None:
@@ -46,21 +46,21 @@ class TrialCompletion:
 
         self._patience.transact(end)
 
-    def finish(self, outcome: Outcome) -> Outcome:
+    def finish(self, outcome: TrainingEnd) -> TrainingEnd:
         """End the trial as its training ended; with which outcome in the end."""
         described: dict[str, object] = {"detail": outcome.detail} if outcome.detail else {}
         if outcome.traceback:
             described["traceback"] = outcome.traceback
-        complete = outcome.ending is Ending.COMPLETED
+        complete = outcome.outcome is TrialOutcome.COMPLETED
         if complete and (outcome.model or outcome.predictions) and self._finish_with_files(described, outcome):
             return outcome
         if complete and outcome.predictions:  # without them the trial says nothing
-            outcome = Outcome(Ending.ERROR, "what its model predicts for the test images could not be stored")
+            outcome = TrainingEnd(TrialOutcome.ERROR, "what its model predicts for the test images could not be stored")
             described = {"detail": outcome.detail}
-        self.end(outcome.ending, described)
+        self.end(outcome.outcome, described)
         return outcome
 
-    def _finish_with_files(self, described: Mapping[str, object], outcome: Outcome) -> bool:
+    def _finish_with_files(self, described: Mapping[str, object], outcome: TrainingEnd) -> bool:
         """End a complete trial and keep its files, or neither: a model that cannot be stored is not worth the trial."""
         model, predictions = (Path(name) if name else None for name in (outcome.model, outcome.predictions))
         try:

@@ -10,7 +10,7 @@ from typing import NoReturn
 from sqlalchemy import Connection
 
 from hpsearch.errors import HpsearchError, NotFoundError, StoreError, UnreachableError, first_line
-from hpsearch.outcomes import RETRIED, Ending, Outcome
+from hpsearch.outcomes import TrainingEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec.hyperparameters import Value
@@ -107,7 +107,7 @@ class TrialRunner:
         except Exception as error:  # noqa: BLE001 - a bug costs an attempt, neither the worker nor a trial left running
             self.display.note(traceback.format_exc().rstrip())
             self.trainer.kill()
-            return self._lose(Ending.CRASHED, f"{type(error).__name__}: {first_line(error)}")
+            return self._lose(TrialOutcome.CRASHED, f"{type(error).__name__}: {first_line(error)}")
 
     def _train(self) -> str:
         try:
@@ -136,9 +136,9 @@ class TrialRunner:
         return params
 
     def _fail(self, error: Exception) -> NoReturn:
-        outcome = Outcome(Ending.ERROR, f"the sampler failed: {error}", traceback.format_exc())
+        outcome = TrainingEnd(TrialOutcome.ERROR, f"the sampler failed: {error}", traceback.format_exc())
         self._closing.finish(outcome)
-        raise _OverError(Ending.ERROR, outcome.detail) from error
+        raise _OverError(TrialOutcome.ERROR, outcome.detail) from error
 
     def _order(self, params: Mapping[str, Value]) -> protocol.Train:
         checkpoint = self.workdir / "resume.npz"
@@ -283,15 +283,15 @@ class TrialRunner:
         pruned = self._backlog.store()
         if pruned:
             detail = f"by the {self.held.study.spec.pruner.name} pruner at epoch {pruned.epoch}"
-            raise _OverError(Ending.PRUNED, detail)
+            raise _OverError(TrialOutcome.PRUNED, detail)
 
     # The ends.
 
     def _released(self, released: Released) -> str:
         self._keep(self._save)
         if self._stopping == "stopped":
-            self._closing.end(Ending.PRUNED, {"detail": attempts.STOPPED})
-            return self._say(Ending.PRUNED, attempts.STOPPED)
+            self._closing.end(TrialOutcome.PRUNED, {"detail": attempts.STOPPED})
+            return self._say(TrialOutcome.PRUNED, attempts.STOPPED)
         checkpoint = released.checkpoint
         if checkpoint:
             self._keep(lambda: self._backlog.store_checkpoint(checkpoint, released.epoch))
@@ -299,20 +299,20 @@ class TrialRunner:
         self._closing.release(why)
         return self._say(why, f"after epoch {released.epoch}")
 
-    def _ended(self, outcome: Outcome) -> str:
+    def _ended(self, outcome: TrainingEnd) -> str:
         self._keep(self._save)
-        if outcome.ending is Ending.OUT_OF_MEMORY:
+        if outcome.outcome is TrialOutcome.OUT_OF_MEMORY:
             return self._out_of_memory(outcome)
         outcome = self._closing.finish(outcome)
-        return self._say(outcome.ending, outcome.detail)
+        return self._say(outcome.outcome, outcome.detail)
 
-    def _out_of_memory(self, outcome: Outcome) -> str:
+    def _out_of_memory(self, outcome: TrainingEnd) -> str:
         """Once more, alone and in a fresh process, before the configuration is called too large."""
         if self.held.short_of_memory:
             self._closing.finish(outcome)
         else:
             self._closing.release("out_of_memory")
-        return self._say(outcome.ending, outcome.detail)
+        return self._say(outcome.outcome, outcome.detail)
 
     def _died(self, error: TrainerDiedError) -> str:
         if self.trainer.ready is None and error.by_signal is None:
@@ -321,8 +321,8 @@ class TrialRunner:
         self._keep(self._save)
         if error.by_signal is not None and error.by_signal.name == "SIGKILL" and self._training:
             detail = "the trainer was killed, as the kernel does to the largest process when memory runs out"
-            return self._out_of_memory(Outcome(Ending.OUT_OF_MEMORY, detail))
-        return self._lose(Ending.CRASHED, str(error))
+            return self._out_of_memory(TrainingEnd(TrialOutcome.OUT_OF_MEMORY, detail))
+        return self._lose(TrialOutcome.CRASHED, str(error))
 
     def _stalled(self) -> str:
         self.trainer.kill()
@@ -330,10 +330,10 @@ class TrialRunner:
         if self._stopping:
             self._closing.release(self._stopping)
             return self._say(self._stopping, "its trainer did not obey and was killed")
-        return self._lose(Ending.STALLED, f"no sign of life for {STALL_SECONDS:g} s")
+        return self._lose(TrialOutcome.STALLED, f"no sign of life for {STALL_SECONDS:g} s")
 
-    def _lose(self, ending: Ending, detail: str) -> str:
-        assert ending in RETRIED
+    def _lose(self, ending: TrialOutcome, detail: str) -> str:
+        assert ending.is_retried
         self._closing.release(str(ending))
         return self._say(ending, detail)
 

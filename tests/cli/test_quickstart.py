@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from hpsearch.cli import quickstart
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
@@ -28,7 +28,7 @@ def train(database: Database, found: Study, worker: WorkerIdentity, trials: int)
         database.transact(lambda c, h=held, w=writes: attempts.sample(c, h, w))
         value = params["learning_rate"]
         database.transact(lambda c, h=held, v=value: simulation.record(c, h, metrics(1, v), history))
-        database.transact(lambda c, h=held: attempts.finish(c, h, Ending.COMPLETED, {}))
+        database.transact(lambda c, h=held: attempts.finish(c, h, TrialOutcome.COMPLETED, {}))
 
 
 def test_answer_names_the_best_trial_and_what_mattered(database: Database, started: Started, holder: Enrol) -> None:

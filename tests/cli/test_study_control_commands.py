@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from hpsearch.errors import ExitCode
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.storage import attempts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -38,7 +38,7 @@ def said(*arguments: str) -> str:
     return ended.stderr
 
 
-def end(database: Database, found: Study, worker: WorkerIdentity, ending: Ending, **attributes: object) -> None:
+def end(database: Database, found: Study, worker: WorkerIdentity, ending: TrialOutcome, **attributes: object) -> None:
     held = claim(database, found, worker)
     assert held is not None
     database.transact(lambda c: attempts.finish(c, held, ending, attributes))
@@ -86,7 +86,7 @@ def test_retry_says_which_trials_repeat_which(database: Database, started: Start
     """The pairs, the new budget and the status; a line where nothing failed; a trial that is not there ends with 3."""
     found, worker = started(), holder("w")
     assert said("retry", "small").startswith("small has no failed trial that was not tried again already")
-    end(database, found, worker, Ending.ERROR)
+    end(database, found, worker, TrialOutcome.ERROR)
     assert said("retry", "small") == "trial 1 repeats trial 0\nsmall has 5 trials now; it is running\n"
     assert "repeats trial 0" in hpsearch("results", "small").stdout
     assert "small has no trial 7" in one_line(hpsearch("retry", "small", "--trial", "7"), ExitCode.NOT_FOUND)
@@ -99,9 +99,9 @@ def test_results_say_why_a_trial_failed(database: Database, started: Started, ho
     first = claim(database, found, worker)
     assert first is not None
     database.transact(lambda c: attempts.release(c, first, "crashed"))
-    end(database, found, worker, Ending.ERROR, detail="ValueError: [bad] shape")
-    end(database, found, worker, Ending.ERROR, detail="another")
-    end(database, found, worker, Ending.PRUNED, detail="not a failure")
+    end(database, found, worker, TrialOutcome.ERROR, detail="ValueError: [bad] shape")
+    end(database, found, worker, TrialOutcome.ERROR, detail="another")
+    end(database, found, worker, TrialOutcome.PRUNED, detail="not a failure")
     lines = [line for line in hpsearch("results", "small").stdout.splitlines() if "attempt" in line or "failed" in line]
     assert lines[0] == "trial 0 failed: ValueError: [bad] shape"
     assert re.fullmatch(r"  attempt 1 on host-w, CPU: crashed after 0 epochs, \d\.\d s", lines[1])
@@ -136,7 +136,7 @@ def test_delete_without_a_terminal_wants_yes(started: Started) -> None:
 def test_status_shows_pace_and_workers(database: Database, started: Started, holder: Enrol) -> None:
     """Trials an hour and the end of a running study, and what each worker holds."""
     found, worker = started(), holder("w")
-    end(database, found, worker, Ending.ERROR)
+    end(database, found, worker, TrialOutcome.ERROR)
     assert claim(database, found, worker) is not None
     shown = hpsearch("status").stdout
     assert "trials/h" in shown

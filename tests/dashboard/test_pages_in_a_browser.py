@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Error, Page, expect
 from sqlalchemy import text
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
@@ -69,7 +69,7 @@ class Searcher:
             self.database.transact(lambda c, m=metrics: simulation.record(c, held, m, self.history))
         return held
 
-    def finish(self, held: Attempt, ending: Ending = Ending.COMPLETED) -> None:
+    def finish(self, held: Attempt, ending: TrialOutcome = TrialOutcome.COMPLETED) -> None:
         """End the trial."""
         self.database.transact(lambda c: attempts.finish(c, held, ending, {"weights": 1250858}))
 
@@ -82,7 +82,7 @@ def searcher(storage: str) -> Iterator[Searcher]:
     worker = Searcher(database, found)
     for rate in RATES:
         worker.finish(worker.begin(rate, rate * 2, rate * 4))
-    worker.finish(worker.begin(0.1, float("nan")), Ending.DIVERGED)
+    worker.finish(worker.begin(0.1, float("nan")), TrialOutcome.DIVERGED)
     yield worker
     database.close()
 

@@ -13,7 +13,7 @@ from PIL import Image
 from sqlalchemy import Connection, text
 
 from hpsearch.dashboard.plot_artifacts import PlotArtifactStore
-from hpsearch.outcomes import Confusion, Ending
+from hpsearch.outcomes import Confusion, TrialOutcome
 from hpsearch.plotting import trial_plots as drawings
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts, claims, study_control, trials
@@ -85,7 +85,7 @@ def test_pruned_trial_has_its_pictures(database: Database, started: Started, hol
     assert good is not None
     assert bad is not None
     report(database, found, good, [0.8, 0.8])
-    database.transact(lambda c: attempts.finish(c, good, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, good, TrialOutcome.COMPLETED, {}))
     assert report(database, found, bad, [0.1])
     assert set(pictures(database, 1)) == BOTH
 

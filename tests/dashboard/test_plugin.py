@@ -15,7 +15,7 @@ from sqlalchemy import text
 from hpsearch.dashboard import notes, plugin
 from hpsearch.evaluation import evaluation
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import optuna_tables
 from hpsearch.storage.attempts import Attempt
@@ -78,7 +78,7 @@ def four(database: Database, started: Started, begin: Begin) -> Study:
         baseline=POINTS,
     )
     for values in ((0.1, 0.2), (0.5, 0.7, 0.6), (0.3, 0.4), (0.2, 0.1, 0.3)):
-        finish(database, begin(found, *values), Ending.COMPLETED)
+        finish(database, begin(found, *values), TrialOutcome.COMPLETED)
     return found
 
 
@@ -109,7 +109,7 @@ def test_study_note_follows_the_study(
     assert len(calls) == 1
     held = begin(four, 0.9)
     assert "4 of 6 trials ended (4 complete, 1 running)" in look()
-    finish(database, held, Ending.COMPLETED)
+    finish(database, held, TrialOutcome.COMPLETED)
     assert "Trial 4 is best: val_accuracy 90.0%" in look()
     database.transact(
         lambda c: c.execute(text("update hpsearch.studies set status = 'paused', reason = 'a <b> reason'"))
@@ -144,8 +144,8 @@ def test_best_trials_have_a_note_with_their_rank(
         held = begin(found, float(value))
         attributes = {CONFUSION: matrix.tolist()}
         database.transact(lambda c, h=held, a=attributes: optuna_tables.set_attributes(c, "system", h.trial_id, a))
-        finish(database, held, Ending.COMPLETED)
-    finish(database, begin(found), Ending.ERROR, traceback="ValueError: no")
+        finish(database, held, TrialOutcome.COMPLETED)
+    finish(database, begin(found), TrialOutcome.ERROR, traceback="ValueError: no")
     detail = client.study(found)
     order = np.argsort(-values)
     for rank, number in enumerate(order[:20], start=1):
@@ -190,9 +190,9 @@ def test_accuracy_is_drawn_against_training_time(four: Study, client: Client) ->
     ]
 
 
-@pytest.mark.parametrize("endings", [(), (Ending.ERROR, Ending.ERROR), (None,)])
+@pytest.mark.parametrize("endings", [(), (TrialOutcome.ERROR, TrialOutcome.ERROR), (None,)])
 def test_study_with_next_to_nothing_is_served(
-    endings: tuple[Ending | None, ...],
+    endings: tuple[TrialOutcome | None, ...],
     database: Database,
     started: Started,
     begin: Begin,
@@ -220,7 +220,7 @@ def test_study_without_a_complete_trial_is_served(
     held = begin(found)
     lost = EpochMetrics(1, NAN, 0.1, NAN, 0.1, 0.01, 2.0)
     database.transact(lambda c: simulation.record(c, held, lost, ReadOnlyStorage(found.study_id, "maximize")))
-    finish(database, held, Ending.DIVERGED)
+    finish(database, held, TrialOutcome.DIVERGED)
     detail = client.study(found)
     assert "1 of 4 trials ended (1 pruned)" in computed(detail["note"])
     assert "is best" not in detail["note"]["body"]
@@ -232,9 +232,9 @@ def test_study_without_a_complete_trial_is_served(
 def test_infeasible_trials_are_marked(database: Database, started: Started, begin: Begin, client: Client) -> None:
     """A diverged trial breaks a constraint on its page, a complete one does not, a failed one has none."""
     found = started()
-    finish(database, begin(found, 0.5), Ending.COMPLETED)
-    finish(database, begin(found, NAN), Ending.DIVERGED)
-    finish(database, begin(found), Ending.ERROR)
+    finish(database, begin(found, 0.5), TrialOutcome.COMPLETED)
+    finish(database, begin(found, NAN), TrialOutcome.DIVERGED)
+    finish(database, begin(found), TrialOutcome.ERROR)
     assert [each["constraints"] for each in client.trials(found)] == [[0.0], [1.0], []]
 
 
@@ -244,7 +244,7 @@ def test_page_of_a_long_search_is_given_the_curves_that_it_can_draw(
     """Some spread over the search, the best, the newest and those that run; the note says so. A small one has all."""
     found = started(budget={"trials": 10, "epochs": 3})
     for number in range(8):
-        finish(database, begin(found, 0.9 if number == 4 else 0.5), Ending.COMPLETED)
+        finish(database, begin(found, 0.9 if number == 4 else 0.5), TrialOutcome.COMPLETED)
     begin(found, 0.1)
     assert all(each["intermediate_values"] for each in client.trials(found))
     assert plugin.SOME not in client.study(found)["note"]["body"]
@@ -302,7 +302,7 @@ def test_evaluation_ranks_nothing(
 ) -> None:
     """What was tested is not told as if it were to be chosen from: no rank, no best, no plots."""
     for value in (0.6, 0.6):
-        finish(database, begin(four, value), Ending.COMPLETED)
+        finish(database, begin(four, value), TrialOutcome.COMPLETED)
     asked, _ = evaluation.request_evaluation(database, four.name, top=1, seeds=2)
     assert asked.study is not None
     train(database, asked, tmp_path / "predictions.npz")

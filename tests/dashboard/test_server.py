@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 from hpsearch.dashboard import bulk_storage, server
 from hpsearch.errors import DatabaseError, UsageError
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
 from hpsearch.storage.attempts import Attempt
@@ -56,9 +56,9 @@ def test_every_kind_of_trial_is_served_as_it_is(
     points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
     points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002, 0.003)]
     found = started(budget={"trials": 6, "epochs": 3}, baseline=points)
-    finish(database, begin(found, 0.1234567890123456, 0.3, 0.2), Ending.COMPLETED, weights=7)
-    finish(database, begin(found, 0.25, NAN), Ending.DIVERGED, detail="the loss is not finite")
-    finish(database, begin(found), Ending.ERROR, traceback="ValueError: no")
+    finish(database, begin(found, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
+    finish(database, begin(found, 0.25, NAN), TrialOutcome.DIVERGED, detail="the loss is not finite")
+    finish(database, begin(found), TrialOutcome.ERROR, traceback="ValueError: no")
     begin(found, 0.5)
     told = client.study(found)
     trials = told["trials"]
@@ -89,9 +89,9 @@ def test_trials_are_read_as_optuna_reads_them(
     points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
     points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002)]
     found = started(budget={"trials": 5, "epochs": 3}, baseline=points)
-    finish(database, begin(found, 0.1234567890123456, 0.3, 0.2), Ending.COMPLETED, weights=7)
-    finish(database, begin(found, 0.25, NAN), Ending.DIVERGED, detail=ODD)
-    finish(database, begin(found, float("inf")), Ending.PRUNED)
+    finish(database, begin(found, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
+    finish(database, begin(found, 0.25, NAN), TrialOutcome.DIVERGED, detail=ODD)
+    finish(database, begin(found, float("inf")), TrialOutcome.PRUNED)
     begin(found, 0.5)
     url = database.url.render_as_string(hide_password=False)
     theirs, ours = optuna.storages.RDBStorage(url), bulk_storage.BulkStorage(url)
@@ -122,7 +122,7 @@ def test_importance_names_every_unconditional_hyperparameter(
     found = started(budget={"trials": 10, "epochs": 3}, baseline=points)
     assert client.importance(found) == []
     for rate in rates:
-        finish(database, begin(found, rate), Ending.COMPLETED)
+        finish(database, begin(found, rate), TrialOutcome.COMPLETED)
     told = client.importance(found)
     assert [bar["name"] for bar in told] == ["learning_rate", "optimizer"]
     assert told[0]["importance"] > told[1]["importance"] >= 0
@@ -137,12 +137,12 @@ def test_running_trial_is_followed_to_its_end(
     first = begin(found, 0.1)
     second = begin(found, 0.2)
     assert [trial["state"] for trial in client.trials(found)] == ["Running", "Running"]
-    finish(database, second, Ending.COMPLETED)
+    finish(database, second, TrialOutcome.COMPLETED)
     assert [trial["state"] for trial in client.trials(found)] == ["Running", "Complete"]
     history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, first, metrics(2, 0.4), history))
     assert [value["step"] for value in client.trials(found)[0]["intermediate_values"]] == [1, 2]
-    finish(database, first, Ending.COMPLETED, weights=7)
+    finish(database, first, TrialOutcome.COMPLETED, weights=7)
     ended = client.trials(found)[0]
     assert (ended["state"], ended["values"]) == ("Complete", [0.4])
     assert {"key": "weights", "value": "7"} in ended["user_attrs"]
@@ -157,7 +157,7 @@ def test_waiting_trial_leaves_the_parameters_of_the_others(
     found = started(baseline=[{"optimizer": "sgd", "learning_rate": rate} for rate in (0.1, 0.01)])
     assert client.study(found)["intersection_search_space"] == []
     for _ in range(2):
-        finish(database, begin(found, 0.5), Ending.COMPLETED)
+        finish(database, begin(found, 0.5), TrialOutcome.COMPLETED)
         common = client.study(found)["intersection_search_space"]
         assert [each["name"] for each in common] == ["learning_rate", "optimizer"]
 
@@ -168,7 +168,7 @@ def test_study_that_searches_nothing_has_no_importance(
     """Trials of the base model alone are shown without an importance, and without an error."""
     found = started(space={})
     for value in (0.1, 0.2, 0.3):
-        finish(database, begin(found, value), Ending.COMPLETED)
+        finish(database, begin(found, value), TrialOutcome.COMPLETED)
     assert client.importance(found) == []
     assert [trial["values"] for trial in client.trials(found)] == [[0.1], [0.2], [0.3]]
 
@@ -179,7 +179,7 @@ def test_trials_that_all_end_alike_have_an_importance(
     """A search that stayed at chance throughout is answered, without an error."""
     found = started()
     for _ in range(3):
-        finish(database, begin(found, 0.1), Ending.COMPLETED)
+        finish(database, begin(found, 0.1), TrialOutcome.COMPLETED)
     assert {bar["name"] for bar in client.importance(found)} >= {"learning_rate", "optimizer"}
 
 

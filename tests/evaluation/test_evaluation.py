@@ -20,7 +20,7 @@ from hpsearch.cli import console
 from hpsearch.errors import ExitCode, NotFoundError, RefusedError, StoreError, UsageError
 from hpsearch.evaluation import evaluation, results
 from hpsearch.evaluation.evaluation import Evaluation
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.report import evaluation_tables
 from hpsearch.sampling import suggest
 from hpsearch.settings import Setting
@@ -46,7 +46,7 @@ def searched(database: Database, started: Started) -> Callable[..., Study]:
         for values in trials:
             held = hold(database, found)
             trained(database, held, values)
-            database.transact(lambda c, held=held: attempts.finish(c, held, Ending.COMPLETED, {}))
+            database.transact(lambda c, held=held: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
         assert claim(database, found, WORKER) is None  # and so it is finished
         return found
 
@@ -217,7 +217,7 @@ def test_what_failed_is_left_out_and_said(database: Database, searched: Any, tmp
     searched([0.5], [0.6])
     asked = ask(database, top=1, seeds=3)
     assert asked.study is not None
-    for ending in (Ending.DIVERGED, Ending.ERROR):
+    for ending in (TrialOutcome.DIVERGED, TrialOutcome.ERROR):
         held = hold(database, asked.study)
         trained(database, held, [])
         database.transact(lambda c, held=held, how=ending: attempts.finish(c, held, how, {}))
@@ -244,7 +244,7 @@ def test_evaluation_without_a_model_is_refused_and_may_be_made_again(database: D
     asked = ask(database, top=1, seeds=1)
     assert asked.study is not None
     held = hold(database, asked.study)
-    database.transact(lambda c: attempts.finish(c, held, Ending.ERROR, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.ERROR, {}))
     with pytest.raises(RefusedError, match=r"\(1 error\)"):
         results.read_status(database, asked)
     again = ask(database, again=True)
@@ -339,7 +339,7 @@ def test_search_that_went_on_is_told(database: Database, searched: Any, tmp_path
     studies.start(database, replace(found.spec, budget=budget))
     held = hold(database, found)
     trained(database, held, [0.9])
-    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     (line,) = (
         line
         for line in evaluation_tables.list_remarks(results.read_status(database, ask(database)))
@@ -403,7 +403,7 @@ def test_files_are_kept_beside_the_searchs(database: Database, searched: Any, pl
     found = studies.start(database, study_spec.from_dict(described), place).study
     held = hold(database, found)
     trained(database, held, [0.5])
-    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     claim(database, found, WORKER)
     asked = ask(database, "apart", seeds=1)
     assert asked.study is not None

@@ -10,7 +10,7 @@ import pytest
 from hpsearch.errors import ExitCode, RefusedError
 from hpsearch.evaluation import evaluation, results
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.settings import Setting
@@ -38,7 +38,7 @@ def searched(database: Database, place: Setting | None = None) -> None:
     for epoch in range(1, EPOCHS + 1):
         metrics = EpochMetrics(epoch, 1.0, 0.5, 1.0, epoch / 100, 0.01, 1.0)
         database.transact(lambda c, metrics=metrics: simulation.record(c, held, metrics, history))
-    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     database.transact(lambda c: studies.settle(c, studies.read(c, found.study_id)))
 
 

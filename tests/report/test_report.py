@@ -20,7 +20,7 @@ from sqlalchemy import text
 from hpsearch.analysis import findings, importance
 from hpsearch.errors import UsageError
 from hpsearch.evaluation import evaluation, results
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.plotting import confusion_matrix, hyperparameter_plots, matrices, timeline
 from hpsearch.plotting.chart import Heatmap, Series
 from hpsearch.report import document, hyperparameter_sections, report, run_sections
@@ -206,13 +206,13 @@ def test_report_of_a_grid_with_repeats(database: Database, grid: Simulation, tmp
     [
         (0, (), "No trial has ended: there is nothing to tell yet."),
         (1, (), "Trial 0 is best"),
-        (4, (Ending.CRASHED, Ending.ERROR), "None of the 4 ended trials is complete (4 failed)"),
+        (4, (TrialOutcome.CRASHED, TrialOutcome.ERROR), "None of the 4 ended trials is complete (4 failed)"),
         (12, (), "Seed noise was not measured"),
     ],
     ids=["empty", "single", "all failed", "still running"],
 )
 def test_report_of_any_study(
-    database: Database, tmp_path: Path, trials: int, endings: tuple[Ending, ...], said: str
+    database: Database, tmp_path: Path, trials: int, endings: tuple[TrialOutcome, ...], said: str
 ) -> None:
     """A study with conditional hyperparameters has a report when it is empty, as it runs, and when all has failed."""
     simulation = Simulation(database, CONDITIONAL)
@@ -299,7 +299,7 @@ def test_evaluation_is_told_with_its_study(database: Database, started: Callable
     found = started(budget={"trials": 1, "epochs": 2}, baseline=[{"optimizer": "sgd", "learning_rate": 0.01}])
     held = hold(database, found)
     trained(database, held, [0.3, 0.4])
-    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     asked, _ = evaluation.request_evaluation(database, "small", top=1, seeds=2)
     assert asked.study is not None
     assert "has no result yet: 0 trials of it have ended" in written(database, "small", tmp_path / "before")[1]

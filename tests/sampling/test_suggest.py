@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
@@ -36,7 +36,7 @@ def sample(database: Database, held: Attempt, history: ReadOnlyStorage) -> dict[
 def complete(database: Database, held: Attempt, history: ReadOnlyStorage, value: float) -> None:
     """One epoch, and the end."""
     database.transact(lambda c: simulation.record(c, held, metrics(1, value), history))
-    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
 
 
 def search_through(database: Database, found: Study, worker: WorkerIdentity) -> list[dict[str, Any]]:
@@ -146,7 +146,7 @@ def test_every_pruner_ends_hopeless_trials_and_spares_the_best(
         for epoch in range(1, 10):
             if database.transact(lambda c, e=epoch: simulation.record(c, held, metrics(e, level), history)):
                 return epoch
-        database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+        database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
         return 9
 
     for n in range(20):
@@ -193,7 +193,7 @@ def test_history_reads_what_optuna_reads(database: Database, started: Started, h
         value = float("nan") if n == 7 else params["learning_rate"]
         pruned = database.transact(lambda c, h=held, v=value: simulation.record(c, h, metrics(1, v), history))
         if not pruned and n != 19:
-            ending = Ending.DIVERGED if n == 7 else Ending.COMPLETED
+            ending = TrialOutcome.DIVERGED if n == 7 else TrialOutcome.COMPLETED
             database.transact(lambda c, h=held, e=ending: attempts.finish(c, h, e, {}))
     database.transact(history.refresh)
     ours = history.get_all_trials(found.study_id)

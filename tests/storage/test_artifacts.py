@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from hpsearch.errors import StoreError, UnreachableError
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.settings import Setting
 from hpsearch.storage import attempts, study_deletion
@@ -153,7 +153,7 @@ def test_checkpoint_goes_when_its_trial_ends(
 ) -> None:
     """However a trial ends, its checkpoint is removed wherever it was."""
     found = started(place=place)
-    for ending in (Ending.COMPLETED, Ending.PRUNED, Ending.ERROR):
+    for ending in (TrialOutcome.COMPLETED, TrialOutcome.PRUNED, TrialOutcome.ERROR):
         held, kept = hold(database, found, holder(str(ending))), depot(database, found)
         kept.save_checkpoint(held, 1, written(tmp_path / "local"))
         assert len(content(place)) == 2
@@ -241,7 +241,7 @@ def test_store_that_fails_ends_no_trial(
         kept.save_checkpoint(held, 1, written(tmp_path / "local"))
     with pytest.raises(StoreError, match="No such file or directory"):
         kept.finish(held, {}, tmp_path / "local")
-    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     kept.clear()
     an_hour_later(database)
     table.sweep(database)
@@ -321,7 +321,7 @@ def test_leftovers_wait_for_a_host_that_sees_the_place(
     found, root = started(place=directory), Path(directory.value)
     held = hold(database, found, holder("a"))
     depot(database, found).save_checkpoint(held, 1, written(tmp_path / "local"))
-    database.transact(lambda c: attempts.finish(c, held, Ending.ERROR, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.ERROR, {}))
     root.rename(tmp_path / "elsewhere")
     root.mkdir()
     table.sweep(database)
@@ -339,7 +339,7 @@ def test_file_that_arrives_after_its_removal_is_removed_again(
     found, local = started(place=directory), written(tmp_path / "local")
     held, kept = hold(database, found, holder("a")), depot(database, found)
     kept.save_checkpoint(held, 1, local)
-    database.transact(lambda c: attempts.finish(c, held, Ending.ERROR, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.ERROR, {}))
     kept.clear()
     stores.open_store(str(found.artifacts)).put(table.make_checkpoint_key(held.trial_id, 1, 1), local)
     an_hour_later(database)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection, text
 
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts, claims, studies
@@ -27,7 +27,7 @@ def record(database: Database, held: Attempt, epoch: int, value: float = 0.5) ->
     return database.transact(lambda connection: simulation.record(connection, held, metrics(epoch, value), history))
 
 
-def finish(database: Database, held: Attempt, ending: Ending = Ending.COMPLETED) -> None:
+def finish(database: Database, held: Attempt, ending: TrialOutcome = TrialOutcome.COMPLETED) -> None:
     database.transact(lambda connection: attempts.finish(connection, held, ending, {}))
 
 
@@ -253,7 +253,7 @@ def test_diverged_trial_is_infeasible_to_optuna(database: Database, started: Sta
     held = claim(database, found, holder("a"))
     assert held is not None
     record(database, held, 1, float("nan"))
-    finish(database, held, Ending.DIVERGED)
+    finish(database, held, TrialOutcome.DIVERGED)
     seen = optuna.load_study(study_name=found.name, storage=database.url.render_as_string(hide_password=False))
     assert seen.trials[0].state is optuna.trial.TrialState.PRUNED
     assert max(seen.trials[0].constraints.values()) > 0
@@ -265,7 +265,7 @@ def test_failures_in_a_row_pause_the_study(database: Database, started: Started,
     for _ in range(2):
         held = claim(database, found, worker)
         assert held is not None
-        finish(database, held, Ending.ERROR)
+        finish(database, held, TrialOutcome.ERROR)
     assert claim(database, found, worker) is None
     stored = database.transact(lambda c: studies.read(c, found.study_id))
     assert stored.status == "paused"

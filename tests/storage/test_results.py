@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import optuna
 
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts, results
@@ -65,7 +65,7 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
     held = [claim(database, found, worker) for _ in range(4)]
     for each, ending, values in zip(
         held,
-        (Ending.COMPLETED, Ending.DIVERGED, Ending.ERROR),
+        (TrialOutcome.COMPLETED, TrialOutcome.DIVERGED, TrialOutcome.ERROR),
         ((0.1234567890123456, 0.3, 0.2), (float("nan"),), ()),
         strict=False,
     ):
@@ -142,5 +142,5 @@ def test_used_up_study_is_finished_though_nobody_said_so(database: Database, sta
     found = started(budget={"trials": 1, "epochs": 3})
     held = claim(database, found, holder("w"))
     assert held is not None
-    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     assert document(database, "small")["study"]["status"] == "finished"

@@ -10,7 +10,7 @@ from rich.console import Console
 from sqlalchemy import text
 
 from hpsearch.cli import status_view
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts, status, study_control, workers
@@ -45,7 +45,7 @@ def hold(database: Database, found: Study, worker: WorkerIdentity, epochs: int =
 def end(database: Database, found: Study, worker: WorkerIdentity, ago: str) -> None:
     """A trial that completed so long ago."""
     held = hold(database, found, worker, epochs=1)
-    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     completed = "update trials set datetime_complete = datetime_complete - cast(:ago as interval) where trial_id = :id"
     execute(database, completed, ago=ago, id=held.trial_id)
 
@@ -57,7 +57,7 @@ def test_status_is_whole_on_eighty_columns(database: Database, started: Started,
     database.transact(history.refresh)
     _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
     database.transact(lambda c: attempts.sample(c, held, writes))
-    database.transact(lambda c: attempts.finish(c, held, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     hold(database, found, holder("vm-18575-d4b7a3e1"), epochs=2)
     out = io.StringIO()
     Console(width=80, file=out).print(*status_view.make_tables(read(database)))

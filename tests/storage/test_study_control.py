@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from hpsearch.errors import NotFoundError, RefusedError
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
@@ -49,7 +49,7 @@ def hold(database: Database, found: Study, worker: WorkerIdentity) -> Attempt:
     return held
 
 
-def end(database: Database, held: Attempt, ending: Ending) -> None:
+def end(database: Database, held: Attempt, ending: TrialOutcome) -> None:
     database.transact(lambda c: attempts.finish(c, held, ending, {}))
 
 
@@ -117,7 +117,7 @@ def test_unknown_study_is_not_found(database: Database) -> None:
 def test_finished_study_can_be_neither_paused_nor_resumed(database: Database, started: Started, holder: Enrol) -> None:
     """Also one whose last trial ended without anybody noticing; stopping it is no fault."""
     found = started(budget={"trials": 1, "epochs": 3})
-    end(database, hold(database, found, holder("w")), Ending.COMPLETED)
+    end(database, hold(database, found, holder("w")), TrialOutcome.COMPLETED)
     for command in (pause, resume):
         with pytest.raises(RefusedError, match="small is finished"):
             command(database)
@@ -226,7 +226,7 @@ def test_waiting_trials_outlast_a_stop(database: Database, started: Started, hol
     numbers = []
     while (held := claim(database, found, worker)) is not None:
         numbers.append(held.trial_number)
-        end(database, held, Ending.COMPLETED)
+        end(database, held, TrialOutcome.COMPLETED)
     assert numbers == [1, 2, 3]
     assert status(database) == "finished"
 
@@ -246,12 +246,12 @@ def test_study_that_failed_may_fail_as_often_again_once_resumed(
     """Failures before a resume do not pause the study a second time."""
     found, worker = started(budget={"trials": 9, "epochs": 3, "failures": 2}), holder("w")
     for _ in range(2):
-        end(database, hold(database, found, worker), Ending.ERROR)
+        end(database, hold(database, found, worker), TrialOutcome.ERROR)
     assert claim(database, found, worker) is None
     assert status(database) == "paused"
     resume(database)
-    end(database, hold(database, found, worker), Ending.ERROR)
-    end(database, hold(database, found, worker), Ending.ERROR)
+    end(database, hold(database, found, worker), TrialOutcome.ERROR)
+    end(database, hold(database, found, worker), TrialOutcome.ERROR)
     assert claim(database, found, worker) is None
     assert status(database) == "paused"
 
@@ -260,7 +260,7 @@ def test_retry_repeats_what_failed_beyond_the_budget(database: Database, started
     """Each failed configuration waits again with its parameters and the number it repeats; the study runs again."""
     found, worker = started(budget={"trials": 3, "epochs": 3}), holder("w")
     params = []
-    for ending in (Ending.ERROR, Ending.COMPLETED, Ending.CRASHED):
+    for ending in (TrialOutcome.ERROR, TrialOutcome.COMPLETED, TrialOutcome.CRASHED):
         held = hold(database, found, worker)
         params.append(sampled(database, held))
         end(database, held, ending)
@@ -277,7 +277,7 @@ def test_retry_repeats_what_failed_beyond_the_budget(database: Database, started
         held = hold(database, found, worker)
         assert held.trial_number == number
         assert sampled(database, held) == params[original]
-        end(database, held, Ending.COMPLETED)
+        end(database, held, TrialOutcome.COMPLETED)
     assert claim(database, found, worker) is None
     assert status(database) == "finished"
 
@@ -285,18 +285,18 @@ def test_retry_repeats_what_failed_beyond_the_budget(database: Database, started
 def test_trial_is_retried_once_unless_it_is_named(database: Database, started: Started, holder: Enrol) -> None:
     """A second retry finds nothing; --trial repeats one all the same; a repetition that failed is repeated itself."""
     found, worker = started(), holder("w")
-    end(database, hold(database, found, worker), Ending.ERROR)
+    end(database, hold(database, found, worker), TrialOutcome.ERROR)
     assert retry(database).trials == ((1, 0),)
     assert retry(database).trials == ()
     assert retry(database, 0).trials == ((2, 0),)
-    end(database, hold(database, found, worker), Ending.ERROR)
+    end(database, hold(database, found, worker), TrialOutcome.ERROR)
     assert retry(database).trials == ((3, 1),)
     assert database.transact(lambda c: studies.find(c, "small")).spec.budget.trials == 7
 
 
 def test_trial_that_cannot_be_retried(database: Database, started: Started, holder: Enrol) -> None:
     """One that is not there is not found; one that did not fail is refused; nothing is written."""
-    end(database, hold(database, started(), holder("w")), Ending.COMPLETED)
+    end(database, hold(database, started(), holder("w")), TrialOutcome.COMPLETED)
     with pytest.raises(NotFoundError, match="small has no trial 7"):
         retry(database, 7)
     with pytest.raises(RefusedError, match="trial 0 of small is complete"):
@@ -310,7 +310,7 @@ def test_trial_that_failed_unsampled_is_retried_as_it_was_enqueued(
     """With its baseline's parameters where it had some, else as a trial that the sampler fills."""
     found, worker = started(baseline=[{"optimizer": "sgd", "learning_rate": 0.1}]), holder("w")
     for _ in range(2):
-        end(database, hold(database, found, worker), Ending.ERROR)
+        end(database, hold(database, found, worker), TrialOutcome.ERROR)
     retry(database)
     assert sampled(database, hold(database, found, worker)) == {"optimizer": "sgd", "learning_rate": 0.1}
     assert set(sampled(database, hold(database, found, worker))) >= {"optimizer", "learning_rate"}
@@ -319,7 +319,7 @@ def test_trial_that_failed_unsampled_is_retried_as_it_was_enqueued(
 def test_retry_wakes_a_study_that_its_failures_paused(database: Database, started: Started, holder: Enrol) -> None:
     """It goes on, while one that a person paused stays paused."""
     found, worker = started(budget={"trials": 9, "epochs": 3, "failures": 1}), holder("w")
-    end(database, hold(database, found, worker), Ending.ERROR)
+    end(database, hold(database, found, worker), TrialOutcome.ERROR)
     assert claim(database, found, worker) is None
     assert retry(database).study.status == "running"
     pause(database)
@@ -329,10 +329,10 @@ def test_retry_wakes_a_study_that_its_failures_paused(database: Database, starte
 def test_retry_is_refused_where_nothing_would_run(database: Database, started: Started, holder: Enrol) -> None:
     """A study whose target is reached says so, instead of keeping a trial that waits for ever."""
     found, worker = started(budget={"trials": 9, "epochs": 3, "target": 0.6}), holder("w")
-    end(database, hold(database, found, worker), Ending.ERROR)
+    end(database, hold(database, found, worker), TrialOutcome.ERROR)
     held, history = hold(database, found, worker), ReadOnlyStorage(found.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, held, metrics(1, 0.7), history))
-    end(database, held, Ending.COMPLETED)
+    end(database, held, TrialOutcome.COMPLETED)
     with pytest.raises(RefusedError, match=r"the target 0\.6 is reached"):
         retry(database)
 
@@ -341,7 +341,7 @@ def test_start_study_keeps_retries_beyond_the_budget(database: Database, started
     """Starting the same file again neither shrinks the enlarged budget nor takes a grid's points away."""
     grid = {"space": {"optimizer": ["sgd", "adam"], "batch_norm": [True, False]}, "sampler": {"name": "grid"}}
     found = started(**grid, budget={"epochs": 3})
-    end(database, hold(database, found, holder("w")), Ending.ERROR)
+    end(database, hold(database, found, holder("w")), TrialOutcome.ERROR)
     retry(database)
     again = studies.start(database, study_spec.from_dict(_small(**grid, budget={"epochs": 3})))
     assert (again.changes, again.kept, again.study.spec.budget.trials) == ((), (), 5)

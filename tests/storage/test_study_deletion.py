@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from hpsearch.errors import NotFoundError
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
@@ -56,7 +56,7 @@ def make(database: Database, name: str, worker: WorkerIdentity, directory: Path)
     described = {**SMALL, "study": {"name": name}, "baseline": [{"optimizer": "sgd", "learning_rate": 0.1}] * 3}
     found = studies.start(database, study_spec.from_dict(described)).study
     history = ReadOnlyStorage(found.study_id, "maximize")
-    for ending in (Ending.COMPLETED, Ending.ERROR, None):
+    for ending in (TrialOutcome.COMPLETED, TrialOutcome.ERROR, None):
         held = claim(database, found, worker)
         assert held is not None
         database.transact(history.refresh)
@@ -127,7 +127,7 @@ def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, hold
     for write in (
         lambda c: simulation.record(c, held, metrics(1), history),
         lambda c: attempts.release(c, held, "preempted"),
-        lambda c: attempts.finish(c, held, Ending.COMPLETED, {}),
+        lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}),
         lambda c: attempts.renew(c, held),
     ):
         with pytest.raises(LostError):

@@ -7,7 +7,7 @@ import optuna_dashboard
 import pytest
 from sqlalchemy import text
 
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.storage import attempts, claims
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
@@ -31,7 +31,7 @@ def note(database: Database, number: int = 0) -> str:
     return str(optuna_dashboard.get_note(seen(database, number)))
 
 
-def finish(database: Database, held: Attempt | None, ending: Ending, **attributes: object) -> None:
+def finish(database: Database, held: Attempt | None, ending: TrialOutcome, **attributes: object) -> None:
     assert held is not None
     database.transact(lambda c: attempts.finish(c, held, ending, attributes))
 
@@ -39,14 +39,14 @@ def finish(database: Database, held: Attempt | None, ending: Ending, **attribute
 def test_dashboard_says_why_a_trial_failed(database: Database, started: Started, holder: Enrol) -> None:
     """The note of a failed trial has outcome, detail and traceback, in a fence that its own backticks do not close."""
     held = claim(database, started(), holder("w"))
-    finish(database, held, Ending.ERROR, detail="ValueError: bad shape", traceback=TRACEBACK)
+    finish(database, held, TrialOutcome.ERROR, detail="ValueError: bad shape", traceback=TRACEBACK)
     assert note(database) == f"**Failed: error**\n\n````\nValueError: bad shape\n\n{TRACEBACK}\n````"
 
 
 def test_long_traceback_keeps_its_end(database: Database, started: Started, holder: Enrol) -> None:
     """A traceback longer than a note shows is cut at its beginning, whatever characters it holds."""
     held = claim(database, started(), holder("w"))
-    finish(database, held, Ending.ERROR, traceback="é✓\x00\n" * 5_000 + "the last line")
+    finish(database, held, TrialOutcome.ERROR, traceback="é✓\x00\n" * 5_000 + "the last line")
     shown = note(database)
     assert 7_900 < len(shown) < 8_100
     assert shown.endswith("é✓\x00\nthe last line\n```")
@@ -56,14 +56,16 @@ def test_note_of_a_person_stays(database: Database, started: Started, holder: En
     """What somebody wrote beside a running trial stands above why it failed."""
     held = claim(database, started(), holder("w"))
     optuna_dashboard.save_note(seen(database), "mine, " * 600)
-    finish(database, held, Ending.CRASHED, detail="signal 11")
+    finish(database, held, TrialOutcome.CRASHED, detail="signal 11")
     assert note(database).startswith("mine, mine, ")
     assert note(database).endswith("mine, \n\n**Failed: crashed**\n\n```\nsignal 11\n```")
 
 
-@pytest.mark.parametrize("ending", [Ending.COMPLETED, Ending.PRUNED, Ending.DIVERGED, Ending.OUT_OF_MEMORY])
+@pytest.mark.parametrize(
+    "ending", [TrialOutcome.COMPLETED, TrialOutcome.PRUNED, TrialOutcome.DIVERGED, TrialOutcome.OUT_OF_MEMORY]
+)
 def test_trial_that_did_not_fail_has_no_note(
-    database: Database, started: Started, holder: Enrol, ending: Ending
+    database: Database, started: Started, holder: Enrol, ending: TrialOutcome
 ) -> None:
     """Only a failure is explained in a note."""
     finish(database, claim(database, started(), holder("w")), ending, detail="a word")

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.storage import attempts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
@@ -70,6 +70,6 @@ class Client:
         served._kept.clear()
 
 
-def finish(database: Database, held: Attempt, ending: Ending, **attributes: object) -> None:
+def finish(database: Database, held: Attempt, ending: TrialOutcome, **attributes: object) -> None:
     """End a trial."""
     database.transact(lambda c: attempts.finish(c, held, ending, attributes))

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, text
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Confusion, Ending
+from hpsearch.outcomes import Confusion, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
@@ -90,13 +90,13 @@ class Simulation:
         for holder in self.holders:
             database.transact(partial(workers.enrol, holder=holder, pid=os.getpid()))
 
-    def run(self, trials: int, endings: Sequence[Ending] = ()) -> None:
+    def run(self, trials: int, endings: Sequence[TrialOutcome] = ()) -> None:
         """So many trials; those of `endings` end so whatever their curve, the last of them for all that follow."""
         for number in range(trials):
             forced = endings[min(number, len(endings) - 1)] if endings else None
             self.trial(forced)
 
-    def trial(self, forced: Ending | None = None) -> attempts.Attempt:
+    def trial(self, forced: TrialOutcome | None = None) -> attempts.Attempt:
         """One trial, by the worker that is free first."""
         place = self.clocks.index(min(self.clocks))
         held, params = self.begin(place)
@@ -104,9 +104,9 @@ class Simulation:
         pruned = self._record(held, metrics)
         last = metrics[-1]
         if pruned is None:
-            ending = forced or (Ending.COMPLETED if last.finite else Ending.DIVERGED)
+            ending = forced or (TrialOutcome.COMPLETED if last.finite else TrialOutcome.DIVERGED)
             described: dict[str, Any] = {"weights": 1_250_858}
-            if ending in {Ending.ERROR, Ending.CRASHED}:
+            if ending in {TrialOutcome.ERROR, TrialOutcome.CRASHED}:
                 described["detail"] = "ValueError: <b>no</b> & no"
             self.database.transact(lambda c: attempts.finish(c, held, ending, described))
         seconds = sum(each.seconds for each in metrics[: pruned or len(metrics)]) + self.rng.uniform(1, 3)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Confusion, Outcome
+from hpsearch.outcomes import Confusion, TrainingEnd
 from hpsearch.training import fit
 from hpsearch.training.datasets import arrays
 from hpsearch.training.protocol import Released, Stop, Train
@@ -35,7 +35,7 @@ class Recorder:
         return Stop(self.checkpoint) if due else None
 
 
-def run(job: Train, recorder: Recorder | None = None) -> tuple[Outcome | Released, Recorder]:
+def run(job: Train, recorder: Recorder | None = None) -> tuple[TrainingEnd | Released, Recorder]:
     recorder = recorder or Recorder()
     training = fit.prepare(job, arrays.load(job.data))
     return fit.train(training, recorder.report, recorder.progress), recorder

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Confusion, Ending, Outcome
+from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
 from hpsearch.training import fit
 from hpsearch.training.datasets import arrays
 from hpsearch.training.protocol import Released, Stop, Train
@@ -29,8 +29,8 @@ def metrics(epoch: int, accuracy: float = 0.5, loss: float = 1.0, train_loss: fl
 def test_training_learns_and_completes(job: MakeJob) -> None:
     """All epochs are reported in order, and the digits are told apart a little better each time."""
     outcome, recorder = run(job(epochs=5, checkpoint_every=1e9))
-    assert isinstance(outcome, Outcome)
-    assert outcome.ending is Ending.COMPLETED
+    assert isinstance(outcome, TrainingEnd)
+    assert outcome.outcome is TrialOutcome.COMPLETED
     assert [epoch.epoch for epoch in recorder.epochs] == [1, 2, 3, 4, 5]
     assert recorder.epochs[-1].val_accuracy > 0.3
     assert recorder.epochs[-1].train_loss < recorder.epochs[0].train_loss
@@ -68,8 +68,8 @@ def test_resumed_training_is_the_uninterrupted_one(job: MakeJob, tmp_path: Path,
     again = fit.train(training, recorder.report, recorder.progress)
     assert [epoch.epoch for epoch in recorder.epochs] == [3, 4]
     assert figures(before.epochs + recorder.epochs) == pytest.approx(np.array(figures(whole.epochs)), rel=1e-4)
-    assert isinstance(outcome, Outcome)
-    assert isinstance(again, Outcome)
+    assert isinstance(outcome, TrainingEnd)
+    assert isinstance(again, TrainingEnd)
     ours, theirs = (predictions(o.model) for o in (again, outcome))
     assert np.allclose(ours, theirs, atol=1e-4)
 
@@ -169,7 +169,7 @@ def test_finished_checkpoint_ends_without_training(job: MakeJob) -> None:
     """One that holds all epochs gives the outcome and the best epoch's model straight away."""
     given = job(epochs=2)
     outcome, recorder = run(given)
-    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome, TrainingEnd)
     expected = predictions(outcome.model)
     Path(str(outcome.model)).unlink()
     again, silent = run(replace(given, checkpoint=recorder.checkpoints[-1]))
@@ -182,7 +182,7 @@ def test_saved_model_is_of_the_best_epoch(job: MakeJob) -> None:
     """With a metric that only gets worse the first epoch's weights are kept, whatever came after."""
     given = job({"optimizer": "sgd", "learning_rate": 0.5, "schedule": "constant"}, epochs=4, metric="val_loss", seed=3)
     outcome, recorder = run(given)
-    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome, TrainingEnd)
     best = min(recorder.epochs, key=lambda epoch: epoch.val_loss)
     assert best.epoch < 4  # or it would show nothing
     digits = arrays.load(given.data)
@@ -197,7 +197,7 @@ def test_saved_model_needs_only_keras(job: MakeJob) -> None:
     """Any program with Keras can load the model and classify raw pixels, without this package."""
     values = {"activation": "prelu", "batch_norm": True, "augment": True, "preprocessing": "standardize", "l2": 1e-4}
     outcome, _ = run(job(values, epochs=1))
-    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome, TrainingEnd)
     program = (
         "import sys; sys.modules['hpsearch'] = None\n"
         "import keras, numpy\n"
@@ -211,8 +211,8 @@ def test_saved_model_needs_only_keras(job: MakeJob) -> None:
 def test_infinite_loss_ends_at_once(diverging: Train) -> None:
     """A loss that is not a number never comes back: the rest of the epoch is spared."""
     outcome, recorder = run(diverging)
-    assert isinstance(outcome, Outcome)
-    assert outcome.ending is Ending.DIVERGED
+    assert isinstance(outcome, TrainingEnd)
+    assert outcome.outcome is TrialOutcome.DIVERGED
     assert "not finite by batch" in outcome.detail
     assert recorder.epochs == []
 
@@ -222,8 +222,8 @@ def test_guessing_for_patience_epochs_is_divergence(job: MakeJob) -> None:
     outcome, recorder = run(
         job({"optimizer": "sgd", "learning_rate": 1e-9, "activation": "sigmoid"}, epochs=9, patience=2)
     )
-    assert isinstance(outcome, Outcome)
-    assert (outcome.ending, len(recorder.epochs)) == (Ending.DIVERGED, 2)
+    assert isinstance(outcome, TrainingEnd)
+    assert (outcome.outcome, len(recorder.epochs)) == (TrialOutcome.DIVERGED, 2)
     assert outcome.detail == "no better than guessing for 2 epochs in a row"
     assert outcome.model is None
 
@@ -270,22 +270,22 @@ def test_chance_is_judged_by_accuracy_and_loss() -> None:
 def test_verdict(job: MakeJob) -> None:
     """Every ending follows from the metrics alone, so a resumed training ends where the first would have."""
 
-    def ends(*epochs: EpochMetrics, **fields: object) -> Ending | None:
+    def ends(*epochs: EpochMetrics, **fields: object) -> TrialOutcome | None:
         outcome = fit.judge_epoch(job(**{"epochs": 9, "patience": 2, **fields}), epochs, 10, 5000)
-        return outcome.ending if outcome else None
+        return outcome.outcome if outcome else None
 
     lost = {"accuracy": 0.1, "loss": 2.31, "train_loss": 2.31}
     assert ends() is None
     assert ends(metrics(1)) is None
-    assert ends(metrics(1), epochs=1) is Ending.COMPLETED
-    assert ends(metrics(1, loss=math.nan)) is Ending.DIVERGED
-    assert ends(metrics(1, train_loss=math.inf), epochs=1) is Ending.DIVERGED
+    assert ends(metrics(1), epochs=1) is TrialOutcome.COMPLETED
+    assert ends(metrics(1, loss=math.nan)) is TrialOutcome.DIVERGED
+    assert ends(metrics(1, train_loss=math.inf), epochs=1) is TrialOutcome.DIVERGED
     assert ends(metrics(1, **lost)) is None
-    assert ends(metrics(1, **lost), metrics(2, **lost)) is Ending.DIVERGED
+    assert ends(metrics(1, **lost), metrics(2, **lost)) is TrialOutcome.DIVERGED
     assert ends(metrics(1), metrics(2, **lost)) is None
     stale = metrics(1, 0.6), metrics(2, 0.5), metrics(3, 0.6)
     assert ends(*stale, early_stopping=3) is None
-    assert ends(*stale, early_stopping=2) is Ending.COMPLETED  # as good is not better
+    assert ends(*stale, early_stopping=2) is TrialOutcome.COMPLETED  # as good is not better
     assert ends(*stale) is None
 
 
@@ -293,5 +293,5 @@ def test_full_disk_costs_the_checkpoint_not_the_training(job: MakeJob, tmp_path:
     """Where nothing can be written the training goes on, without a checkpoint and a model."""
     (tmp_path / "file").write_text("in the way")
     outcome, recorder = run(job(epochs=1, workdir=str(tmp_path / "file" / "work")))
-    assert isinstance(outcome, Outcome)
-    assert (outcome.ending, outcome.model, recorder.checkpoints) == (Ending.COMPLETED, None, [None])
+    assert isinstance(outcome, TrainingEnd)
+    assert (outcome.outcome, outcome.model, recorder.checkpoints) == (TrialOutcome.COMPLETED, None, [None])

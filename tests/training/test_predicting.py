@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Ending, Outcome
+from hpsearch.outcomes import TrainingEnd, TrialOutcome
 from hpsearch.training import fit
 from hpsearch.training.datasets import arrays
 from hpsearch.training.predictions import load
@@ -63,8 +63,8 @@ def test_fingerprint_covers_the_test_images(monkeypatch: pytest.MonkeyPatch) -> 
 def test_test_images_are_seen_after_the_last_epoch_only(job: MakeJob) -> None:
     """Earlier epochs have no validation figures; the last one's are those of the stored predictions."""
     outcome, recorder = run(job(data=TEST, epochs=3))
-    assert isinstance(outcome, Outcome)
-    assert outcome.ending is Ending.COMPLETED
+    assert isinstance(outcome, TrainingEnd)
+    assert outcome.outcome is TrialOutcome.COMPLETED
     assert [epoch.validated for epoch in recorder.epochs] == [False, False, True]
     assert all(math.isnan(epoch.val_loss) for epoch in recorder.epochs[:2])
     assert {batches for _, _, batches in recorder.batches} == {10}  # 300 images by 32
@@ -85,7 +85,7 @@ def test_predictions_are_those_of_the_model_that_is_kept(job: MakeJob) -> None:
 
     given = job({"dropout": 0.5, "batch_norm": True}, data=TEST, epochs=2)
     outcome, _ = run(given)
-    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome, TrainingEnd)
     found = load(Path(str(outcome.predictions)))
     assert found is not None
     again = keras.models.load_model(outcome.model).predict(arrays.load(TEST).x_test, batch_size=128, verbose=0)
@@ -106,8 +106,8 @@ def test_interrupted_evaluation_is_the_uninterrupted_one(job: MakeJob, tmp_path:
     again = fit.train(training, recorder.report, recorder.progress)
     ours = np.array(figures(before.epochs + recorder.epochs))
     assert np.allclose(ours, np.array(figures(whole.epochs)), rtol=1e-4, equal_nan=True)
-    assert isinstance(outcome, Outcome)
-    assert isinstance(again, Outcome)
+    assert isinstance(outcome, TrainingEnd)
+    assert isinstance(again, TrainingEnd)
     theirs, mine = load(Path(str(outcome.predictions))), load(Path(str(again.predictions)))
     assert theirs is not None
     assert mine is not None
@@ -118,7 +118,7 @@ def test_evaluation_that_was_only_to_be_told_predicts_again(job: MakeJob) -> Non
     """From a checkpoint of the last epoch nothing is trained; the predictions are there all the same."""
     given = job(data=TEST, epochs=2)
     outcome, recorder = run(given)
-    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome, TrainingEnd)
     first = load(Path(str(outcome.predictions)))
     Path(str(outcome.predictions)).unlink()
     again, silent = run(replace(given, checkpoint=recorder.checkpoints[-1]))
@@ -133,7 +133,7 @@ def test_evaluation_that_was_only_to_be_told_predicts_again(job: MakeJob) -> Non
 def test_model_is_the_last_epochs(job: MakeJob) -> None:
     """Nothing is chosen by the test images: there is one look, after which there is one model to keep."""
     outcome, recorder = run(job(data=TEST, epochs=2, metric="val_loss"))
-    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome, TrainingEnd)
     with np.load(str(recorder.checkpoints[-1])) as file:
         assert "best-0" not in file.files  # the last is the best
     with np.load(str(recorder.checkpoints[-1])) as file:
@@ -144,18 +144,18 @@ def test_model_is_the_last_epochs(job: MakeJob) -> None:
 def test_chance_is_a_result_and_infinity_is_not(job: MakeJob) -> None:
     """A test at chance stands; a loss that is no number is a divergence, before the last epoch as after it."""
 
-    def ends(*epochs: EpochMetrics, **fields: Any) -> Ending | None:
+    def ends(*epochs: EpochMetrics, **fields: Any) -> TrialOutcome | None:
         outcome = fit.judge_epoch(job(data=TEST, **{"epochs": 2, "patience": 1, **fields}), epochs, 10, 360)
-        return outcome.ending if outcome else None
+        return outcome.outcome if outcome else None
 
     def metrics(epoch: int, train: float, loss: float = math.nan, accuracy: float = math.nan) -> EpochMetrics:
         return EpochMetrics(epoch, train, 0.1, loss, accuracy, 0.1, 1.0)
 
     assert ends(metrics(1, 2.3)) is None
-    assert ends(metrics(1, math.nan)) is Ending.DIVERGED
-    assert ends(metrics(1, 2.3), metrics(2, 2.3, 2.4, 0.1)) is Ending.COMPLETED
-    assert ends(metrics(1, 2.3), metrics(2, 2.3, math.nan, 0.1)) is Ending.DIVERGED
-    assert ends(metrics(1, 2.3), metrics(2, math.inf, 2.4, 0.1)) is Ending.DIVERGED
+    assert ends(metrics(1, math.nan)) is TrialOutcome.DIVERGED
+    assert ends(metrics(1, 2.3), metrics(2, 2.3, 2.4, 0.1)) is TrialOutcome.COMPLETED
+    assert ends(metrics(1, 2.3), metrics(2, 2.3, math.nan, 0.1)) is TrialOutcome.DIVERGED
+    assert ends(metrics(1, 2.3), metrics(2, math.inf, 2.4, 0.1)) is TrialOutcome.DIVERGED
 
 
 def test_predictions_that_cannot_be_written_fail_the_trial(job: MakeJob, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from hpsearch import settings
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.training.process import SupervisorLine
 from hpsearch.training.protocol import (
     BatchProgress,
@@ -102,9 +102,9 @@ def test_job_runs_to_its_end(trainer: Trainer, job: MakeJob) -> None:
     assert loaded.weights > 1000
     assert [report.metrics.epoch for report in reports] == [1, 2]
     assert all(Path(reports[-1].checkpoint).exists() for _ in reports)
-    assert ended.outcome.ending is Ending.COMPLETED
-    assert Path(ended.outcome.model).exists()
-    assert ended.outcome.memory > 50_000_000
+    assert ended.end.outcome is TrialOutcome.COMPLETED
+    assert Path(ended.end.model).exists()
+    assert ended.end.memory > 50_000_000
 
 
 def test_stop_in_an_epoch_and_resume(trainer: Trainer, job: MakeJob) -> None:
@@ -149,7 +149,7 @@ def test_answers_that_crossed_a_release_are_dropped(trainer: Trainer, job: MakeJ
     for late in (Stop(checkpoint=True), GoOn(), Stop()):
         trainer.pipe.send(late)
     assert trainer.hear(Released) == Released(0, None)
-    assert trainer.run(job(epochs=1))[-1].outcome.ending is Ending.COMPLETED
+    assert trainer.run(job(epochs=1))[-1].end.outcome is TrialOutcome.COMPLETED
 
 
 def test_missing_data_are_refused(trainer: Trainer, job: MakeJob) -> None:
@@ -157,7 +157,7 @@ def test_missing_data_are_refused(trainer: Trainer, job: MakeJob) -> None:
     (refused,) = trainer.run(job(data=DataRequest("nothing", None, 10, 0)))
     assert isinstance(refused, Refused)
     assert "\n" not in refused.detail
-    assert trainer.run(job(epochs=1))[-1].outcome.ending is Ending.COMPLETED
+    assert trainer.run(job(epochs=1))[-1].end.outcome is TrialOutcome.COMPLETED
 
 
 @pytest.mark.parametrize(
@@ -186,18 +186,18 @@ def test_raising_configuration_is_an_error(trainer: Trainer, job: MakeJob) -> No
     given = job(epochs=1)
     broken = {name: value for name, value in given.hyperparameters.items() if name != "filters"}
     (ended,) = trainer.run(replace(given, hyperparameters=broken))
-    assert (ended.outcome.ending, ended.outcome.detail) == (Ending.ERROR, "KeyError: 'filters'")
-    assert "model.py" in ended.outcome.traceback
+    assert (ended.end.outcome, ended.end.detail) == (TrialOutcome.ERROR, "KeyError: 'filters'")
+    assert "model.py" in ended.end.traceback
     (ended,) = trainer.run(replace(given, data=replace(given.data, validation=5000)))
-    assert ended.outcome.ending is Ending.ERROR
-    assert ended.outcome.detail.startswith("validation of digits: 5,000 is not from 10")
-    assert trainer.run(given)[-1].outcome.ending is Ending.COMPLETED
+    assert ended.end.outcome is TrialOutcome.ERROR
+    assert ended.end.detail.startswith("validation of digits: 5,000 is not from 10")
+    assert trainer.run(given)[-1].end.outcome is TrialOutcome.COMPLETED
 
 
 def test_diverged_training_says_so(trainer: Trainer, diverging: Train) -> None:
     """A loss that is not finite ends the trial."""
     ended = trainer.run(diverging)[-1]
-    assert ended.outcome.ending is Ending.DIVERGED
+    assert ended.end.outcome is TrialOutcome.DIVERGED
 
 
 def test_interrupt_and_terminate_are_ignored(trainer: Trainer, job: MakeJob) -> None:
@@ -210,7 +210,7 @@ def test_interrupt_and_terminate_are_ignored(trainer: Trainer, job: MakeJob) -> 
         time.sleep(0.05)
     trainer.hear(EpochReport)
     trainer.pipe.send(GoOn())
-    assert trainer.hear(Ended).outcome.ending is Ending.COMPLETED
+    assert trainer.hear(Ended).end.outcome is TrialOutcome.COMPLETED
 
 
 def test_trainer_goes_when_the_pipe_closes_in_an_epoch(job: MakeJob) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from hpsearch.errors import UnreachableError
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
@@ -88,7 +88,7 @@ def test_pruner_costs_an_epoch_one_round_trip_more(database: Database, started: 
     for epoch, value in ((1, 0.5), (2, 0.6), (3, 0.7)):
         told = metrics(epoch, value)
         database.transact(lambda c, m=told: simulation.record(c, good, m, ReadOnlyStorage(found.study_id, "maximize")))
-    database.transact(lambda c: attempts.finish(c, good, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, good, TrialOutcome.COMPLETED, {}))
     kept = backlog(database, other)
     kept.add(EpochReport(metrics(1, 0.9), None, MATRIX))
     kept.add(EpochReport(metrics(2, 0.1), None, None))
@@ -155,7 +155,7 @@ def test_pruned_epoch_ends_the_trial_in_its_transaction(database: Database, star
     database.transact(
         lambda c: simulation.record(c, good, metrics(1, 0.9), ReadOnlyStorage(found.study_id, "maximize"))
     )
-    database.transact(lambda c: attempts.finish(c, good, Ending.COMPLETED, {}))
+    database.transact(lambda c: attempts.finish(c, good, TrialOutcome.COMPLETED, {}))
     kept = backlog(database, bad)
     kept.add(EpochReport(metrics(1, 0.1), None, MATRIX))
     with round_trips(database) as asked:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from hpsearch.errors import StoreError, UnreachableError
-from hpsearch.outcomes import Ending
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.storage import attempts, studies
 from hpsearch.storage.artifacts import plots, table
 from hpsearch.storage.attempts import Attempt, LostError
@@ -141,7 +141,7 @@ class StudyArtifacts:
                     table.save(connection, each, held.trial_id, path)
             # Of two that end at once, each would count itself among the best without the other.
             studies.lock(connection, held.study.study_id)
-            attempts.finish(connection, held, Ending.COMPLETED, attributes)
+            attempts.finish(connection, held, TrialOutcome.COMPLETED, attributes)
             plots.announce(connection, held.trial_id)
             attempts.drop_models(connection, held, key)
             table.remove_predictions(connection, held.trial_id, keep=predicted)
