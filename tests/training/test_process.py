@@ -187,7 +187,7 @@ def test_raising_configuration_is_an_error(trainer: Trainer, job: MakeJob) -> No
     broken = {name: value for name, value in given.hyperparameters.items() if name != "filters"}
     (ended,) = trainer.run(replace(given, hyperparameters=broken))
     assert (ended.end.outcome, ended.end.detail) == (TrialOutcome.ERROR, "KeyError: 'filters'")
-    assert "model.py" in ended.end.traceback
+    assert "cnn.py" in ended.end.traceback
     (ended,) = trainer.run(replace(given, data=replace(given.data, validation=5000)))
     assert ended.end.outcome is TrialOutcome.ERROR
     assert ended.end.detail.startswith("validation of digits: 5,000 is not from 10")
