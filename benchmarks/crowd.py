@@ -32,6 +32,7 @@ from hpsearch.training.protocol import Ended, EpochReport, FromTrainer, GoOn, Lo
 from hpsearch.worker import slot
 from hpsearch.worker.db_retry import StopRequest
 from hpsearch.worker.lease_renewal import LeaseRenewal
+from hpsearch.worker.timing import DEFAULT_TIMING
 from hpsearch.worker.wakeup import WakeupPipe
 
 EPOCHS = 10
@@ -140,13 +141,23 @@ def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
     stack.callback(database.close)
     holder = WorkerIdentity(f"bench-{os.getpid()}", "bench", "CPU")
     database.transact(lambda connection: workers.enrol(connection, holder, os.getpid()))
-    lease = stack.enter_context(LeaseRenewal(database, holder.worker_id))
+    lease = stack.enter_context(LeaseRenewal(database, holder.worker_id, DEFAULT_TIMING))
     display = _Told(numbers, Console(file=_nowhere()))
 
     def shared(quota: slot.Quota) -> slot.SharedSlotState:
         start: Any = Instant
         return slot.SharedSlotState(
-            database, display, holder, lease, StopRequest(), quota, (STUDY,), True, start, ArtifactCleanup(database)
+            database,
+            display,
+            holder,
+            lease,
+            StopRequest(),
+            quota,
+            (STUDY,),
+            True,
+            start,
+            ArtifactCleanup(database),
+            DEFAULT_TIMING,
         )
 
     served = slot.Slot(shared(slot.Quota(0)))

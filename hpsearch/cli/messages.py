@@ -112,9 +112,9 @@ def _trials(count: int) -> str:
 
 
 def _renewal() -> str:
-    from hpsearch.worker.lease_renewal import RENEW_SECONDS
+    from hpsearch.worker.timing import DEFAULT_TIMING
 
-    return f"{RENEW_SECONDS:g} s"
+    return f"{DEFAULT_TIMING.renewal:g} s"
 
 
 def tell_asked(standing: "EvaluationStatus", made: bool) -> None:

@@ -20,7 +20,7 @@ MADE_BY = "hpsearch:made_by"
 """The system attribute with what made a trial."""
 
 LEASE_SECONDS = 90.0
-"""How long a trial is held without a sign of life: six renewals of 15 s may fail."""
+"""How long a trial is held after its last renewal, which workers repeat every 15 s."""
 
 LEASE = "make_interval(secs => :lease)"
 """The same in SQL, for a statement that is given it as `lease`."""
@@ -287,8 +287,8 @@ def read_end(connection: Connection, held: Attempt) -> str | None:
     return ended
 
 
-def renew(connection: Connection, held: Attempt) -> str:
-    """Hold the trial for another lease; returns the study's status.
+def renew(connection: Connection, held: Attempt, lease: float = LEASE_SECONDS) -> str:
+    """Hold the trial for another lease of so many seconds; returns the study's status.
 
     Raises:
         LostError: the attempt was closed.
@@ -301,7 +301,7 @@ def renew(connection: Connection, held: Attempt) -> str:
                and s.study_id = a.study_id and t.trial_id = a.trial_id and t.state = 'RUNNING'
             returning s.status
         """),
-        {**held.key, "lease": LEASE_SECONDS},
+        {**held.key, "lease": lease},
     )
     if status is None:
         raise LostError(f"trial {held.trial_number} of {held.study.name} is no longer ours")

@@ -28,7 +28,9 @@ select study_id from hpsearch.studies s
 """Studies that were stopped and have trials yet."""
 
 
-def take(connection: Connection, study_id: int, holder: WorkerIdentity) -> Attempt | None:
+def take(
+    connection: Connection, study_id: int, holder: WorkerIdentity, lease: float = attempts.LEASE_SECONDS
+) -> Attempt | None:
     """Hold a trial of this study: one that nobody holds, else a waiting one, else a new one within the budget.
 
     One transaction under the study's lock, so that the budget is exact with any number of workers. Finishes a study
@@ -38,18 +40,18 @@ def take(connection: Connection, study_id: int, holder: WorkerIdentity) -> Attem
     stored = studies.read(connection, study_id)
     if stored.status != "running":
         return None
-    while (orphan := _orphan(connection, study_id)) is not None:
+    while (orphan := _orphan(connection, study_id, lease)) is not None:
         if _spent(connection, orphan.trial_id) < stored.spec.budget.attempts:
-            return _open(connection, stored, orphan.trial_id, orphan.number, holder)
+            return _open(connection, stored, orphan.trial_id, orphan.number, holder, lease)
         _give_up(connection, stored, orphan.trial_id)
     survey = studies.settle(connection, stored)
     if survey.closed is not None or survey.settles(stored):
         return None
     if survey.waiting and (waiting := optuna_tables.start_next(connection, study_id)):
-        return _open(connection, stored, *waiting, holder)
+        return _open(connection, stored, *waiting, holder, lease)
     if survey.total < stored.spec.budget.trials:
         trial_id = optuna_tables.create(connection, study_id, survey.total)
-        return _open(connection, stored, trial_id, survey.total, holder)
+        return _open(connection, stored, trial_id, survey.total, holder, lease)
     return None
 
 
@@ -59,7 +61,7 @@ class _Orphan:
     number: int
 
 
-def _orphan(connection: Connection, study_id: int) -> _Orphan | None:
+def _orphan(connection: Connection, study_id: int, lease: float) -> _Orphan | None:
     """A running trial that nobody holds; a lease that has run out is closed on the way."""
     rows = connection.execute(
         text(f"""
@@ -68,22 +70,22 @@ def _orphan(connection: Connection, study_id: int) -> _Orphan | None:
              where t.study_id = :study_id and t.state = 'RUNNING' and (a.trial_id is null or {EXPIRED})
              order by t.trial_id
         """),
-        {"study_id": study_id, "lease": attempts.LEASE_SECONDS},
+        {"study_id": study_id, "lease": lease},
     ).all()
     for row in rows:
-        if row.attempt is None or _expire(connection, row.trial_id, row.attempt):
+        if row.attempt is None or _expire(connection, row.trial_id, row.attempt, lease):
             return _Orphan(row.trial_id, row.number)
     return None
 
 
-def _expire(connection: Connection, trial_id: int, number: int) -> bool:
+def _expire(connection: Connection, trial_id: int, number: int, lease: float) -> bool:
     # Asked again in the update: the holder may have renewed while this waited for its row.
     closed = connection.execute(
         text(f"""
             update hpsearch.attempts a set ended_at = clock_timestamp(), why = 'lost'
              where trial_id = :trial_id and number = :number and ended_at is null and {EXPIRED}
         """),
-        {"trial_id": trial_id, "number": number, "lease": attempts.LEASE_SECONDS},
+        {"trial_id": trial_id, "number": number, "lease": lease},
     )
     return closed.rowcount == 1
 
@@ -105,7 +107,7 @@ def _give_up(connection: Connection, stored: Study, trial_id: int) -> None:
     plots.announce(connection, trial_id)
 
 
-def sweep(connection: Connection) -> int:
+def sweep(connection: Connection, lease: float = attempts.LEASE_SECONDS) -> int:
     """End what no worker would; how many trials it ended.
 
     The attempts at trials that were ended from outside, and what no worker holds of stopped studies, such as the trial
@@ -113,7 +115,7 @@ def sweep(connection: Connection) -> int:
     """
     _close_ended(connection)
     stopped = connection.scalars(text(f"{STOPPED} order by study_id")).all()
-    return sum(end_unheld(connection, study_id) for study_id in stopped)
+    return sum(end_unheld(connection, study_id, lease) for study_id in stopped)
 
 
 def needs_sweep(connection: Connection) -> bool:
@@ -132,19 +134,21 @@ def _close_ended(connection: Connection) -> None:
         table.remove_checkpoints(connection, trial_id)
 
 
-def end_unheld(connection: Connection, study_id: int) -> int:
+def end_unheld(connection: Connection, study_id: int, lease: float = attempts.LEASE_SECONDS) -> int:
     """End as pruned every running trial of a stopped study that nobody holds; how many there were."""
     studies.lock(connection, study_id)
     stored = studies.read(connection, study_id)
     ended = 0
-    while stored.status == "stopped" and (orphan := _orphan(connection, study_id)) is not None:
+    while stored.status == "stopped" and (orphan := _orphan(connection, study_id, lease)) is not None:
         trials.write(connection, stored, orphan.trial_id, TrialOutcome.PRUNED, {"detail": attempts.STOPPED})
         plots.announce(connection, orphan.trial_id)
         ended += 1
     return ended
 
 
-def _open(connection: Connection, stored: Study, trial_id: int, trial_number: int, holder: WorkerIdentity) -> Attempt:
+def _open(
+    connection: Connection, stored: Study, trial_id: int, trial_number: int, holder: WorkerIdentity, lease: float
+) -> Attempt:
     opened = connection.execute(
         text(f"""
             with {workers.DOING}
@@ -163,7 +167,7 @@ def _open(connection: Connection, stored: Study, trial_id: int, trial_number: in
             "worker_id": holder.worker_id,
             "host": holder.host,
             "device": holder.device,
-            "lease": attempts.LEASE_SECONDS,
+            "lease": lease,
             "what": f"{stored.name} trial {trial_number}",
         },
     ).one()

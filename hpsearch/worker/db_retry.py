@@ -9,13 +9,9 @@ from sqlalchemy import Connection
 
 from hpsearch.errors import UnreachableError
 from hpsearch.storage.database import Database
+from hpsearch.worker.timing import Timing
 
 T = TypeVar("T")
-
-RETRY_SECONDS = 2.0
-
-LEAVE_SECONDS = 10.0
-"""How long a worker that was told to stop waits for a database that is away."""
 
 
 class StopRequest:
@@ -32,6 +28,7 @@ class DatabaseRetry:
     database: Database
     stop: StopRequest
     note: Callable[[str], None]
+    timing: Timing
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """As `Database.transact`, again and again while the database is away.
@@ -62,10 +59,10 @@ class DatabaseRetry:
             except UnreachableError as error:
                 now = time.monotonic()
                 if self.stop.requested and leave_at is None:
-                    leave_at = now + LEAVE_SECONDS
+                    leave_at = now + self.timing.leave
                 if leave_at is not None and now >= leave_at:
                     raise
                 if not told:
                     self.note(f"{error}; waiting for it")
                     told = True
-                time.sleep(RETRY_SECONDS)
+                time.sleep(self.timing.retry)

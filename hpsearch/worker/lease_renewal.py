@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from hpsearch.storage import attempts, workers
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
+from hpsearch.worker.timing import Timing
 from hpsearch.worker.wakeup import WakeupPipe
 
 log = logging.getLogger(__name__)
-
-RENEW_SECONDS = 15.0
 
 
 @dataclass
@@ -27,14 +26,15 @@ class LeaseHold:
 
 
 class LeaseRenewal:
-    """Renews what a worker holds every 15 s, and shows the worker as alive.
+    """Renews what a worker holds every `timing.renewal` seconds, and shows the worker as alive.
 
     No database error ends it: it tries again, and an attempt that nobody adopted meanwhile is simply held on. News of
     an attempt ring the alarm that it was held with.
     """
 
-    def __init__(self, database: Database, worker_id: str) -> None:
+    def __init__(self, database: Database, worker_id: str, timing: Timing) -> None:
         self._database = database
+        self._timing = timing
         self._worker_id = worker_id
         self._holds: list[LeaseHold] = []
         self._leave = threading.Event()
@@ -59,7 +59,7 @@ class LeaseRenewal:
             self._holds.remove(hold)
 
     def _renew_until_left(self) -> None:
-        while not self._leave.wait(RENEW_SECONDS):
+        while not self._leave.wait(self._timing.renewal):
             try:
                 self._database.transact(lambda connection: workers.renew(connection, self._worker_id))
                 for hold in list(self._holds):
@@ -70,7 +70,9 @@ class LeaseRenewal:
     def _renew(self, hold: LeaseHold) -> None:
         before = (hold.lost, hold.status)
         try:
-            hold.status = self._database.transact(lambda connection: attempts.renew(connection, hold.held))
+            hold.status = self._database.transact(
+                lambda connection: attempts.renew(connection, hold.held, self._timing.lease)
+            )
         except LostError:
             hold.lost = True
         if (hold.lost, hold.status) != before:

@@ -10,7 +10,7 @@ from hpsearch.training import protocol
 
 
 def make_train_message(
-    held: Attempt, params: Mapping[str, Value], workdir: Path, checkpoint: Path | None
+    held: Attempt, params: Mapping[str, Value], workdir: Path, checkpoint: Path | None, checkpoint_every: float
 ) -> protocol.Train:
     """The job of a trial that sampled `params`; `checkpoint` is a local file to go on from."""
     spec = held.study.spec
@@ -25,6 +25,7 @@ def make_train_message(
         early_stopping=spec.budget.early_stopping,
         workdir=str(workdir),
         checkpoint=str(checkpoint) if checkpoint else None,
+        checkpoint_every=checkpoint_every,
     )
 
 

@@ -22,14 +22,12 @@ from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.worker.db_retry import StopRequest
 from hpsearch.worker.display_protocol import WorkerDisplay
 from hpsearch.worker.lease_renewal import LeaseRenewal
+from hpsearch.worker.timing import Timing
 from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess, make_work_directory
 from hpsearch.worker.wakeup import WakeupPipe
 
 if TYPE_CHECKING:
     from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-
-POLL_SECONDS = 2.0
-"""Between two looks for work by an idle slot."""
 
 MEMORY_GROWTH = 1.5
 """A trainer that has come to hold so many times what it held after its first trials is replaced."""
@@ -120,6 +118,7 @@ class SharedSlotState:
     drain: bool
     start_trainer: Callable[[], TrainerProcess]
     broom: ArtifactCleanup
+    timing: Timing
     room: DeviceMemory = field(default_factory=DeviceMemory)
     refused: set[int] = field(default_factory=set)
 
@@ -183,12 +182,14 @@ class Slot:
 
     def _sweep(self) -> None:
         if self.shared.database.execute(claims.needs_sweep):
-            self.shared.database.transact(claims.sweep)
+            self.shared.database.transact(lambda connection: claims.sweep(connection, self.shared.timing.lease))
 
     def _claim_from(self, study_id: int) -> Attempt | None:
-        holder = self.shared.holder
+        shared = self.shared
         try:
-            return self.shared.database.transact(lambda connection: claims.take(connection, study_id, holder))
+            return shared.database.transact(
+                lambda connection: claims.take(connection, study_id, shared.holder, shared.timing.lease)
+            )
         except NotFoundError:  # deleted meanwhile
             return None
 
@@ -229,7 +230,15 @@ class Slot:
                 make_work_directory() as directory,
             ):
                 run = TrialRunner(
-                    shared.database, trainer, hold, shared.display, shared.stop, history, depot, directory
+                    shared.database,
+                    trainer,
+                    hold,
+                    shared.display,
+                    shared.stop,
+                    history,
+                    depot,
+                    directory,
+                    shared.timing,
                 )
                 ending = run.go()
         except RefusedStudyError as refusal:
@@ -287,7 +296,7 @@ class Slot:
             self._trainer.kill(wait=False)
 
     def _wait(self) -> None:
-        until = time.monotonic() + POLL_SECONDS
+        until = time.monotonic() + self.shared.timing.poll
         while not self.shared.stop.requested and (left := until - time.monotonic()) > 0:
             wait([self.alarm], left)  # type: ignore[list-item]  # anything with a fileno() will do
             self.alarm.clear()

@@ -14,9 +14,8 @@ from pathlib import Path
 from hpsearch import settings
 from hpsearch.devices import Gpu
 from hpsearch.training.protocol import FromTrainer, Ready, ToTrainer
+from hpsearch.worker.timing import DEFAULT_TIMING, Timing
 from hpsearch.worker.wakeup import WakeupPipe
-
-KILL_SECONDS = 5
 
 GPU_SHARE = 0.9
 """Of a GPU's memory, what its slots share out; the rest is for CUDA's own contexts."""
@@ -39,7 +38,8 @@ class TrainerProcess:
     process group of its own, so that a terminal's Ctrl-C reaches the supervisor only.
     """
 
-    def __init__(self, gpu: Gpu | None, slots: int = 1) -> None:
+    def __init__(self, gpu: Gpu | None, slots: int = 1, timing: Timing = DEFAULT_TIMING) -> None:
+        self._timing = timing
         self.connection, theirs = multiprocessing.Pipe()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
@@ -104,7 +104,7 @@ class TrainerProcess:
 
     def _death(self) -> TrainerDiedError:
         try:
-            returncode = self._process.wait(KILL_SECONDS)
+            returncode = self._process.wait(self._timing.kill)
         except subprocess.TimeoutExpired:
             self._process.kill()
             returncode = self._process.wait()
@@ -116,7 +116,7 @@ class TrainerProcess:
         """End the process: it leaves by itself when its pipe closes, and is killed where it does not."""
         self.connection.close()
         try:
-            self._process.wait(KILL_SECONDS)
+            self._process.wait(self._timing.kill)
         except subprocess.TimeoutExpired:
             self.kill()
         self._stderr.close()

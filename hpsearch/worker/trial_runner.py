@@ -25,14 +25,9 @@ from hpsearch.worker.display_protocol import WorkerDisplay
 from hpsearch.worker.epoch_queue import EpochQueue
 from hpsearch.worker.lease_renewal import LeaseHold
 from hpsearch.worker.order import describe_making, make_train_message
+from hpsearch.worker.timing import Timing
 from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess
 from hpsearch.worker.trial_completion import TrialCompletion
-
-STALL_SECONDS = 600.0
-"""Without a message from the trainer for so long (compiling the largest model takes one or two minutes), it hangs."""
-
-OBEY_SECONDS = 60.0
-"""How long a trainer may take to finish its batch and write a checkpoint once told to stop."""
 
 
 class RefusedStudyError(Exception):
@@ -59,12 +54,13 @@ class TrialRunner:
     history: ReadOnlyStorage
     depot: StudyArtifacts
     workdir: Path
+    timing: Timing
 
     def __post_init__(self) -> None:
         self.held = self.hold.held
         self.alarm = self.hold.alarm
         self.memory = 0
-        self._patience = DatabaseRetry(self.database, self.stop, self.display.note)
+        self._patience = DatabaseRetry(self.database, self.stop, self.display.note, self.timing)
         self._transact, self._execute, self._keep = (
             self._patience.transact,
             self._patience.execute,
@@ -143,7 +139,9 @@ class TrialRunner:
     def _order(self, params: Mapping[str, Value]) -> protocol.Train:
         checkpoint = self.workdir / "resume.npz"
         resumable = self._resume(checkpoint)
-        return make_train_message(self.held, params, self.workdir, checkpoint if resumable else None)
+        return make_train_message(
+            self.held, params, self.workdir, checkpoint if resumable else None, self.timing.checkpoint
+        )
 
     def _resume(self, path: Path) -> bool:
         """Fetch the checkpoint to go on from. Where it cannot be read now, the trial is for a worker that can."""
@@ -156,7 +154,7 @@ class TrialRunner:
 
     def _await_ready(self) -> bool:
         """Wait for a trainer that was just started; False where it hangs."""
-        until = time.monotonic() + STALL_SECONDS
+        until = time.monotonic() + self.timing.stall
         while self.trainer.ready is None:
             if self.stop.requested:
                 self._closing.release("preempted")
@@ -191,12 +189,12 @@ class TrialRunner:
             heard = time.monotonic()
 
     def _time_left(self, heard: float) -> float:
-        until = self._told_at + OBEY_SECONDS if self._stopping else heard + STALL_SECONDS
+        until = self._told_at + self.timing.stop if self._stopping else heard + self.timing.stall
         return max(0.0, until - time.monotonic())
 
     def _silent(self, heard: float) -> bool:
         now = time.monotonic()
-        return now - self._told_at >= OBEY_SECONDS if self._stopping else now - heard >= STALL_SECONDS
+        return now - self._told_at >= self.timing.stop if self._stopping else now - heard >= self.timing.stall
 
     def _heed(self) -> None:
         """Pass on what has come from outside since: a signal, a pause or stop of the study, the loss of the trial."""
@@ -330,7 +328,7 @@ class TrialRunner:
         if self._stopping:
             self._closing.release(self._stopping)
             return self._say(self._stopping, "its trainer did not obey and was killed")
-        return self._lose(TrialOutcome.STALLED, f"no sign of life for {STALL_SECONDS:g} s")
+        return self._lose(TrialOutcome.STALLED, f"no sign of life for {self.timing.stall:g} s")
 
     def _lose(self, ending: TrialOutcome, detail: str) -> str:
         assert ending.is_retried
@@ -348,7 +346,7 @@ class TrialRunner:
             return  # which is as good
 
     def _drain_until_released(self) -> None:
-        until = time.monotonic() + OBEY_SECONDS
+        until = time.monotonic() + self.timing.stop
         while (left := until - time.monotonic()) > 0:
             message = self.trainer.receive(self.alarm, left)
             if isinstance(message, Released | Ended | Refused):

@@ -19,10 +19,8 @@ from hpsearch.worker.db_retry import StopRequest
 from hpsearch.worker.display_protocol import WorkerDisplay
 from hpsearch.worker.lease_renewal import LeaseRenewal
 from hpsearch.worker.slot import Quota, SharedSlotState, Slot
+from hpsearch.worker.timing import DEFAULT_TIMING, Timing
 from hpsearch.worker.trainer_process import TrainerProcess
-
-SIGNAL_SECONDS = 0.5
-"""After how long at most a worker sees a signal."""
 
 
 class Worker:
@@ -30,7 +28,7 @@ class Worker:
 
     `gpu` None means the CPU; `study_names` limits it to those; with `drain` it leaves when they have no work left, its
     own or in others' hands; `trials` is how many to end before it leaves; `slots` how many to train at once, with the
-    device's memory and the host's cores shared out.
+    device's memory and the host's cores shared out; `timing` is how long it waits for what.
 
     Raises:
         NotFoundError: there is no study of a name in `study_names`.
@@ -46,13 +44,15 @@ class Worker:
         drain: bool = False,
         trials: int | None = None,
         slots: int = 1,
+        timing: Timing = DEFAULT_TIMING,
     ) -> None:
         database.transact(lambda connection: [studies.find(connection, name) for name in study_names])
         host = socket.gethostname()
         self.holder = WorkerIdentity(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, str(gpu) if gpu else "CPU")
         self._database = database
+        self._timing = timing
         self._stop = StopRequest()
-        self._lease = LeaseRenewal(database, self.holder.worker_id)
+        self._lease = LeaseRenewal(database, self.holder.worker_id, timing)
         shared = SharedSlotState(
             database,
             display,
@@ -62,8 +62,9 @@ class Worker:
             Quota(trials),
             tuple(study_names),
             drain,
-            lambda: TrainerProcess(gpu, slots),
-            ArtifactCleanup(database),
+            lambda: TrainerProcess(gpu, slots, timing),
+            ArtifactCleanup(database, timing.cleanup),
+            timing,
         )
         self._slots = [Slot(shared) for _ in range(slots)]
         self._failures: list[BaseException] = []
@@ -87,7 +88,7 @@ class Worker:
             for thread in threads:
                 while thread.is_alive():
                     # Not without end: a signal that comes just before the wait is seen only after it.
-                    thread.join(SIGNAL_SECONDS)
+                    thread.join(self._timing.signal)
         if self._failures:
             raise self._failures[0]
 

@@ -1,6 +1,6 @@
 """Chaos: workers on trainings of seconds, a random fault every few seconds, then a drain; does everything add up?
 
-    python tests/faults/chaos.py --minutes 10 --seed 1 --workers 4
+    python -m tests.fault_injection.chaos --minutes 10 --seed 1 --workers 4
 
 Prints what it did and what the database holds afterwards, and ends with 1 where a promise was broken. The same seed
 gives the same faults in the same order; what they meet is up to the machine.
@@ -25,19 +25,7 @@ from tests.support.worker_processes import Crew, Server, Worker, crew
 EVERY = 5.0
 """Seconds between two faults."""
 
-DRAIN = 300.0
-"""Seconds in which what was started must be ended."""
-
-SETTINGS = {
-    "set": {
-        "storage.attempts.LEASE_SECONDS": 6.0,
-        "worker.lease_renewal.RENEW_SECONDS": 1.0,
-        "worker.slot.POLL_SECONDS": 0.5,
-        "worker.trial_runner.STALL_SECONDS": 60.0,
-        "worker.trial_runner.OBEY_SECONDS": 20.0,
-    },
-    "checkpoint_every": 0.5,
-}
+TIMING = {"lease": 6.0, "renewal": 1.0, "poll": 0.5, "stall": 60.0, "stop": 20.0, "checkpoint": 0.5}
 
 TRIALS, EPOCHS, KEPT = 6, 12, 2
 STUDIES = 2
@@ -94,7 +82,7 @@ class Chaos:
                 del self.frozen[worker.pid]
         self.hired = [worker for worker in self.hired if worker.process.poll() is None]
         while len(self.hired) < self.wanted:
-            self.hired.append(self.workers.start(drain=False, **SETTINGS))
+            self.hired.append(self.workers.start(drain=False, timing=TIMING))
         running = self.ledger.rows("select count(*) from hpsearch.studies where status in ('running', 'paused')")[0][0]
         for _ in range(STUDIES - running):
             start(
@@ -162,9 +150,9 @@ class Chaos:
             worker.thaw()
             worker.send(signal.SIGTERM)
         for worker in self.hired:
-            worker.join(DRAIN)
-        drained = [self.workers.start(**SETTINGS) for _ in range(self.wanted)]
-        codes = [worker.join(DRAIN) for worker in drained]
+            worker.join()
+        drained = [self.workers.start(timing=TIMING) for _ in range(self.wanted)]
+        codes = [worker.join() for worker in drained]
         assert codes == [0] * self.wanted, f"draining workers left with {codes}"
 
 

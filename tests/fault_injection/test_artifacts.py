@@ -11,11 +11,9 @@ from hpsearch.settings import Setting
 from tests.support import artifact_places
 from tests.support.artifact_places import content
 from tests.support.attempt_records import Ledger, start
-from tests.support.worker_processes import QUICK_LEASE, Crew, until
+from tests.support.worker_processes import QUICK_TIMING, TEST_TIMEOUT, Crew, until
 
-pytestmark = pytest.mark.tensorflow
-
-OFTEN = {"set": QUICK_LEASE, "checkpoint_every": 0.0}
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(TEST_TIMEOUT)]
 
 
 @pytest.fixture
@@ -26,7 +24,6 @@ def directory(tmp_path: Path) -> Setting:
     return Setting(str(root), "HPSEARCH_ARTIFACTS")
 
 
-@pytest.mark.timeout(240)
 def test_killed_worker_is_followed_from_the_studys_own_store(
     ledger: Ledger, workers: Crew, s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -34,12 +31,12 @@ def test_killed_worker_is_followed_from_the_studys_own_store(
     artifact_places.use(s3, monkeypatch)
     bucket = artifact_places.bucket()
     found = start(ledger.database, epochs=30, place=bucket)
-    first = workers.start(**OFTEN)
+    first = workers.start(timing=QUICK_TIMING)
     until(lambda: len(ledger.epochs()) >= 3, "some epochs are stored")
     first.send(signal.SIGKILL)
     first.join()
     until(lambda: content(bucket), "something is in the bucket")
-    second = workers.start(**OFTEN, environment={"HPSEARCH_ARTIFACTS": str(tmp_path)})
+    second = workers.start(timing=QUICK_TIMING, environment={"HPSEARCH_ARTIFACTS": str(tmp_path)})
     assert second.join() == 0
     assert ledger.whys() == ["lost", "completed"]
     assert sum(tried.epochs for tried in ledger.attempts()) == 30  # none was trained twice
@@ -48,7 +45,6 @@ def test_killed_worker_is_followed_from_the_studys_own_store(
     assert set(content(bucket)) == {f"{home}/study", f"{home}/{ledger.files()[0]}"}
 
 
-@pytest.mark.timeout(240)
 def test_worker_that_cannot_see_the_store_refuses_the_study(
     ledger: Ledger, workers: Crew, directory: Setting, tmp_path: Path
 ) -> None:
@@ -56,23 +52,22 @@ def test_worker_that_cannot_see_the_store_refuses_the_study(
     start(ledger.database, epochs=2, budget={"attempts": 1}, place=directory)
     root = Path(directory.value)
     root.rename(tmp_path / "unmounted")
-    blind = workers.start(**OFTEN)
+    blind = workers.start(timing=QUICK_TIMING)
     assert blind.join() == ExitCode.NOT_FOUND
     refusals = [line for line in blind.said.splitlines() if "is not served here" in line]
     assert len(refusals) == 1
     assert "is not there: see that this directory is mounted here" in refusals[0]
     (tmp_path / "unmounted").rename(root)
-    assert workers.start(**OFTEN).join() == 0
+    assert workers.start(timing=QUICK_TIMING).join() == 0
     assert ledger.whys() == ["refused", "completed"]
     assert ledger.discrepancies() == []
     assert len(content(directory)) == 2
 
 
-@pytest.mark.timeout(240)
 def test_store_that_goes_away_costs_checkpoints_only(ledger: Ledger, workers: Crew, directory: Setting) -> None:
     """A trial whose store fails trains on and completes, with one line for all its checkpoints."""
     start(ledger.database, epochs=30, place=directory)
-    worker = workers.start(**OFTEN)
+    worker = workers.start(timing=QUICK_TIMING)
     until(lambda: ledger.epochs(), "an epoch is stored")
     shutil.rmtree(directory.value)
     assert worker.join() == 0

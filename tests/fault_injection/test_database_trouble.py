@@ -9,11 +9,9 @@ import pytest
 
 from hpsearch.storage.database import Database
 from tests.support.attempt_records import Ledger, start
-from tests.support.worker_processes import QUICK_LEASE, Crew, Server, Worker, crew, until
+from tests.support.worker_processes import QUICK_TIMING, TEST_TIMEOUT, Crew, Server, Worker, crew, until
 
-pytestmark = pytest.mark.tensorflow
-
-OFTEN = {"set": QUICK_LEASE, "checkpoint_every": 0.0}
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(TEST_TIMEOUT)]
 
 
 def epochs_said(worker: Worker) -> int:
@@ -21,20 +19,15 @@ def epochs_said(worker: Worker) -> int:
     return worker.said.count("val_accuracy")
 
 
-@pytest.mark.timeout(300)
 def test_database_restarted_under_workers(scratch: Path, tmp_path: Path) -> None:
     """The server is away for 0, 5 and 20 s under a lease of 10: all holders train on and keep attempt and epochs."""
     server = Server(scratch / "server")
-    lease = {
-        "storage.attempts.LEASE_SECONDS": 10.0,
-        "worker.lease_renewal.RENEW_SECONDS": 0.7,
-        "worker.slot.POLL_SECONDS": 0.2,
-    }
+    timing = {**QUICK_TIMING, "lease": 10.0, "checkpoint": 1.0}
     with closing(Database(server.url)) as database, crew(server.url, tmp_path) as workers:
         database.migrate()
         ledger = Ledger(database)
         small = start(database, trials=4, epochs=5000)
-        hired = [workers.start(set=lease, checkpoint_every=1.0) for _ in range(4)]
+        hired = [workers.start(timing=timing) for _ in range(4)]
         until(lambda: all(ledger.epochs(trial) for trial in range(4)), "every worker has finished an epoch")
         for seconds in (0, 5, 20):
             with server.away():
@@ -52,18 +45,17 @@ def test_database_restarted_under_workers(scratch: Path, tmp_path: Path) -> None
     server.stop()
 
 
-@pytest.mark.timeout(300)
 def test_commits_that_nobody_acknowledged(ledger: Ledger, workers: Crew) -> None:
     """Where the connection breaks just after a commit, what was written is neither written twice nor given up."""
     start(ledger.database, trials=2, epochs=4)
     functions = [
-        "storage.claims.take",
-        "storage.attempts.sample",
-        "storage.attempts.describe",
-        "storage.attempts.store",
-        "storage.attempts.finish",
+        "hpsearch.storage.claims.take",
+        "hpsearch.storage.attempts.sample",
+        "hpsearch.storage.attempts.describe",
+        "hpsearch.storage.attempts.store",
+        "hpsearch.storage.attempts.finish",
     ]
-    worker = workers.start("--trials", "2", drain=False, **OFTEN, unacknowledged=functions)
+    worker = workers.start("--trials", "2", drain=False, timing=QUICK_TIMING, unacknowledged=functions)
     assert worker.join() == 0
     assert [function for function in functions if f"broke after {function}" not in worker.said] == []
     assert sorted(map(str, ledger.whys(0))) == ["completed", "lost"]  # nobody knew of the first claim
@@ -71,14 +63,13 @@ def test_commits_that_nobody_acknowledged(ledger: Ledger, workers: Crew) -> None
     assert ledger.discrepancies() == []
 
 
-@pytest.mark.timeout(300)
 def test_frozen_past_its_lease_it_writes_nothing(ledger: Ledger, workers: Crew) -> None:
     """Of two workers that both believe they hold a trial, the one that was replaced writes nothing any more."""
     start(ledger.database, trials=1, epochs=40)
-    first = workers.start(**OFTEN)
+    first = workers.start(timing=QUICK_TIMING)
     until(lambda: len(ledger.epochs()) > 1, "the first worker trains")
     first.freeze()
-    second = workers.start(**OFTEN)
+    second = workers.start(timing=QUICK_TIMING)
     until(lambda: len(ledger.attempts()) == 2 and ledger.attempts()[1].epochs, "the second worker trains")
     of_the_first = ledger.attempts()[0]
     first.thaw()
@@ -94,13 +85,12 @@ def test_frozen_past_its_lease_it_writes_nothing(ledger: Ledger, workers: Crew) 
     assert ledger.discrepancies() == []
 
 
-@pytest.mark.timeout(300)
 def test_frozen_inside_a_claim(ledger: Ledger, workers: Crew) -> None:
     """A worker that freezes with the study locked holds the others up for seconds; thawed, it works on."""
     start(ledger.database, trials=2, epochs=20)
-    frozen = workers.start(**OFTEN, at={"function": "storage.studies.settle", "do": "SIGSTOP"})
+    frozen = workers.start(timing=QUICK_TIMING, at={"function": "hpsearch.storage.studies.settle", "do": "SIGSTOP"})
     until(frozen.frozen, "the first worker froze in its claim")
-    other = workers.start(*("--trials", "1"), drain=False, **OFTEN)
+    other = workers.start(*("--trials", "1"), drain=False, timing=QUICK_TIMING)
     until(lambda: ledger.attempts(), "the other worker claims")
     frozen.send(signal.SIGCONT)
     assert other.join() == 0

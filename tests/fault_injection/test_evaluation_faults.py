@@ -19,9 +19,9 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.attempt_records import Ledger, start
-from tests.support.worker_processes import QUICK_LEASE, Crew, until
+from tests.support.worker_processes import QUICK_TIMING, TEST_TIMEOUT, Crew, until
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(TEST_TIMEOUT)]
 
 EPOCHS = 30
 
@@ -42,7 +42,6 @@ def searched(database: Database, place: Setting | None = None) -> None:
     database.transact(lambda c: studies.settle(c, studies.read(c, found.study_id)))
 
 
-@pytest.mark.timeout(240)
 def test_host_with_other_images_than_the_searchs_is_refused(ledger: Ledger, workers: Crew) -> None:
     """An evaluation on other data would say nothing about the search: its trial is handed back, in one line."""
     searched(ledger.database)
@@ -56,14 +55,12 @@ def test_host_with_other_images_than_the_searchs_is_refused(ledger: Ledger, work
     assert ledger.rows("select why from hpsearch.attempts where why <> 'completed'") == [("refused",)]
 
 
-@pytest.mark.timeout(240)
 def test_killed_evaluation_goes_on_and_is_tested_once(ledger: Ledger, workers: Crew) -> None:
     """The next worker goes on from the checkpoint of an epoch that nobody validated; the end is tested and counted."""
     searched(ledger.database)
     asked, _ = evaluation.request_evaluation(ledger.database, "small", top=1, seeds=1)
     assert asked.study is not None
     trained = asked.study.study_id
-    often = {"set": QUICK_LEASE, "checkpoint_every": 0.0}
 
     def epochs() -> list[float]:
         query = (
@@ -71,12 +68,12 @@ def test_killed_evaluation_goes_on_and_is_tested_once(ledger: Ledger, workers: C
         )
         return [row[0] for row in ledger.rows(query, id=trained)]
 
-    first = workers.start(**often)
+    first = workers.start(timing=QUICK_TIMING)
     until(lambda: len(epochs()) >= 3, "some epochs are stored")
     first.send(signal.SIGKILL)
     first.join()
     assert len(epochs()) < EPOCHS
-    assert workers.start(**often).join() == 0
+    assert workers.start(timing=QUICK_TIMING).join() == 0
     whys = "select why, epochs from hpsearch.attempts where study_id = :id order by number"
     (lost, before), (completed, after) = ledger.rows(whys, id=trained)
     assert (lost, completed, before + after) == ("lost", "completed", EPOCHS)
@@ -94,7 +91,6 @@ def test_killed_evaluation_goes_on_and_is_tested_once(ledger: Ledger, workers: C
     assert kinds == ["model", "predictions"]
 
 
-@pytest.mark.timeout(240)
 def test_predictions_that_cannot_be_stored_fail_the_trial(ledger: Ledger, workers: Crew, tmp_path: Path) -> None:
     """A search's trial completes without its model; an evaluation's says nothing without its predictions."""
     searched(ledger.database, Setting(str(tmp_path), "HPSEARCH_ARTIFACTS"))

@@ -9,11 +9,9 @@ from hpsearch.devices import Gpu
 from hpsearch.errors import ExitCode, NotFoundError
 from hpsearch.worker.worker import Worker
 from tests.support.attempt_records import Ledger, start
-from tests.support.worker_processes import QUICK_LEASE, Crew, until
+from tests.support.worker_processes import QUICK_TIMING, TEST_TIMEOUT, Crew, until
 
-pytestmark = pytest.mark.tensorflow
-
-OFTEN = {"set": QUICK_LEASE, "checkpoint_every": 0.0}
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(TEST_TIMEOUT)]
 
 
 def url(ledger: Ledger) -> str:
@@ -25,11 +23,10 @@ def held(ledger: Ledger) -> int:
     return int(ledger.rows("select count(*) from hpsearch.attempts where ended_at is null")[0][0])
 
 
-@pytest.mark.timeout(300)
 def test_paused_resumed_and_stopped_under_load(ledger: Ledger, workers: Crew) -> None:
     """Paused, every worker lets go of its trial at its last epoch; resumed, they go on; stopped, all trials end."""
     small = start(ledger.database, trials=6, epochs=5000)
-    hired = [workers.start(drain=False, **OFTEN) for _ in range(2)]
+    hired = [workers.start(drain=False, timing=QUICK_TIMING) for _ in range(2)]
     until(lambda: ledger.epochs(0) and ledger.epochs(1), "both workers train")
 
     ledger.status(small.study_id, "paused")
@@ -52,12 +49,11 @@ def test_paused_resumed_and_stopped_under_load(ledger: Ledger, workers: Crew) ->
     assert all(worker.process.poll() is None for worker in hired)
 
 
-@pytest.mark.timeout(300)
 def test_renamed_ended_and_deleted_from_outside(ledger: Ledger, workers: Crew) -> None:
     """A worker goes on under a study's new name; a trial ended from outside is left as it is; so is a deleted study."""
     small = start(ledger.database, trials=2, epochs=60)
     gone = start(ledger.database, "gone", epochs=5000, study={"name": "gone", "priority": -1})
-    worker = workers.start(drain=False, **OFTEN)
+    worker = workers.start(drain=False, timing=QUICK_TIMING)
     until(lambda: ledger.epochs(0), "the worker trains")
     ledger.execute("update studies set study_name = 'renamed' where study_id = :id", id=small.study_id)
     seen = len(ledger.epochs(0))
@@ -87,7 +83,6 @@ def test_renamed_ended_and_deleted_from_outside(ledger: Ledger, workers: Crew) -
     assert ledger.discrepancies() == []
 
 
-@pytest.mark.timeout(300)
 def test_store_that_fails_on_write(ledger: Ledger, workers: Crew) -> None:
     """Nothing can be stored, neither checkpoint nor model: the trials end all the same, and a line says so."""
     ledger.execute("""
@@ -96,7 +91,7 @@ def test_store_that_fails_on_write(ledger: Ledger, workers: Crew) -> None:
     """)
     ledger.execute("create trigger no_room before insert on hpsearch.files for each row execute function no_room()")
     start(ledger.database, trials=2)
-    worker = workers.start(**OFTEN)
+    worker = workers.start(timing=QUICK_TIMING)
     assert worker.join() == 0
     assert "checkpoint of epoch 1 cannot be stored (there is no room for checkpoint/" in worker.said
     assert "the model cannot be stored" in worker.said
@@ -105,7 +100,6 @@ def test_store_that_fails_on_write(ledger: Ledger, workers: Crew) -> None:
     assert all("keeps other models" in each for each in broken), broken
 
 
-@pytest.mark.timeout(300)
 def test_other_data_than_the_first_workers(ledger: Ledger, workers: Crew) -> None:
     """A worker whose images differ refuses the study in one line, and gives its trial back unspent."""
     start(ledger.database)
@@ -120,7 +114,6 @@ def test_other_data_than_the_first_workers(ledger: Ledger, workers: Crew) -> Non
     assert ledger.rows("select data_fingerprint from hpsearch.studies") == [("other",)]
 
 
-@pytest.mark.timeout(300)
 def test_gpu_that_the_framework_does_not_see(ledger: Ledger) -> None:
     """A trainer that would fall back to the CPU ends the worker with the remedy, and its trial is released."""
     start(ledger.database)
@@ -132,11 +125,12 @@ def test_gpu_that_the_framework_does_not_see(ledger: Ledger) -> None:
     assert ledger.whys() == ["preempted"]
 
 
-@pytest.mark.timeout(300)
 def test_error_that_nobody_foresaw(ledger: Ledger, workers: Crew) -> None:
     """An error in the worker's own code costs an attempt; the trial is tried again and the worker goes on."""
     start(ledger.database, trials=2)
-    worker = workers.start(**OFTEN, at={"function": "storage.attempts.store", "call": 3, "do": "raise"})
+    worker = workers.start(
+        timing=QUICK_TIMING, at={"function": "hpsearch.storage.attempts.store", "call": 3, "do": "raise"}
+    )
     assert worker.join() == 0
     assert "IntegrityError" in worker.said
     assert "Traceback" in worker.said
@@ -145,11 +139,10 @@ def test_error_that_nobody_foresaw(ledger: Ledger, workers: Crew) -> None:
     assert ledger.discrepancies() == []
 
 
-@pytest.mark.timeout(300)
 def test_two_slots(ledger: Ledger, workers: Crew) -> None:
     """One worker trains two trials at once, on two trainers, and every figure is where it belongs."""
     start(ledger.database, trials=4, epochs=20)
-    worker = workers.start("--slots", "2", **OFTEN)
+    worker = workers.start("--slots", "2", timing=QUICK_TIMING)
     until(lambda: held(ledger) == 2 and len(worker.trainers()) == 2, "one worker holds two trials")
     assert worker.join() == 0
     assert ledger.counts()["epochs"] == 4 * 20

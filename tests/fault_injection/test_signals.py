@@ -6,9 +6,9 @@ import signal
 import pytest
 
 from tests.support.attempt_records import Ledger, start
-from tests.support.worker_processes import DEADLINE, Crew, Worker, gone, until
+from tests.support.worker_processes import TEST_TIMEOUT, Crew, Worker, gone, until
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(TEST_TIMEOUT)]
 
 EPOCHS = 60
 
@@ -29,7 +29,6 @@ def released_at(ledger: Ledger, attempt: int) -> int:
     return last
 
 
-@pytest.mark.timeout(300)
 def test_told_to_leave(ledger: Ledger, workers: Crew) -> None:
     """SIGTERM and Ctrl-C release the trial at its last epoch, at once; a further Ctrl-C ends everything with 130.
 
@@ -64,12 +63,11 @@ def test_told_to_leave(ledger: Ledger, workers: Crew) -> None:
         third.send(signal.SIGINT)
         return third.process.poll() is not None
 
-    until(interrupted, "a worker leaves at a further Ctrl-C", DEADLINE)
+    until(interrupted, "a worker leaves at a further Ctrl-C")
     assert third.join() == 130
     until(lambda: gone(trainer), "the trainer of a worker that left at once is gone")
 
 
-@pytest.mark.timeout(300)
 def test_told_to_leave_without_work(ledger: Ledger, workers: Crew) -> None:
     """A worker that waits for work leaves with 0 when told to, and the list of workers says so."""
     idle = workers.start(drain=False)
@@ -79,9 +77,8 @@ def test_told_to_leave_without_work(ledger: Ledger, workers: Crew) -> None:
     assert ledger.rows("select ended_at is not null from hpsearch.workers") == [(True,)]
 
 
-@pytest.mark.timeout(300)
 def test_told_to_leave_as_it_comes(ledger: Ledger, workers: Crew) -> None:
     """A worker that is told to leave before anybody can see it leaves with 0 too, and its end is in the list."""
-    coming = workers.start(drain=False, at={"function": "storage.workers.enrol", "do": "SIGTERM"})
+    coming = workers.start(drain=False, at={"function": "hpsearch.storage.workers.enrol", "do": "SIGTERM"})
     assert coming.join() == 0
     assert ledger.rows("select ended_at is not null from hpsearch.workers") == [(True,)]

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.attempt_records import Ledger, start
-from tests.support.worker_processes import QUICK_LEASE, Crew, Worker, until
+from tests.support.worker_processes import QUICK_TIMING, TEST_TIMEOUT, Crew, Worker, until
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(TEST_TIMEOUT)]
 
-OFTEN = {"set": QUICK_LEASE, "checkpoint_every": 0.0}
 EPOCHS = 60
 
 RAISING = """
@@ -37,11 +36,10 @@ def in_an_attempt(ledger: Ledger, worker: Worker, trial: int, attempt: int) -> i
     return worker.trainer()
 
 
-@pytest.mark.timeout(300)
 def test_trainer_killed_as_by_the_kernel(ledger: Ledger, workers: Crew) -> None:
     """A trainer that the kernel killed is tried once more in a fresh process, then the configuration is infeasible."""
     start(ledger.database, epochs=EPOCHS)
-    worker = workers.start(**OFTEN)
+    worker = workers.start(timing=QUICK_TIMING)
     first = in_an_attempt(ledger, worker, 0, 1)
     os.kill(first, signal.SIGKILL)
     second = in_an_attempt(ledger, worker, 0, 2)
@@ -56,11 +54,10 @@ def test_trainer_killed_as_by_the_kernel(ledger: Ledger, workers: Crew) -> None:
     assert ledger.discrepancies() == []
 
 
-@pytest.mark.timeout(300)
 def test_trainer_crashes_and_hangs(ledger: Ledger, workers: Crew) -> None:
     """A crash or a stall is tried again from the checkpoint; a trial whose attempts are spent has failed."""
     start(ledger.database, trials=2, epochs=EPOCHS, budget={"attempts": 2})
-    worker = workers.start(**{**OFTEN, "set": {**QUICK_LEASE, "worker.trial_runner.STALL_SECONDS": 15.0}})
+    worker = workers.start(timing={**QUICK_TIMING, "stall": 60.0})
     os.kill(in_an_attempt(ledger, worker, 0, 1), signal.SIGSEGV)
     os.kill(in_an_attempt(ledger, worker, 0, 2), signal.SIGSEGV)
     os.kill(in_an_attempt(ledger, worker, 1, 1), signal.SIGSTOP)
@@ -75,7 +72,6 @@ def test_trainer_crashes_and_hangs(ledger: Ledger, workers: Crew) -> None:
     assert ledger.discrepancies() == []
 
 
-@pytest.mark.timeout(300)
 def test_training_diverges_or_raises(ledger: Ledger, workers: Crew, tmp_path: Path) -> None:
     """A loss that is not a number ends as infeasible; an exception as failed, with its traceback kept."""
     (tmp_path / "sitecustomize.py").write_text(RAISING)

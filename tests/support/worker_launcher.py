@@ -1,17 +1,18 @@
-"""A worker in a test's hands: `python worker_launcher.py SETTINGS worker --cpu ...`.
+"""A worker that a test sets up: `python worker_launcher.py SETTINGS worker --cpu ...`.
 
-SETTINGS is JSON. `set` gives module constants other values, such as a lease of seconds; `checkpoint_every` shortens the
-30 s between two checkpoints; `at` has something happen in the worker at a call of one of its functions, so that a fault
-meets exactly the phase it is meant for; `unacknowledged` names functions whose first transaction is committed without
-the worker hearing of it.
+SETTINGS is JSON. `timing` is what differs from the default `Timing`, such as a lease of seconds; `at` injects a fault
+at a call of one of the worker's functions, so that it meets exactly the phase it is meant for; `unacknowledged` names
+functions whose first transaction is committed without the worker hearing of it. Functions are named by their full
+dotted path.
 """
 
 import functools
-import importlib
 import json
 import os
+import pkgutil
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -19,49 +20,46 @@ from sqlalchemy.exc import IntegrityError
 from hpsearch.cli.main import main
 from hpsearch.errors import UnreachableError
 from hpsearch.storage.database import Database
-from hpsearch.training import protocol
+from hpsearch.worker import worker
+from hpsearch.worker.timing import Timing
 
 
-def place(path: str) -> tuple[Any, str]:
-    """The module and the name in it that `storage.attempts.store` means."""
-    module, name = path.rsplit(".", 1)
-    return importlib.import_module(f"hpsearch.{module}"), name
+def wrap(function: str, before: Callable[[], None]) -> None:
+    """Call `before` before each call of the function of that dotted path.
 
-
-def arm(function: str, do: str, call: int = 1) -> None:
-    """Before the `call`th call of a function: a signal to this process, or an error that a bug would raise."""
-    module, name = place(function)
-    original = getattr(module, name)
-    calls = 0
+    Raises:
+        AttributeError: there is no such function.
+    """
+    original = pkgutil.resolve_name(function)
+    module, _, name = function.rpartition(".")
 
     @functools.wraps(original)
-    def armed(*arguments: Any, **named: Any) -> Any:
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        before()
+        return original(*arguments, **named)
+
+    setattr(pkgutil.resolve_name(module), name, wrapped)
+
+
+def inject(function: str, do: str, call: int = 1) -> None:
+    """Before the `call`th call of a function: a signal to this process, or an error that a bug would raise."""
+    calls = 0
+
+    def fail() -> None:
         nonlocal calls
         calls += 1
         if calls == call and do == "raise":
             raise IntegrityError("insert into nowhere", {}, Exception("made up by the test"))
         if calls == call:
             os.kill(os.getpid(), signal.Signals[do])
-        return original(*arguments, **named)
 
-    setattr(module, name, armed)
+    wrap(function, fail)
 
 
 def unacknowledge(functions: list[str]) -> None:
     """The connection breaks just after the server committed the first transaction with a call of each function."""
     attempted = Database._try
     waiting, called = set(functions), set()
-
-    def listen(function: str) -> None:
-        module, name = place(function)
-        original = getattr(module, name)
-
-        @functools.wraps(original)
-        def noted(*arguments: Any, **named: Any) -> Any:
-            called.add(function)
-            return original(*arguments, **named)
-
-        setattr(module, name, noted)
 
     def cut_off(self: Database, connect: Any, work: Any) -> Any:
         called.clear()
@@ -72,22 +70,18 @@ def unacknowledge(functions: list[str]) -> None:
         return result
 
     for function in functions:
-        listen(function)
+        wrap(function, functools.partial(called.add, function))
     Database._try = cut_off
 
 
 def prepare(settings: dict[str, Any]) -> None:
     """Make this process the worker that the settings describe."""
-    for path, value in settings.get("set", {}).items():
-        module, name = place(path)
-        assert hasattr(module, name), path
-        setattr(module, name, value)
-    if "checkpoint_every" in settings:
-        protocol.Train.__init__.__defaults__ = (None, settings["checkpoint_every"])
+    timing = Timing(**settings.pop("timing", {}))
+    worker.Worker = functools.partial(worker.Worker, timing=timing)  # the command line has no option for it
     if "at" in settings:
-        arm(**settings["at"])
-    if "unacknowledged" in settings:
-        unacknowledge(settings["unacknowledged"])
+        inject(**settings.pop("at"))
+    unacknowledge(settings.pop("unacknowledged", []))
+    assert not settings, f"unknown settings: {settings}"
 
 
 if __name__ == "__main__":

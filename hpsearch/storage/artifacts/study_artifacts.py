@@ -19,14 +19,15 @@ from hpsearch.storage.database import Database
 if TYPE_CHECKING:  # it brings Optuna and boto3 in, and most studies keep their files in Postgres
     from hpsearch.storage.artifacts.stores import StudyStore
 
-SWEEP_SECONDS = 3600.0
+CLEANUP_SECONDS = 3600.0
 
 
 class ArtifactCleanup:
-    """Sweeps files that belong to nothing, at a worker's start and then rarely; its slots share it."""
+    """Sweeps files that belong to nothing at a worker's start and every `interval` seconds; its slots share it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, interval: float = CLEANUP_SECONDS) -> None:
         self._database = database
+        self._interval = interval
         self._due = time.monotonic()
         self._lock = threading.Lock()
 
@@ -39,7 +40,7 @@ class ArtifactCleanup:
         with self._lock:
             if time.monotonic() < self._due:
                 return
-            self._due = time.monotonic() + SWEEP_SECONDS
+            self._due = time.monotonic() + self._interval
         table.sweep(self._database)
 
 
