@@ -19,6 +19,11 @@ class TrialState(StrEnum):
         """The name of Optuna's own `TrialState` member."""
         return "FAIL" if self is TrialState.FAILED else self.name
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the trial has ended, in whatever way."""
+        return self not in {TrialState.WAITING, TrialState.RUNNING}
+
     @classmethod
     def from_optuna(cls, name: str) -> "TrialState":
         """Return the state that Optuna's tables call `name`.

@@ -1,8 +1,15 @@
-"""Which classes a model takes for which."""
+"""The states of trials, and which classes a model takes for which."""
 
 from hpsearch import outcomes
+from hpsearch.outcomes import TrialState
 
 CLASSES = ("cat", "dog", "ship")
+
+
+def test_every_state_is_that_of_optuna_of_the_same_name() -> None:
+    """Reading Optuna's name of a state gives the state back, and three of them are final."""
+    assert [TrialState.from_optuna(state.optuna) for state in TrialState] == list(TrialState)
+    assert [state.optuna for state in TrialState if state.is_finished] == ["COMPLETE", "PRUNED", "FAIL"]
 
 
 def test_worst_pairs_are_those_with_the_greatest_share_of_their_class() -> None:
