@@ -1,4 +1,4 @@
-"""What the commands print: with the other modules of `hpsearch.cli`, the only place that does.
+"""Writing to the terminal; only modules of `hpsearch.cli` print.
 
 Machine output and the tables a command was asked for go to stdout, everything else to stderr.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.formatting import format_count, format_params
+from hpsearch.outcomes import TrialState
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,21 +23,21 @@ if TYPE_CHECKING:
     from hpsearch.cli.quickstart import QuickstartAnswer
     from hpsearch.storage.results import Summary, Trial
 
-PLAIN = ("number", "state", "outcome", "value", "attempts", "worker", "seconds", "weights")
+TRIAL_COLUMNS = ("number", "state", "outcome", "value", "attempts", "worker", "seconds", "weights")
 """The columns of the CSV that every study has."""
 
-WHOLE = 20
+UNWRAPPED_WIDTH = 20
 """Characters of a cell that is not broken into lines where the terminal is narrow: a figure, a date, a host."""
 
 
-def say(line: str) -> None:
-    """A line to the user, on stderr."""
+def print_line(line: str) -> None:
+    """Print a line to the user, on stderr."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
 def name_program() -> str:
-    """How this command was called, for the next one to be called so too."""
+    """Return how this command was called, for the next one to be called so too."""
     called = Path(sys.argv[0])
     on_path = shutil.which("hpsearch")
     if called.name != "hpsearch" or (on_path and called.resolve() == Path(on_path).resolve()):
@@ -44,7 +45,7 @@ def name_program() -> str:
     return shlex.quote(str(called))
 
 
-def ask(question: str) -> bool:
+def confirm(question: str) -> bool:
     """Ask on stderr for a yes; anything else is a no."""
     sys.stderr.write(f"{question} [y/N] ")  # not by typer.confirm, which puts a space on stdout
     sys.stderr.flush()
@@ -52,35 +53,35 @@ def ask(question: str) -> bool:
 
 
 def make_console(*, stderr: bool) -> "Console":
-    """Rich's console on one of the two streams."""
+    """Return Rich's console on stderr or stdout."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False)
 
 
 def print_json(document: Any) -> None:
-    """A JSON document on stdout."""
+    """Print a JSON document on stdout."""
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def print_csv(document: dict[str, Any]) -> None:
-    """A row a trial on stdout, of what `results --json` prints."""
+    """Print what `results --json` prints as CSV on stdout, a row a trial."""
     trials = document["trials"]
     params = list(dict.fromkeys(name for trial in trials for name in trial["params"]))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*PLAIN, "epochs", *params])
+    writer.writerow([*TRIAL_COLUMNS, "epochs", *params])
     for trial in trials:
-        cells = [trial[key] for key in PLAIN]
+        cells = [trial[key] for key in TRIAL_COLUMNS]
         writer.writerow([*cells, len(trial["epochs"]), *(trial["params"].get(name) for name in params)])
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """A table on stdout."""
+    """Print a table on stdout."""
     print_tables([make_table(columns, rows)])
 
 
 def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout that may be thousands of rows long; on a terminal its last column is wrapped.
+    """Print a table on stdout that may have thousands of rows; on a terminal its last column is wrapped.
 
     It looks as `print_table` makes one, for which Rich takes half a second a thousand rows.
     """
@@ -90,22 +91,22 @@ def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     room = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else 10_000
     last = min(max(len(line[-1]) for line in lines), max(20, room))
 
-    def shown(line: Sequence[str]) -> Iterator[str]:
+    def wrap(line: Sequence[str]) -> Iterator[str]:
         cells = "".join(f"{cell:<{width}}   " for cell, width in zip(line, widths, strict=False))
         first, *others = textwrap.wrap(line[-1], last) or [""]
         yield (cells + first).rstrip()
         yield from (" " * indent + other for other in others)
 
-    printed = [*shown(columns), "─" * (indent + last), *(text for row in rows for text in shown(row))]
+    printed = [*wrap(columns), "─" * (indent + last), *(text for row in rows for text in wrap(row))]
     sys.stdout.write("\n" + "\n".join(printed) + "\n\n")
 
 
 def print_answer(answer: "QuickstartAnswer") -> None:
-    """The quickstart's answer on stdout: the best trial, and a bar for each hyperparameter."""
+    """Print the quickstart's answer on stdout: the best trial, and a bar for each hyperparameter."""
     sys.stdout.write(f"\n{answer.headline}\n")
     bars = [
-        (each.name, f"{each.share:.2f}", f"{each.low:.2f} to {each.high:.2f}", "█" * round(30 * each.share))
-        for each in answer.importance
+        (share.name, f"{share.share:.2f}", f"{share.low:.2f} to {share.high:.2f}", "█" * round(30 * share.share))
+        for share in answer.importance
     ]
     print_table(("hyperparameter", "importance", "range", ""), bars)
     sys.stdout.writelines(f"{line}\n" for line in answer.caution)
@@ -113,57 +114,59 @@ def print_answer(answer: "QuickstartAnswer") -> None:
 
 
 def print_tables(tables: "Iterable[Table]") -> None:
-    """Tables on stdout."""
+    """Print tables on stdout."""
     out = make_console(stderr=False)
     if not out.is_terminal:
         out.width = 10_000  # a pipe has no width to fit into
-    for each in tables:
-        out.print(each, soft_wrap=False)
+    for table in tables:
+        out.print(table, soft_wrap=False)
 
 
 def make_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table":
-    """A table whose cells are shown as they are, whatever brackets are in them."""
+    """Build a table whose cells are shown as they are, whatever brackets are in them."""
     from rich import box
     from rich.table import Column, Table
     from rich.text import Text
 
     cells = [tuple(row) for row in rows]
-    headed = [
-        Column(name, no_wrap=all(len(row[place]) <= WHOLE for row in cells), overflow="fold")
+    header = [
+        Column(name, no_wrap=all(len(row[place]) <= UNWRAPPED_WIDTH for row in cells), overflow="fold")
         for place, name in enumerate(columns)
     ]
-    made = Table(*headed, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in cells:
-        made.add_row(*(Text(cell) for cell in row))
-    return made
+        table.add_row(*(Text(cell) for cell in row))
+    return table
 
 
 def print_results(summary: "Summary", trials: "list[Trial]") -> None:
-    """Every trial of a study in a table, and below it why those that failed did."""
+    """Print every trial of a study in a table on stdout, and below it why those that failed did."""
     spec = summary.study.spec
-    what = f"{spec.study.metric} on the test images" if spec.evaluation else f"the best epoch's {spec.study.metric}"
-    say(f"{summary.study.name} is {summary.status}; values are {what}")
+    values = f"{spec.study.metric} on the test images" if spec.evaluation else f"the best epoch's {spec.study.metric}"
+    print_line(f"{summary.study.name} is {summary.status}; values are {values}")
     rows = [
         (
-            str(each.number),
-            each.outcome or each.state,
-            f"{each.value:.4f}" if each.value is not None else "",
-            str(len(each.epochs)),
-            f"{each.seconds:.1f}" if each.seconds is not None else "",
-            format_params(each.params) + (f" (repeats trial {each.retry_of})" if each.retry_of is not None else ""),
+            str(trial.number),
+            trial.outcome or trial.state,
+            f"{trial.value:.4f}" if trial.value is not None else "",
+            str(len(trial.epochs)),
+            f"{trial.seconds:.1f}" if trial.seconds is not None else "",
+            format_params(trial.params) + (f" (repeats trial {trial.retry_of})" if trial.retry_of is not None else ""),
         )
-        for each in trials
+        for trial in trials
     ]
     print_list(("trial", "outcome", "value", "epochs", "seconds", "parameters"), rows)
-    for each in trials:
-        if each.state == "failed":
-            sys.stdout.writelines(f"{line}\n" for line in _failure(each))
+    for trial in trials:
+        if trial.state == TrialState.FAILED:
+            sys.stdout.writelines(f"{line}\n" for line in _describe_failure(trial))
 
 
-def _failure(trial: "Trial") -> Iterator[str]:
+def _describe_failure(trial: "Trial") -> Iterator[str]:
     yield f"trial {trial.number} failed: {trial.detail or trial.outcome or 'it was ended by another program'}"
     if len(trial.history) > 1:
-        for each in trial.history:
-            epochs = format_count(each.epochs, "epoch")
-            why = each.why or "still open"
-            yield f"  attempt {each.number} on {each.host}, {each.device}: {why} after {epochs}, {each.seconds:.1f} s"
+        for attempt in trial.history:
+            epochs, end = format_count(attempt.epochs, "epoch"), attempt.why or "still open"
+            yield (
+                f"  attempt {attempt.number} on {attempt.host}, {attempt.device}: {end} after {epochs}, "
+                f"{attempt.seconds:.1f} s"
+            )

@@ -1,12 +1,13 @@
-"""What a command did, in a few lines, and what to type next."""
+"""What a command did, in a few lines on stderr, and what to type next."""
 
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hpsearch.cli.console import name_program, print_table, say
+from hpsearch.cli.console import name_program, print_line, print_table
 from hpsearch.formatting import format_count
+from hpsearch.outcomes import StudyStatus, TrialState
 
 if TYPE_CHECKING:
     from hpsearch.evaluation.export import ExportedModels
@@ -15,89 +16,107 @@ if TYPE_CHECKING:
     from hpsearch.storage.study_control import RetryResult, StatusChange
     from hpsearch.storage.study_deletion import StudyContents
 
+HALTED = {StudyStatus.PAUSED, StudyStatus.STOPPED}
+"""What `hpsearch resume` ends."""
 
-def tell_started(started: "StartResult", storage: str | None) -> None:
-    """What start-study did, and what to type next."""
+
+def make_started_document(started: "StartResult") -> dict[str, Any]:
+    """Return what `start-study --json` prints."""
+    study = started.study
+    return {
+        "study": study.name,
+        "made": started.made,
+        "status": study.status,
+        "fingerprint": study.fingerprint,
+        "trials": study.spec.budget.trials,
+        "artifacts": study.artifacts,
+        "changes": list(started.changes),
+        "kept": list(started.kept),
+    }
+
+
+def print_started(started: "StartResult", storage: str | None) -> None:
+    """Print what start-study did, and what to type next."""
     study = started.study
     budget = study.spec.budget
     if started.made:
-        say(
+        print_line(
             f"made study {study.name}: {budget.trials} trials of up to {budget.epochs} epochs on {study.spec.data.name}"
         )
         searched = ", ".join(study.spec.searched) or "nothing: the base model"
-        say(f"  searching {searched}; metric {study.spec.study.metric}")
+        print_line(f"  searching {searched}; metric {study.spec.study.metric}")
     else:
-        say(f"study {study.name} is in the database already, with the same search; it is {_state(study)}")
+        print_line(f"study {study.name} is in the database already, with the same search; it is {_state(study)}")
         for line in started.changes or ("budget and priority are as they were",):
-            say(f"  {line}")
+            print_line(f"  {line}")
         for line in started.kept:
-            say(f"  not taken over: {line}")
+            print_line(f"  not taken over: {line}")
     if study.artifacts is not None:
-        say(f"  checkpoints and models in {study.artifacts}")
+        print_line(f"  checkpoints and models in {study.artifacts}")
     option = " --storage URL" if storage else ""
-    say("next:")
-    if study.status == "paused":
-        say(f"  {name_program()} resume {shlex.quote(study.name)}{option}    to let it go on")
-    say(f"  {name_program()} worker{option}       on each GPU host (--gpu 0), or here")
-    say(f"  {name_program()} dashboard{option}    to watch it")
+    print_line("next:")
+    if study.status == StudyStatus.PAUSED:
+        print_line(f"  {name_program()} resume {shlex.quote(study.name)}{option}    to let it go on")
+    print_line(f"  {name_program()} worker{option}       on each GPU host (--gpu 0), or here")
+    print_line(f"  {name_program()} dashboard{option}    to watch it")
 
 
-def tell_paused(turned: "StatusChange") -> None:
-    """That a study is paused, and what its running trials do."""
-    name = turned.study.name
-    if turned.before == "paused":
-        say(f"{name} is {_state(turned.study, 'paused already')}")
+def print_paused(change: "StatusChange") -> None:
+    """Print that a study is paused, and what its running trials do."""
+    name = change.study.name
+    if change.before == StudyStatus.PAUSED:
+        print_line(f"{name} is {_state(change.study, 'paused already')}")
         return
-    say(f"{name} is {_state(turned.study)}")
-    if turned.held:
-        say(f"  {_trials(turned.held)} in workers' hands: saved and released within {_renewal()}")
-    say(f"  {name_program()} resume {shlex.quote(name)} lets it go on")
+    print_line(f"{name} is {_state(change.study)}")
+    if change.held:
+        print_line(f"  {_trials(change.held)} held by workers: saved and released within {_renewal()}")
+    print_line(f"  {name_program()} resume {shlex.quote(name)} lets it go on")
 
 
-def tell_resumed(turned: "StatusChange") -> None:
-    """That a study goes on."""
-    name = turned.study.name
-    if turned.before == "running":
-        say(f"{name} is running already")
-    elif turned.study.status == "finished":
-        reason = f": {turned.study.reason}" if turned.study.reason else ""
-        say(
+def print_resumed(change: "StatusChange") -> None:
+    """Print that a study goes on, or why it does not."""
+    name = change.study.name
+    if change.before == StudyStatus.RUNNING:
+        print_line(f"{name} is running already")
+    elif change.study.status == StudyStatus.FINISHED:
+        reason = f": {change.study.reason}" if change.study.reason else ""
+        print_line(
             f"{name} has nothing left to do, it is finished{reason}; hpsearch start-study with more --trials extends it"
         )
     else:
-        say(f"{name} was {turned.before} and is running again")
+        print_line(f"{name} was {change.before} and is running again")
 
 
-def tell_stopped(turned: "StatusChange") -> None:
-    """That a study is stopped, and what becomes of its running trials."""
-    name = turned.study.name
-    if turned.before == "finished":
-        say(f"{name} is finished: nothing of it runs")
+def print_stopped(change: "StatusChange") -> None:
+    """Print that a study is stopped, and what becomes of its running trials."""
+    name = change.study.name
+    if change.before == StudyStatus.FINISHED:
+        print_line(f"{name} is finished: nothing of it runs")
         return
-    say(f"{name} is stopped" + (" already" if turned.before == "stopped" else ""))
-    if turned.ended:
-        say(f"  {_trials(turned.ended)} in nobody's hands: ended as pruned")
-    if turned.held:
-        say(f"  {_trials(turned.held)} in workers' hands: ended as pruned within {_renewal()}")
-    if turned.before != "stopped":
-        say(f"  {name_program()} resume {shlex.quote(name)} lets it go on with what is left of its budget")
+    print_line(f"{name} is stopped" + (" already" if change.before == StudyStatus.STOPPED else ""))
+    if change.ended:
+        print_line(f"  {_trials(change.ended)} held by no worker: ended as pruned")
+    if change.held:
+        print_line(f"  {_trials(change.held)} held by workers: ended as pruned within {_renewal()}")
+    if change.before != StudyStatus.STOPPED:
+        print_line(f"  {name_program()} resume {shlex.quote(name)} lets it go on with what is left of its budget")
 
 
-def tell_retried(retried: "RetryResult") -> None:
-    """Which trials were enqueued."""
+def print_retried(retried: "RetryResult") -> None:
+    """Print which trials were enqueued."""
     study = retried.study
     if not retried.trials:
-        say(f"{study.name} has no failed trial that was not tried again already (--trial N tries one once more)")
+        print_line(f"{study.name} has no failed trial that was not tried again already (--trial N tries one once more)")
         return
     for new, old in retried.trials:
-        say(f"trial {new} repeats trial {old}")
-    say(f"{study.name} has {_trials(study.spec.budget.trials)} now; it is {_state(study)}")
-    if study.status in {"paused", "stopped"}:
-        say(f"  {name_program()} resume {shlex.quote(study.name)} lets it go on")
+        print_line(f"trial {new} repeats trial {old}")
+    print_line(f"{study.name} has {_trials(study.spec.budget.trials)} now; it is {_state(study)}")
+    if study.status in HALTED:
+        print_line(f"  {name_program()} resume {shlex.quote(study.name)} lets it go on")
 
 
 def describe_deletion(contents: "StudyContents") -> str:
-    """The question before a study is deleted."""
+    """Return the question before a study is deleted."""
     running = f", {contents.running} of them running," if contents.running else ""
     files = format_count(contents.files, "file")
     return f"delete {contents.study.name} with its {_trials(contents.trials)}{running} and {files}?"
@@ -117,58 +136,59 @@ def _renewal() -> str:
     return f"{DEFAULT_TIMING.renewal:g} s"
 
 
-def tell_asked(standing: "EvaluationStatus", made: bool) -> None:
-    """What an evaluation trains, or that it is the one there was."""
-    asked = standing.evaluation
-    if not made or asked.study is None:
+def print_requested(status: "EvaluationStatus", *, is_new: bool) -> None:
+    """Print what a new evaluation trains; nothing of one that was there already."""
+    evaluation = status.evaluation
+    if not is_new or evaluation.study is None:
         return
-    budget, configurations = asked.study.spec.budget, len(asked.configurations)
-    say(
-        f"made study {asked.study.name}: {format_count(configurations, 'configuration')} × "
+    budget, configurations = evaluation.study.spec.budget, len(evaluation.configurations)
+    print_line(
+        f"made study {evaluation.study.name}: {format_count(configurations, 'configuration')} × "
         f"{format_count(budget.repeats, 'seed')}, {format_count(budget.epochs, 'epoch')} each, "
         "on training and validation images together"
     )
 
 
-def print_evaluation(standing: "EvaluationStatus", storage: str | None) -> None:
-    """The result of an evaluation on stdout; while there is none, how far it is and what to type next."""
+def print_evaluation(status: "EvaluationStatus", storage: str | None) -> None:
+    """Print the result of an evaluation on stdout; while there is none, how far it is and what to type next."""
     from hpsearch.report import evaluation_tables
 
-    asked = standing.evaluation
-    if asked.result is None:
-        _tell_untested(standing, storage)
+    evaluation = status.evaluation
+    if evaluation.result is None:
+        _print_untested(status, storage)
         return
-    for board in evaluation_tables.make_tables(standing):
+    for board in evaluation_tables.make_tables(status):
         sys.stdout.write(f"{board.title}\n")
         print_table(board.columns, board.rows)
         sys.stdout.flush()
-    for line in evaluation_tables.list_remarks(standing):
-        say(line)
+    for line in evaluation_tables.list_remarks(status):
+        print_line(line)
 
 
-def _tell_untested(standing: "EvaluationStatus", storage: str | None) -> None:
-    asked, summary = standing.evaluation, standing.summary
-    assert asked.study is not None
+def _print_untested(status: "EvaluationStatus", storage: str | None) -> None:
+    evaluation, summary = status.evaluation, status.summary
+    assert evaluation.study is not None
     assert summary is not None
-    counts, name, option = summary.counts, shlex.quote(asked.study.name), " --storage URL" if storage else ""
-    ended = sum(counts[state] for state in ("complete", "pruned", "failed"))
-    say(f"{asked.study.name} is {_state(summary.study)}: {ended} of {_trials(asked.study.spec.budget.trials)} ended")
-    say("next:")
-    if summary.status in {"paused", "stopped"}:
-        say(f"  {name_program()} resume {name}{option}    to let it go on")
-    say(f"  {name_program()} worker --drain --study {name}{option}    on each GPU host (--gpu 0), or here")
-    say(f"  {name_program()} evaluate {shlex.quote(asked.evaluated.name)}{option}    to see the result")
+    counts, name, option = summary.counts, shlex.quote(evaluation.study.name), " --storage URL" if storage else ""
+    ended = sum(counts[state] for state in TrialState if state.is_finished)
+    trials = _trials(evaluation.study.spec.budget.trials)
+    print_line(f"{evaluation.study.name} is {_state(summary.study)}: {ended} of {trials} ended")
+    print_line("next:")
+    if summary.status in HALTED:
+        print_line(f"  {name_program()} resume {name}{option}    to let it go on")
+    print_line(f"  {name_program()} worker --drain --study {name}{option}    on each GPU host (--gpu 0), or here")
+    print_line(f"  {name_program()} evaluate {shlex.quote(evaluation.evaluated.name)}{option}    to see the result")
 
 
-def tell_exported(exported: "ExportedModels") -> None:
-    """What was written where."""
-    say(
+def print_exported(exported: "ExportedModels") -> None:
+    """Print how many models were written where."""
+    print_line(
         f"{format_count(exported.models, 'model')} of {exported.study.name} and a README.md are in {exported.directory}"
     )
     if not exported.tested:
-        say("  their accuracies are on validation images; hpsearch evaluate measures them on test images")
+        print_line("  their accuracies are on validation images; hpsearch evaluate measures them on test images")
 
 
-def tell_report(page: Path) -> None:
-    """Where a report is."""
-    say(f"the report is {page}, for a browser; beside it is the same as Markdown")
+def print_report_path(page: Path) -> None:
+    """Print where a report is."""
+    print_line(f"the report is {page}, for a browser; beside it is the same as Markdown")

@@ -1,10 +1,8 @@
-"""The newcomer's first search: one study, one worker, to the end, and what it says."""
+"""A first search: one study and one worker, to the end, and its answer."""
 
 import subprocess
 import sys
 from dataclasses import dataclass
-
-from sqlalchemy import Connection
 
 from hpsearch import settings
 from hpsearch.analysis import importance
@@ -12,6 +10,7 @@ from hpsearch.analysis.importance import Share
 from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.devices import Gpu
 from hpsearch.formatting import format_params
+from hpsearch.outcomes import TrialState
 from hpsearch.spec import study_spec
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import results, studies
@@ -24,7 +23,7 @@ DIGITS = ("data.name=digits", "data.train_limit=1000", "data.validation=300")
 
 @dataclass(frozen=True)
 class QuickstartAnswer:
-    """What the search found: a line about the best trial, each hyperparameter's importance, and how sure that is."""
+    """What the search shows: a line about the best trial, each hyperparameter's importance, and how sure that is."""
 
     headline: str
     importance: tuple[Share, ...]
@@ -33,16 +32,16 @@ class QuickstartAnswer:
 
 def run(database: Database, display: PlainProgress, gpu: Gpu | None) -> QuickstartAnswer:
     """Start the quickstart study, or go on with it, and train it to its end in this process's worker."""
-    started = studies.start(database, _spec(display), settings.read_artifacts())
+    started = studies.start(database, _choose_spec(display), settings.read_artifacts())
     display.note(
         f"study {started.study.name}: {started.study.spec.budget.trials} trials of up to "
         f"{started.study.spec.budget.epochs} epochs on {started.study.spec.data.name}"
     )
     Worker(database, display, gpu=gpu, study_names=[started.study.name], drain=True).serve()
-    return database.transact(lambda connection: read_answer(connection, started.study))
+    return read_answer(database, started.study)
 
 
-def _spec(display: PlainProgress) -> StudySpec:
+def _choose_spec(display: PlainProgress) -> StudySpec:
     if _have_cifar10():
         return study_spec.load(study_spec.QUICKSTART)
     display.note(
@@ -53,31 +52,31 @@ def _spec(display: PlainProgress) -> StudySpec:
 
 
 def _have_cifar10() -> bool:
-    """Whether it is on disk, or could be downloaded now."""
+    """Return whether CIFAR-10 is on disk, or can be downloaded now."""
     # In a process of its own, because it is Keras that downloads.
-    asked = subprocess.run(
+    download = subprocess.run(
         [sys.executable, "-m", "hpsearch.training.download"],
         env=dict(settings.make_trainer_environment(None)),
         stdout=sys.stderr,
         stderr=subprocess.DEVNULL,
         check=False,
     )
-    return asked.returncode == 0
+    return download.returncode == 0
 
 
-def read_answer(connection: Connection, found: Study) -> QuickstartAnswer:
-    """The best trial and the importance of each searched hyperparameter."""
-    summary, trials = results.read(connection, found.name)
-    ended = sum(summary.counts[state] for state in ("complete", "pruned", "failed"))
-    budget = found.spec.budget.trials
+def read_answer(database: Database, study: Study) -> QuickstartAnswer:
+    """Return the best trial and the importance of each searched hyperparameter."""
+    summary, trials = database.transact(lambda connection: results.read(connection, study.name))
+    ended = sum(summary.counts[state] for state in TrialState if state.is_finished)
+    budget = study.spec.budget.trials
     if ended < budget:
         again = "the same command goes on with it"
         return QuickstartAnswer(
-            f"{found.name} has ended {ended} of its {budget} trials: {again}", (), ("no answer yet",)
+            f"{study.name} has ended {ended} of its {budget} trials: {again}", (), ("no answer yet",)
         )
     if summary.best is None:
-        return QuickstartAnswer(f"no trial of {found.name} is complete", (), ("there is no importance to compute",))
+        return QuickstartAnswer(f"no trial of {study.name} is complete", (), ("there is no importance to compute",))
     value, params = summary.best["value"], format_params(summary.best["params"])
     measured = importance.measure(summary, trials)
-    headline = f"best: {found.spec.study.metric} {value:.4f} in trial {summary.best['number']} with {params}"
+    headline = f"best: {study.spec.study.metric} {value:.4f} in trial {summary.best['number']} with {params}"
     return QuickstartAnswer(headline, measured.shares, measured.sentences)

@@ -13,13 +13,13 @@ class ReaderLeftError(Exception):
 
 
 class Stdout(io.TextIOWrapper):
-    """Standard output, whose faults are told apart from those of other files.
+    """Standard output that raises errors of its own, apart from those of other files.
 
     After one, what is still written goes nowhere: the interpreter flushes at its end, and would complain once more.
     """
 
     def write(self, text: str, /) -> int:
-        """As a file's.
+        """Write as a file does.
 
         Raises:
             ReaderLeftError: it is a pipe that nobody reads.
@@ -28,17 +28,17 @@ class Stdout(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            raise _fault(error) from None
+            raise _replace_stdout(error) from None
 
     def flush(self) -> None:
-        """As a file's; raises what `write` does."""
+        """Flush as a file does; raises what `write` does."""
         try:
             super().flush()
         except OSError as error:
-            raise _fault(error) from None
+            raise _replace_stdout(error) from None
 
 
-def _fault(error: OSError) -> Exception:
+def _replace_stdout(error: OSError) -> Exception:
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
     if isinstance(error, BrokenPipeError):
         return ReaderLeftError()

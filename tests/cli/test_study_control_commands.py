@@ -31,37 +31,37 @@ def _settings(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPSEARCH_STORAGE", storage)
 
 
-def said(*arguments: str) -> str:
-    """What a command that succeeds says on stderr; its stdout is empty."""
+def run(*arguments: str) -> str:
+    """Return what a command that succeeds prints on stderr; its stdout is empty."""
     ended = hpsearch(*arguments)
     assert (ended.returncode, ended.stdout) == (ExitCode.DONE, ""), ended.stderr
     return ended.stderr
 
 
-def end(database: Database, found: Study, worker: WorkerIdentity, ending: TrialOutcome, **attributes: object) -> None:
-    held = claim(database, found, worker)
-    assert held is not None
-    database.transact(lambda c: attempts.finish(c, held, ending, attributes))
+def end(database: Database, study: Study, worker: WorkerIdentity, ending: TrialOutcome, **attributes: object) -> None:
+    attempt = claim(database, study, worker)
+    assert attempt is not None
+    database.transact(lambda c: attempts.finish(c, attempt, ending, attributes))
 
 
 def test_pause_resume_and_stop_say_what_they_did(database: Database, started: Started, holder: Enrol) -> None:
     """Each tells what becomes of the running trials, and what to type next; doing it twice is no fault."""
-    found = started(study={"name": "my study"})
-    assert claim(database, found, holder("w")) is not None
-    assert said("pause", "my study") == (
+    study = started(study={"name": "my study"})
+    assert claim(database, study, holder("w")) is not None
+    assert run("pause", "my study") == (
         "my study is paused\n"
-        "  1 trial in workers' hands: saved and released within 15 s\n"
+        "  1 trial held by workers: saved and released within 15 s\n"
         "  hpsearch resume 'my study' lets it go on\n"
     )
-    assert said("pause", "my study") == "my study is paused already\n"
-    assert said("resume", "my study") == "my study was paused and is running again\n"
-    assert said("resume", "my study") == "my study is running already\n"
-    assert said("stop", "my study") == (
+    assert run("pause", "my study") == "my study is paused already\n"
+    assert run("resume", "my study") == "my study was paused and is running again\n"
+    assert run("resume", "my study") == "my study is running already\n"
+    assert run("stop", "my study") == (
         "my study is stopped\n"
-        "  1 trial in workers' hands: ended as pruned within 15 s\n"
+        "  1 trial held by workers: ended as pruned within 15 s\n"
         "  hpsearch resume 'my study' lets it go on with what is left of its budget\n"
     )
-    assert said("stop", "my study").startswith("my study is stopped already\n")
+    assert run("stop", "my study").startswith("my study is stopped already\n")
     assert "my study is stopped: only a running study can be paused" in one_line(
         hpsearch("pause", "my study"), ExitCode.REFUSED
     )
@@ -77,17 +77,17 @@ def test_start_study_says_that_the_study_is_paused(tmp_path: object) -> None:
     """Starting it again does not resume it, and tells what does."""
     hpsearch("start-study")
     hpsearch("pause", "cifar10-cnn")
-    told = said("start-study")
-    assert "it is paused" in told
-    assert "hpsearch resume cifar10-cnn" in told
+    output = run("start-study")
+    assert "it is paused" in output
+    assert "hpsearch resume cifar10-cnn" in output
 
 
 def test_retry_says_which_trials_repeat_which(database: Database, started: Started, holder: Enrol) -> None:
     """The pairs, the new budget and the status; a line where nothing failed; a trial that is not there ends with 3."""
-    found, worker = started(), holder("w")
-    assert said("retry", "small").startswith("small has no failed trial that was not tried again already")
-    end(database, found, worker, TrialOutcome.ERROR)
-    assert said("retry", "small") == "trial 1 repeats trial 0\nsmall has 5 trials now; it is running\n"
+    study, worker = started(), holder("w")
+    assert run("retry", "small").startswith("small has no failed trial that was not tried again already")
+    end(database, study, worker, TrialOutcome.ERROR)
+    assert run("retry", "small") == "trial 1 repeats trial 0\nsmall has 5 trials now; it is running\n"
     assert "repeats trial 0" in hpsearch("results", "small").stdout
     assert "small has no trial 7" in one_line(hpsearch("retry", "small", "--trial", "7"), ExitCode.NOT_FOUND)
     assert "trial 1 of small is waiting" in one_line(hpsearch("retry", "small", "--trial", "1"), ExitCode.REFUSED)
@@ -95,13 +95,13 @@ def test_retry_says_which_trials_repeat_which(database: Database, started: Start
 
 def test_results_say_why_a_trial_failed(database: Database, started: Started, holder: Enrol) -> None:
     """Below the table: the detail, and every attempt where there was more than one."""
-    found, worker = started(), holder("w")
-    first = claim(database, found, worker)
+    study, worker = started(), holder("w")
+    first = claim(database, study, worker)
     assert first is not None
     database.transact(lambda c: attempts.release(c, first, "crashed"))
-    end(database, found, worker, TrialOutcome.ERROR, detail="ValueError: [bad] shape")
-    end(database, found, worker, TrialOutcome.ERROR, detail="another")
-    end(database, found, worker, TrialOutcome.PRUNED, detail="not a failure")
+    end(database, study, worker, TrialOutcome.ERROR, detail="ValueError: [bad] shape")
+    end(database, study, worker, TrialOutcome.ERROR, detail="another")
+    end(database, study, worker, TrialOutcome.PRUNED, detail="not a failure")
     lines = [line for line in hpsearch("results", "small").stdout.splitlines() if "attempt" in line or "failed" in line]
     assert lines[0] == "trial 0 failed: ValueError: [bad] shape"
     assert re.fullmatch(r"  attempt 1 on host-w, CPU: crashed after 0 epochs, \d\.\d s", lines[1])
@@ -115,12 +115,12 @@ def test_delete_asks_on_a_terminal(started: Started) -> None:
     for answer, left in (("n", 1), ("y", 0)):
         ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "hpsearch.cli.main", "delete", "small"]
-        with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asked:
+        with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             os.write(ours, f"{answer}\n".encode())
-            out, err = asked.communicate(timeout=60)
+            out, err = process.communicate(timeout=60)
         os.close(ours)
         os.close(theirs)
-        assert (asked.returncode, out) == (ExitCode.DONE, b"")
+        assert (process.returncode, out) == (ExitCode.DONE, b"")
         assert b"delete small with its 0 trials and 0 files? [y/N]" in err
         assert len(json.loads(hpsearch("status", "--json").stdout)["studies"]) == left
 
@@ -130,14 +130,14 @@ def test_delete_without_a_terminal_wants_yes(started: Started) -> None:
     started()
     line = one_line(hpsearch("delete", "small"), ExitCode.USAGE)
     assert "--yes" in line
-    assert said("delete", "small", "--yes") == "small is deleted\n"
+    assert run("delete", "small", "--yes") == "small is deleted\n"
 
 
 def test_status_shows_pace_and_workers(database: Database, started: Started, holder: Enrol) -> None:
     """Trials an hour and the end of a running study, and what each worker holds."""
-    found, worker = started(), holder("w")
-    end(database, found, worker, TrialOutcome.ERROR)
-    assert claim(database, found, worker) is not None
+    study, worker = started(), holder("w")
+    end(database, study, worker, TrialOutcome.ERROR)
+    assert claim(database, study, worker) is not None
     shown = hpsearch("status").stdout
     assert "trials/h" in shown
     assert re.search(r"^ *w +host-w +CPU +small 1 +0/3 +\d s ago", shown, re.MULTILINE)

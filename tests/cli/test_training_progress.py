@@ -19,7 +19,7 @@ PARAMS = {"learning_rate": 0.00123456, "optimizer": "adam", "batch_norm": True}
 
 
 @pytest.fixture
-def held(database: Database, started: Callable[..., Study], holder: Callable[[str], WorkerIdentity]) -> Attempt:
+def attempt(database: Database, started: Callable[..., Study], holder: Callable[[str], WorkerIdentity]) -> Attempt:
     """A trial of a study whose name is markup to Rich."""
     claimed = claim(database, started(study={"name": "[small]"}), holder("w"))
     assert claimed is not None
@@ -30,8 +30,8 @@ def epoch(number: int, value: float) -> EpochMetrics:
     return EpochMetrics(number, 1.0, 0.4, 1 - value, value, 0.01, 2.0)
 
 
-def told(display: type[PlainProgress], attempt: Attempt, ending: str, detail: str, *epochs: EpochMetrics) -> str:
-    """The last line of a trial's course."""
+def last_line(display: type[PlainProgress], attempt: Attempt, ending: str, detail: str, *epochs: EpochMetrics) -> str:
+    """Return the last line that is printed of a trial."""
     console = Console(file=io.StringIO(), force_terminal=False, width=200)
     shown = display(console)
     shown.trial_started(attempt, PARAMS)
@@ -42,26 +42,26 @@ def told(display: type[PlainProgress], attempt: Attempt, ending: str, detail: st
     return console.file.getvalue().splitlines()[-1]
 
 
-def test_lasting_line_of_a_terminal_has_value_and_parameters(held: Attempt) -> None:
+def test_lasting_line_of_a_terminal_has_value_and_parameters(attempt: Attempt) -> None:
     """When the bar is gone, the line names the best value and what it was reached with."""
-    line = told(LiveProgress, held, "completed", "", epoch(1, 0.4), epoch(2, 0.452), epoch(3, 0.41))
+    line = last_line(LiveProgress, attempt, "completed", "", epoch(1, 0.4), epoch(2, 0.452), epoch(3, 0.41))
     params = "learning_rate 0.00123, optimizer adam, batch_norm on"
     assert line == f"[small] trial 0 completed: val_accuracy 0.4520 ({params})"
 
 
-def test_last_line_of_a_log_has_the_value(held: Attempt) -> None:
+def test_last_line_of_a_log_has_the_value(attempt: Attempt) -> None:
     """The parameters stand in the trial's first line already; the detail follows the value."""
-    line = told(PlainProgress, held, "pruned", "by the median pruner at epoch 2", epoch(1, 0.4), epoch(2, 0.3))
+    line = last_line(PlainProgress, attempt, "pruned", "by the median pruner at epoch 2", epoch(1, 0.4), epoch(2, 0.3))
     assert line == "[small] trial 0 pruned: val_accuracy 0.4000, by the median pruner at epoch 2"
 
 
-def test_value_is_that_of_the_best_epoch_of_all_attempts(held: Attempt) -> None:
+def test_value_is_that_of_the_best_epoch_of_all_attempts(attempt: Attempt) -> None:
     """A trial that goes on from another worker's epochs counts those too; a value that is no number is none."""
-    adopted = replace(held, epochs=(epoch(1, 0.9),))
-    line = told(PlainProgress, adopted, "completed", "", epoch(2, 0.3), epoch(3, float("nan")))
+    adopted = replace(attempt, epochs=(epoch(1, 0.9),))
+    line = last_line(PlainProgress, adopted, "completed", "", epoch(2, 0.3), epoch(3, float("nan")))
     assert line == "[small] trial 0 completed: val_accuracy 0.9000"
 
 
-def test_trial_without_an_epoch_has_no_value(held: Attempt) -> None:
+def test_trial_without_an_epoch_has_no_value(attempt: Attempt) -> None:
     """Its line is the ending and the detail."""
-    assert told(PlainProgress, held, "error", "ValueError: x") == "[small] trial 0 error: ValueError: x"
+    assert last_line(PlainProgress, attempt, "error", "ValueError: x") == "[small] trial 0 error: ValueError: x"

@@ -66,11 +66,11 @@ def test_a_sound_study_is_told_what_it_costs(study_file: Path) -> None:
     assert ended.returncode == ExitCode.DONE, ended.stderr
     assert ended.stderr.splitlines() == [
         "  builds: 2 of 2",
-        "  a sound loss at the start: 2 of 2",
+        "  a plausible loss at the start: 2 of 2",
         "  the right gradient: 2 of 2",
-        "  learns 32 images by heart: 2 of 2",
+        "  overfits a batch of 32 images: 2 of 2",
         "  lowers the loss: 1 of 1",
-        "  seconds an epoch: 2 of 2",
+        "  seconds per epoch: 2 of 2",
         "small: no fault found",
     ]
     assert "Conv2D 3×3 valid   30 × 30 × 4" in ended.stdout
@@ -98,7 +98,7 @@ def test_a_fault_is_a_line_with_its_branch(study_file: Path) -> None:
     assert ended.returncode == ExitCode.USAGE
     *done, fault = ended.stderr.splitlines()
     assert fault.startswith("hpsearch: optimizer=sgd activation=relu batch_norm=false: the loss of 4 batches is not ")
-    assert (len(done), done[-2:]) == (6, ["  lowers the loss: 0 of 1", "  seconds an epoch: 1 of 1"])
+    assert (len(done), done[-2:]) == (6, ["  lowers the loss: 0 of 1", "  seconds per epoch: 1 of 1"])
     assert "4 trials × 2 epochs" in ended.stdout
 
 

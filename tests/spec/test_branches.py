@@ -165,7 +165,7 @@ def test_faults_are_lines_that_begin_with_the_branch(report):
     )
     report.broken = "it died"
     assert report.faults == ["activation=elu batch_norm=false: too high", "it died"]
-    assert precheck_view.describe_finished_check(report, "start") == "a sound loss at the start: 0 of 1"
+    assert precheck_view.describe_finished_check(report, "start") == "a plausible loss at the start: 0 of 1"
 
 
 def test_the_tables_show_what_there_is(report):
@@ -181,6 +181,6 @@ def test_the_tables_show_what_there_is(report):
         ("activation=elu batch_norm=false", "–", "–", "–", "–", "4.0", "1.0 GiB"),
     ]
     report.findings.append(
-        Finding("optimizer", "optimizer=adam activation=relu", {"rate": 0.01, "before": 2, "after": 1})
+        Finding("optimizer", "optimizer=adam activation=relu batch_norm=false", {"rate": 0.01, "before": 2, "after": 1})
     )
     assert list(precheck_view.list_optimizers(report)) == [("adam", "0.01", "2.000", "1.000")]

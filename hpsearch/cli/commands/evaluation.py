@@ -1,0 +1,55 @@
+"""What comes after a search: testing its best configurations, and exporting models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpsearch.cli import console, messages
+from hpsearch.cli.app import AsJson, Storage, StudyName, app
+from hpsearch.cli.context import open_database
+
+
+@app.command()
+def evaluate(
+    name: StudyName,
+    top: Annotated[int | None, typer.Option(min=1, metavar="K", help="Its best K configurations (default 3).")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="Trainings of each (default 5).")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Make a further evaluation, with other seeds.")] = False,
+    as_json: AsJson = False,
+    storage: Storage = None,
+) -> None:
+    """Test a study's best configurations on the test images.
+
+    They are trained anew, with several seeds, by the workers. The same command then shows the result.
+    """
+    from hpsearch.evaluation import evaluation, results
+    from hpsearch.report import evaluation_tables
+
+    with open_database(storage) as database:
+        requested, is_new = evaluation.request_evaluation(database, name, top, seeds, again=again)
+        status = results.read_status(database, requested)
+    messages.print_requested(status, is_new=is_new)
+    if as_json:
+        console.print_json(results.make_document(status))
+    else:
+        messages.print_evaluation(status, storage)
+    if not is_new:
+        for line in evaluation_tables.describe_difference(status, top, seeds):
+            console.print_line(line)
+
+
+@app.command()
+def export(
+    name: StudyName,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that is not there yet, or is empty.")],
+    storage: Storage = None,
+) -> None:
+    """Write a study's models as .keras files, with a README.
+
+    These are its evaluation's models, else the best that its search has kept.
+    """
+    from hpsearch.evaluation import export
+
+    with open_database(storage) as database:
+        messages.print_exported(export.export(database, name, directory))

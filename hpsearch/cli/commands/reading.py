@@ -1,0 +1,100 @@
+"""Reading what there is: the status, the results, the dashboard and the report."""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpsearch.cli import console, messages, status_view
+from hpsearch.cli.app import AsJson, Storage, StudyName, app
+from hpsearch.cli.context import interrupt_on_sigterm, open_database
+from hpsearch.errors import UsageError
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="Only this study.")] = None,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every 2 s, until Ctrl-C.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Show the studies, how far and fast they are, and workers."""
+    from hpsearch.storage import status
+
+    if as_json and watch:
+        raise UsageError("--json and --watch exclude each other: keep one of them")
+    with interrupt_on_sigterm() if watch else contextlib.nullcontext(), open_database(storage) as database:
+
+        def read() -> status.Overview:
+            return database.transact(lambda connection: status.read(connection, name))
+
+        if watch:
+            with contextlib.suppress(KeyboardInterrupt):
+                status_view.watch(read)
+        elif as_json:
+            console.print_json(status.make_document(read()))
+        else:
+            status_view.print_overview(read())
+
+
+@app.command()
+def results(
+    name: StudyName,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout, a row a trial.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Print every trial of a study."""
+    from hpsearch.storage import results
+
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other: keep one of them")
+    with open_database(storage) as database:
+        summary, trials = database.transact(lambda connection: results.read(connection, name))
+    if as_json:
+        console.print_json(results.make_document(summary, trials))
+    elif as_csv:
+        console.print_csv(results.make_document(summary, trials))
+    else:
+        console.print_results(summary, trials)
+
+
+@app.command()
+def dashboard(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
+    edit: Annotated[bool, typer.Option("--edit", help="Let its pages change notes and files, and end trials.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Serve the Optuna dashboard over the studies."""
+    from hpsearch import settings
+    from hpsearch.dashboard import server
+
+    password = settings.read_dashboard_password()
+    with interrupt_on_sigterm(), open_database(storage, "hpsearch dashboard") as database:
+        listening = server.listen(database, host, port, edit=edit, password=password.value if password else None)
+        with contextlib.suppress(KeyboardInterrupt):
+            console.print_line(f"the dashboard is at {listening.url} (database {database.name}; Ctrl-C ends it)")
+            listening.serve()
+
+
+@app.command()
+def report(
+    name: StudyName,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write it (else NAME-report, here); replaces a report.")
+    ] = None,
+    storage: Storage = None,
+) -> None:
+    """Write what a study shows, as HTML and as Markdown.
+
+    Says what each hyperparameter does, and how sure that is.
+    """
+    from hpsearch.report import report
+
+    directory = out or report.choose_directory(name)
+    report.check_directory(directory)
+    with open_database(storage) as database:
+        source = database.transact(lambda connection: report.read(connection, name))
+    messages.print_report_path(report.write(source, directory))

@@ -1,0 +1,124 @@
+"""Starting, checking, governing and deleting studies."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hpsearch.cli import console, messages
+from hpsearch.cli.app import AsJson, Cpu, GpuIndex, NewName, NewTrials, Overrides, Storage, StudyFile, StudyName, app
+from hpsearch.cli.context import open_database
+from hpsearch.errors import StudyFileError, UsageError
+
+
+@app.command()
+def start_study(
+    file: StudyFile = None,
+    name: NewName = None,
+    set_: Overrides = None,
+    trials: NewTrials = None,
+    as_json: AsJson = False,
+    storage: Storage = None,
+) -> None:
+    """Put a study into the database, or extend the one there."""
+    from hpsearch import settings
+    from hpsearch.spec import study_spec
+    from hpsearch.storage import studies
+
+    spec, artifacts = study_spec.load(file, set_ or (), name, trials), settings.read_artifacts()
+    with open_database(storage) as database:
+        started = studies.start(database, spec, artifacts)
+    if as_json:
+        console.print_json(messages.make_started_document(started))
+    messages.print_started(started, storage)
+
+
+@app.command()
+def check(
+    file: StudyFile = None,
+    name: NewName = None,
+    set_: Overrides = None,
+    trials: NewTrials = None,
+    gpu: GpuIndex = None,
+    cpu: Cpu = False,
+) -> None:
+    """Check that a study's models build and learn, and the cost.
+
+    Every branch of the search space is tried, on one device. A fault is a line, and the exit code 2.
+    """
+    from hpsearch import devices
+    from hpsearch.cli import precheck_view
+    from hpsearch.spec import study_spec
+    from hpsearch.worker import precheck
+
+    spec, device = study_spec.load(file, set_ or (), name, trials), devices.choose_device(gpu, cpu)
+    with precheck_view.show_progress() as show:
+        report = precheck.run(spec, device, show)
+    precheck_view.print_report(report)
+    if report.faults:
+        raise StudyFileError(report.faults)
+
+
+@app.command()
+def pause(name: StudyName, storage: Storage = None) -> None:
+    """Pause a study; its running trials save a checkpoint first."""
+    from hpsearch.storage import study_control
+
+    with open_database(storage) as database:
+        messages.print_paused(database.transact(lambda connection: study_control.pause(connection, name)))
+
+
+@app.command()
+def resume(name: StudyName, storage: Storage = None) -> None:
+    """Let a paused or stopped study go on."""
+    from hpsearch.storage import study_control
+
+    with open_database(storage) as database:
+        messages.print_resumed(database.transact(lambda connection: study_control.resume(connection, name)))
+
+
+@app.command()
+def stop(name: StudyName, storage: Storage = None) -> None:
+    """End a study: its running trials end as pruned."""
+    from hpsearch.storage import study_control
+
+    with open_database(storage) as database:
+        messages.print_stopped(database.transact(lambda connection: study_control.stop(connection, name)))
+
+
+@app.command()
+def retry(
+    name: StudyName,
+    trial: Annotated[int | None, typer.Option(min=0, metavar="N", help="Only this one, also once more.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Enqueue the configurations of failed trials again.
+
+    They come on top of the budget.
+    """
+    from hpsearch.storage import study_control
+
+    with open_database(storage) as database:
+        messages.print_retried(database.transact(lambda connection: study_control.retry(connection, name, trial)))
+
+
+@app.command()
+def delete(
+    name: StudyName,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Delete a study, its trials and their files."""
+    from hpsearch.storage import study_deletion
+    from hpsearch.storage.artifacts import table
+
+    with open_database(storage) as database:
+        contents = database.transact(lambda connection: study_deletion.read_contents(connection, name))
+        if not yes and not sys.stdin.isatty():
+            raise UsageError(f"nobody is there to ask whether {name} shall be deleted: give --yes")
+        if not yes and not console.confirm(messages.describe_deletion(contents)):
+            console.print_line(f"{name} stays")
+            return
+        database.transact(lambda connection: study_deletion.delete(connection, contents.study.study_id))
+        table.sweep(database)  # what it kept elsewhere
+        console.print_line(f"{name} is deleted")

@@ -1,0 +1,48 @@
+"""Training: a worker, and the quickstart with a worker of its own."""
+
+from typing import Annotated
+
+import typer
+
+from hpsearch.cli import console
+from hpsearch.cli.app import Cpu, GpuIndex, Storage, app
+from hpsearch.cli.context import open_database, open_display, print_place
+
+
+@app.command()
+def worker(
+    gpu: GpuIndex = None,
+    cpu: Cpu = False,
+    study: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Serve only this study; repeatable.")] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Leave when no study has work left.")] = False,
+    trials: Annotated[int | None, typer.Option(min=1, help="Leave after so many trials.")] = None,
+    slots: Annotated[int, typer.Option(min=1, help="Train so many trials at once, the device shared out.")] = 1,
+    storage: Storage = None,
+) -> None:
+    """Train trials of all running studies, by their priority."""
+    from hpsearch import devices
+    from hpsearch.worker.worker import Worker
+
+    device = devices.choose_device(gpu, cpu)
+    with open_database(storage, "hpsearch worker") as database, open_display() as display:
+        serving = Worker(
+            database, display, gpu=device, study_names=study or (), drain=drain, trials=trials, slots=slots
+        )
+        print_place("worker", database, serving.holder.device)
+        serving.serve()
+
+
+@app.command()
+def quickstart(storage: Storage = None) -> None:
+    """Run a small search on this host, in a few minutes."""
+    from hpsearch import devices
+    from hpsearch.cli import quickstart
+
+    device = devices.choose_device(None, False)
+    with open_database(storage, "hpsearch quickstart") as database:
+        print_place("quickstart", database, str(device) if device else "CPU")
+        with open_display() as display:
+            answer = quickstart.run(database, display, device)
+    console.print_answer(answer)
+    console.print_line("see every trial and curve in the dashboard:")
+    console.print_line(f"  {console.name_program()} dashboard" + (" --storage URL" if storage else ""))

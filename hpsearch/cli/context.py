@@ -1,0 +1,62 @@
+"""What surrounds a command's work: its database, its progress display, and the signal that ends it.
+
+The imports are inside, as a command's are, so that `hpsearch --help` answers at once.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+from hpsearch.cli import console
+
+if TYPE_CHECKING:
+    from hpsearch.cli.training_progress import PlainProgress
+    from hpsearch.storage.database import Database
+
+
+@contextlib.contextmanager
+def open_database(storage: str | None, application: str = "hpsearch") -> Iterator["Database"]:
+    """Connect to the database that the options and the environment name, and leave it at the end."""
+    from hpsearch.storage.database import connect
+
+    with connect(storage, application) as database:
+        yield database
+
+
+@contextlib.contextmanager
+def open_display() -> Iterator["PlainProgress"]:
+    """Show the progress of trials on stderr: live on a terminal, a line an event elsewhere."""
+    from hpsearch.cli.training_progress import LiveProgress, PlainProgress
+
+    terminal = console.make_console(stderr=True)
+    if not terminal.is_terminal:
+        yield PlainProgress(terminal)
+        return
+    with LiveProgress(terminal) as live:
+        yield live
+
+
+@contextlib.contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that the embedded server is shut down in order."""
+    import signal
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def print_place(command: str, database: "Database", device: str) -> None:
+    """Print where a command trains, and into which database."""
+    from hpsearch.storage.database import EmbeddedDatabase
+
+    console.print_line(f"hpsearch {command} on {device}, database {database.name}")
+    if isinstance(database, EmbeddedDatabase):
+        console.print_line(
+            "  it serves this host only: for several, give --storage postgresql://user:password@host/database"
+        )
