@@ -1,6 +1,7 @@
 """The NVIDIA GPUs of this machine, as NVML sees them: no framework is loaded for it and no memory taken."""
 
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ class Gpu:
 
     def __str__(self) -> str:
         return f"GPU {self.index} ({self.name})"
+
+
+def parse_gpu_name(described: str) -> str | None:
+    """Return the name of the GPU that `str(gpu)` described, as attempts store it; None for the CPU."""
+    match = re.fullmatch(r"GPU \d+ \((.*)\)", described)
+    return match[1] if match else None
 
 
 def list_gpus(nvml: ModuleType | None = None) -> tuple[Gpu, ...]:

@@ -15,6 +15,11 @@ class TrialState(StrEnum):
     FAILED = "failed"
 
     @property
+    def label(self) -> str:
+        """What a reader sees."""
+        return self.value
+
+    @property
     def optuna(self) -> str:
         """The name of Optuna's own `TrialState` member."""
         return "FAIL" if self is TrialState.FAILED else self.name

@@ -128,6 +128,13 @@ def test_choose_returns_the_gpu_of_that_index(monkeypatch):
     assert devices.find_gpu(0, Nvml(A, B, C)).uuid == "GPU-c3"
 
 
+@pytest.mark.parametrize("name", ["NVIDIA H200", "NVIDIA H200 MIG 1g.18gb", "NVIDIA GeForce (R) x", ""])
+def test_a_gpus_name_is_read_back_from_its_text(name: str) -> None:
+    """What attempts store of a GPU names its model, whichever of the host's GPUs it is; the CPU has none."""
+    assert [devices.parse_gpu_name(str(devices.Gpu(index, "GPU-a1", name, GIB))) for index in (0, 12)] == [name, name]
+    assert devices.parse_gpu_name("CPU") is None
+
+
 @pytest.mark.parametrize("index", [3, -1])
 def test_choose_says_which_gpus_are_there(index):
     """An index without a GPU is refused in one line that names those there are."""
