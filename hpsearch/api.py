@@ -56,12 +56,12 @@ def epochs(name: str, storage: str | None = None) -> "pd.DataFrame":
 
 def answer(name: str, storage: str | None = None) -> Findings:
     """What the study found: effects with intervals, and sentences; raises as `trials` does."""
-    return findings.find(*_read(name, storage))
+    return findings.analyze_study(*_read(name, storage))
 
 
 def importances(name: str, storage: str | None = None) -> Importance:
     """Each hyperparameter's share of the importance, with its range; raises as `trials` does."""
-    return importance.measure(*_read(name, storage))
+    return importance.compute_importance(*_read(name, storage))
 
 
 def figures(name: str, storage: str | None = None) -> "dict[str, go.Figure]":

@@ -1,100 +1,112 @@
-"""What keeps a study's figures from being the last word, in sentences."""
+"""What limits a study's conclusions, in sentences."""
 
 from collections.abc import Iterator, Sequence
 
 from hpsearch.analysis import statistics
 from hpsearch.analysis.effects import TrialFacts
 from hpsearch.formatting import format_count, join_words
+from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary
 
-ADAPTIVE = frozenset({"tpe", "cmaes", "gp"})
+ADAPTIVE_SAMPLERS = frozenset({"tpe", "cmaes", "gp"})
 FEW_SEEDS = 5
+"""Seeds below which an interval is called rough."""
 
 
-def write_caveats(summary: Summary, found: Sequence[TrialFacts]) -> Iterator[str]:
-    """Each caution that this study calls for.
+def write_caveats(summary: Summary, facts: Sequence[TrialFacts]) -> Iterator[str]:
+    """Yield each caveat that applies to this study.
 
     Args:
         summary: the study.
-        found: its trials that have begun.
+        facts: its trials that have begun.
     """
     spec = summary.study.spec
-    ended = [each for each in found if each.ended]
-    complete = [each for each in found if each.value is not None]
-    if summary.status not in {"finished", "stopped"}:
+    ended = [trial for trial in facts if trial.ending]
+    complete = [trial for trial in facts if trial.value is not None]
+    if summary.status not in {StudyStatus.FINISHED, StudyStatus.STOPPED}:
         budget = format_count(spec.budget.trials, "trial")
         yield f"The search is {summary.status}: {len(ended):,} of {budget} have ended."
     if not complete:
         return
     if len(complete) > 1:
-        yield from _noise(spec)
-    yield from _left_out(ended)
-    devices = sorted({each.device for each in found if each.device})
+        yield _describe_intervals(spec)
+        yield from _describe_search(spec)
+    yield from _describe_left_out(ended)
+    devices = sorted({trial.device for trial in facts if trial.device})
     if len(devices) > 1:
-        yield f"Trials ran on {join_words(devices)}: their seconds are not like for like."
+        yield f"Trials ran on {join_words(devices)}: their seconds per epoch are not comparable."
     if not spec.evaluation:
-        yield from _chosen(summary, spec, len(complete))
+        yield _describe_selection(summary, len(complete))
     elif len(spec.baselines) > spec.budget.repeats:
-        yield "Whoever chooses among these configurations by the test images has none left to measure the choice by."
+        yield "The test images cannot both choose among these configurations and measure the choice."
 
 
 def count_endings(ended: Sequence[TrialFacts]) -> str:
-    """`3 pruned, 1 failed`."""
-    told = [each.ended for each in ended if each.ended]
-    return ", ".join(f"{told.count(kind)} {kind}" for kind in dict.fromkeys(told))
+    """Return how many trials came to which ending, as `3 pruned, 1 failed`."""
+    endings = [trial.ending for trial in ended if trial.ending]
+    return ", ".join(f"{endings.count(ending)} {ending.label}" for ending in dict.fromkeys(endings))
 
 
-def _noise(spec: StudySpec) -> Iterator[str]:
-    """What the intervals hold, or why there are none."""
+def _describe_intervals(spec: StudySpec) -> str:
+    """Return what the intervals stand for, or why there are none."""
     if spec.repeats > 1:
         rough = "; with so few they are rough" if spec.repeats < FEW_SEEDS else ""
-        yield (
-            f"± is a 95% interval over {spec.repeats} seeds, that of a difference one that holds for all pairs "
-            f"of levels at once{rough}."
+        return (
+            f"± is a 95% confidence interval over {spec.repeats} seeds, that of a difference one that holds for all "
+            f"pairs of levels at once{rough}."
         )
-    elif spec.sampler.name == "grid" or spec.listed:
-        remedy = (
-            "budget.repeats trains it again" if spec.sampler.name == "grid" else "listed twice, it is trained twice"
-        )
-        yield f"Seed noise was not measured: a configuration was trained once only ({remedy})."
-        if len(spec.space) > 1 and not spec.listed:
+    if spec.sampler.name == "grid":
+        return "Seed noise was not measured: a configuration was trained once only (budget.repeats trains it again)."
+    if spec.listed:
+        return "Seed noise was not measured: a configuration was trained once only (listed twice, it is trained twice)."
+    if not spec.space:
+        return "± is a 95% confidence interval over the seeds of the trials."
+    return "Seed noise was not measured: no configuration was trained again with another seed."
+
+
+def _describe_search(spec: StudySpec) -> Iterator[str]:
+    """Yield what else the differences contain where no configuration was repeated."""
+    if spec.repeats > 1 or not spec.space or spec.listed:
+        return
+    if spec.sampler.name == "grid":
+        if len(spec.space) > 1:
             yield "± comes from how much a difference varies with the other hyperparameters' values."
-    elif spec.space:
-        yield "Seed noise was not measured: no configuration was trained again with another seed."
-        if spec.sampler.name in ADAPTIVE:
-            yield (
-                f"The sampler ({spec.sampler.name}) chose what to try: what it gave up on was tried less often and "
-                "with other partners, so a difference between levels is not due to them alone."
-            )
-        else:
-            yield "Every trial has other partners, so the intervals hold the effects of all other hyperparameters too."
+    elif spec.sampler.name in ADAPTIVE_SAMPLERS:
+        yield (
+            f"The sampler ({spec.sampler.name}) chose what to try: it tried unpromising levels less often and with "
+            "other values of the other hyperparameters, so a difference between levels is not due to them alone."
+        )
     else:
-        yield "± is a 95% interval over the seeds of the trials."
+        yield (
+            "Every trial has its own values of the other hyperparameters, so the intervals include the effects of "
+            "these too."
+        )
 
 
-def _left_out(ended: Sequence[TrialFacts]) -> Iterator[str]:
-    pruned = sum(each.ended == "pruned" for each in ended)
+def _describe_left_out(ended: Sequence[TrialFacts]) -> Iterator[str]:
+    pruned = sum(trial.ending == TrialState.PRUNED for trial in ended)
     if pruned:
         were, are = ("was", "is") if pruned == 1 else ("were", "are")
         yield (
             f"{pruned:,} of {format_count(len(ended), 'ended trial')} {were} pruned and {are} left out of the "
             "means, which flatters levels that are often pruned."
         )
-    lost = [each for each in ended if each.ended not in {"complete", "pruned"}]
+    lost = [trial for trial in ended if trial.ending not in {TrialState.COMPLETE, TrialState.PRUNED}]
     if lost:
         yield f"Left out of the means{' too' if pruned else ''}: {count_endings(lost)}."
 
 
-def _chosen(summary: Summary, spec: StudySpec, complete: int) -> Iterator[str]:
-    """The best value is that of the images that chose it."""
-    images, best = spec.data.validation, summary.best
-    alone = ""
+def _describe_selection(summary: Summary, complete: int) -> str:
+    """Return that the best value is measured on the images that selected it."""
+    spec, best = summary.study.spec, summary.best
+    images = spec.data.validation
+    interval = ""
     if spec.study.metric == "val_accuracy" and best is not None:
         low, high = statistics.compute_wilson_interval(round(best["value"] * images), images)
-        alone = f" (so many alone make it {low:.1%} to {high:.1%})"
-    yield f"The best value is measured on {format_count(images, 'validation image')}{alone}" + (
-        ", which also chose the trial and its epoch: on others expect less. hpsearch evaluate tests it."
-        if complete > 1
-        else ", which also chose the epoch: on others expect less. hpsearch evaluate tests it."
+        interval = f" (95% confidence interval from their number alone: {low:.1%} to {high:.1%})"
+    selected = "the trial and its epoch" if complete > 1 else "the epoch"
+    return (
+        f"The best value is measured on {format_count(images, 'validation image')}{interval}, which also selected "
+        f"{selected}: expect less on other images. hpsearch evaluate tests it."
     )

@@ -1,28 +1,34 @@
 """What each searched hyperparameter does: its levels side by side, and the differences between them."""
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
+from hpsearch import devices
 from hpsearch.analysis import bins, statistics
 from hpsearch.analysis.statistics import Difference, Estimate
 from hpsearch.formatting import format_params, format_value, join_words
-from hpsearch.outcomes import TrialOutcome
+from hpsearch.metrics import Direction
+from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.spec import search_space
 from hpsearch.spec.hyperparameters import Value
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Trial
 
-ENDINGS = ("complete", "pruned", "diverged", "out of memory", "failed")
-INFEASIBLE: Mapping[str, str] = {outcome: outcome.label for outcome in TrialOutcome if outcome.is_infeasible}
+Ending = TrialState | TrialOutcome
+"""How a trial ended, as far as the analysis tells endings apart."""
+INFEASIBLE = tuple(outcome for outcome in TrialOutcome if outcome.is_infeasible)
+ENDINGS: tuple[Ending, ...] = (TrialState.COMPLETE, TrialState.PRUNED, *INFEASIBLE, TrialState.FAILED)
 
-MOST_CONFIGURATIONS = 24
-"""A grid of more points is told by hyperparameter only."""
+MAX_CONFIGURATIONS = 24
+"""A grid of more points is compared by hyperparameter only."""
+MAX_MILESTONES = 4
 
-MILESTONES = 4
+Quantity = Literal["value", "seconds", "gap"]
+"""A figure of `TrialFacts`, and its estimate in `Level`."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,14 @@ class Level:
 
     `trials` are the numbers of those that began, and `endings` counts the ended ones for each of `ENDINGS`. `value` is
     that of the best epoch, over complete trials. `seconds` is an epoch's: the median over each trial's epochs but the
-    first, which compiles the model, then the mean over all trials. `gap` is training accuracy less validation accuracy
-    at the last epoch of complete trials; training accuracy is measured with dropout on, while the weights change.
+    first, which compiles the model, then the mean over all trials. `gap` is the generalization gap, training accuracy
+    less validation accuracy at the last epoch of complete trials; training accuracy is measured with dropout on, while
+    the weights change.
     """
 
     label: str
     trials: tuple[int, ...]
-    endings: Mapping[str, int]
+    endings: Mapping[Ending, int]
     value: Estimate | None
     seconds: Estimate | None
     gap: Estimate | None
@@ -63,7 +70,7 @@ class Effect:
     """A hyperparameter's levels, in the order of the file or ascending, and every pair of them.
 
     Only trials in which it was active: `when` says when that is (None: always). The differences of `values` are in the
-    metric's unit, of `seconds` in seconds an epoch and of `gaps` in fractions of 1; in these two less is better.
+    metric's unit, of `seconds` in seconds per epoch and of `gaps` in fractions of 1; in these two less is better.
     """
 
     name: str
@@ -73,8 +80,8 @@ class Effect:
     seconds: tuple[Difference, ...]
     gaps: tuple[Difference, ...]
 
-    def level(self, label: str) -> Level:
-        """The level of that label."""
+    def find_level(self, label: str) -> Level:
+        """Return the level of that label."""
         return next(level for level in self.levels if level.label == label)
 
 
@@ -86,7 +93,7 @@ class TrialFacts:
     """
 
     number: int
-    ended: str | None
+    ending: Ending | None
     params: Mapping[str, Value]
     value: float | None
     seconds: float | None
@@ -96,9 +103,10 @@ class TrialFacts:
 
 
 def choose_milestones(trials: Iterable[Trial], classes: int) -> tuple[float, ...]:
-    """Round validation accuracies up to the best one reached: the highest tens of points above chance, ascending.
+    """Return round validation accuracies up to the best one reached, ascending.
 
-    Where the best is past the middle of a ten, that five too.
+    They are the highest tens of points above chance (1 / `classes`), at most `MAX_MILESTONES`. Where the best is past
+    the middle of a ten, that five too.
     """
     best = max(
         (epoch.val_accuracy for trial in trials for epoch in trial.epochs if epoch.finite and epoch.validated),
@@ -106,47 +114,48 @@ def choose_milestones(trials: Iterable[Trial], classes: int) -> tuple[float, ...
     )
     fives = math.floor(best * 20 + 1e-9)
     steps = sorted({fives, *range(0, fives + 1, 2)})
-    return tuple(step / 20 for step in steps if step / 20 > 1 / classes + 1e-9)[-MILESTONES:]
+    return tuple(step / 20 for step in steps if step / 20 > 1 / classes + 1e-9)[-MAX_MILESTONES:]
 
 
 def collect_facts(trials: Iterable[Trial], accuracies: Sequence[float]) -> list[TrialFacts]:
-    """The trials that have begun."""
-    return [_facts(trial, accuracies) for trial in trials if trial.state != "waiting"]
+    """Return what is compared of each trial that has begun; `accuracies` are the milestones, ascending."""
+    return [_collect(trial, accuracies) for trial in trials if trial.state != TrialState.WAITING]
 
 
-def _facts(trial: Trial, accuracies: Sequence[float]) -> TrialFacts:
-    complete = trial.state == "complete" and trial.value is not None and math.isfinite(trial.value)
+def _collect(trial: Trial, accuracies: Sequence[float]) -> TrialFacts:
+    complete = trial.state == TrialState.COMPLETE and trial.value is not None and math.isfinite(trial.value)
     epochs = trial.epochs
     gap = epochs[-1].train_accuracy - epochs[-1].val_accuracy if complete and epochs else None
     later = [epoch.seconds for epoch in epochs[1:]]
     return TrialFacts(
         trial.number,
-        name_ending(trial),
+        find_ending(trial),
         trial.params,
         trial.value if complete else None,
         median(later) if later else None,
         gap,
-        _reached(trial, accuracies),
-        _device(trial),
+        _find_reached(trial, accuracies),
+        _name_device(trial),
     )
 
 
-def _device(trial: Trial) -> str | None:
+def _name_device(trial: Trial) -> str | None:
     if not trial.history:
         return None
     last = trial.history[-1]
-    gpu = re.fullmatch(r"GPU \d+ \((.*)\)", last.device)
-    return gpu[1] if gpu else f"{last.device} of {last.host}"
+    return devices.parse_gpu_name(last.device) or f"{last.device} of {last.host}"
 
 
-def name_ending(trial: Trial) -> str | None:
-    """Which of `ENDINGS`; None while it has not ended."""
-    if trial.state in {"running", "waiting"}:
+def find_ending(trial: Trial) -> Ending | None:
+    """Return which of `ENDINGS` a trial came to; None while it has not ended."""
+    state = TrialState(trial.state)
+    if state in {TrialState.RUNNING, TrialState.WAITING}:
         return None
-    return INFEASIBLE.get(trial.outcome or "", trial.state)
+    return TrialOutcome(trial.outcome) if trial.outcome in INFEASIBLE else state
 
 
-def _reached(trial: Trial, accuracies: Sequence[float]) -> dict[float, tuple[int, float]]:
+def _find_reached(trial: Trial, accuracies: Sequence[float]) -> dict[float, tuple[int, float]]:
+    """Return the first epoch at which each accuracy was reached, and the seconds until its end."""
     reached: dict[float, tuple[int, float]] = {}
     missing, seconds = list(accuracies), 0.0
     for epoch in trial.epochs:
@@ -156,32 +165,47 @@ def _reached(trial: Trial, accuracies: Sequence[float]) -> dict[float, tuple[int
     return reached
 
 
-def measure_effects(spec: StudySpec, found: Sequence[TrialFacts], accuracies: Sequence[float]) -> tuple[Effect, ...]:
-    """Each searched hyperparameter, parents before children; none of a list of configurations, which share partners."""
+def measure_effects(spec: StudySpec, facts: Sequence[TrialFacts], accuracies: Sequence[float]) -> tuple[Effect, ...]:
+    """Return the effect of each searched hyperparameter, parents before children.
+
+    A list of configurations has none: its hyperparameters vary together.
+    """
     if spec.listed:
         return ()
-    return tuple(_effect(spec, name, found, accuracies) for name in spec.searched)
+    return tuple(_measure_effect(spec, name, facts, accuracies) for name in spec.searched)
 
 
-def compare_configurations(spec: StudySpec, found: Sequence[TrialFacts], accuracies: Sequence[float]) -> Effect | None:
-    """The points of a small grid side by side, or of a list.
+def _measure_effect(spec: StudySpec, name: str, facts: Sequence[TrialFacts], accuracies: Sequence[float]) -> Effect:
+    dimension = spec.space[name]
+    active = [trial for trial in facts if name in trial.params]
+    levels = bins.make_bins(dimension, [trial.params[name] for trial in active if trial.ending])
+    groups = {level.label: [trial for trial in active if level.contains(trial.params[name])] for level in levels}
+    when = " and ".join(
+        f"{parent} {join_words([format_value(value) for value in values], 'or')}"
+        for parent, values in (dimension.when or {}).items()
+    )
+    return _compare_groups(spec, name, when or None, groups, accuracies)
+
+
+def compare_configurations(spec: StudySpec, facts: Sequence[TrialFacts], accuracies: Sequence[float]) -> Effect | None:
+    """Return the points of a small grid side by side, or of a list.
 
     None where another effect says the same, or there are too many. A study that searches nothing has one configuration:
     the base model.
     """
-    points = _points(spec)
-    if not points or len(points) > MOST_CONFIGURATIONS:
+    points = _list_configurations(spec)
+    if not points or len(points) > MAX_CONFIGURATIONS:
         return None
     labels = [format_params(point) for point in points]
     if len(set(labels)) < len(labels):
         labels = [", ".join(f"{name} {value}" for name, value in point.items()) for point in points]
     groups = {
-        label: [each for each in found if each.params == point] for label, point in zip(labels, points, strict=True)
+        label: [trial for trial in facts if trial.params == point] for label, point in zip(labels, points, strict=True)
     }
-    return _compared(spec, "configuration", None, groups, accuracies)
+    return _compare_groups(spec, "configuration", None, groups, accuracies)
 
 
-def _points(spec: StudySpec) -> list[dict[str, Value]]:
+def _list_configurations(spec: StudySpec) -> list[dict[str, Value]]:
     if spec.listed:
         points: list[dict[str, Value]] = []
         for baseline in spec.baselines:
@@ -192,72 +216,61 @@ def _points(spec: StudySpec) -> list[dict[str, Value]]:
     return search_space.list_grid(spec.space)
 
 
-def _effect(spec: StudySpec, name: str, found: Sequence[TrialFacts], accuracies: Sequence[float]) -> Effect:
-    dimension = spec.space[name]
-    active = [each for each in found if name in each.params]
-    each_bin = bins.make_bins(dimension, [each.params[name] for each in active if each.ended])
-    groups = {one.label: [each for each in active if one.holds(each.params[name])] for one in each_bin}
-    when = " and ".join(
-        f"{parent} {join_words([format_value(value) for value in values], 'or')}"
-        for parent, values in (dimension.when or {}).items()
-    )
-    return _compared(spec, name, when or None, groups, accuracies)
-
-
-def _compared(
+def _compare_groups(
     spec: StudySpec,
     name: str,
     when: str | None,
     groups: Mapping[str, Sequence[TrialFacts]],
     accuracies: Sequence[float],
 ) -> Effect:
-    # An accuracy is a multiple of one image.
-    image = 1 / spec.data.validation
-    resolution = image if spec.study.metric == "val_accuracy" else 0.0
+    """Return the effect whose levels are these groups of trials, by label."""
     grid = spec.sampler.name == "grid"
     repeated = not grid or spec.repeats > 1
+    image = 1 / spec.data.validation  # an accuracy is a multiple of one image
 
-    def pairs(what: str, maximize: bool, resolution: float) -> tuple[Difference, ...]:
-        cells = {label: _cells(group, name if grid else None, what) for label, group in groups.items()}
-        return statistics.compare_levels(cells, maximize, repeated, resolution)
+    def compare(quantity: Quantity, direction: Direction, resolution: float) -> tuple[Difference, ...]:
+        cells = {label: _group_by_setting(trials, name if grid else None, quantity) for label, trials in groups.items()}
+        return statistics.compare_levels(cells, direction, repeated, resolution)
 
     return Effect(
         name,
         when,
-        tuple(_level(label, group, accuracies) for label, group in groups.items()),
-        pairs("value", spec.direction == "maximize", resolution),
-        pairs("seconds", False, 0.0),
-        pairs("gap", False, image),
+        tuple(_summarize_level(label, trials, accuracies) for label, trials in groups.items()),
+        compare("value", spec.direction, image if spec.study.metric == "val_accuracy" else 0.0),
+        compare("seconds", Direction.MINIMIZE, 0.0),
+        compare("gap", Direction.MINIMIZE, image),
     )
 
 
-def _cells(group: Sequence[TrialFacts], name: str | None, what: str) -> dict[Hashable, list[float]]:
-    """The group's figures by setting: everything in a grid but `name`; one setting where there is no grid."""
+def _group_by_setting(
+    trials: Sequence[TrialFacts], name: str | None, quantity: Quantity
+) -> dict[Hashable, list[float]]:
+    """Return the trials' figures by setting: the other hyperparameters' values in a grid, else one setting (None)."""
     cells: dict[Hashable, list[float]] = defaultdict(list)
-    for each in group:
-        figure = getattr(each, what)
+    for trial in trials:
+        figure: float | None = getattr(trial, quantity)
         if figure is not None and math.isfinite(figure):
-            apart = name is not None and name in each.params
-            at = frozenset((key, value) for key, value in each.params.items() if key != name) if apart else None
-            cells[at].append(figure)
+            varied = name is not None and name in trial.params
+            setting = frozenset((key, value) for key, value in trial.params.items() if key != name) if varied else None
+            cells[setting].append(figure)
     return cells
 
 
-def _level(label: str, group: Sequence[TrialFacts], accuracies: Sequence[float]) -> Level:
-    ended = [each.ended for each in group]
+def _summarize_level(label: str, trials: Sequence[TrialFacts], accuracies: Sequence[float]) -> Level:
+    endings = [trial.ending for trial in trials]
     return Level(
         label,
-        tuple(each.number for each in group),
-        {kind: ended.count(kind) for kind in ENDINGS},
-        statistics.estimate(each.value for each in group),
-        statistics.estimate(each.seconds for each in group),
-        statistics.estimate(each.gap for each in group),
-        tuple(_reach(accuracy, group) for accuracy in accuracies),
+        tuple(trial.number for trial in trials),
+        {ending: endings.count(ending) for ending in ENDINGS},
+        statistics.estimate_mean(trial.value for trial in trials),
+        statistics.estimate_mean(trial.seconds for trial in trials),
+        statistics.estimate_mean(trial.gap for trial in trials),
+        tuple(_summarize_reach(accuracy, trials) for accuracy in accuracies),
     )
 
 
-def _reach(accuracy: float, group: Sequence[TrialFacts]) -> Reach:
-    reached = [each.reached[accuracy] for each in group if accuracy in each.reached]
+def _summarize_reach(accuracy: float, trials: Sequence[TrialFacts]) -> Reach:
+    reached = [trial.reached[accuracy] for trial in trials if accuracy in trial.reached]
     if not reached:
         return Reach(accuracy, 0, None, None)
     return Reach(

@@ -14,8 +14,8 @@ from hpsearch.storage.results import Summary, Trial
 class Findings:
     """What a study's trials say so far.
 
-    `best` is the best complete trial, None while there is none. `accuracies` are the validation accuracies whose
-    reaching each level's `reached` tells. `effects` has one entry for each searched hyperparameter; `configurations`
+    `best` is the best complete trial, None while there is none. `accuracies` are the validation accuracies for which
+    each level's `reached` says how soon. `effects` has one entry for each searched hyperparameter; `configurations`
     compares whole configurations (None unless the study is a small grid of several hyperparameters, a list, or searches
     nothing). `repeated` says whether seed noise was measured.
     """
@@ -29,23 +29,21 @@ class Findings:
     sentences: Narrative
 
 
-def find(summary: Summary, trials: Sequence[Trial]) -> Findings:
-    """The findings of what `results.read` returns."""
+def analyze_study(summary: Summary, trials: Sequence[Trial]) -> Findings:
+    """Return what the trials of a study say, from what `results.read` returns."""
     spec = summary.study.spec
     accuracies = effects.choose_milestones(trials, len(DATASETS[spec.data.name].classes))
-    found = effects.collect_facts(trials, accuracies)
-    each, whole = (
-        effects.measure_effects(spec, found, accuracies),
-        effects.compare_configurations(spec, found, accuracies),
-    )
+    facts = effects.collect_facts(trials, accuracies)
+    measured = effects.measure_effects(spec, facts, accuracies)
+    configurations = effects.compare_configurations(spec, facts, accuracies)
     number = summary.best["number"] if summary.best else None
     best = next((trial for trial in trials if trial.number == number and trial.value is not None), None)
     return Findings(
         spec.study.metric,
         best,
         accuracies,
-        each,
-        whole,
-        spec.repeats > 1 or (not spec.space and len(found) > 1),
-        narrative.write(summary, best, found, each, whole),
+        measured,
+        configurations,
+        spec.repeats > 1 or (not spec.space and len(facts) > 1),
+        narrative.write_narrative(summary, best, facts, measured, configurations),
     )

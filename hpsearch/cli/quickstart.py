@@ -77,6 +77,6 @@ def read_answer(database: Database, study: Study) -> QuickstartAnswer:
     if summary.best is None:
         return QuickstartAnswer(f"no trial of {study.name} is complete", (), ("there is no importance to compute",))
     value, params = summary.best["value"], format_params(summary.best["params"])
-    measured = importance.measure(summary, trials)
+    measured = importance.compute_importance(summary, trials)
     headline = f"best: {study.spec.study.metric} {value:.4f} in trial {summary.best['number']} with {params}"
     return QuickstartAnswer(headline, measured.shares, measured.sentences)

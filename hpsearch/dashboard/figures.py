@@ -33,7 +33,7 @@ def make_figures(spec: StudySpec, effects: Sequence[Effect], trials: Sequence[Tr
 def _curves(effect: Effect, trials: Sequence[Trial]) -> Iterator[Series]:
     """Means by epoch over the trials that stand for each level, all levels in one pair of axes."""
     for place, level in enumerate(effect.levels):
-        found = hyperparameter_plots.select_compared(level, trials)
+        found = hyperparameter_plots.select_representatives(level, trials)
         incomplete = "" if any(trial.state == "complete" for trial in found) else ", none complete"
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         for figure, what, line in ((_validation, "validation", "solid"), (_training, "training", "dotted")):

@@ -41,7 +41,7 @@ def write_study_note(summary: Summary, found: Narrative | None) -> str:
     if found is None:
         return "\n\n".join([*filter(None, parts), EVALUATION])
     parts.append(_list((*found.answer, *found.cost, *found.gap)))
-    parts += ["Be careful:", _list(found.cautions)] if found.cautions else []
+    parts += ["Be careful:", _list(found.caveats)] if found.caveats else []
     return "\n\n".join(part for part in parts if part)
 
 

@@ -137,7 +137,7 @@ def compute(connection: Connection, study_id: int) -> PageAdditions:
     summary, trials = results.read(connection, studies.read(connection, study_id).name)
     if summary.study.spec.evaluation:  # its values are of the test images, by which nothing is to be chosen
         return PageAdditions(notes.write_study_note(summary, None), {}, {})
-    found = findings.find(summary, trials)
+    found = findings.analyze_study(summary, trials)
     plots = figures.make_figures(summary.study.spec, found.effects, trials)
     note = notes.write_study_note(summary, found.sentences)
     if len(trials) > CURVES:

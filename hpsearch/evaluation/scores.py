@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from hpsearch.analysis.statistics import compute_wilson_interval, estimate
+from hpsearch.analysis.statistics import compute_wilson_interval, estimate_mean
 from hpsearch.training.predictions import Predictions
 
 
@@ -64,7 +64,7 @@ class Score:
 
 def compute_spread(values: Sequence[float]) -> Spread:
     """Of at least one value."""
-    found = estimate(values)
+    found = estimate_mean(values)
     assert found is not None
     if found.half is None:
         return Spread(1, found.mean, None, None, None)

@@ -8,30 +8,31 @@ from typing import Literal
 import numpy as np
 
 from hpsearch.analysis.effects import Effect, Level
-from hpsearch.analysis.statistics import Estimate, estimate
+from hpsearch.analysis.statistics import Estimate, estimate_mean
 from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import TrialState
 from hpsearch.plotting import chart
 from hpsearch.plotting.chart import BLANK, COLOURS, LINES, MARKERS, Axis, Chart, Panel, Series
 from hpsearch.plotting.trial_plots import ACCURACY, LOSS
 from hpsearch.storage.results import Trial
 
-FEW = 12
+MAX_SINGLE_CURVES = 12
 """Trials whose curves are drawn one by one behind their mean."""
-MANY = 300
+MAX_POINTS = 300
 """Trials above which their points are left out."""
-TITLE = 34
+TITLE_WIDTH = 34
 """Letters of a line above a panel of curves."""
-ABREAST = 4
+MAX_COLUMNS = 4
 """Levels side by side."""
 
-METRIC = {"val_accuracy": "validation accuracy (fraction of 1)", "val_loss": "validation loss (nats)"}
+METRIC_TITLES = {"val_accuracy": "validation accuracy (fraction of 1)", "val_loss": "validation loss (nats)"}
 TRAIN, VALIDATION = COLOURS[1], COLOURS[0]
 
 Quantity = Literal["value", "seconds", "gap"]
 Figure = Callable[[EpochMetrics], float]
 
 
-def select_compared(level: Level, trials: Iterable[Trial]) -> list[Trial]:
+def select_representatives(level: Level, trials: Iterable[Trial]) -> list[Trial]:
     """The trials of a level that stand for it: the complete ones, or all that finished an epoch where none is."""
     numbers = set(level.trials)
     found = [trial for trial in trials if trial.number in numbers and trial.epochs]
@@ -44,12 +45,12 @@ def plot_curves(effect: Effect, trials: Sequence[Trial]) -> Chart:
     A line is the mean over the trials of `compared` that came to the epoch, with its 95% interval. Faint lines are
     single trials' validation, where there are few.
     """
-    groups = [(level, found) for level in effect.levels if (found := select_compared(level, trials))]
+    groups = [(level, found) for level in effect.levels if (found := select_representatives(level, trials))]
     epochs = [epoch for _, found in groups for trial in found for epoch in trial.epochs]
     accuracy = _axis(ACCURACY, [figure for each in epochs for figure in (each.train_accuracy, each.val_accuracy)], 100)
     # What diverged has losses beside which no other could be seen.
     loss = _axis(LOSS, [figure for each in epochs for figure in (each.train_loss, each.val_loss)], 99)
-    rows = math.ceil(len(groups) / ABREAST)
+    rows = math.ceil(len(groups) / MAX_COLUMNS)
     columns = math.ceil(len(groups) / max(1, rows)) or 1  # as even as it gets: five are three and two
     panels: list[Panel] = []
     for start in range(0, len(groups), columns):
@@ -62,7 +63,7 @@ def plot_curves(effect: Effect, trials: Sequence[Trial]) -> Chart:
 
 def _titled(level: Level, found: Sequence[Trial]) -> str:
     incomplete = "" if found[0].state == "complete" else ", none complete"
-    return "\n".join(textwrap.wrap(f"{level.label} (n = {len(found)}{incomplete})", TITLE))
+    return "\n".join(textwrap.wrap(f"{level.label} (n = {len(found)}{incomplete})", TITLE_WIDTH))
 
 
 def _axis(title: str, values: Sequence[float], percentile: float) -> Axis:
@@ -75,7 +76,7 @@ def _axis(title: str, values: Sequence[float], percentile: float) -> Axis:
 
 def _curve(title: str, found: Sequence[Trial], what: Literal["accuracy", "loss"], y: Axis) -> Panel:
     marks = []
-    if 1 < len(found) <= FEW:
+    if 1 < len(found) <= MAX_SINGLE_CURVES:
         marks.append(_single(found, _epoch, _figure(f"val_{what}"), VALIDATION))
     for part, label, line, marker, colour in (
         ("train", "training", "dashed", "circle", TRAIN),
@@ -117,7 +118,7 @@ def average_by_epoch(found: Iterable[Trial], figure: Figure) -> dict[int, Estima
     for trial in found:
         for epoch in trial.epochs:
             values.setdefault(epoch.epoch, []).append(figure(epoch))
-    means = {epoch: estimate(values[epoch]) for epoch in sorted(values)}
+    means = {epoch: estimate_mean(values[epoch]) for epoch in sorted(values)}
     return {epoch: mean for epoch, mean in means.items() if mean is not None}
 
 
@@ -136,8 +137,8 @@ def _single(found: Iterable[Trial], across: Callable[[Trial], list[float]], figu
 def plot_accuracy_by_time(effect: Effect, trials: Sequence[Trial]) -> Chart:
     """Validation accuracy against the seconds trained, a line a level: means over its trials at each epoch."""
     marks: list[Series] = []
-    groups = [(level, found) for level in effect.levels if (found := select_compared(level, trials))]
-    if sum(len(found) for _, found in groups) <= FEW * 3:
+    groups = [(level, found) for level in effect.levels if (found := select_representatives(level, trials))]
+    if sum(len(found) for _, found in groups) <= MAX_SINGLE_CURVES * 3:
         for place, (_, found) in enumerate(groups):
             marks.append(_single(found, sum_seconds, _figure("val_accuracy"), _styled(place)[0]))
     for place, (level, found) in enumerate(groups):
@@ -151,7 +152,7 @@ def plot_accuracy_by_time(effect: Effect, trials: Sequence[Trial]) -> Chart:
         ]
         x, y = (tuple(times[epoch] for epoch in at), tuple(heights[epoch].mean for epoch in at))
         marks.append(Series(x, y, level.label, line, marker, colour, hover=tuple(hover)))
-    x_axis, y_axis = Axis("training and validating so far (seconds)"), Axis(METRIC["val_accuracy"])
+    x_axis, y_axis = Axis("training and validating so far (seconds)"), Axis(METRIC_TITLES["val_accuracy"])
     return Chart((Panel(effect.name, x_axis, y_axis, tuple(marks)),), width=620, height=330)
 
 
@@ -171,7 +172,7 @@ def _styled(place: int) -> tuple[str, str, str]:
 def plot_effects(compared_: Sequence[Effect], quantity: Quantity, title: str, trials: Sequence[Trial] = ()) -> Chart:
     """Each level's mean with its 95% interval, a panel a hyperparameter; behind them the values of `trials`, if few."""
     values = {trial.number: trial.value for trial in trials if trial.state == "complete" and trial.value is not None}
-    values = values if len(values) <= MANY else {}
+    values = values if len(values) <= MAX_POINTS else {}
     x = _ends(compared_, quantity, title, values.values())
     panels = [_effect(effect, quantity, x, values) for effect in compared_]
     most = max((len(effect.levels) for effect in compared_), default=1)
@@ -190,7 +191,7 @@ def _ends(compared_: Sequence[Effect], quantity: Quantity, title: str, values: I
     high = max((each.mean + (each.half or 0) for each in means), default=inner[1])
     ends = min(inner[0], max(low, inner[0] - room)), max(inner[1], min(high, inner[1] + room))
     if quantity != "gap":
-        ends = max(0.0, ends[0]), min(1.0, ends[1]) if title == METRIC["val_accuracy"] else ends[1]
+        ends = max(0.0, ends[0]), min(1.0, ends[1]) if title == METRIC_TITLES["val_accuracy"] else ends[1]
     margin = (ends[1] - ends[0]) * 0.02
     return Axis(title, low=ends[0] - margin, high=ends[1] + margin)
 
@@ -229,7 +230,7 @@ def plot_rate(effect: Effect) -> Chart:
     for what, title in (("epoch", "epochs (median)"), ("seconds", "seconds of training (median)")):
         marks = []
         for place, level in enumerate(effect.levels):
-            enough = (level.endings["complete"] or len(level.trials)) / 2
+            enough = (level.endings[TrialState.COMPLETE] or len(level.trials)) / 2
             there = [each for each in level.reached if getattr(each, what) is not None and each.trials >= enough]
             if not there:
                 continue

@@ -16,9 +16,9 @@ from hpsearch.plotting import matplotlib_renderer
 from hpsearch.sampling import suggest
 from hpsearch.storage.results import Summary, Trial
 
-MOST_LINES = 200
-MOST_POINTS = 1000
-MOST_CONTOUR = 60
+MAX_LINES = 200
+MAX_POINTS = 1000
+MAX_CONTOUR_TRIALS = 60
 """Trials drawn; each value of a contour plot's trials is a row or column of its grid."""
 STYLE: dict[Any, Any] = {"figure.constrained_layout.use": True, "font.size": 9.0}
 BEST = 20
@@ -37,12 +37,12 @@ class OptunaPlot:
 
 def plot_parallel_coordinates(summary: Summary, trials: Sequence[Trial], names: Sequence[str]) -> OptunaPlot | None:
     """A line a trial across the axes of `names`; None where there is nothing to draw."""
-    return _plot("plot_parallel_coordinate", summary, trials, names, MOST_LINES, (9.6, 4.4), 460)
+    return _plot("plot_parallel_coordinate", summary, trials, names, MAX_LINES, (9.6, 4.4), 460)
 
 
 def plot_slices(summary: Summary, trials: Sequence[Trial], names: Sequence[str]) -> OptunaPlot | None:
     """The value of every trial against each of `names`, a panel each."""
-    return _plot("plot_slice", summary, trials, names, MOST_POINTS, (max(5.0, 2.6 * len(names)), 3.4), 400)
+    return _plot("plot_slice", summary, trials, names, MAX_POINTS, (max(5.0, 2.6 * len(names)), 3.4), 400)
 
 
 def plot_contour(summary: Summary, trials: Sequence[Trial], first: str, second: str) -> OptunaPlot | None:
@@ -51,7 +51,7 @@ def plot_contour(summary: Summary, trials: Sequence[Trial], first: str, second: 
     complete = _complete(both)
     if any(len({trial.params[name] for trial in complete}) < 2 for name in (first, second)):
         return None
-    return _plot("plot_contour", summary, both, (first, second), MOST_CONTOUR, (6.4, 4.6), 440)
+    return _plot("plot_contour", summary, both, (first, second), MAX_CONTOUR_TRIALS, (6.4, 4.6), 440)
 
 
 def sample_trials(trials: Sequence[Trial], most: int, direction: str) -> list[Trial]:

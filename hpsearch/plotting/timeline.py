@@ -10,7 +10,7 @@ from hpsearch.plotting import chart
 from hpsearch.plotting.chart import COLOURS, HATCHES, Axis, Bars, Chart, Panel
 from hpsearch.storage.results import AttemptRecord, Trial
 
-MOST_WORKERS = 24
+MAX_WORKERS = 24
 """Rows of the timeline."""
 HELD = "held now"
 
@@ -26,7 +26,7 @@ class TimelineBar:
 
 
 @dataclass(frozen=True)
-class WorkerUse:
+class WorkerUtilization:
     """How a worker spent its time, in hours: with a trial (`busy`; several at once count once), of `there`.
 
     `there` is from its first attempt to the end of its last.
@@ -60,7 +60,7 @@ def list_bars(trials: Iterable[Trial], now: datetime) -> list[TimelineBar]:
     return sorted(made, key=lambda hold: hold.start)
 
 
-def measure_use(found: Sequence[TimelineBar]) -> list[WorkerUse]:
+def measure_utilization(found: Sequence[TimelineBar]) -> list[WorkerUtilization]:
     """Each worker's use, in the order in which they came."""
     by_worker: dict[str, list[TimelineBar]] = defaultdict(list)
     for hold in found:
@@ -69,13 +69,13 @@ def measure_use(found: Sequence[TimelineBar]) -> list[WorkerUse]:
     return [_use(worker, names[worker], held) for worker, held in by_worker.items()]
 
 
-def _use(worker: str, name: str, held: Sequence[TimelineBar]) -> WorkerUse:
+def _use(worker: str, name: str, held: Sequence[TimelineBar]) -> WorkerUtilization:
     busy, until = 0.0, held[0].start
     for hold in held:  # by start: only what lies beyond all earlier ones is new
         busy += max(0.0, hold.end - max(until, hold.start))
         until = max(until, hold.end)
     epochs = sum(hold.attempt.epochs for hold in held)
-    return WorkerUse(worker, name, len(held), epochs, held[0].start, busy, until - held[0].start)
+    return WorkerUtilization(worker, name, len(held), epochs, held[0].start, busy, until - held[0].start)
 
 
 def _names(by_worker: dict[str, list[TimelineBar]]) -> dict[str, str]:
@@ -92,7 +92,7 @@ def _names(by_worker: dict[str, list[TimelineBar]]) -> dict[str, str]:
 
 def plot_timeline(found: Sequence[TimelineBar]) -> Chart:
     """A row a worker (those with the most attempts where they are many), a bar an attempt, by how it ended."""
-    shown = sorted(measure_use(found), key=lambda use: -use.attempts)[:MOST_WORKERS]
+    shown = sorted(measure_utilization(found), key=lambda use: -use.attempts)[:MAX_WORKERS]
     shown.sort(key=lambda use: (use.start, [(len(part), part) for part in re.split(r"(\d+)", use.name)]))
     rows = {use.worker: float(row) for row, use in enumerate(shown)}
     kinds: dict[str, list[TimelineBar]] = defaultdict(list)

@@ -12,7 +12,7 @@ from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 ACCURACY = "accuracy (fraction of 1)"
 LOSS = "loss (cross-entropy, nats)"
 
-FEW = 20
+MAX_MARKERS = 20
 """Epochs that a marker each does not crowd."""
 
 _drawing = threading.Lock()  # matplotlib is not made for threads, and a worker with slots has several
@@ -33,7 +33,7 @@ def draw_learning_curves(epochs: Sequence[EpochMetrics], images: str) -> bytes:
 
 def _panel(epochs: Sequence[EpochMetrics], figure: str, title: str, images: str) -> Panel:
     steps = tuple(float(epoch.epoch) for epoch in epochs)
-    marker = len(epochs) <= FEW or images == "test"  # those are looked at once, and one point makes no line
+    marker = len(epochs) <= MAX_MARKERS or images == "test"  # those are looked at once, and one point makes no line
 
     def values(part: str) -> tuple[float, ...]:
         return tuple(float(getattr(epoch, f"{part}_{figure}")) for epoch in epochs)

@@ -11,7 +11,7 @@ from hpsearch.analysis.importance import Importance
 from hpsearch.analysis.statistics import Estimate
 from hpsearch.evaluation.results import EvaluationStatus
 from hpsearch.formatting import format_count, format_params, format_value
-from hpsearch.plotting import chart, confusion_matrix, hyperparameter_plots, matrices, optuna_plots
+from hpsearch.plotting import chart, confusion_matrix, hyperparameter_plots, optuna_plots
 from hpsearch.plotting.chart import Axis, Bars, Chart, Panel
 from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.plotting.optuna_plots import OptunaPlot
@@ -96,10 +96,10 @@ def _searched(dimension: Dimension) -> str:
 
 
 def answer(made: ReportMaterial) -> ReportSection:
-    """The answer in sentences, the cautions, and the best trials."""
+    """The answer in sentences, the caveats, and the best trials."""
     said = made.findings.sentences
     blocks: list[Block] = [Points(said.answer)]
-    blocks += [Paragraph(caution, "note") for caution in said.cautions]
+    blocks += [Paragraph(caveat, "note") for caveat in said.caveats]
     complete = [trial for trial in made.trials if trial.state == "complete" and trial.value is not None]
     sign = -1 if made.summary.study.spec.direction == "maximize" else 1
     top = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))[:BEST]
@@ -120,10 +120,8 @@ def answer(made: ReportMaterial) -> ReportSection:
 def importances(made: ReportMaterial) -> ReportSection:
     """Which hyperparameters matter, and from what that was computed."""
     found = made.importance
-    told = 2 if found.shares else 0  # sentences that are no caution
-    blocks: list[Block] = [
-        Paragraph(text, "plain" if place < told else "warning") for place, text in enumerate(found.sentences)
-    ]
+    blocks: list[Block] = [Paragraph(statement) for statement in found.statements]
+    blocks += [Paragraph(warning, "warning") for warning in found.warnings]
     if found.shares:
         bars = Bars(
             tuple(float(row) for row in range(len(found.shares))),
@@ -150,13 +148,13 @@ def effects(made: ReportMaterial) -> ReportSection:
     """Each hyperparameter's levels with their intervals."""
     blocks: list[Block] = [Paragraph(NOTHING)]
     if any(level.value for effect in made.compared for level in effect.levels):
-        few = sum(trial.state == "complete" for trial in made.trials) <= hyperparameter_plots.MANY
+        few = sum(trial.state == "complete" for trial in made.trials) <= hyperparameter_plots.MAX_POINTS
         caption = (
             "Mean over the complete trials of each level (how many in brackets) with its 95% interval"
             + ("; grey points are single trials." if few else "; there are too many trials to show each.")
             + " An interval that runs off the picture belongs to a level with very few trials."
         )
-        blocks = _side_by_side(made, "effects", caption, "value", hyperparameter_plots.METRIC[made.metric])
+        blocks = _side_by_side(made, "effects", caption, "value", hyperparameter_plots.METRIC_TITLES[made.metric])
     blocks += [_levels(effect, made.metric) for effect in made.compared]
     return ReportSection("Effects", tuple(blocks))
 
@@ -180,7 +178,14 @@ def _side_by_side(
 
 def _levels(effect: Effect, metric: str) -> Table:
     endings = [kind for kind in ENDINGS if any(level.endings[kind] for level in effect.levels)]
-    head = (effect.name, "trials", *endings, f"{metric} (mean ± 95%)", "seconds an epoch", "overfitting gap")
+    head = (
+        effect.name,
+        "trials",
+        *(kind.label for kind in endings),
+        f"{metric} (mean ± 95%)",
+        "seconds an epoch",
+        "overfitting gap",
+    )
     rows = tuple(
         (
             level.label,
@@ -205,11 +210,11 @@ def curves(made: ReportMaterial) -> ReportSection:
     """Learning curves side by side."""
     blocks: list[Block] = []
     for effect in made.compared:
-        if any(hyperparameter_plots.select_compared(level, made.trials) for level in effect.levels):
+        if any(hyperparameter_plots.select_representatives(level, made.trials) for level in effect.levels):
             caption = (
                 f"Learning curves by {effect.name}: means over each level's complete trials (over all of them where "
                 f"none is complete) with 95% intervals; thin lines are single trials, "
-                f"where at most {hyperparameter_plots.FEW} are."
+                f"where at most {hyperparameter_plots.MAX_SINGLE_CURVES} are."
             )
             blocks.append(
                 make_figure_block(
@@ -272,7 +277,7 @@ def cost(made: ReportMaterial) -> ReportSection:
         )
         blocks += _side_by_side(made, "seconds", caption, "seconds", "seconds an epoch")
     for effect in made.compared:
-        if any(hyperparameter_plots.select_compared(level, made.trials) for level in effect.levels):
+        if any(hyperparameter_plots.select_representatives(level, made.trials) for level in effect.levels):
             caption = f"Validation accuracy against the time trained, by {effect.name}: means over complete trials."
             blocks.append(
                 make_figure_block(
@@ -326,7 +331,7 @@ def _optuna(title: str, plotted: Sequence[tuple[str, str, OptunaPlot | None]]) -
 def confusions(made: ReportMaterial) -> ReportSection:
     """The best trial's confusion matrix, and those of compared configurations."""
     blocks: list[Block] = []
-    best = matrices.make_matrix(made.findings.best) if made.findings.best else None
+    best = confusion_matrix.make_trial_matrix(made.findings.best) if made.findings.best else None
     if best:
         blocks += _confusion("confusion-best", "The best trial", [best], made)
     others, what = _compared(made)
@@ -337,11 +342,11 @@ def confusions(made: ReportMaterial) -> ReportSection:
 
 
 def _compared(made: ReportMaterial) -> tuple[list[ConfusionMatrix], str]:
-    if found := matrices.sum_by_configuration(made.trials):
+    if found := confusion_matrix.sum_by_configuration(made.trials):
         return found, "The configurations that were trained"
     by_name = {effect.name: effect for effect in made.findings.effects}
     for name in (name for name in made.order if name in by_name):
-        found = matrices.select_by_level(by_name[name], made.trials, made.summary.study.spec.direction)
+        found = confusion_matrix.select_by_level(by_name[name], made.trials, made.summary.study.spec.direction)
         if len(found) > 1:
             return found, f"The best trial of each level of {name}"
     return [], ""
@@ -353,7 +358,7 @@ def _confusion(name: str, what: str, found: Sequence[ConfusionMatrix], made: Rep
         "epoch, as counts and percent of the row; shaded by the percent."
     )
     rows = tuple(
-        (each.label, f"{each.accuracy:.1%}", ", ".join(str(pair) for pair in each.worst(made.classes)))
+        (each.label, f"{each.accuracy:.1%}", ", ".join(str(pair) for pair in each.find_confused_pairs(made.classes)))
         for each in found
     )
     table = Table(("", "right", "confused most (true class as taken for, percent of the class)"), rows)

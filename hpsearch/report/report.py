@@ -80,7 +80,9 @@ def read(connection: Connection, name: str) -> ReportSource:
 def prepare_material(source: ReportSource) -> ReportMaterial:
     """The source with what is computed from it."""
     told = source.summary, source.trials
-    return ReportMaterial(*told, findings.find(*told), importance.measure(*told), source.evaluations, source.now)
+    return ReportMaterial(
+        *told, findings.analyze_study(*told), importance.compute_importance(*told), source.evaluations, source.now
+    )
 
 
 def list_figures(found: ReportMaterial) -> list[Figure]:

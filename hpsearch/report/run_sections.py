@@ -21,7 +21,7 @@ def course(made: ReportMaterial) -> ReportSection:
     held = timeline.list_bars(made.trials, made.now)
     if not held:
         return ReportSection("Timeline and utilization", (Paragraph("No worker has taken a trial yet."),))
-    used = timeline.measure_use(held)
+    used = timeline.measure_utilization(held)
     busy, there = sum(use.busy for use in used), sum(use.there for use in used)
     span = max(hold.end for hold in held)
     said = (
@@ -30,7 +30,7 @@ def course(made: ReportMaterial) -> ReportSection:
         "first trial's start."
     )
     blocks: list[Block] = [Paragraph(said)]
-    most = timeline.MOST_WORKERS
+    most = timeline.MAX_WORKERS
     cut = f" Only the {most} workers with the most attempts of {len(used)} are drawn." if len(used) > most else ""
     caption = f"A row a worker, a bar an attempt at a trial, by how it ended.{cut}"
     blocks += [make_figure_block("timeline", caption, timeline.plot_timeline(held)), _uses(held)]
@@ -38,7 +38,7 @@ def course(made: ReportMaterial) -> ReportSection:
 
 
 def _uses(held: Sequence[TimelineBar]) -> Table:
-    used = timeline.measure_use(held)
+    used = timeline.measure_utilization(held)
     head = ("worker", "attempts", "epochs", "with a trial", "between first and last", "utilization")
     rows = [(u.name, str(u.attempts), str(u.epochs), _hours(u.busy), _hours(u.there), f"{u.share:.0%}") for u in used]
     more = [(f"and {len(rows) - 50} more", "", "", "", "", "")] if len(rows) > 50 else []

@@ -12,7 +12,7 @@ def told(name: str, entry: Any, tried: list[Any]) -> list[str]:
     """The labels of the levels; each value that was tried is in exactly one."""
     dimension = study_spec.from_dict({"study": {"name": "x"}, "space": {name: entry}}).space[name]
     found = bins.make_bins(dimension, tried)
-    assert [sum(level.holds(value) for level in found) for value in tried] == [1] * len(tried)
+    assert [sum(level.contains(value) for level in found) for value in tried] == [1] * len(tried)
     return [level.label for level in found]
 
 
@@ -58,7 +58,7 @@ def test_levels_have_round_edges(name: str, entry: Any, labels: list[str]) -> No
         tried = [min(high, int(value) if isinstance(low, int) else value) for value in tried]
     found = told(name, entry, tried)
     assert found[: len(labels)] == labels
-    assert len(found) <= max(bins.MOST_BINS, len(labels))
+    assert len(found) <= max(bins.MAX_BINS, len(labels))
 
 
 def test_bins_of_few_trials_are_joined() -> None:

@@ -24,7 +24,7 @@ def test_levels_carry_students_intervals_over_seeds() -> None:
         assert level.gap.mean == pytest.approx(0.1)
         assert level.seconds is not None
         assert level.seconds.mean == 2.0
-        assert level.endings == {"complete": 3, "pruned": 0, "diverged": 0, "out of memory": 0, "failed": 0}
+        assert level.endings == {"complete": 3, "pruned": 0, "diverged": 0, "out_of_memory": 0, "failed": 0}
 
 
 def test_differences_are_games_and_howells() -> None:
@@ -102,7 +102,7 @@ def test_cost_is_told_beside_what_it_buys() -> None:
     ratio = np.mean(times["prelu"]) / np.mean(times["relu"])
     found = difference(told.effects[0], "relu", "prelu")
     assert told.sentences.cost == (
-        f"activation: prelu costs {ratio:.1f}× relu's time an epoch and loses "
+        f"activation: prelu costs {ratio:.1f}× relu's time per epoch and loses "
         f"{100 * found.amount:.1f} ± {100 * (found.half or 0):.1f} points: not distinguishable.",
     )
 
@@ -190,7 +190,7 @@ def test_a_grid_without_repeats_has_no_interval_and_says_why() -> None:
     told = find(raw, repeated()[:3])
     assert {each.half for each in told.effects[0].values} == {None}
     assert told.sentences.answer[0] == "optimizer: adam ends 10.0 points above nesterov."
-    assert told.sentences.cautions[0].startswith("Seed noise was not measured: a configuration was trained once")
+    assert told.sentences.caveats[0].startswith("Seed noise was not measured: a configuration was trained once")
     assert not told.repeated
 
 
@@ -262,7 +262,7 @@ def test_a_list_of_configurations_is_compared_as_one() -> None:
     means = [level.value.mean for level in told.configurations.levels if level.value]
     assert means == pytest.approx([np.mean(values[::2]), np.mean(values[1::2])])
     assert told.sentences.answer[0].startswith("The best configuration is optimizer adam, activation prelu: ")
-    assert told.sentences.cautions[0].startswith("± is a 95% interval over 2 seeds")
+    assert told.sentences.caveats[0].startswith("± is a 95% confidence interval over 2 seeds")
 
 
 def test_a_list_that_leaves_trials_to_the_sampler_is_a_search() -> None:

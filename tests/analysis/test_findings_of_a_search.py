@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from hpsearch.analysis import findings, importance
+from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.storage.results import AttemptRecord, Trial
 from tests.support.synthetic_trials import GRID, difference, find, repeated, summary, trial
 
@@ -53,11 +54,11 @@ def test_an_adaptive_search_compares_what_it_completed() -> None:
         values = [each.value for each in mine if each.state == "complete"]
         assert level.value is not None
         assert (level.value.mean, level.value.n) == (pytest.approx(np.mean(values)), len(values))
-        assert level.endings["complete"] == len(values)
-        assert level.endings["diverged"] == sum(each.outcome == "diverged" for each in mine)
-        assert level.endings["out of memory"] == sum(each.outcome == "out_of_memory" for each in mine)
-        assert level.endings["pruned"] == sum(each.outcome == "pruned" for each in mine)
-        assert level.endings["failed"] == sum(each.state == "failed" for each in mine)
+        assert level.endings[TrialState.COMPLETE] == len(values)
+        assert level.endings[TrialOutcome.DIVERGED] == sum(each.outcome == "diverged" for each in mine)
+        assert level.endings[TrialOutcome.OUT_OF_MEMORY] == sum(each.outcome == "out_of_memory" for each in mine)
+        assert level.endings[TrialState.PRUNED] == sum(each.outcome == "pruned" for each in mine)
+        assert level.endings[TrialState.FAILED] == sum(each.state == "failed" for each in mine)
         assert level.trials == tuple(each.number for each in mine)
     groups = [
         [each.value for each in trials if each.state == "complete" and each.params["optimizer"] == name]
@@ -74,7 +75,7 @@ def test_an_adaptive_search_compares_what_it_completed() -> None:
     ]
     assert effects["momentum"].when == "optimizer momentum"
     assert sum(len(level.trials) for level in effects["momentum"].levels) == len(effects["optimizer"].levels[1].trials)
-    cautions = told.sentences.cautions
+    cautions = told.sentences.caveats
     ended = sum(each.state != "running" for each in trials)
     pruned = sum(each.outcome == "pruned" for each in trials)
     assert cautions[0] == f"The search is running: {ended} of 60 trials have ended."
@@ -87,11 +88,11 @@ def test_an_adaptive_search_compares_what_it_completed() -> None:
 
 def test_the_best_values_own_interval_is_wilsons() -> None:
     """What the number of validation images makes of the best value is told beside it."""
-    caution = find(GRID, repeated()).sentences.cautions[-1]
+    caution = find(GRID, repeated()).sentences.caveats[-1]
     share, images, z = 0.73, 5000, stats.norm.ppf(0.975)
     middle = (share + z**2 / (2 * images)) / (1 + z**2 / images)
     half = z / (1 + z**2 / images) * np.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
-    assert f"so many alone make it {middle - half:.1%} to {middle + half:.1%}" in caution
+    assert f"95% confidence interval from their number alone: {middle - half:.1%} to {middle + half:.1%}" in caution
 
 
 def test_a_level_that_was_given_up_is_told() -> None:
@@ -103,7 +104,7 @@ def test_a_level_that_was_given_up_is_told() -> None:
     ]
     told = find(raw, trials)
     assert "learning_rate: only 0.01 has a complete trial, so nothing can be compared." in told.sentences.answer
-    assert "learning_rate: with 10, 3 of 3 trials diverged." in told.sentences.answer
+    assert "learning_rate: with 10, 3 of 3 trials gave no value (3 diverged)." in told.sentences.answer
 
 
 def test_devices_of_different_kinds_are_told() -> None:
@@ -114,7 +115,7 @@ def test_devices_of_different_kinds_are_told() -> None:
             replace(each, history=(AttemptRecord(1, "w", "host", devices[each.number % 2], 1.0, 3, None, NOW, NOW),))
             for each in repeated()
         ]
-        return find(GRID, trials).sentences.cautions
+        return find(GRID, trials).sentences.caveats
 
     assert any(line.startswith("Trials ran on A100 and H200:") for line in on("GPU 0 (H200)", "GPU 0 (A100)"))
     assert not any("Trials ran on" in line for line in on("GPU 0 (H200)", "GPU 1 (H200)"))
@@ -175,7 +176,7 @@ def test_an_evaluation_compares_its_configurations_on_the_test_images() -> None:
         budget=made.study.spec.budget.model_copy(update={"repeats": 3}),
     )
     made = replace(made, study=replace(made.study, spec=described))
-    told = findings.find(made, trials)
+    told = findings.analyze_study(made, trials)
     assert told.effects == ()
     assert told.repeated
     half = 100 * stats.t.ppf(0.975, 2) * 0.01 / np.sqrt(3)
@@ -186,8 +187,8 @@ def test_an_evaluation_compares_its_configurations_on_the_test_images() -> None:
         f"configuration: {best} ends 10.0 ± {50 * (test.high - test.low)[0, 1]:.1f} points above learning_rate 0.01, "
         "optimizer sgd.",
     )
-    assert not any("validation images" in line for line in told.sentences.cautions)
-    assert importance.measure(made, trials).shares == ()
+    assert not any("validation images" in line for line in told.sentences.caveats)
+    assert importance.compute_importance(made, trials).shares == ()
 
 
 def test_equal_values_are_no_difference() -> None:

@@ -43,7 +43,7 @@ def measured(points: list[Any], searched: dict[str, Any] = SPACE) -> Importance:
     """The importance over complete trials at these points, beside one that failed."""
     trials = [trial(number, params, [value]) for number, (params, value) in enumerate(points)]
     trials.append(trial(len(trials), {}, [], "failed", "error"))
-    return importance.measure(summary({"space": searched}, trials), trials)
+    return importance.compute_importance(summary({"space": searched}, trials), trials)
 
 
 def pruned_search(count: int, full: int) -> tuple[Importance, list[Any]]:
@@ -56,7 +56,7 @@ def pruned_search(count: int, full: int) -> tuple[Importance, list[Any]]:
         else:
             trials.append(trial(number, params, [value / 2], "pruned", "pruned"))
     described = {"space": SPACE, "budget": {"epochs": 8}}
-    return importance.measure(summary(described, trials), trials), trials
+    return importance.compute_importance(summary(described, trials), trials), trials
 
 
 def by_rate(params: dict[str, Any]) -> float:
@@ -87,7 +87,7 @@ def test_what_matters_is_named_and_settled() -> None:
     assert {share.name for share in found.shares} == set(SPACE)
     assert sum(share.share for share in found.shares) == pytest.approx(1)
     assert all(share.low <= share.share <= share.high for share in found.shares)
-    assert found.clear
+    assert found.is_settled
     assert found.explained is not None
     assert found.explained > 0.8
     assert found.trials == 80
@@ -115,7 +115,7 @@ def test_a_diverged_trial_takes_no_part() -> None:
     """One without a finite value until the epoch has nothing to compare."""
     _, trials = pruned_search(60, 0)
     trials.append(trial(60, trials[0].params, [math.nan], "pruned", "diverged"))
-    found = importance.measure(summary({"space": SPACE, "budget": {"epochs": 8}}, trials), trials)
+    found = importance.compute_importance(summary({"space": SPACE, "budget": {"epochs": 8}}, trials), trials)
     assert (found.epoch, found.trials) == (1, 60)
 
 
@@ -128,7 +128,7 @@ def test_a_conditional_hyperparameter_matters_where_it_is_active() -> None:
 def test_two_that_matter_alike_are_not_settled() -> None:
     """Overlapping ranges and few trials are said in words."""
     found = measured(drawn(30, lambda params: math.log10(params["learning_rate"]) / 4 + params["dropout"] * 2))
-    assert not found.clear
+    assert not found.is_settled
     assert found.sentences[2].endswith("overlap: which of them matters more is not settled.")
     assert found.sentences[3].startswith("30 complete trials are few")
 

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from hpsearch.analysis import statistics
+from hpsearch.metrics import Direction
 
 
 @pytest.mark.parametrize(("levels", "freedom"), [(2, 1.0), (2, 7.5), (5, 2.0), (7, 3.4), (7, 60.0), (20, 11.0)])
@@ -20,7 +21,7 @@ def test_intervals_hold_the_true_differences() -> None:
     held = 0
     for _ in range(300):
         drawn = {name: {0: tuple(mean + 0.01 * random.normal(size=5))} for name, mean in truth.items()}
-        found = statistics.compare_levels(drawn, maximize=True, repeated=True)
+        found = statistics.compare_levels(drawn, Direction.MAXIMIZE, repeated=True)
         assert len(found) == 6
         held += all(abs(truth[each.better] - truth[each.worse] - each.amount) <= (each.half or 0) for each in found)
     low, high = stats.binom.interval(0.999, 300, 0.95)
@@ -29,23 +30,23 @@ def test_intervals_hold_the_true_differences() -> None:
 
 def test_a_single_value_has_no_interval() -> None:
     """One value is its own mean; none, or only values that are not finite, have none."""
-    assert statistics.estimate([0.5, None, float("nan")]) == statistics.Estimate(0.5, None, 1)
-    assert statistics.estimate([float("inf"), None]) is None
+    assert statistics.estimate_mean([0.5, None, float("nan")]) == statistics.Estimate(0.5, None, 1)
+    assert statistics.estimate_mean([float("inf"), None]) is None
 
 
 def test_values_that_never_vary_differ_by_rounding_at_least() -> None:
     """Two levels without variance have the rounding of their values for noise; without rounding they have none."""
     cells = {"a": {0: (0.5, 0.5, 0.5)}, "b": {0: (0.6, 0.6, 0.6)}}
-    (found,) = statistics.compare_levels(cells, maximize=True, repeated=True, resolution=0.1)
+    (found,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True, resolution=0.1)
     deviation = np.sqrt(2 * 0.1**2 / 12 / 3)
     assert found.half == pytest.approx(stats.t.ppf(0.975, 4) * deviation, rel=1e-3)
-    (found,) = statistics.compare_levels(cells, maximize=True, repeated=True)
+    (found,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True)
     assert (found.better, found.half, found.distinguishable) == ("b", None, False)
 
 
 def test_settings_of_one_level_alone_do_not_count() -> None:
     """Only settings that both levels have tried are compared; where there is none, nothing is."""
     cells = {"a": {0: (0.5, 0.6), 1: (0.9, 0.8)}, "b": {0: (0.7, 0.7), 2: (0.1, 0.1)}, "c": {3: (0.1, 0.1)}}
-    (found,) = statistics.compare_levels(cells, maximize=True, repeated=True)
+    (found,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True)
     assert (found.better, found.worse, found.settings) == ("b", "a", 1)
     assert found.amount == pytest.approx(0.15)

@@ -63,7 +63,7 @@ def test_curves_of_few_trials_show_each() -> None:
     assert isinstance(faint, Series)
     assert faint.faint
     assert sum(math.isnan(y) for y in faint.y) == 3
-    many = [trial(n, {"optimizer": "sgd"}, [0.2, 0.3]) for n in range(hyperparameter_plots.FEW + 1)]
+    many = [trial(n, {"optimizer": "sgd"}, [0.2, 0.3]) for n in range(hyperparameter_plots.MAX_SINGLE_CURVES + 1)]
     assert len(hyperparameter_plots.plot_curves(effect(many), many).panels[0].marks) == 2
 
 

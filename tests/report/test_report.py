@@ -21,7 +21,7 @@ from hpsearch.analysis import findings, importance
 from hpsearch.errors import UsageError
 from hpsearch.evaluation import evaluation, results
 from hpsearch.outcomes import TrialOutcome
-from hpsearch.plotting import confusion_matrix, hyperparameter_plots, matrices, timeline
+from hpsearch.plotting import confusion_matrix, hyperparameter_plots, timeline
 from hpsearch.plotting.chart import Heatmap, Series
 from hpsearch.report import document, hyperparameter_sections, report, run_sections
 from hpsearch.report.hyperparameter_sections import ReportMaterial
@@ -55,7 +55,9 @@ def material(database: Database, name: str) -> ReportMaterial:
     """What a report of the study is written from."""
     source = database.transact(lambda connection: report.read(connection, name))
     told = source.summary, source.trials
-    return ReportMaterial(*told, findings.find(*told), importance.measure(*told), source.evaluations, source.now)
+    return ReportMaterial(
+        *told, findings.analyze_study(*told), importance.compute_importance(*told), source.evaluations, source.now
+    )
 
 
 def written(database: Database, name: str, place: Path) -> tuple[str, str]:
@@ -155,7 +157,7 @@ def test_confusion_matrix_is_the_stored_one(database: Database, grid: Simulation
         )
     }
     assert made.findings.best is not None
-    own = matrices.make_matrix(made.findings.best)
+    own = confusion_matrix.make_trial_matrix(made.findings.best)
     assert own is not None
     heat = confusion_matrix.plot_matrices([own], made.classes).panels[0].marks[0]
     assert isinstance(heat, Heatmap)
@@ -163,14 +165,14 @@ def test_confusion_matrix_is_the_stored_one(database: Database, grid: Simulation
     assert np.array(heat.shades) == pytest.approx(counts / counts.sum(axis=1, keepdims=True))
     assert heat.texts[3][3] == f"{counts[3, 3]}\n{counts[3, 3] / counts[3].sum():.0%}"
     names = by_optimizer(database, "select number, number from trials")
-    sums = {each.label: np.array(each.counts) for each in matrices.sum_by_configuration(made.trials)}
+    sums = {each.label: np.array(each.counts) for each in confusion_matrix.sum_by_configuration(made.trials)}
     assert (sums["optimizer adam"] == sum(stored[number] for (number,) in names["adam"])).all()
 
 
 def test_utilization_is_held_time_by_time_there(database: Database, grid: Simulation) -> None:
     """A worker's utilization is the time it held a trial by that from its first attempt to the end of its last."""
     made = material(database, "grid")
-    used = {use.worker: use for use in timeline.measure_use(timeline.list_bars(made.trials, made.now))}
+    used = {use.worker: use for use in timeline.measure_utilization(timeline.list_bars(made.trials, made.now))}
     stored = rows(
         database,
         "select worker_id, sum(extract(epoch from ended_at - opened_at))::float / 3600, "
@@ -190,7 +192,12 @@ def test_report_of_a_grid_with_repeats(database: Database, grid: Simulation, tmp
     titles = re.findall(r"<h2>(.*?)</h2>", html)
     assert titles == re.findall(r"^## (.*)$", markdown, re.MULTILINE)
     assert titles[:5] == ["The question", "The answer", "Importance", "Effects", "Learning curves"]
-    for said in ("Which optimizer is best?", "adam ends", "95% interval over 3 seeds", "6 of 6 trials have ended"):
+    for said in (
+        "Which optimizer is best?",
+        "adam ends",
+        "95% confidence interval over 3 seeds",
+        "6 of 6 trials have ended",
+    ):
         assert said in html
         assert said in markdown
     assert "tensorflow 2.21.0" in markdown

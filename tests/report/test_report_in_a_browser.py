@@ -50,7 +50,7 @@ def test_report_opens_offline(page: Path, browser: Browser) -> None:
     expect(drawn).to_be_visible()
     assert opened.locator("figure .plot.js-plotly-plot").count() == opened.locator("figure").count() >= 12
     best = opened.locator("#confusion-best")
-    expect(best.locator(".gtitle, .annotation-text").first).to_contain_text("of 1,000 images right")
+    expect(best.locator(".gtitle, .annotation-text").first).to_contain_text("of 1,000 images correct")
     expect(best.locator(".heatmap-label")).to_have_count(100)
     expect(best.locator("text").filter(has_text="automobile").first).to_be_visible()
     expect(opened.locator("#effects text").filter(has_text="adam (4)")).to_be_visible()

@@ -81,7 +81,7 @@ def repeated(**extra: Any) -> list[Trial]:
 
 def find(raw: dict[str, Any], trials: list[Trial], status: str = "finished") -> Findings:
     """What is found."""
-    return findings.find(summary(raw, trials, status), trials)
+    return findings.analyze_study(summary(raw, trials, status), trials)
 
 
 def difference(effect: Effect, first: str, second: str) -> Difference:
