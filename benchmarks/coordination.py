@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import crowd
-import past
+import coordination_history
+import coordination_workers
 import psutil
 from sqlalchemy import text
 
@@ -41,36 +41,36 @@ class Kind:
 
     setting: str
     name: str
-    side: crowd.Side
+    side: coordination_workers.Side
     sampler: str | None = None
     pruner: str = ""
 
     @property
-    def rival(self) -> bool:
+    def plain_optuna(self) -> bool:
         """Whether it is plain Optuna."""
-        return self.side in {crowd.optuna_random, crowd.optuna_default}
+        return self.side in {coordination_workers.optuna_random, coordination_workers.optuna_default}
 
     @property
     def template(self) -> str:
         """The name of the database that its cells copy."""
-        return "optuna" if self.rival else f"ours_{self.sampler}_{self.pruner}"
+        return "optuna" if self.plain_optuna else f"ours_{self.sampler}_{self.pruner}"
 
     def fill(self, database: Database, trials: int) -> None:
         """Start its study, with a history."""
-        if self.rival:
-            past.start_optuna(database)
-            past.fill(database, crowd.optuna_random, trials)
+        if self.plain_optuna:
+            coordination_history.start_optuna(database)
+            coordination_history.fill(database, coordination_workers.optuna_random, trials)
         else:
-            past.start_ours(database, self.sampler, self.pruner)
-            past.fill(database, crowd.hpsearch, trials)
+            coordination_history.start_ours(database, self.sampler, self.pruner)
+            coordination_history.fill(database, coordination_workers.hpsearch, trials)
 
 
 RANDOM, ADAPTIVE = "random sampling, no pruner", "TPE, median pruner"
 KINDS = (
-    Kind(RANDOM, "hpsearch", crowd.hpsearch, "random", "none"),
-    Kind(RANDOM, "plain Optuna", crowd.optuna_random),
-    Kind(ADAPTIVE, "hpsearch", crowd.hpsearch, "tpe", "median"),
-    Kind(ADAPTIVE, "plain Optuna", crowd.optuna_default),
+    Kind(RANDOM, "hpsearch", coordination_workers.hpsearch, "random", "none"),
+    Kind(RANDOM, "plain Optuna", coordination_workers.optuna_random),
+    Kind(ADAPTIVE, "hpsearch", coordination_workers.hpsearch, "tpe", "median"),
+    Kind(ADAPTIVE, "plain Optuna", coordination_workers.optuna_default),
 )
 
 
@@ -138,7 +138,7 @@ def measure(server: Server, kind: Kind, workers: int, history: int, seconds: flo
     try:
         before: list[float] = []
         url = cell.url.render_as_string(hide_password=False)
-        done = crowd.work(kind.side, url, workers, TRIALS, seconds, lambda: before.append(server.cpu()))
+        done = coordination_workers.work(kind.side, url, workers, TRIALS, seconds, lambda: before.append(server.cpu()))
         used = server.cpu() - before[0]
         check(cell, history, [number for each in done for number in each.numbers])
     finally:
@@ -165,7 +165,7 @@ def check(database: Database, history: int, numbers: Sequence[int]) -> None:
                 "where i.trial_id = t.trial_id) from trials t order by t.number"
             )
         ).all()
-    assert [tuple(row) for row in rows] == [(number, "COMPLETE", crowd.EPOCHS) for number in range(last)]
+    assert [tuple(row) for row in rows] == [(number, "COMPLETE", coordination_workers.EPOCHS) for number in range(last)]
 
 
 Key = tuple[Kind, int, int]
@@ -173,13 +173,13 @@ Key = tuple[Kind, int, int]
 
 
 def run(
-    server: Server, crowds: Sequence[int], histories: Sequence[int], repeats: int, seconds: float
+    server: Server, worker_counts: Sequence[int], histories: Sequence[int], repeats: int, seconds: float
 ) -> dict[Key, list[Cell]]:
     """Every cell so many times, the sides in turn."""
     cells: dict[Key, list[Cell]] = defaultdict(list)
     for history in histories:
         for setting in (RANDOM, ADAPTIVE):
-            for workers in crowds:
+            for workers in worker_counts:
                 for _ in range(repeats):
                     for kind in (each for each in KINDS if each.setting == setting):
                         cells[kind, workers, history].append(measure(server, kind, workers, history, seconds))
@@ -195,8 +195,8 @@ def table(setting: str, cells: dict[Key, list[Cell]]) -> Iterator[str]:
     for (kind, workers, history), found in cells.items():
         if kind.setting != setting:
             continue
-        rival = cells[next(each for each in KINDS if each.setting == setting and each.rival), workers, history]
-        part = statistics.mean(each.worker for each in found) / statistics.mean(each.worker for each in rival)
+        optuna = cells[next(each for each in KINDS if each.setting == setting and each.plain_optuna), workers, history]
+        part = statistics.mean(each.worker for each in found) / statistics.mean(each.worker for each in optuna)
         rows.append(
             (
                 str(workers),
@@ -204,7 +204,7 @@ def table(setting: str, cells: dict[Key, list[Cell]]) -> Iterator[str]:
                 kind.name,
                 shown([each.rate for each in found]),
                 shown([each.worker for each in found]),
-                "" if kind.rival else f"{part:.2f}",
+                "" if kind.plain_optuna else f"{part:.2f}",
                 shown([each.server for each in found]),
                 f"{statistics.mean(each.first for each in found):,.0f}",
                 f"{len(found)} × {round(statistics.mean(each.trials for each in found))}",
@@ -233,7 +233,7 @@ def plot(cells: dict[Key, list[Cell]], histories: Sequence[int]) -> Chart:
 def _panel(setting: str, cells: dict[Key, list[Cell]], histories: Sequence[int]) -> Panel:
     marks = []
     for kind in (each for each in KINDS if each.setting == setting):
-        ours = not kind.rival
+        ours = not kind.plain_optuna
         for place, history in enumerate(histories):
             points = {workers: found for (of, workers, at), found in cells.items() if of == kind and at == history}
             rates = [[each.rate for each in found] for found in points.values()]
@@ -249,8 +249,8 @@ def _panel(setting: str, cells: dict[Key, list[Cell]], histories: Sequence[int])
                     tuple(max(each) for each in rates),
                 )
             )
-    crowds = sorted({workers for _, workers, _ in cells})
-    ticks = tuple((float(workers), str(workers)) for workers in crowds)
+    worker_counts = sorted({workers for _, workers, _ in cells})
+    ticks = tuple((float(workers), str(workers)) for workers in worker_counts)
     return Panel(setting, Axis("worker processes", log=True, ticks=ticks), _rates(cells), tuple(marks))
 
 
@@ -268,14 +268,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short cell each, without 10,000 trials or 16 workers")
     parser.add_argument("--plot", type=Path, help="write throughput against workers to this PNG")
     options = parser.parse_args()
-    crowds, histories = ((1, 4), (0, 1_000)) if options.quick else ((1, 4, 16), (0, 1_000, 10_000))
+    worker_counts, histories = ((1, 4), (0, 1_000)) if options.quick else ((1, 4, 16), (0, 1_000, 10_000))
     repeats, seconds = (1, 1.5) if options.quick else (3, 2.0)
-    crowd.quiet()
+    coordination_workers.quiet()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as directory, embedded.start(Path(directory)) as running:
         server = Server(running)
-        cells = run(server, crowds, histories, repeats, seconds)
-        many = [measure(server, kind, 64, 1_000, 2 * seconds) for kind in KINDS if not kind.rival]
+        cells = run(server, worker_counts, histories, repeats, seconds)
+        many = [measure(server, kind, 64, 1_000, 2 * seconds) for kind in KINDS if not kind.plain_optuna]
         postgres = server.admin.engine.connect().scalar(text("show server_version"))
         server.admin.close()
     versions = ", ".join(f"{name} {version(name)}" for name in ("optuna", "sqlalchemy", "psycopg2-binary"))

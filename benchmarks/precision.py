@@ -1,18 +1,18 @@
 """Does bfloat16 train to the accuracy of float32? Pairs of trainings that differ in `precision` alone.
 
-    python benchmarks/precision.py [--images 1500] [--epochs 5] [--seeds 5] [--only NAME ...] [--table] [--quick]
+    python benchmarks/precision.py [--images 1500] [--epochs 5] [--seeds 5] [--only NAME ...] [--quick]
+    python benchmarks/precision.py --table [--images 1500] [--epochs 5] [--records benchmarks/measured/precision]
 
 CIFAR-10. A seed means the same initial weights and order of the images on both sides; all seeds share one split, so
 that their spread is that of training and not of the images. Each training is a line of JSON in build/bench/precision/,
-and one that is there is not done again. `--table` prints what is there, without training; `--quick` trains two seeds
-on next to nothing, to see that all of it works.
+and one that is there is not done again. `--table` prints what is there, or in the directory that `--records` names,
+without training; `--quick` trains two seeds on next to nothing, to see that all of it works.
 """
 
 import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,10 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Value]] = {
 def trainings(
     values: Mapping[str, Value], images: int, epochs: int, seeds: Iterable[int]
 ) -> Iterator[dict[str, float]]:
-    """What the trained model of each seed is worth on the validation images, and the CPU seconds it took.
+    """Yield each seed, and the accuracy of its trained model on the validation images.
 
     The steps compile once: a seed is nothing but the variables of the model that it starts from.
     """
-    import math
-
     import numpy as np
 
     from hpsearch.training import backend, fit
@@ -73,7 +71,6 @@ def trainings(
     hyperparameters: Mapping[str, Any] = fill_defaults({**WIDTH, **values})
     model, steps = fit.build_and_compile(hyperparameters, dataset, 0)
     for seed in seeds:
-        began, trained = time.process_time(), None
         start, _ = fit.build_and_compile(hyperparameters, dataset, seed)
         for ours, theirs in zip(
             model.variables + model.optimizer.variables, start.variables + start.optimizer.variables, strict=True
@@ -82,43 +79,36 @@ def trainings(
         for epoch in range(1, epochs + 1):
             order = np.random.default_rng((seed, epoch)).permutation(images)
             size = hyperparameters["batch_size"]
-            trained = run_epoch(steps, *dataset.resident.training, order, size, lambda *_: True)
+            run_epoch(steps, *dataset.resident.training, order, size, lambda *_: True)
         probabilities = predict(steps, dataset.resident.x_val, 256, lambda *_: True)
         assert probabilities is not None
-        valid = score(probabilities, dataset.y_val)
-        yield {
-            "seed": seed,
-            "accuracy": valid.accuracy,
-            "val_loss": valid.loss,
-            "loss": trained.loss if trained else math.nan,
-            "cpu": time.process_time() - began,
-        }
+        yield {"seed": seed, "accuracy": score(probabilities, dataset.y_val).accuracy}
     backend.here.forget()
 
 
 def measure(file: Path, names: Iterable[str], images: int, epochs: int, seeds: int) -> None:
-    """Each training that is not in the file yet, appended to it."""
-    done = {(each["name"], each["precision"], each["seed"]) for each in lines(file)}
+    """Append each training that is not in the file yet."""
+    done = {(line["name"], line["precision"], line["seed"]) for line in lines(file)}
     for name in names:
         for precision in PRECISIONS:
             left = [seed for seed in range(seeds) if (name, precision, seed) not in done]
             values = {**CONFIGURATIONS[name], "precision": precision}
-            for found in trainings(values, images, epochs, left) if left else ():
-                line = json.dumps({"name": name, "precision": precision, **found})
+            for training in trainings(values, images, epochs, left) if left else ():
+                line = json.dumps({"name": name, "precision": precision, **training})
                 with file.open("a") as out:
                     out.write(line + "\n")
                 print(line, file=sys.stderr, flush=True)
 
 
 def lines(file: Path) -> Iterator[dict[str, Any]]:
-    """The trainings of a file."""
+    """Yield the trainings of a file."""
     if file.exists():
         yield from map(json.loads, file.read_text().splitlines())
 
 
-def row(name: str, found: list[dict[str, Any]]) -> str:
-    """A configuration's line of the table."""
-    sides = [{each["seed"]: 100 * each["accuracy"] for each in found if each["precision"] == p} for p in PRECISIONS]
+def row(name: str, trained: list[dict[str, Any]]) -> str:
+    """Return a configuration's line of the table."""
+    sides = [{line["seed"]: 100 * line["accuracy"] for line in trained if line["precision"] == p} for p in PRECISIONS]
     both = sorted(sides[0].keys() & sides[1].keys())
     if len(both) < 2:
         return f"| {name} | | | | | |"
@@ -138,11 +128,11 @@ def row(name: str, found: list[dict[str, Any]]) -> str:
 
 
 def table(file: Path) -> str:
-    """All of a file's configurations, as Markdown."""
+    """Return the table of all of a file's configurations, in Markdown."""
     head = ["configuration", "float32, %", "auto, %", "difference", "seeds", "within the seeds' spread"]
-    found = list(lines(file))
-    names = dict.fromkeys(each["name"] for each in found)
-    body = [row(name, [each for each in found if each["name"] == name]) for name in names]
+    trained = list(lines(file))
+    names = dict.fromkeys(line["name"] for line in trained)
+    body = [row(name, [line for line in trained if line["name"] == name]) for name in names]
     return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *body])
 
 
@@ -154,13 +144,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--records", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     if options.quick:
         options.images, options.epochs, options.seeds = 200, 1, 2
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    file = RESULTS / f"{options.images}-images-{options.epochs}-epochs.jsonl"
+    file = options.records / f"{options.images}-images-{options.epochs}-epochs.jsonl"
     if not options.table:
+        file.parent.mkdir(parents=True, exist_ok=True)
         measure(file, options.only, options.images, options.epochs, options.seeds)
     print(table(file))
 

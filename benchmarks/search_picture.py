@@ -13,9 +13,9 @@ POINTS = 150
 COLOURS = {"optuna": "#7f7f7f", "kerastuner": "#d62728", "service": "#1f77b4", "baselines": "#2ca02c"}
 
 
-def draw(task: Task, title: str, found: Mapping[str, Sequence[Run]], file: Path) -> None:
+def draw(task: Task, title: str, sides: Mapping[str, Sequence[Run]], file: Path) -> None:
     """Median and range over seeds, as far as all runs of a side go; nothing where plain Optuna has no run."""
-    measured = measure(found.get("optuna", ()))
+    measured = measure(sides.get("optuna", ()))
     if measured is None:
         return
     with matplotlib.rc_context(
@@ -24,7 +24,7 @@ def draw(task: Task, title: str, found: Mapping[str, Sequence[Run]], file: Path)
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
         axes = figure.add_subplot()
         for side, colour in COLOURS.items():
-            if runs := found.get(side):
+            if runs := sides.get(side):
                 grid = np.linspace(0, min(run.cpu for run in runs), POINTS)
                 curves = np.array([[100 * run.best(cpu) for cpu in grid] for run in runs])
                 curves[curves == 0] = np.nan  # before the first epoch was over

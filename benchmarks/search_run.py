@@ -1,4 +1,4 @@
-"""One run of a search: a process tree of its own, whose CPU seconds are read off whenever it tells of an epoch."""
+"""One run of a search: a process tree of its own, whose CPU seconds are read whenever it prints an epoch."""
 
 import ctypes
 import fcntl
@@ -10,14 +10,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import psutil
+import search_results
+from search_results import Epoch, Origin, Run
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 SCRATCH = "SCRATCH"
@@ -26,7 +27,7 @@ SCRATCH = "SCRATCH"
 
 @dataclass(frozen=True)
 class Job:
-    """What to run, until when, and where the record goes.
+    """What to run, until when, what it is made with, and where its output (`log`) and its record (`file`) go.
 
     The run ends once it has cost `cpu_seconds`; None: by itself.
     """
@@ -34,14 +35,13 @@ class Job:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     cpu_seconds: float | None
-    header: Mapping[str, Any]
+    origin: Origin
+    log: Path
     file: Path
 
 
 def run(job: Job) -> None:
     """Run the job in this process, which has to be a fresh one: what its children cost is what the run costs.
-
-    The file has a header, a line for whatever the tree told, and, once the run is complete, a footer.
 
     Raises:
         RuntimeError: the command failed.
@@ -52,20 +52,20 @@ def run(job: Job) -> None:
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     signal.signal(signal.SIGTERM, _leave)
-    with _record(job.file) as record:
-        if record is None:
-            print(f"{job.file}: left to the run of it that is under way")
+    with _locked(job.log) as log:
+        if log is None:
+            print(f"{job.log}: left to the run of it that is under way")
             return
-        _write(record, {"header": job.header, "cpu_seconds": job.cpu_seconds})
         with tempfile.TemporaryDirectory(prefix="hpsearch-benchmark-", ignore_cleanup_errors=True) as scratch:
             Path(scratch).chmod(0o755)  # where this is root, Postgres runs as another user
-            began = time.monotonic()
-            with _tree(job, scratch) as process:
-                end = _follow(job, process, record)
+            with _tree(job, scratch, log) as process:
+                complete = _follow(job, process)
             spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # The kernel's own sum over everything that was waited for, as a check on what was read off on the way.
-        kernel = spent.ru_utime + spent.ru_stime
-        _write(record, {"footer": end, "kernel_cpu": round(kernel, 2), "clock": round(time.monotonic() - began, 1)})
+        # The kernel's own sum over everything that was waited for, as a check on what was read during the run.
+        kernel = f"{spent.ru_utime + spent.ru_stime:.0f} by the kernel"
+        search_results.append(job.file, complete)
+    what = f"{len(complete.epochs)} epochs, best {complete.best():.4f}"
+    print(f"{job.log.stem}: {complete.cpu:.0f} CPU-s ({kernel}), {what}", flush=True)
 
 
 def _leave(*_: object) -> None:
@@ -74,53 +74,48 @@ def _leave(*_: object) -> None:
 
 
 @contextmanager
-def _record(file: Path) -> Iterator[IO[str] | None]:
-    """The empty file to write to; None where another process is writing it."""
+def _locked(file: Path) -> Iterator[IO[bytes] | None]:
+    """Open the run's log, empty; None where another process makes this run."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as record:
+    with file.open("ab") as log:
         try:
-            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield None
             return
-        record.truncate(0)
-        yield record
+        log.truncate(0)
+        yield log
 
 
 @contextmanager
-def _tree(job: Job, scratch: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [part.replace(SCRATCH, scratch) for part in job.command]
-    environment = {name: value.replace(SCRATCH, scratch) for name, value in job.environment.items()}
-    with job.file.with_suffix(".log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            _end_tree(process.pid)
-            process.returncode = process.returncode or 0  # waited for just now, and not by Popen
+def _tree(job: Job, scratch: str, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [part.replace(SCRATCH, scratch) for part in job.command],
+        env={name: value.replace(SCRATCH, scratch) for name, value in job.environment.items()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        _end_tree(process.pid)
+        process.returncode = process.returncode or 0  # waited for just now, and not by Popen
 
 
-def _follow(job: Job, process: subprocess.Popen[bytes], record: IO[str]) -> dict[str, Any]:
-    """Write down what the tree tells; how the run ended, and the CPU seconds up to there."""
-    cpu = 0.0
+def _follow(job: Job, process: subprocess.Popen[bytes]) -> Run:
+    """Note the epochs that the tree prints, until it ends or has cost enough."""
+    cpu, epochs = 0.0, list[Epoch]()
     for line in _lines(process):
         cpu = max(cpu, tree_cpu())  # a process that ends between two looks is missing from one of them
-        told = json.loads(line) if line and line.startswith("{") else {}
-        if told:
-            _write(record, {"cpu": round(cpu, 2), **told})
+        if line and line.startswith("{"):
+            epochs.append(Epoch.from_line(cpu, json.loads(line)))
         if job.cpu_seconds is not None and cpu >= job.cpu_seconds:
-            return {"end": "cpu_seconds", "cpu": round(cpu, 2)}
+            return Run(job.origin, "cpu_seconds", round(cpu, 2), tuple(epochs))
     if process.wait() != 0:
-        log = job.file.with_suffix(".log")
-        raise RuntimeError(f"{' '.join(job.command)[:200]} failed with {process.returncode}: see {log}")
-    return {"end": "finished", "cpu": round(tree_cpu(), 2)}
+        raise RuntimeError(f"{' '.join(job.command)[:200]} failed with {process.returncode}: see {job.log}")
+    return Run(job.origin, "finished", round(tree_cpu(), 2), tuple(epochs))
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:
@@ -165,8 +160,3 @@ def _end_tree(first: int) -> None:
     with suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
-
-
-def _write(record: IO[str], line: Mapping[str, Any]) -> None:
-    record.write(json.dumps(line) + "\n")
-    record.flush()

@@ -6,7 +6,6 @@ The database is the embedded one of the user's data directory, which the benchma
 """
 
 import json
-import math
 import sys
 from collections.abc import Mapping
 
@@ -19,32 +18,27 @@ from hpsearch.training.protocol import BatchProgress
 from hpsearch.worker.worker import Worker
 
 
-def say(held: Attempt, **said: object) -> None:
-    """A line of JSON about a trial."""
-    print(json.dumps({"trial": held.trial_number, **said}), flush=True)
+class EpochPrinter:
+    """A worker's display that prints epochs as JSON and writes the rest to the log."""
 
+    def trial_started(self, attempt: Attempt, params: Mapping[str, object]) -> None:
+        """Log the parameters."""
+        self.note(f"trial {attempt.trial_number}: {dict(params)}")
 
-class Recording:
-    """A worker's display for the benchmark."""
+    def progress(self, attempt: Attempt, progress: BatchProgress) -> None:
+        """Ignore the batches of an epoch."""
 
-    def trial_started(self, held: Attempt, params: Mapping[str, object]) -> None:
-        """The parameters."""
-        say(held, params=dict(params))
+    def epoch(self, attempt: Attempt, metrics: EpochMetrics) -> None:
+        """Print the epoch."""
+        figures = {"val_accuracy": metrics.val_accuracy, "val_loss": metrics.val_loss}
+        print(json.dumps({"trial": attempt.trial_number, "epoch": metrics.epoch, **figures}), flush=True)
 
-    def progress(self, held: Attempt, progress: BatchProgress) -> None:
-        """Nothing."""
-
-    def epoch(self, held: Attempt, metrics: EpochMetrics) -> None:
-        """Its figures."""
-        loss = metrics.val_loss if math.isfinite(metrics.val_loss) else None
-        say(held, epoch=metrics.epoch, val_accuracy=metrics.val_accuracy, val_loss=loss)
-
-    def trial_ended(self, held: Attempt, ending: str, detail: str) -> None:
-        """How it ended."""
-        say(held, ended=ending, detail=detail)
+    def trial_ended(self, attempt: Attempt, ending: str, detail: str) -> None:
+        """Log how it ended."""
+        self.note(f"trial {attempt.trial_number}: {ending} {detail}")
 
     def note(self, line: str) -> None:
-        """The line, for the log."""
+        """Log the line."""
         print(line, file=sys.stderr, flush=True)
 
 
@@ -53,7 +47,7 @@ def main() -> None:
     described = study_spec.from_dict(json.loads(sys.argv[1]))
     with connect(None, "hpsearch benchmark") as database:
         studies.start(database, described)
-        Worker(database, Recording(), study_names=[described.study.name], drain=True).serve()
+        Worker(database, EpochPrinter(), study_names=[described.study.name], drain=True).serve()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the search benchmark compares: the tasks, the rivals, the service and its variants."""
+"""What the search benchmark compares: tasks, plain Optuna and KerasTuner, the service and its variants."""
 
 import importlib.metadata
 import json
@@ -16,14 +16,14 @@ from hpsearch.spec import study_spec
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "bench"
-RIVALS = Path(__file__).parent / "rivals"
+ALTERNATIVES = Path(__file__).parent / "alternatives"
 
 
 @dataclass(frozen=True)
 class Task:
     """What is searched on: the study's `[data]`, epochs and batch size of a trial.
 
-    `trials` is how many the rival with Optuna runs; KerasTuner and the service are stopped after `cpu_seconds`, the
+    `trials` is how many plain Optuna runs; KerasTuner and the service are stopped after `cpu_seconds`, the
     service with baselines or an ablation after `cpu_seconds_short`.
     """
 
@@ -73,7 +73,7 @@ ABLATIONS = {
     "optuna-pruner": Variant("… Optuna's median pruner", {"pruner": {"name": "median"}}),
     "optuna-asha": Variant("… Optuna's ASHA", {"pruner": {"name": "asha"}}),
     "random": Variant("… random sampling", {"sampler": {"name": "random"}}),
-    "no-patience": Variant("… hopeless starts go on", {"budget": {"patience": 1000}}),
+    "no-patience": Variant("… starts at chance go on", {"budget": {"patience": 1000}}),
     "keras-batch-norm": Variant("… Keras's batch norm", environment={"PYTHONPATH": "ROOT:ROOT/benchmarks/ablations"}),
 }
 VARIANTS = SERVICE | ABLATIONS
@@ -86,7 +86,7 @@ TITLES = {
 """Every side, in the order in which they run and are listed."""
 
 PINS = {"optuna": ("optuna",), "kerastuner": ("keras-tuner==1.4.8", "tensorboard==2.21.0")}
-"""What a rival's environment has besides TensorFlow and Keras; constraints.txt, ours, pins the rest."""
+"""What the environment of each has besides TensorFlow and Keras; constraints.txt, ours, pins the rest."""
 
 VERSIONS = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 SHOWN = ("tensorflow", "keras", "optuna", "keras-tuner", "numpy")
@@ -94,7 +94,10 @@ SHOWN = ("tensorflow", "keras", "optuna", "keras-tuner", "numpy")
 
 @dataclass(frozen=True)
 class Launch:
-    """How a side is started, and what it is, for the record."""
+    """How a side is started, and what it is, for the record.
+
+    `configuration` is what the tables print or check of it; the commit and this file tell the rest.
+    """
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
@@ -108,11 +111,9 @@ def launch(task: Task, name: str, seed: int, trials: int) -> Launch:
         return _service(task, VARIANTS[name], seed)
     python, images = environment(name), _images(task, seed)
     last = str(trials) if name == "optuna" else "SCRATCH"
-    script = str(RIVALS / f"{name}_script.py")
+    script = str(ALTERNATIVES / f"{name}_script.py")
     command = (str(python), script, str(images), str(seed), str(task.epochs), str(task.batch_size), last)
-    configuration = {"seed": seed, "epochs": task.epochs, "batch_size": task.batch_size, "data": dict(task.data)}
-    if name == "optuna":
-        configuration["trials"] = trials
+    configuration = {"trials": trials} if name == "optuna" else {}
     # The processor for everyone: what the service's worker hides from its trainer too.
     hidden = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": "SCRATCH"}
     told = subprocess.run([str(python), "-c", VERSIONS], capture_output=True, check=True, text=True).stdout
@@ -122,12 +123,16 @@ def launch(task: Task, name: str, seed: int, trials: int) -> Launch:
 
 def _service(task: Task, variant: Variant, seed: int) -> Launch:
     described = study(task, variant, seed)
-    resolved = {**study_spec.from_dict(described).to_json(), "environment": dict(variant.environment)}
+    complete = study_spec.from_dict(described).to_json()
+    configuration = {"sampler": complete["sampler"], "pruner": complete["pruner"]}
+    if variant.environment:
+        configuration["environment"] = dict(variant.environment)
+    configuration["patience"] = complete["budget"]["patience"]
     command = (sys.executable, str(Path(__file__).with_name("search_service.py")), json.dumps(described))
     home = {"XDG_DATA_HOME": "SCRATCH", "TMPDIR": "SCRATCH", "PYTHONPATH": str(ROOT)}
     versions = {package: importlib.metadata.version(package) for package in SHOWN if package != "keras-tuner"}
     changed = {name: value.replace("ROOT", str(ROOT)) for name, value in variant.environment.items()}
-    return Launch(command, {**dict(_inherited()), **home, **changed}, resolved, versions)
+    return Launch(command, {**dict(_inherited()), **home, **changed}, configuration, versions)
 
 
 def study(task: Task, variant: Variant, seed: int) -> dict[str, Any]:
@@ -145,15 +150,15 @@ def study(task: Task, variant: Variant, seed: int) -> dict[str, Any]:
     return described
 
 
-def environment(rival: str) -> Path:
-    """The Python of a rival's own environment, made where it is missing."""
-    directory = BUILD / rival
+def environment(alternative: str) -> Path:
+    """Return the Python of an alternative's own environment; make it where it is missing."""
+    directory = BUILD / alternative
     python, made = directory / "bin" / "python", directory / "made"
     if not made.exists():
         print(f"making {directory.relative_to(ROOT)}; it takes some minutes", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(directory)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt")]
-        subprocess.run([*install, "tensorflow", "keras", "numpy", *PINS[rival]], check=True)
+        subprocess.run([*install, "tensorflow", "keras", "numpy", *PINS[alternative]], check=True)
         made.touch()
     return python
 

@@ -5,34 +5,35 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Any
 
 from search_results import Measure, Run, Span, measure, share_at_chance, time_to
 from search_sides import TITLES, VARIANTS, Task
 
 
-def table(task: Task, found: Mapping[str, Sequence[Run]], by: float | None) -> str:
+def table(task: Task, sides: Mapping[str, Sequence[Run]], by: float | None) -> str:
     """A row a side that has runs; empty where plain Optuna, which sets the targets, has none.
 
     `by` is after how many CPU seconds the sides are compared; None: what Optuna's median run took.
     """
-    rivals = found.get("optuna", ())
-    measured = measure(rivals)
+    optuna = sides.get("optuna", ())
+    measured = measure(optuna)
     if measured is None:
         return "no complete run of optuna, which sets the targets"
     measured = measured if by is None else replace(measured, cpu=by)
     low, high = (f"{100 * target:.1f}%" for target in measured.targets)
     head: tuple[str, ...] = ("side", "n", f"CPU-s to {low}", "of Optuna's", f"CPU-s to {high}", "of Optuna's")
     head += (f"best by {measured.cpu:.0f} CPU-s", "trials", "epochs", "at chance")
-    first = [time_to(target, rivals) for target in measured.targets]
-    rows = [_row(task, measured, first, side, found[side]) for side in TITLES if found.get(side)]
+    first = [time_to(target, optuna) for target in measured.targets]
+    rows = [_row(task, measured, first, side, sides[side]) for side in TITLES if sides.get(side)]
     lines = [head, ("---",) + ("---:",) * (len(head) - 1), *rows]
-    return "\n".join(["\n".join(f"| {' | '.join(line)} |" for line in lines), "", *_notes(measured, found)])
+    return "\n".join(["\n".join(f"| {' | '.join(line)} |" for line in lines), "", *_notes(measured, sides)])
 
 
 def _row(task: Task, measured: Measure, first: Sequence[Span], side: str, runs: Sequence[Run]) -> tuple[str, ...]:
     spans = [time_to(target, runs) for target in measured.targets]
-    reached = [cell for span, rival in zip(spans, first, strict=True) for cell in (_time(span), _ratio(span, rival))]
+    reached = [
+        cell for span, reference in zip(spans, first, strict=True) for cell in (_time(span), _ratio(span, reference))
+    ]
     epochs = [run.until(measured.cpu) for run in runs]
     best = _spread([100 * run.best(measured.cpu) for run in runs], "{:.1f}")
     short = side != "optuna" and any(run.cpu < 0.98 * measured.cpu for run in runs)
@@ -61,15 +62,15 @@ def _time(span: Span) -> str:
     return f"{middle} ({span.least:.0f}–{span.most:.0f}{never})"
 
 
-def _ratio(span: Span, rival: Span) -> str:
+def _ratio(span: Span, reference: Span) -> str:
     """The quotient of two medians, each of which may be known only to be larger than a figure."""
-    exact, known = span.low == span.high, rival.low == rival.high
+    exact, known = span.low == span.high, reference.low == reference.high
     if known:
-        return f"{'' if exact else '> '}{span.low / rival.low:.2f}"
-    return f"< {span.high / rival.low:.2f}" if math.isfinite(span.high) else "?"
+        return f"{'' if exact else '> '}{span.low / reference.low:.2f}"
+    return f"< {span.high / reference.low:.2f}" if math.isfinite(span.high) else "?"
 
 
-def _notes(measured: Measure, found: Mapping[str, Sequence[Run]]) -> list[str]:
+def _notes(measured: Measure, sides: Mapping[str, Sequence[Run]]) -> list[str]:
     """How to read it, and what the runs were made with."""
     notes = [
         "Median over seeds (range). CPU-s: user and system seconds of the whole process tree, imports and database",
@@ -77,26 +78,20 @@ def _notes(measured: Measure, found: Mapping[str, Sequence[Run]]) -> list[str]:
         f"Trials, epochs and those at chance are of the first {measured.cpu:.0f} CPU-s.",
         "",
     ]
-    every = [run.header["header"] for runs in found.values() for run in runs]
-    notes += sorted({f"machine: {header['machine']}" for header in every})
-    return notes + [line for side, runs in found.items() if runs for line in _origin(side, runs)]
+    notes += sorted({f"machine: {run.origin.machine}" for runs in sides.values() for run in runs})
+    return notes + [line for side, runs in sides.items() if runs for line in _origin(side, runs)]
 
 
 def _origin(side: str, runs: Sequence[Run]) -> list[str]:
     """What the runs of a side were made with; more than one line of a kind says that they should be made again."""
-    headers = [run.header["header"] for run in runs]
-    commits = ", ".join(sorted({header["commit"] for header in headers}))
-    lines = [f"{side}: seeds {', '.join(str(run.seed) for run in runs)}; commit {commits}"]
-    lines += sorted({f"  {_said(header['versions'])}" for header in headers})
+    origins = [run.origin for run in runs]
+    commits = ", ".join(sorted({origin.commit for origin in origins}))
+    lines = [f"{side}: seeds {', '.join(str(origin.seed) for origin in origins)}; commit {commits}"]
+    lines += sorted({f"  {_list_versions(origin.versions)}" for origin in origins})
     if side in VARIANTS:
-        lines += sorted({f"  {_method(header['configuration'])}" for header in headers})
+        lines += sorted({f"  {json.dumps(origin.configuration)}" for origin in origins})
     return lines
 
 
-def _method(configuration: Mapping[str, Any]) -> str:
-    kept = {name: configuration[name] for name in ("sampler", "pruner", "environment") if configuration[name]}
-    return json.dumps({**kept, "patience": configuration["budget"]["patience"]})
-
-
-def _said(versions: Mapping[str, str]) -> str:
+def _list_versions(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{package} {version}" for package, version in sorted(versions.items()))

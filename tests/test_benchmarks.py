@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LISTED = re.search(r"^bench:.*\n\t@for each in (.*);", (ROOT / "Makefile").read_text(), re.MULTILINE)
 assert LISTED
+MEASURED = ROOT / "benchmarks" / "measured"
+PERFORMANCE = (ROOT / "docs" / "performance.md").read_text("utf-8")
 BENCHMARKS = LISTED[1].split()
 
 
@@ -27,3 +29,43 @@ def test_none_is_forgotten() -> None:
     """Every file of benchmarks/ with options of its own is among those that `make bench` runs."""
     programs = {file.stem for file in (ROOT / "benchmarks").glob("*.py") if "ArgumentParser" in file.read_text()}
     assert programs == set(BENCHMARKS)
+
+
+def test_the_documented_search_tables_are_those_of_the_records() -> None:
+    """Every row that is computed from benchmarks/measured is in docs/performance.md."""
+    documented = _rows(PERFORMANCE)
+    for dataset in ("cifar10", "digits"):
+        command = ["benchmarks/search.py", "table", "--dataset", dataset, "--records", str(MEASURED / "search")]
+        main, ablated = _run(command).split("each default off on its own")
+        computed = _rows(main) + [row[:3] + row[4:5] + row[6:] for row in _rows(ablated) if row[0].startswith("…")]
+        assert len(computed) == 11
+        assert [row for row in computed if row not in documented] == []
+
+
+def test_the_documented_precision_table_is_that_of_the_records() -> None:
+    """The bfloat16 table of docs/performance.md is what is computed from benchmarks/measured."""
+    command = ["benchmarks/precision.py", "--table", "--records", str(MEASURED / "precision")]
+    longer = _rows(_run([*command, "--images", "3000", "--epochs", "4"]))
+    computed = [["base model, 3,000 images", *row[1:]] for row in longer] + _rows(_run(command))
+    documented = (
+        PERFORMANCE.partition("### bfloat16")[2].partition("within the seeds' spread |")[2].partition("\n\n")[0]
+    )
+    assert computed == _rows(documented)
+
+
+def test_the_records_are_small() -> None:
+    """The records hold what the tables are computed from: less than 300 kB."""
+    assert sum(file.stat().st_size for file in MEASURED.rglob("*") if file.is_file()) < 300_000
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, cwd=ROOT, check=True, timeout=120
+    ).stdout
+
+
+def _rows(text: str) -> list[list[str]]:
+    """Return the cells of the rows of Markdown tables, without their heads."""
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith(("| ---", "|---"))]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row in rows if row[0] not in ("side", "configuration")]

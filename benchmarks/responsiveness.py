@@ -1,6 +1,6 @@
 """How long a user waits: for the help, the status, the results, a worker's first trial, the dashboard's study page.
 
-    python benchmarks/feel.py [--quick]
+    python benchmarks/responsiveness.py [--quick]
 
 Real commands in real processes on an embedded Postgres of their own, which has a study of 10,000 trials of ten epochs
 and one of 1,000. Prints medians and ranges of the clock's and of CPU seconds (user + system, the command's and its
@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from history import SPACE, fill
 from sqlalchemy import text
+from synthetic_history import SPACE, fill
 
 from hpsearch.spec import study_spec
 from hpsearch.storage import embedded, studies

@@ -1,4 +1,4 @@
-"""The base model of this project in plain Keras, compiled, as its rivals train it: no part of hpsearch is in it."""
+"""The base model in plain Keras, compiled, as a user's own script trains it: no part of hpsearch is in it."""
 
 import keras
 

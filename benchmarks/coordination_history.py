@@ -1,7 +1,7 @@
 """Histories of finished trials, made fast: the first by a side's own workers, the others as their copies in SQL."""
 
 import optuna
-from crowd import ACTIVATIONS, EPOCHS, OPTIMIZERS, STUDY, Side, work
+from coordination_workers import ACTIVATIONS, EPOCHS, OPTIMIZERS, STUDY, Side, work
 from sqlalchemy import Connection, text
 
 from hpsearch.spec import study_spec
