@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What `hpsearch` returns to the shell (also in the README)."""
+    """What `hpsearch` returns to the shell (also in docs/commands.md)."""
 
     DONE = 0
     BUG = 1
