@@ -38,11 +38,11 @@ def train(database: Database, name: str, worker: WorkerIdentity) -> None:
         params, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
         value = ACCURACY[params["optimizer"]][seen[params["optimizer"]]]
         seen[params["optimizer"]] += 1
-        database.transact(lambda c, h=held, w=writes: attempts.sample(c, h, w))
+        database.transact(lambda c: attempts.sample(c, held, writes))
         for epoch, reached in enumerate((value / 2, value, value - 0.1), start=1):
             told = EpochMetrics(epoch, 1.0, reached + 0.05, 1.1, reached, 0.01, 2.0)
-            database.transact(lambda c, h=held, t=told: simulation.record(c, h, t, history))
-        database.transact(lambda c, h=held: attempts.finish(c, h, TrialOutcome.COMPLETED, {"weights": 7}))
+            database.transact(lambda c: simulation.record(c, held, told, history))
+        database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {"weights": 7}))
 
 
 def test_page_runs_as_it_stands(

@@ -45,10 +45,10 @@ class Nvml(ModuleType):
         raise self.NVMLError("Not Found")
 
     def nvmlDeviceGetUUID(self, handle: Any) -> str:
-        return handle.uuid
+        return str(handle.uuid)
 
     def nvmlDeviceGetName(self, handle: Any) -> str:
-        return handle.name
+        return str(handle.name)
 
     def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any:
         if handle.memory is None:
@@ -69,7 +69,7 @@ def _nothing_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def test_every_gpu_is_described_and_nvml_closed():
+def test_every_gpu_is_described_and_nvml_closed() -> None:
     """Without CUDA_VISIBLE_DEVICES all GPUs count, in NVML's order, and NVML is not left open."""
     nvml = Nvml(A, C)
     assert devices.list_gpus(nvml) == (
@@ -99,7 +99,9 @@ def test_every_gpu_is_described_and_nvml_closed():
         ("NoDevFiles", []),
     ],
 )
-def test_indices_count_within_inherited_devices(monkeypatch, visible, uuids):
+def test_indices_count_within_inherited_devices(
+    monkeypatch: pytest.MonkeyPatch, visible: str, uuids: list[str]
+) -> None:
     """CUDA_VISIBLE_DEVICES is read as CUDA reads it: indices, UUIDs, MIG slices, up to the first fault."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     found = devices.list_gpus(Nvml(A, B, C, slices=(SLICE,)))
@@ -107,22 +109,22 @@ def test_indices_count_within_inherited_devices(monkeypatch, visible, uuids):
     assert [gpu.index for gpu in found] == list(range(len(uuids)))
 
 
-def test_a_device_withheld_from_the_job_does_not_count():
+def test_a_device_withheld_from_the_job_does_not_count() -> None:
     """A GPU that NVML counts but does not open (another Slurm job's) leaves no gap in the indices."""
     assert [gpu.uuid for gpu in devices.list_gpus(Nvml(None, B))] == ["GPU-a2"]
 
 
-def test_memory_that_the_driver_does_not_tell_is_zero():
+def test_memory_that_the_driver_does_not_tell_is_zero() -> None:
     """A GPU that shares the host's memory is a GPU all the same."""
     assert devices.list_gpus(Nvml(device("GPU-u", "NVIDIA GB10", None)))[0].memory == 0
 
 
-def test_no_driver_means_no_gpus():
+def test_no_driver_means_no_gpus() -> None:
     """A machine without NVIDIA's driver has no GPUs, and that is no error."""
     assert devices.list_gpus(Nvml(fault="NVML Shared Library Not Found")) == ()
 
 
-def test_choose_returns_the_gpu_of_that_index(monkeypatch):
+def test_choose_returns_the_gpu_of_that_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--gpu 0` is the first of the inherited devices."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1")
     assert devices.find_gpu(0, Nvml(A, B, C)).uuid == "GPU-c3"
@@ -136,7 +138,7 @@ def test_a_gpus_name_is_read_back_from_its_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("index", [3, -1])
-def test_choose_says_which_gpus_are_there(index):
+def test_choose_says_which_gpus_are_there(index: int) -> None:
     """An index without a GPU is refused in one line that names those there are."""
     with pytest.raises(NotFoundError) as refused:
         devices.find_gpu(index, Nvml(A, C))
@@ -156,7 +158,9 @@ def test_choose_says_which_gpus_are_there(index):
         ("-1", Nvml(A), "CUDA_VISIBLE_DEVICES is '-1'"),
     ],
 )
-def test_choose_says_why_there_is_none(monkeypatch, visible, nvml, reason):
+def test_choose_says_why_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, nvml: Nvml, reason: str
+) -> None:
     """Without any GPU the line gives the reason, and the way out."""
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -167,7 +171,7 @@ def test_choose_says_why_there_is_none(monkeypatch, visible, nvml, reason):
     )
 
 
-def test_pynvml_is_imported_only_when_asked(monkeypatch):
+def test_pynvml_is_imported_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing gpus costs no pynvml; the real one answers, whatever the machine, without an exception."""
     monkeypatch.delitem(sys.modules, "pynvml", raising=False)
     assert isinstance(devices.list_gpus(), tuple)

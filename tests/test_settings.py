@@ -1,5 +1,7 @@
 """settings.py: where a value comes from, and what is said when it cannot be had."""
 
+from pathlib import Path
+
 import pytest
 
 from hpsearch import settings
@@ -13,14 +15,14 @@ def _nothing_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_variable_names_itself_as_source(monkeypatch):
+def test_a_variable_names_itself_as_source(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plain variable is its own source."""
     monkeypatch.setenv("HPSEARCH_STORAGE", "postgresql://a/b")
     assert settings.read("HPSEARCH_STORAGE") == Setting("postgresql://a/b", "HPSEARCH_STORAGE")
 
 
 @pytest.mark.parametrize("given", [None, ""])
-def test_unset_and_empty_are_the_same(monkeypatch, given):
+def test_unset_and_empty_are_the_same(monkeypatch: pytest.MonkeyPatch, given: str | None) -> None:
     """An empty variable, as compose passes for one that is not set, counts as unset."""
     if given is not None:
         monkeypatch.setenv("HPSEARCH_STORAGE", given)
@@ -29,21 +31,21 @@ def test_unset_and_empty_are_the_same(monkeypatch, given):
     assert settings.read_storage(None) is None
 
 
-def test_a_file_gives_its_content_without_the_last_newline(monkeypatch, tmp_path):
+def test_a_file_gives_its_content_without_the_last_newline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """NAME_FILE is how a container is given a secret; editors end files with a newline."""
     (tmp_path / "url").write_text("postgresql://u:p@h/d\n")
     monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(tmp_path / "url"))
     assert settings.read("HPSEARCH_STORAGE") == Setting("postgresql://u:p@h/d", "HPSEARCH_STORAGE_FILE")
 
 
-def test_a_file_may_begin_with_a_byte_order_mark(monkeypatch, tmp_path):
+def test_a_file_may_begin_with_a_byte_order_mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Some editors put one there unasked, and nobody sees it."""
     (tmp_path / "url").write_bytes(b"\xef\xbb\xbfpostgresql://u:p@h/d\r\n")
     monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(tmp_path / "url"))
     assert settings.read("HPSEARCH_STORAGE") == Setting("postgresql://u:p@h/d", "HPSEARCH_STORAGE_FILE")
 
 
-def test_both_set_is_refused(monkeypatch, tmp_path):
+def test_both_set_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Two sources for one value are a contradiction, not a question of precedence."""
     monkeypatch.setenv("HPSEARCH_STORAGE", "postgresql://u:secret@h/d")
     monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(tmp_path / "url"))
@@ -53,7 +55,7 @@ def test_both_set_is_refused(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("made", ["missing", "directory", "binary"])
-def test_an_unreadable_file_is_one_line(monkeypatch, tmp_path, made):
+def test_an_unreadable_file_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, made: str) -> None:
     """A file that cannot be read is named, with the reason and without a traceback."""
     path = tmp_path / "secret"
     if made == "directory":
@@ -68,7 +70,7 @@ def test_an_unreadable_file_is_one_line(monkeypatch, tmp_path, made):
     assert refused.value.exit_code == 2
 
 
-def test_an_empty_file_is_refused(monkeypatch, tmp_path):
+def test_an_empty_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A secret that was never written must not pass for a value."""
     (tmp_path / "url").write_text("\n")
     monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(tmp_path / "url"))
@@ -77,26 +79,26 @@ def test_an_empty_file_is_refused(monkeypatch, tmp_path):
     assert str(refused.value) == f"HPSEARCH_STORAGE_FILE: {tmp_path / 'url'} is empty: put the value in it"
 
 
-def test_an_option_goes_before_the_environment(monkeypatch):
+def test_an_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """--storage on the command line decides, and says so."""
     monkeypatch.setenv("HPSEARCH_STORAGE", "postgresql://environment/d")
     assert settings.read_storage("postgresql://option/d") == Setting("postgresql://option/d", "--storage")
     assert settings.read_storage(None) == Setting("postgresql://environment/d", "HPSEARCH_STORAGE")
 
 
-def test_data_dir_takes_a_tilde(monkeypatch, tmp_path):
+def test_data_dir_takes_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Quoted in a shell or written in compose, ~ reaches us as it is."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HPSEARCH_DATA_DIR", "~/data")
     assert settings.find_data_dir() == tmp_path / "data"
 
 
-def test_data_dir_is_none_where_nobody_named_one():
+def test_data_dir_is_none_where_nobody_named_one() -> None:
     """Without HPSEARCH_DATA_DIR the cache is looked at instead."""
     assert settings.find_data_dir() is None
 
 
-def test_home_and_cache_follow_the_users_directories(monkeypatch, tmp_path):
+def test_home_and_cache_follow_the_users_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The embedded Postgres and the downloads are where the platform keeps such things."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -104,7 +106,7 @@ def test_home_and_cache_follow_the_users_directories(monkeypatch, tmp_path):
     assert settings.find_cache_dir() == tmp_path / "cache" / "hpsearch"
 
 
-def test_a_trainer_is_pinned_to_its_gpu(monkeypatch):
+def test_a_trainer_is_pinned_to_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trainer sees one GPU, by UUID, counted in PCI order; what else is set reaches it unchanged."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
     monkeypatch.setenv("KERAS_BACKEND", "jax")
@@ -115,7 +117,7 @@ def test_a_trainer_is_pinned_to_its_gpu(monkeypatch):
     assert environment["KERAS_BACKEND"] == "jax"
 
 
-def test_a_trainer_on_the_cpu_sees_no_gpu(monkeypatch):
+def test_a_trainer_on_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """--cpu hides every GPU from both frameworks, whatever was inherited."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     environment = settings.make_trainer_environment(None)
@@ -124,7 +126,7 @@ def test_a_trainer_on_the_cpu_sees_no_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("inherited", [None, "", "1,2"])
-def test_visible_devices_tells_unset_from_empty(monkeypatch, inherited):
+def test_visible_devices_tells_unset_from_empty(monkeypatch: pytest.MonkeyPatch, inherited: str | None) -> None:
     """An empty CUDA_VISIBLE_DEVICES hides all GPUs; one that is not set hides none."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if inherited is not None:

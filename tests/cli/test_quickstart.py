@@ -25,10 +25,10 @@ def train(database: Database, study: Study, worker: WorkerIdentity, trials: int)
         assert attempt is not None
         database.transact(history.refresh)
         params, writes = suggest.suggest(study.spec, history, attempt.trial_id, attempt.trial_number)
-        database.transact(lambda c, h=attempt, w=writes: attempts.sample(c, h, w))
+        database.transact(lambda c: attempts.sample(c, attempt, writes))
         value = params["learning_rate"]
-        database.transact(lambda c, h=attempt, v=value: simulation.record(c, h, metrics(1, v), history))
-        database.transact(lambda c, h=attempt: attempts.finish(c, h, TrialOutcome.COMPLETED, {}))
+        database.transact(lambda c: simulation.record(c, attempt, metrics(1, value), history))
+        database.transact(lambda c: attempts.finish(c, attempt, TrialOutcome.COMPLETED, {}))
 
 
 def test_answer_names_the_best_trial_and_what_mattered(database: Database, started: Started, holder: Enrol) -> None:

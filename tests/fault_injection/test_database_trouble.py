@@ -33,8 +33,8 @@ def test_database_restarted_under_workers(scratch: Path, tmp_path: Path) -> None
             with server.away():
                 before = [epochs_said(worker) for worker in hired]
                 time.sleep(seconds)  # as long as the fault lasts
-                until(lambda: all(epochs_said(w) > b for w, b in zip(hired, before, strict=True)), "all train on")  # noqa: B023
-            until(lambda: ledger.epochs_stored() > sum(before), "what was trained meanwhile is stored")  # noqa: B023
+                until(lambda: all(epochs_said(w) > b for w, b in zip(hired, before, strict=True)), "all train on")
+            until(lambda: ledger.epochs_stored() > sum(before), "what was trained meanwhile is stored")
         ledger.status(small.study_id, "stopped")
         assert [worker.join() for worker in hired] == [0, 0, 0, 0]
         assert [ledger.whys(trial) for trial in range(4)] == [["pruned"]] * 4

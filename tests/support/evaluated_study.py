@@ -36,7 +36,7 @@ def trained(database: Database, held: Attempt, values: Sequence[float]) -> None:
     for epoch, value in enumerate(values, start=1):
         made = metrics(epoch, value)
         made = replace(made, val_loss=NAN) if isnan(value) else made
-        database.transact(lambda c, made=made: simulation.record(c, held, made, history))
+        database.transact(lambda c: simulation.record(c, held, made, history))
 
 
 def hold(database: Database, found: Study) -> Attempt:
@@ -50,7 +50,8 @@ def probabilities(seed: int, right: float) -> np.ndarray:
     generator = np.random.default_rng(seed)
     guesses = np.where(generator.random(IMAGES) < right, LABELS, generator.integers(0, 3, IMAGES))
     raw = generator.random((IMAGES, 3)) + 2 * np.eye(3)[guesses]
-    return (raw / raw.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: np.ndarray = raw / raw.sum(axis=1, keepdims=True)
+    return shares.astype(np.float32)
 
 
 def train(database: Database, asked: Evaluation, file: Path, right: float = 0.8) -> np.ndarray:

@@ -85,7 +85,7 @@ def begin(database: Database, holder: Callable[[str], WorkerIdentity]) -> Callab
         _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
         database.transact(lambda c: attempts.sample(c, held, writes))
         for epoch, value in enumerate(values, start=1):
-            database.transact(lambda c, e=epoch, v=value: simulation.record(c, held, metrics(e, v), history))
+            database.transact(lambda c: simulation.record(c, held, metrics(epoch, value), history))
         return held
 
     return run

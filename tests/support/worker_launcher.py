@@ -59,7 +59,7 @@ def inject(function: str, do: str, call: int = 1) -> None:
 def unacknowledge(functions: list[str]) -> None:
     """The connection breaks just after the server committed the first transaction with a call of each function."""
     attempted = Database._try
-    waiting, called = set(functions), set()
+    waiting, called = set(functions), set[str]()
 
     def cut_off(self: Database, connect: Any, work: Any) -> Any:
         called.clear()
@@ -71,13 +71,14 @@ def unacknowledge(functions: list[str]) -> None:
 
     for function in functions:
         wrap(function, functools.partial(called.add, function))
-    Database._try = cut_off
+    Database._try = cut_off  # type: ignore[method-assign]  # for as long as this process lives
 
 
 def prepare(settings: dict[str, Any]) -> None:
     """Make this process the worker that the settings describe."""
     timing = Timing(**settings.pop("timing", {}))
-    worker.Worker = functools.partial(worker.Worker, timing=timing)  # the command line has no option for it
+    # The command line has no option for it.
+    worker.Worker = functools.partial(worker.Worker, timing=timing)  # type: ignore[assignment, misc]
     if "at" in settings:
         inject(**settings.pop("at"))
     unacknowledge(settings.pop("unacknowledged", []))

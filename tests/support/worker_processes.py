@@ -92,7 +92,9 @@ class Worker:
 
     def hears(self, words: str) -> str:
         """Wait for it to print this."""
-        return until(lambda: words in self.said and self.said, f"a worker prints {words!r}; it printed\n{self.said}")
+        return until(
+            lambda: self.said if words in self.said else "", f"a worker prints {words!r}; it printed\n{self.said}"
+        )
 
     def trainers(self) -> list[int]:
         """The process ids of its trainers."""
