@@ -157,9 +157,10 @@ def print_evaluation(status: "EvaluationStatus", storage: str | None) -> None:
     if evaluation.result is None:
         _print_untested(status, storage)
         return
-    for board in evaluation_tables.make_tables(status):
-        sys.stdout.write(f"{board.title}\n")
-        print_table(board.columns, board.rows)
+    tables = [*evaluation_tables.make_tables(evaluation), evaluation_tables.make_confusion_table(evaluation.result)]
+    for table in tables:
+        sys.stdout.write(f"{table.caption}\n")
+        print_table(table.columns, table.rows)
         sys.stdout.flush()
     for line in evaluation_tables.list_remarks(status):
         print_line(line)

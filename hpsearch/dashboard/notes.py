@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from hpsearch import outcomes
 from hpsearch.analysis.narrative import Narrative
 from hpsearch.formatting import format_params
-from hpsearch.markdown import escape
+from hpsearch.markdown import escape, escape_lines
 from hpsearch.spec.sections import DATASETS
 from hpsearch.storage.results import Summary, Trial
 
@@ -37,7 +37,7 @@ def write_study_note(summary: Summary, found: Narrative | None) -> str:
     ended = sum(summary.counts[state] for state in ("complete", "pruned", "failed"))
     of = f"{ended} of {stored.spec.budget.trials} trials ended" + (f" ({counts})" if counts else "")
     status = f"**{summary.status}**" + (f" ({escape(stored.reason)})" if stored.reason else "")
-    parts = [escape(stored.spec.study.description), f"{status}, {of}"]
+    parts = [escape_lines(stored.spec.study.description), f"{status}, {of}"]
     if found is None:
         return "\n\n".join([*filter(None, parts), EVALUATION])
     parts.append(_list((*found.answer, *found.cost, *found.gap)))

@@ -10,34 +10,30 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, text
-
 from hpsearch.errors import RefusedError, UsageError
+from hpsearch.evaluation.scores import EvaluationResult
+from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.settings import Setting
 from hpsearch.spec import sections
 from hpsearch.spec.sections import Method
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.storage import results, studies
+from hpsearch.storage import evaluations, results, studies
 from hpsearch.storage.artifacts import stores
-from hpsearch.storage.database import Database
+from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
 
-TOP = 3
+DEFAULT_TOP = 3
 """Configurations of an evaluation that names no number."""
 
-SEEDS = 5
+DEFAULT_SEEDS = 5
 """Trainings of each, likewise."""
 
-LARGEST = 10_000
+MAX_TRIALS = 10_000
 """Trials of an evaluation: more are a slip of the keyboard."""
 
-LONGEST_NAME = 512
+MAX_NAME_LENGTH = 512
 """Characters, the width of Optuna's column."""
-
-USED = """
-    (e.result is not null or exists (select 1 from trials t where t.study_id = e.study_id and t.state = 'COMPLETE'))
-"""
 
 
 @dataclass(frozen=True)
@@ -51,176 +47,163 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The `number`-th evaluation of a study, counted from 1.
+    """The `number`-th evaluation of the study `evaluated`, counted from 1.
 
-    `study` trains it; None where that was deleted. `used`: it has let a model see the test images. `later`: complete
-    trials of the evaluated study that ended after it was asked for. `result` as `tally.count` makes it; None while
-    there is none.
+    `study` trains it; None where that was deleted. `is_used`: a model of it has been shown the test images.
+    `later_trials`: complete trials of the evaluated study that ended after the request. `result` is None while there is
+    none.
     """
 
     evaluated: Study
     number: int
     study: Study | None
     configurations: tuple[Configuration, ...]
-    asked: datetime
-    used: bool
-    later: int
-    result: Mapping[str, Any] | None
+    requested_at: datetime
+    is_used: bool
+    later_trials: int
+    result: EvaluationResult | None
 
 
-def list_evaluations(connection: Connection, found: Study) -> list[Evaluation]:
-    """All evaluations of a study, in order, but for those that were deleted before they had a result."""
-    rows = connection.execute(
-        text(f"""
-            select number, study_id, configurations, asked_at, result,
-                   (select count(*) from trials t where t.study_id = evaluated and t.state = 'COMPLETE'
-                       and t.datetime_complete > asked_at at time zone 'utc') as later,
-                   {USED} as used
-              from hpsearch.evaluations e
-             where evaluated = :study_id and (study_id is not null or json_typeof(result) <> 'null') order by number
-        """),
-        {"study_id": found.study_id},
-    ).all()
+def list_evaluations(connection: Connection, study: Study) -> list[Evaluation]:
+    """Return the evaluations of a study, in order, but for those that were deleted before they had a result."""
     return [
         Evaluation(
-            found,
+            study,
             row.number,
             studies.read(connection, row.study_id) if row.study_id is not None else None,
-            tuple(Configuration(**each) for each in row.configurations),
-            row.asked_at,
-            row.used,
-            row.later,
-            row.result,
+            tuple(Configuration(**configuration) for configuration in row.configurations),
+            row.requested_at,
+            row.is_used,
+            row.later_trials,
+            EvaluationResult.from_json(row.result) if row.result is not None else None,
         )
-        for row in rows
+        for row in evaluations.list_rows(connection, study.study_id)
     ]
 
 
-def count_uses(connection: Connection, found: Study) -> int:
-    """How many evaluations of a study have let a model see the test images, those included that were deleted since."""
-    query = f"select count(*) from hpsearch.evaluations e where evaluated = :study_id and {USED}"
-    return int(connection.execute(text(query), {"study_id": found.study_id}).scalar_one())
-
-
-def find_evaluation(connection: Connection, trained: Study) -> Evaluation | None:
-    """The evaluation that a study trains; None for a search, and where the evaluated study was deleted."""
-    evaluated = connection.scalar(
-        text("select evaluated from hpsearch.evaluations where study_id = :study_id"), {"study_id": trained.study_id}
-    )
+def find_evaluation(connection: Connection, study: Study) -> Evaluation | None:
+    """Return the evaluation that a study trains; None for a search, and where the evaluated study was deleted."""
+    evaluated = evaluations.find_evaluated(connection, study.study_id)
     if evaluated is None:
         return None
-    every = list_evaluations(connection, studies.read(connection, evaluated))
-    return next(each for each in every if each.study is not None and each.study.study_id == trained.study_id)
+    siblings = list_evaluations(connection, studies.read(connection, evaluated))
+    return next(sibling for sibling in siblings if sibling.study and sibling.study.study_id == study.study_id)
 
 
 def is_over(summary: Summary) -> bool:
     """Whether all trials of an evaluation have ended."""
     counts = summary.counts
-    return not counts["running"] and not counts["waiting"] and sum(counts.values()) >= summary.study.spec.budget.trials
+    unfinished = counts[TrialState.RUNNING] or counts[TrialState.WAITING]
+    return not unfinished and sum(counts.values()) >= summary.study.spec.budget.trials
 
 
 def request_evaluation(
     database: Database, name: str, top: int | None = None, seeds: int | None = None, *, again: bool = False
 ) -> tuple[Evaluation, bool]:
-    """The latest evaluation of a study, and whether it was made now.
+    """Return the latest evaluation of a study, and whether it was made now.
 
-    Made where there is none, or `again`: `top` configurations, as many trainings of each as `seeds`, all of them once
-    before any is trained again.
+    One is made where there is none, or `again`: `top` configurations, as many trainings of each as `seeds`, all of them
+    once before any is trained again.
 
     Raises:
         NotFoundError: there is no such study.
         RefusedError: it is an evaluation, is still running or has no complete trial; or, `again`, its latest
             evaluation is not over.
         UsageError: so many trials are a mistake.
-        StoreError: where the study keeps its files another one cannot.
+        StoreError: no store can be made where the study keeps its files.
     """
-    there, found = database.transact(lambda connection: _look(connection, name, again))
-    if there is not None:
-        return there, False
-    wanted = top or TOP, seeds or SEEDS
-    if wanted[0] * wanted[1] > LARGEST:
-        raise UsageError(f"{wanted[0]} configurations × {wanted[1]} seeds are over {LARGEST} trials: take fewer")
-    if found.artifacts is None:
-        return database.transact(lambda connection: _ask(connection, name, *wanted, again, None))
-    beside = Setting(found.artifacts.rpartition("/")[0], f"where {name} keeps its files")
-    home = stores.create_store(beside, f"{name} evaluation")
+    latest, study = database.transact(lambda connection: _find_latest(connection, name, again))
+    if latest is not None:
+        return latest, False
+    size = top or DEFAULT_TOP, seeds or DEFAULT_SEEDS
+    if size[0] * size[1] > MAX_TRIALS:
+        raise UsageError(f"{size[0]} configurations × {size[1]} seeds are over {MAX_TRIALS} trials: take fewer")
+    if study.artifacts is None:
+        return database.transact(lambda connection: _request(connection, name, *size, again, None))
+    parent = Setting(study.artifacts.rpartition("/")[0], f"where {name} keeps its files")
+    store = stores.create_store(parent, f"{name} evaluation")
     made = False
     try:
-        asked, made = database.transact(lambda connection: _ask(connection, name, *wanted, again, home.url))
+        evaluation, made = database.transact(lambda connection: _request(connection, name, *size, again, store.url))
     finally:
         if not made:  # somebody else made it meanwhile, or there is nothing to evaluate
-            home.clear()
-    return asked, made
+            store.clear()
+    return evaluation, made
 
 
-def _look(connection: Connection, name: str, again: bool) -> tuple[Evaluation | None, Study]:
-    """The evaluation there is and that will do; None where one is to be made."""
-    found = studies.find(connection, name)
-    if found.spec.evaluation:
-        source = find_evaluation(connection, found)
-        remedy = f"name the search, {source.evaluated.name}" if source else "name a search"
+def _find_latest(connection: Connection, name: str, again: bool) -> tuple[Evaluation | None, Study]:
+    """Return the study and its latest evaluation, None in its place where one is to be made.
+
+    Raises:
+        NotFoundError: see `request_evaluation`.
+        RefusedError: see `request_evaluation`.
+    """
+    study = studies.find(connection, name)
+    if study.spec.evaluation:
+        own = find_evaluation(connection, study)
+        remedy = f"name the search, {own.evaluated.name}" if own else "name a search"
         raise RefusedError(f"{name} is itself an evaluation: {remedy}")
-    latest = next(reversed(list_evaluations(connection, found)), None)
+    latest = next(reversed(list_evaluations(connection, study)), None)
     if latest is not None and not again:
-        return latest, found
-    if latest is not None and latest.study is not None and latest.study.status in {"running", "paused"}:
+        return latest, study
+    if latest is not None and latest.study and latest.study.status in {StudyStatus.RUNNING, StudyStatus.PAUSED}:
         summary = results.summarize(connection, latest.study)
         if not is_over(summary):
             raise RefusedError(f"{latest.study.name} is not over yet: wait for it, or hpsearch stop it")
-    status = results.summarize(connection, found).status
-    if status == "running":
+    if results.summarize(connection, study).status == StudyStatus.RUNNING:
         # What the test images say must have no part in the search; while that goes on, it might.
         raise RefusedError(f"{name} is still running: wait until it is finished, or hpsearch stop it first")
-    return None, found
+    return None, study
 
 
-def _ask(
+def _request(
     connection: Connection, name: str, top: int, seeds: int, again: bool, artifacts: str | None
 ) -> tuple[Evaluation, bool]:
-    studies.lock(connection, studies.find(connection, name).study_id)  # of two that ask at once, one makes it
-    there, found = _look(connection, name, again)
-    if there is not None:
-        return there, False
+    """Make an evaluation, unless another process just did; `artifacts` is the URL of its store, None in Postgres."""
+    studies.lock(connection, studies.find(connection, name).study_id)
+    latest, study = _find_latest(connection, name, again)
+    if latest is not None:
+        return latest, False
     summary, trials = results.read(connection, name)
-    best = [each for each in _ranked(found.spec, trials) if each][:top]
+    best = _rank_configurations(study.spec, trials)[:top]
     if not best:
         raise RefusedError(f"{name} has no complete trial yet: an evaluation takes the best of them")
-    last = connection.scalar(
-        text("select max(number) from hpsearch.evaluations where evaluated = :study_id"), {"study_id": found.study_id}
-    )
+    number = evaluations.next_number(connection, study.study_id)
     assert summary.best is not None
-    epochs = next(each.best_epoch for each in trials if each.number == summary.best["number"])
-    spec = _spec(found, best, seeds, epochs or found.spec.budget.epochs, (last or 0) + 1)
-    _make(connection, found, replace(spec, study=_named(connection, spec)), best, artifacts)
-    return list_evaluations(connection, found)[-1], True
+    epochs = next(trial.best_epoch for trial in trials if trial.number == summary.best["number"])
+    spec = _make_spec(study, best, seeds, epochs or study.spec.budget.epochs, number)
+    trainer = studies.make(connection, replace(spec, study=_name_study(connection, spec)), artifacts)
+    described = [vars(configuration) for configuration in best]
+    evaluations.insert(connection, study.study_id, number, trainer.study_id, described)
+    return list_evaluations(connection, study)[-1], True
 
 
-def _ranked(spec: StudySpec, trials: Sequence[Trial]) -> list[Configuration]:
-    """The distinct configurations of the complete trials, the best first, the earlier one of equals."""
-    sign = 1 if spec.direction == "maximize" else -1
-    groups: dict[str, list[Trial]] = defaultdict(list)
-    key = make_identity(spec)
+def _rank_configurations(spec: StudySpec, trials: Sequence[Trial]) -> list[Configuration]:
+    """Return the distinct configurations of the complete trials, the best first, the earlier one of equals."""
+    sign = spec.direction.sign
+    groups: dict[str, list[tuple[float, Trial]]] = defaultdict(list)
+    identify = make_identity(spec)
     for trial in trials:
-        if trial.state == "complete" and trial.value is not None:
-            groups[key(trial.params)].append(trial)
-    found = []
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            groups[identify(trial.params)].append((trial.value, trial))
+    configurations = []
     for group in groups.values():
-        best = max(group, key=lambda trial: (sign * (trial.value or 0.0), -trial.number))
-        found.append(Configuration(best.number, fmean(trial.value or 0.0 for trial in group), dict(best.params)))
-    return sorted(found, key=lambda each: (-sign * each.value, each.trial))
+        _, best = max(group, key=lambda pair: (sign * pair[0], -pair[1].number))
+        configurations.append(Configuration(best.number, fmean(value for value, _ in group), dict(best.params)))
+    return sorted(configurations, key=lambda configuration: (-sign * configuration.value, configuration.trial))
 
 
 def make_identity(spec: StudySpec) -> Callable[[Mapping[str, Any]], str]:
-    """What is the same for parameters that train the same model."""
+    """Return a function of parameters whose value is the same for those that train the same model."""
     return lambda params: json.dumps(spec.hyperparameters(params), sort_keys=True)
 
 
-def _spec(found: Study, best: Sequence[Configuration], seeds: int, epochs: int, number: int) -> StudySpec:
-    """The evaluation's: the search's data and seed, which make the split, but nothing that ends a trial early."""
-    source, trials = found.spec, len(best) * seeds
+def _make_spec(study: Study, best: Sequence[Configuration], seeds: int, epochs: int, number: int) -> StudySpec:
+    """Return the evaluation's spec: the search's data and seed, which make the split, but nothing that ends a trial."""
+    source, trials = study.spec, len(best) * seeds
     again = f" (evaluation {number} of it)" if number > 1 else ""
-    described = (
-        f"How good the {len(best)} best configurations of {found.name} are on the test images{again}: each trained "
+    description = (
+        f"How good the {len(best)} best configurations of {study.name} are on the test images{again}: each trained "
         f"{seeds} times on its training and validation images together."
     )
     budget: dict[str, object] = {
@@ -234,7 +217,7 @@ def _spec(found: Study, best: Sequence[Configuration], seeds: int, epochs: int, 
     return replace(
         source,
         study=source.study.model_copy(
-            update={"description": described, "keep_models": trials, "priority": found.priority}
+            update={"description": description, "keep_models": trials, "priority": study.priority}
         ),
         budget=source.budget.model_copy(update=budget),
         sampler=Method("random", MappingProxyType({})),  # never asked: every trial is a baseline
@@ -244,34 +227,11 @@ def _spec(found: Study, best: Sequence[Configuration], seeds: int, epochs: int, 
     )
 
 
-def _named(connection: Connection, spec: StudySpec) -> sections.StudySection:
-    """With a name that no study has."""
+def _name_study(connection: Connection, spec: StudySpec) -> sections.StudySection:
+    """Return the spec's study section with a name that no study has."""
     for number in count(1):
         suffix = " evaluation" if number == 1 else f" evaluation {number}"
-        name = spec.study.name[: LONGEST_NAME - len(suffix)] + suffix
+        name = spec.study.name[: MAX_NAME_LENGTH - len(suffix)] + suffix
         if studies.reserve(connection, name):
             return spec.study.model_copy(update={"name": name})
     raise AssertionError("unreachable")
-
-
-def _make(
-    connection: Connection, found: Study, spec: StudySpec, best: Sequence[Configuration], artifacts: str | None
-) -> None:
-    made = studies.make(connection, spec, artifacts)
-    # The first worker must find the images that the search has learned from; see `study.record_data`.
-    connection.execute(
-        text("update hpsearch.studies set data_fingerprint = :fingerprint where study_id = :study_id"),
-        {"study_id": made.study_id, "fingerprint": found.data_fingerprint},
-    )
-    connection.execute(
-        text(
-            "insert into hpsearch.evaluations (evaluated, number, study_id, configurations) "
-            "values (:evaluated, :number, :study_id, :configurations)"
-        ),
-        {
-            "evaluated": found.study_id,
-            "number": spec.evaluation,
-            "study_id": made.study_id,
-            "configurations": json.dumps([vars(each) for each in best]),
-        },
-    )

@@ -1,19 +1,17 @@
 """The README beside exported models, in Markdown."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.evaluation.evaluation import Evaluation
+from hpsearch.formatting import format_count
+from hpsearch.markdown import escape
 from hpsearch.storage.studies import Study
 
-SHAPE = (32, 32, 3)
+IMAGE_SHAPE = (32, 32, 3)
 """Of an image of every dataset: height, width, channels."""
-
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
-"""What Markdown, or the HTML in it, would take for its own."""
 
 
 @dataclass(frozen=True)
@@ -26,129 +24,123 @@ class ModelCardEntry:
     low: float
     high: float
     params: Mapping[str, Any]
-    versions: Mapping[str, Any]
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is to be said of models of `study`, the best first: they were `tested`, or only validated, on `images`."""
+    """The models of `study`, the best first, with accuracies on so many `images`.
+
+    Those are test images where the models are of an `evaluation`, else validation images.
+    """
 
     study: Study
-    tested: Evaluation | None
+    evaluation: Evaluation | None
     models: tuple[ModelCardEntry, ...]
     images: int
     classes: tuple[str, ...]
 
 
-def render(told: ModelCard) -> str:
-    """The whole README."""
-    return "\n".join([*_head(told), "", *_table(told), "", *_use(told), "", *_made(told)]) + "\n"
+def render(card: ModelCard) -> str:
+    """Return the whole README."""
+    return "\n".join([*_head(card), "", *_table(card), "", *_usage(card), "", *_origin(card)]) + "\n"
 
 
-def _head(told: ModelCard) -> Iterator[str]:
-    data, found = told.study.spec.data.name, told.tested.evaluated if told.tested else told.study
-    yield f"# Image classifiers for {data}"
+def _head(card: ModelCard) -> Iterator[str]:
+    search = card.evaluation.evaluated if card.evaluation else card.study
+    yield f"# Image classifiers for {card.study.spec.data.name}"
     yield ""
-    models = _many(len(told.models), "model")
-    yield f"{models} from the hyperparameter search {_escaped(found.name)}, made with hpsearch."
-    if found.spec.study.description:
+    models = format_count(len(card.models), "model")
+    yield f"{models} from the hyperparameter search {escape(search.name)}, made with hpsearch."
+    if search.spec.study.description:
         yield ""
-        yield from (f"> {_escaped(line)}" for line in found.spec.study.description.splitlines())
+        yield from (f"> {escape(line)}" for line in search.spec.study.description.splitlines())
     yield ""
-    yield from _tested(told) if told.tested else _validated(told)
+    yield from _describe_test(card, card.evaluation) if card.evaluation else _describe_validation(card)
 
 
-def _tested(told: ModelCard) -> Iterator[str]:
-    assert told.tested is not None
-    assert told.tested.result is not None
-    result, seeds = told.tested.result, told.study.spec.budget.repeats
+def _describe_test(card: ModelCard, evaluation: Evaluation) -> Iterator[str]:
+    assert evaluation.result is not None
+    result, seeds = evaluation.result, card.study.spec.budget.repeats
     yield (
         "The search's best configurations were trained anew on its training and validation images together: "
-        f"{_many(result['epochs'], 'epoch')} each, with {_many(seeds, 'seed')}. The accuracies below are on the "
-        f"**{told.images:,} test images**, which had no part in the search or the training."
+        f"{format_count(result.epochs, 'epoch')} each, with {format_count(seeds, 'seed')}. The accuracies below are on "
+        f"the **{card.images:,} test images**, which had no part in the search or the training."
     )
-    if told.tested.number > 1:
+    if evaluation.number > 1:
         yield (
-            f"It is evaluation {told.tested.number} of that search: the test images had been looked at before, and "
+            f"It is evaluation {evaluation.number} of that search: the test images had been looked at before, and "
             "these figures may be a little optimistic."
         )
     yield ""
-    for each in result["configurations"]:
-        spread = each["accuracy"]
-        if spread is not None:
-            numbers = {model["trial"] for model in each["models"]}
-            names = ", ".join(f"`{model.file}`" for model in told.models if model.trial in numbers) or "No file"
-            deviation = f" ± {spread['std']:.4f} (standard deviation over seeds)" if spread["std"] is not None else ""
-            yield f"- {names}: {_parameters(each['params'])}. Test accuracy {spread['mean']:.4f}{deviation}."
-    together = result["ensemble"]
+    for configuration in result.configurations:
+        accuracy = configuration.accuracy
+        if accuracy is not None:
+            trials = {model.trial for model in configuration.models}
+            names = ", ".join(f"`{model.file}`" for model in card.models if model.trial in trials) or "No file"
+            deviation = f" ± {accuracy.std:.4f} (standard deviation over seeds)" if accuracy.std is not None else ""
+            yield f"- {names}: {_format_params(configuration.params)}. Test accuracy {accuracy.mean:.4f}{deviation}."
+    ensemble = result.ensemble
     yield (
-        f"- All {result['models']} together, by the mean of their probabilities: {together['accuracy']:.4f} "
-        f"(95% interval {together['low']:.4f} to {together['high']:.4f})."
+        f"- All {result.models} together, by the mean of their probabilities: {ensemble.accuracy:.4f} "
+        f"(95% interval {ensemble.low:.4f} to {ensemble.high:.4f})."
     )
 
 
-def _validated(told: ModelCard) -> Iterator[str]:
+def _describe_validation(card: ModelCard) -> Iterator[str]:
     yield (
-        f"These are the search's best models. The accuracies below are on its **{told.images:,} validation images**, "
+        f"These are the search's best models. The accuracies below are on its **{card.images:,} validation images**, "
         "by which the search chose these very models and epochs: they are optimistic. `hpsearch evaluate` measures "
         "them on test images."
     )
 
 
-def _table(told: ModelCard) -> Iterator[str]:
-    where = "test" if told.tested else "validation"
-    yield f"| file | {where} accuracy | 95% interval | parameters |"
+def _table(card: ModelCard) -> Iterator[str]:
+    images = "test" if card.evaluation else "validation"
+    yield f"| file | {images} accuracy | 95% interval | parameters |"
     yield "|---|---|---|---|"
-    for model in told.models:
+    for model in card.models:
         interval = f"{model.low:.4f} to {model.high:.4f}"
-        yield f"| `{model.file}` | {model.accuracy:.4f} | {interval} | {_parameters(model.params)} |"
+        yield f"| `{model.file}` | {model.accuracy:.4f} | {interval} | {_format_params(model.params)} |"
     yield ""
-    yield f"The interval is Wilson's, for a sample of {told.images:,} images; it knows nothing of other seeds."
+    yield f"The interval is Wilson's, for a sample of {card.images:,} images; it does not include other seeds."
 
 
-def _use(told: ModelCard) -> Iterator[str]:
-    height, width, channels = SHAPE
+def _usage(card: ModelCard) -> Iterator[str]:
+    height, width, channels = IMAGE_SHAPE
     yield "## How to use them"
     yield ""
     yield (
         f"Each is a stock Keras model: images in, shape (n, {height}, {width}, {channels}), pixels from 0 to 255 as "
-        f"they are in the file, red, green, blue; probabilities out, shape (n, {len(told.classes)})."
+        f"they are in the file, red, green, blue; probabilities out, shape (n, {len(card.classes)})."
     )
     yield ""
     yield "```python"
     yield "import keras, numpy"
-    yield f'model = keras.models.load_model("{told.models[0].file}")'
+    yield f'model = keras.models.load_model("{card.models[0].file}")'
     yield f"images = numpy.zeros((1, {height}, {width}, {channels}), dtype=numpy.uint8)  # yours"
-    yield f"classes = {json.dumps(list(told.classes))}"
+    yield f"classes = {json.dumps(list(card.classes))}"
     yield "print([classes[best] for best in model.predict(images, verbose=0).argmax(axis=1)])"
     yield "```"
 
 
-def _made(told: ModelCard) -> Iterator[str]:
+def _origin(card: ModelCard) -> Iterator[str]:
+    study = card.study
     yield "## How they were made"
     yield ""
-    yield f"- study: {_escaped(told.study.name)}, fingerprint `{told.study.fingerprint}`"
-    if told.study.data_fingerprint:
-        yield f"- data: {told.study.spec.data.name}, fingerprint `{told.study.data_fingerprint}`"
-    versions = {", ".join(f"{name} {version}" for name, version in model.versions.items()) for model in told.models}
-    yield from (f"- with {each}" for each in sorted(versions) if each)
-    fixed = {name: value for name, value in told.study.spec.fixed_values().items() if value is not None}
-    yield f"- not searched, the same in all: {_parameters(fixed)}"
+    yield f"- study: {escape(study.name)}, fingerprint `{study.fingerprint}`"
+    if study.data_fingerprint:
+        yield f"- data: {study.spec.data.name}, fingerprint `{study.data_fingerprint}`"
+    versions = {", ".join(f"{name} {version}" for name, version in model.versions.items()) for model in card.models}
+    yield from (f"- with {line}" for line in sorted(versions) if line)
+    fixed = {name: value for name, value in study.spec.fixed_values().items() if value is not None}
+    yield f"- not searched, the same in all: {_format_params(fixed)}"
 
 
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+def _format_params(params: Mapping[str, Any]) -> str:
+    """`learning_rate 0.00123456, batch_norm on`: every digit, unlike `formatting.format_params`."""
+    return ", ".join(escape(f"{name} {_format_value(value)}") for name, value in params.items()) or "the base model"
 
 
-def _parameters(params: Mapping[str, Any]) -> str:
-    return (
-        ", ".join(f"{_escaped(name)} {_escaped(_shown(value))}" for name, value in params.items()) or "the base model"
-    )
-
-
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
-
-
-def _escaped(said: str) -> str:
-    return SPECIAL.sub(r"\\\1", said)

@@ -1,13 +1,19 @@
-"""What predictions for the test images come to: accuracies with intervals, class by class, confusion matrices."""
+"""The figures of an evaluation: accuracies on the test images with intervals, by class, and confusion matrices.
 
-from collections.abc import Sequence
+`EvaluationResult` is what an evaluation stores as JSON; the functions compute its parts from predictions.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from hpsearch.analysis.statistics import compute_wilson_interval, estimate_mean
+from hpsearch.outcomes import Confusion
 from hpsearch.training.predictions import Predictions
 
 
@@ -15,7 +21,8 @@ from hpsearch.training.predictions import Predictions
 class Spread:
     """A fraction of 1 over models that differ in their seed only: mean, standard deviation, and the mean's interval.
 
-    The interval is Student's, cut off at 0 and 1. With one model there is neither deviation nor interval.
+    `low` to `high` is the 95% interval by Student's t, cut off at 0 and 1. With one model there is neither deviation
+    nor interval.
     """
 
     models: int
@@ -38,7 +45,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class ClassSpread:
-    """The same over models."""
+    """The figures of one class over models that differ in their seed only."""
 
     name: str
     precision: Spread
@@ -51,64 +58,139 @@ class ClassSpread:
 class Score:
     """One classifier on the test images.
 
-    `low` and `high` are Wilson's interval of its accuracy, for the finite number of images. `confusion[i][j]` says how
-    many images of class i were taken for class j.
+    `low` and `high` are Wilson's 95% interval of its accuracy, for the finite number of images. `confusion[i][j]` says
+    how many images of class i were taken for class j.
     """
 
     accuracy: float
     low: float
     high: float
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: Confusion
     classes: tuple[ClassFigures, ...]
 
 
+@dataclass(frozen=True)
+class ModelScore:
+    """The model of one trial: its accuracy on the test images with Wilson's 95% interval, fractions of 1."""
+
+    trial: int
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class MissingTrial:
+    """A trial that is in no figure, and how it ended."""
+
+    trial: int
+    outcome: str
+
+
+@dataclass(frozen=True)
+class ConfigurationResult:
+    """The models of one configuration; `trial`, `value` and `params` are what `Configuration` says.
+
+    `confusion` is the sum over the models, `ensemble` the mean of their probabilities. The figures are None where no
+    trial of the configuration completed.
+    """
+
+    trial: int
+    value: float
+    params: Mapping[str, Any]
+    models: tuple[ModelScore, ...]
+    missing: tuple[MissingTrial, ...]
+    accuracy: Spread | None
+    classes: tuple[ClassSpread, ...] | None
+    confusion: Confusion | None
+    ensemble: Score | None
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The figures of an evaluation whose trials have all ended: `models` of `trials` completed.
+
+    Each was trained for `epochs` and tested on as many `images`; `ensemble` is the mean of all models' probabilities.
+    """
+
+    trials: int
+    models: int
+    epochs: int
+    images: int
+    classes: tuple[str, ...]
+    configurations: tuple[ConfigurationResult, ...]
+    ensemble: Score
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "EvaluationResult":
+        """Read what `to_json` returned; fields that another hpsearch added are left out.
+
+        Raises:
+            pydantic.ValidationError: it is no result.
+        """
+        return _RESULT.validate_python(stored)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as it is stored, and as `hpsearch evaluate --json` prints it."""
+        described: dict[str, Any] = _RESULT.dump_python(self, mode="json")
+        return described
+
+
+_RESULT = TypeAdapter(EvaluationResult)
+
+
 def compute_spread(values: Sequence[float]) -> Spread:
-    """Of at least one value."""
-    found = estimate_mean(values)
-    assert found is not None
-    if found.half is None:
-        return Spread(1, found.mean, None, None, None)
-    low, high = max(0.0, found.mean - found.half), min(1.0, found.mean + found.half)
-    return Spread(found.n, found.mean, float(np.std(values, ddof=1)), low, high)
+    """Return mean, standard deviation and interval of at least one value."""
+    mean = estimate_mean(values)
+    assert mean is not None
+    if mean.half is None:
+        return Spread(1, mean.mean, None, None, None)
+    low, high = max(0.0, mean.mean - mean.half), min(1.0, mean.mean + mean.half)
+    return Spread(mean.n, mean.mean, float(np.std(values, ddof=1)), low, high)
 
 
 def score_model(predictions: Predictions) -> Score:
-    """Of one model."""
+    """Score one model."""
     return _score(predictions, predictions.probabilities)
 
 
 def score_ensemble(models: Sequence[Predictions]) -> Score:
-    """Of all of them as one, by the mean of their probabilities."""
+    """Score models as one classifier, by the mean of their probabilities."""
     mean = np.mean([model.probabilities.astype(np.float64) for model in models], axis=0)
     return _score(models[0], mean)
 
 
 def compute_class_spreads(scores: Sequence[Score]) -> tuple[ClassSpread, ...]:
-    """Each class's figures over models of one configuration."""
-
-    def over(values: Sequence[ClassFigures]) -> ClassSpread:
-        precision, recall, f1 = (
-            compute_spread([getattr(each, name) for each in values]) for name in ("precision", "recall", "f1")
-        )
-        return ClassSpread(values[0].name, precision, recall, f1, values[0].images)
-
-    return tuple(over(values) for values in zip(*(score.classes for score in scores), strict=True))
+    """Return each class's figures over the models of one configuration."""
+    return tuple(_spread_class(figures) for figures in zip(*(score.classes for score in scores), strict=True))
 
 
-def pool_confusion(scores: Sequence[Score]) -> tuple[tuple[int, ...], ...]:
-    """The sum of confusion matrices."""
+def _spread_class(figures: Sequence[ClassFigures]) -> ClassSpread:
+    """The figures of one class, one entry a model."""
+    return ClassSpread(
+        figures[0].name,
+        compute_spread([model.precision for model in figures]),
+        compute_spread([model.recall for model in figures]),
+        compute_spread([model.f1 for model in figures]),
+        figures[0].images,
+    )
+
+
+def pool_confusion(scores: Sequence[Score]) -> Confusion:
+    """Add confusion matrices up."""
     return _rows(np.sum([score.confusion for score in scores], axis=0))
 
 
 def _score(truth: Predictions, probabilities: npt.NDArray[np.floating]) -> Score:
-    guesses, labels, every = probabilities.argmax(axis=1), truth.labels, range(len(truth.classes))
-    columns = precision_recall_fscore_support(labels, guesses, labels=every, zero_division=0.0)
-    figures = zip(truth.classes, *(column.tolist() for column in columns), strict=True)
+    """Score probabilities (images × classes) against the labels of `truth`."""
+    guesses, labels, indices = probabilities.argmax(axis=1), truth.labels, range(len(truth.classes))
+    columns = precision_recall_fscore_support(labels, guesses, labels=indices, zero_division=0.0)
+    rows = zip(truth.classes, *(column.tolist() for column in columns), strict=True)
     right = int((guesses == labels).sum())
-    confusion = _rows(confusion_matrix(labels, guesses, labels=every))
-    classes = tuple(ClassFigures(*each) for each in figures)
+    confusion = _rows(confusion_matrix(labels, guesses, labels=indices))
+    classes = tuple(ClassFigures(*row) for row in rows)
     return Score(right / len(labels), *compute_wilson_interval(right, len(labels)), confusion, classes)
 
 
-def _rows(matrix: npt.NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
+def _rows(matrix: npt.NDArray[np.int64]) -> Confusion:
     return tuple(tuple(row) for row in matrix.tolist())

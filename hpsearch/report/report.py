@@ -13,16 +13,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
-from sqlalchemy import Connection, text
 
 from hpsearch.analysis import findings, importance
 from hpsearch.errors import UsageError
-from hpsearch.evaluation import evaluation
-from hpsearch.evaluation.results import EvaluationStatus
+from hpsearch.evaluation.results import EvaluationStatus, read_statuses
+from hpsearch.markdown import escape, fence_code
 from hpsearch.report import hyperparameter_sections, run_sections, test_section
 from hpsearch.report.document import Figure, ReportSection
 from hpsearch.report.hyperparameter_sections import ReportMaterial
 from hpsearch.storage import results
+from hpsearch.storage.database import Connection, read_clock
 from hpsearch.storage.results import Summary, Trial
 
 HTML, MARKDOWN, PICTURES = "report.html", "report.md", "pictures"
@@ -73,8 +73,7 @@ def read(connection: Connection, name: str) -> ReportSource:
         NotFoundError: there is no such study.
     """
     summary, trials = results.read(connection, name)
-    now: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
-    return ReportSource(summary, trials, _standings(connection, summary), now)
+    return ReportSource(summary, trials, read_statuses(connection, summary), read_clock(connection))
 
 
 def prepare_material(source: ReportSource) -> ReportMaterial:
@@ -88,15 +87,6 @@ def prepare_material(source: ReportSource) -> ReportMaterial:
 def list_figures(found: ReportMaterial) -> list[Figure]:
     """The report's figures, in order."""
     return [block for section in list_sections(found) for block in section.blocks if isinstance(block, Figure)]
-
-
-def _standings(connection: Connection, summary: Summary) -> list[EvaluationStatus]:
-    every = evaluation.list_evaluations(connection, summary.study)
-    uses = evaluation.count_uses(connection, summary.study)
-    return [
-        EvaluationStatus(each, results.summarize(connection, each.study) if each.study else None, uses)
-        for each in every
-    ]
 
 
 def choose_directory(name: str) -> Path:
@@ -221,21 +211,6 @@ def _pages() -> Environment:
 def _texts() -> Environment:
     """Whose every expression is escaped for Markdown, but for what is marked as that already."""
     environment = Environment(loader=PackageLoader("hpsearch.report"), autoescape=False, **STRICT)  # noqa: S701
-    environment.finalize = lambda value: value if isinstance(value, Markup) else escape_line(str(value))
-    environment.filters["fenced"] = fence_code
+    environment.finalize = lambda value: value if isinstance(value, Markup) else escape(str(value))
+    environment.filters["fenced"] = lambda code: Markup(fence_code(code))  # noqa: S704 - Markdown, not HTML
     return environment
-
-
-def escape_line(said: str) -> str:
-    """`said` for Markdown, on one line, so that every letter of it shows."""
-    line = " ".join(said.split())
-    line = re.sub(r"[\\`*\[\]<>&|#~$!]", r"\\\g<0>", line)
-    line = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
-    line = re.sub(r"^([-+=])", r"\\\1", line)
-    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
-
-
-def fence_code(code: str) -> Markup:
-    """`code` between fences longer than any in it."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
-    return Markup(f"{fence}\n{code}\n{fence}")  # noqa: S704

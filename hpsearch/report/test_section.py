@@ -1,45 +1,42 @@
-"""The chapter of a report on the test images, for a study that was evaluated on them."""
+"""The section of a report on the test images, for a study that was evaluated on them."""
 
 from collections.abc import Sequence
 
 from hpsearch.evaluation.results import EvaluationStatus
+from hpsearch.outcomes import TrialState
 from hpsearch.plotting import confusion_matrix
 from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.report import evaluation_tables
 from hpsearch.report.document import Block, Paragraph, ReportSection, Table, make_figure_block
 
-OVER = ("complete", "pruned", "failed")
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
 
-def describe_test(standings: Sequence[EvaluationStatus]) -> list[ReportSection]:
-    """What each evaluation came to; nothing where there is none."""
-    blocks: list[Block] = []
-    for standing in standings:
-        blocks += _evaluation(standing)
+def describe_test(statuses: Sequence[EvaluationStatus]) -> list[ReportSection]:
+    """Return the section on a study's evaluations; none where there is no evaluation."""
+    blocks = [block for status in statuses for block in _describe_evaluation(status)]
     return [ReportSection("The test images", tuple(blocks))] if blocks else []
 
 
-def _evaluation(standing: EvaluationStatus) -> list[Block]:
-    asked, summary = standing.evaluation, standing.summary
-    if asked.result is None:
-        said = f"{sum(summary.counts[s] for s in OVER)} trials of it have ended" if summary else "it was deleted"
-        name = asked.study.name if asked.study else "its study"
-        return [Paragraph(f"Evaluation {asked.number} ({name}) has no result yet: {said}.")]
-    boards = list(evaluation_tables.make_tables(standing))
-    blocks: list[Block] = [Table(each.columns, each.rows, each.title) for each in boards[:-1]]
-    together = asked.result["ensemble"]
-    counts = tuple(tuple(int(n) for n in row) for row in together["confusion"])
-    found = ConfusionMatrix("ensemble of all models", (), counts)
+def _describe_evaluation(status: EvaluationStatus) -> list[Block]:
+    evaluation, summary = status.evaluation, status.summary
+    result = evaluation.result
+    if result is None:
+        ended = f"{sum(summary.counts[state] for state in ENDED)} trials of it have ended" if summary else "deleted"
+        name = evaluation.study.name if evaluation.study else "its study"
+        return [Paragraph(f"Evaluation {evaluation.number} ({name}) has no result yet: {ended}.")]
+    matrix = ConfusionMatrix("ensemble of all models", (), result.ensemble.confusion)
     caption = (
         "Test images by class (rows) and by what the ensemble of all models took them for (columns), as counts and "
         "percent of the row."
     )
-    name = f"confusion-test-{asked.number}"
-    blocks.append(
-        make_figure_block(name, caption, confusion_matrix.plot_matrices([found], tuple(asked.result["classes"])))
-    )
-    return [*blocks, *(Paragraph(_sentence(line), "note") for line in evaluation_tables.list_remarks(standing))]
+    chart = confusion_matrix.plot_matrices([matrix], result.classes)
+    return [
+        *(Table(each.columns, each.rows, each.caption) for each in evaluation_tables.make_tables(evaluation)),
+        make_figure_block(f"confusion-test-{evaluation.number}", caption, chart),
+        *(Paragraph(_capitalize(line), "note") for line in evaluation_tables.list_remarks(status)),
+    ]
 
 
-def _sentence(line: str) -> str:
+def _capitalize(line: str) -> str:
     return f"{line[:1].upper()}{line[1:]}."

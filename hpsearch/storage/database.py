@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TypeVar
 
 import psycopg2
 import sqlalchemy
-from sqlalchemy import URL, Connection, Engine, event, text
+from sqlalchemy import URL, Engine, event, text
+from sqlalchemy import Connection as Connection  # for the packages above, which import no SQLAlchemy
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -350,6 +352,12 @@ def _ping(engine: Engine, raw: DBAPIConnection, record: ConnectionPoolEntry) -> 
         engine.dialect.do_ping(raw)
     except psycopg2.Error:
         raise DisconnectionError from None  # the pool makes another one
+
+
+def read_clock(connection: Connection) -> datetime:
+    """Return the server's time, whose zone is UTC."""
+    now: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
+    return now
 
 
 def _code(error: DBAPIError) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from hpsearch.storage import attempts, results, studies
+from hpsearch.storage.database import read_clock
 from hpsearch.storage.results import Summary
 
 
@@ -59,7 +60,7 @@ def read(connection: Connection, name: str | None = None) -> Overview:
     """
     found = studies.list_all(connection) if name is None else [studies.find(connection, name)]
     progress = tuple(_progress(connection, results.summarize(connection, each)) for each in found)
-    now: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
+    now = read_clock(connection)
     return Overview(now, progress, tuple(_workers(connection)))
 
 

@@ -1,12 +1,12 @@
 """The end of a trial as the tables have it: state, value, what the sampler learns, and why it failed."""
 
 import json
-import re
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, text
 
 from hpsearch import outcomes
+from hpsearch.markdown import fence_code
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.outcomes import Confusion, TrialOutcome
 from hpsearch.spec.sections import DATASETS
@@ -104,5 +104,4 @@ def _note(described: Mapping[str, object]) -> str:
     """Why a trial failed, in Markdown: as code, because a traceback may hold any character."""
     said = [str(described[key])[-NOTE_LENGTH:].strip() for key in ("detail", "traceback") if described.get(key)]
     code = "\n\n".join(said)
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
-    return f"**Failed: {described['outcome']}**" + (f"\n\n{fence}\n{code}\n{fence}" if code else "")
+    return f"**Failed: {described['outcome']}**" + (f"\n\n{fence_code(code)}" if code else "")

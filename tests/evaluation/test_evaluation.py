@@ -20,6 +20,7 @@ from hpsearch.cli import console
 from hpsearch.errors import ExitCode, NotFoundError, RefusedError, StoreError, UsageError
 from hpsearch.evaluation import evaluation, results
 from hpsearch.evaluation.evaluation import Evaluation
+from hpsearch.evaluation.scores import EvaluationResult
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.report import evaluation_tables
 from hpsearch.sampling import suggest
@@ -58,7 +59,8 @@ def ask(database: Database, name: str = "small", **options: Any) -> Evaluation:
 
 
 def result(database: Database, asked: Evaluation) -> Any:
-    return results.read_status(database, asked).evaluation.result
+    """The result as `evaluate --json` prints it."""
+    return results.make_document(results.read_status(database, asked))["result"]
 
 
 def hpsearch(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -104,7 +106,7 @@ def test_epochs_are_those_after_which_the_best_trial_was_best(database: Database
     asked = ask(database)
     assert asked.study is not None
     assert asked.study.spec.budget.epochs == 2
-    assert asked.study.spec.budget.trials == 2 * evaluation.SEEDS
+    assert asked.study.spec.budget.trials == 2 * evaluation.DEFAULT_SEEDS
 
 
 def test_lowest_loss_is_best(database: Database, searched: Any) -> None:
@@ -286,8 +288,9 @@ def test_again_is_counted(database: Database, searched: Any, tmp_path: Path) -> 
     for trainer in (first.study, second.study):
         database.transact(lambda c, trainer=trainer: study_deletion.delete(c, trainer.study_id))
     left = database.transact(lambda c: evaluation.list_evaluations(c, found))
-    assert [(each.number, each.study, each.used) for each in left] == [(1, None, True), (2, None, True)]
-    assert left[0].result == kept
+    assert [(each.number, each.study, each.is_used) for each in left] == [(1, None, True), (2, None, True)]
+    assert left[0].result is not None
+    assert left[0].result.to_json() == kept
     third = ask(database, seeds=1, again=True)
     assert third.number == 3
     assert results.read_status(database, third).uses == 2
@@ -455,15 +458,17 @@ def test_tables_fit_a_terminal(database: Database, searched: Any, tmp_path: Path
         train(database, asked, tmp_path / "p.npz")
     standing = results.read_status(database, asked)
     classes = DATASETS["cifar10"].classes
+    assert standing.evaluation.result is not None
     counts = (np.eye(10, dtype=int) * 949 + 5).tolist()
-    named: Any = {**(standing.evaluation.result or {}), "classes": classes, "ensemble": {"confusion": counts}}
-    named["ensemble"] |= {"accuracy": 0.5, "low": 0.4, "high": 0.6}
+    named = standing.evaluation.result.to_json() | {"classes": classes}
+    named["ensemble"] |= {"confusion": counts, "accuracy": 0.5, "low": 0.4, "high": 0.6}
     named["configurations"][0]["classes"][0]["name"] = max(classes, key=len)
-    standing = replace(standing, evaluation=replace(standing.evaluation, result=named))
+    widened = EvaluationResult.from_json(named)
+    tables = evaluation_tables.make_tables(replace(standing.evaluation, result=widened))
     with io.StringIO() as file:
         out = Console(file=file, width=80)
-        for board in evaluation_tables.make_tables(standing):
-            out.print(console.make_table(board.columns, board.rows))
+        for table in [*tables, evaluation_tables.make_confusion_table(widened)]:
+            out.print(console.make_table(table.columns, table.rows))
         printed = file.getvalue()
     assert "…" not in printed
     assert all(f" {number} {name} " in printed for number, name in enumerate(classes))

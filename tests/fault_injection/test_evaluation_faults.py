@@ -82,11 +82,11 @@ def test_killed_evaluation_goes_on_and_is_tested_once(ledger: Ledger, workers: C
     assert all(accuracy != accuracy for accuracy in unseen)  # NaN: not validated
     standing = results.read_status(ledger.database, asked)
     assert standing.evaluation.result is not None
-    assert [each["accuracy"] for each in standing.evaluation.result["configurations"][0]["models"]] == [tested]
+    assert [model.accuracy for model in standing.evaluation.result.configurations[0].models] == [tested]
     assert standing.uses == 1
     query = "select value_json from trial_system_attributes where key = 'hpsearch:confusion'"
     (stored,) = ledger.rows(query)
-    assert json.loads(stored[0]) == [list(row) for row in standing.evaluation.result["ensemble"]["confusion"]]
+    assert json.loads(stored[0]) == [list(row) for row in standing.evaluation.result.ensemble.confusion]
     kinds = sorted(key.partition("/")[0] for key in ledger.files() if "/" in key)
     assert kinds == ["model", "predictions"]
 

@@ -1,11 +1,8 @@
-"""What a report leaves out where trials are many, and how its texts are escaped."""
-
-import pytest
+"""What a report leaves out where trials are many."""
 
 from hpsearch.analysis import effects
 from hpsearch.plotting import hyperparameter_plots, optuna_plots
 from hpsearch.plotting.chart import Series
-from hpsearch.report import report
 from tests.support.synthetic_trials import summary, trial
 
 SPACE = {"space": {"optimizer": ["sgd", "adam"], "dropout": {"low": 0.0, "high": 0.5}}, "budget": {"trials": 5000}}
@@ -56,28 +53,3 @@ def test_effects_of_many_trials_leave_out_their_points() -> None:
     found = effects.measure_effects(spec, effects.collect_facts(TRIALS, ()), ())
     marks = hyperparameter_plots.plot_effects(found, "value", "accuracy", TRIALS).panels[0].marks
     assert [mark.faint for mark in marks if isinstance(mark, Series)] == [False]
-
-
-@pytest.mark.parametrize(
-    ("said", "shown"),
-    [
-        ("learning_rate 0.001", "learning_rate 0.001"),
-        ("_x_ and a_b", r"\_x\_ and a_b"),
-        ("# no title", r"\# no title"),
-        ("- no list", r"\- no list"),
-        ("1. no list", r"1\. no list"),
-        ("0.7158", "0.7158"),
-        ("a|b", r"a\|b"),
-        ("two\nlines\n\n# one", r"two lines \# one"),
-        ("<b>&amp;</b>", r"\<b\>\&amp;\</b\>"),
-        ("`x` [a](b) ![c](d) ~~e~~ $f$ \\", r"\`x\` \[a\](b) \!\[c\](d) \~\~e\~\~ \$f\$ \\"),
-    ],
-)
-def test_markdown_shows_every_letter(said: str, shown: str) -> None:
-    """What Markdown would take for markup is escaped, and nothing else."""
-    assert report.escape_line(said) == shown
-
-
-def test_listing_cannot_end_its_fence() -> None:
-    """A listing that holds a fence is put between longer ones."""
-    assert report.fence_code("a\n````\nb") == "`````\na\n````\nb\n`````"

@@ -35,7 +35,7 @@ def evaluate(
     else:
         messages.print_evaluation(status, storage)
     if not is_new:
-        for line in evaluation_tables.describe_difference(status, top, seeds):
+        for line in evaluation_tables.describe_difference(status.evaluation, top, seeds):
             console.print_line(line)
 
 
