@@ -1,92 +1,92 @@
-"""The pictures of a trial, as artifacts that the Optuna dashboard shows beside it.
+"""The plots of a trial, as artifacts that the Optuna dashboard shows beside it.
 
-An ended trial names its pictures; each is drawn when somebody looks at it, from the tables, which say the same ever
-after. To draw them all at the end of each trial costs a worker more than all else that it does for one.
+An ended trial names its plots; each is drawn when somebody opens it, from rows that no longer change. Drawing them all
+at the end of each trial would cost a worker more than all else that it does for a trial.
 """
 
 import io
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sqlalchemy import Connection, text
+from optuna.artifacts.exceptions import ArtifactNotFound
 
 from hpsearch.errors import NotFoundError
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion
+from hpsearch.plotting import trial_plots
 from hpsearch.spec.sections import DATASETS
 from hpsearch.storage import studies, trials
 from hpsearch.storage.artifacts import plots
+from hpsearch.storage.artifacts.plots import PlotReference
 from hpsearch.storage.artifacts.table import PostgresStore
+from hpsearch.storage.database import Connection
 
 
 @dataclass(frozen=True)
 class PlotData:
-    """What the pictures of a trial show."""
+    """What the plots of a trial show; `images` says which it was validated on, `validation` or `test`."""
 
     images: str
-    """Which ones it was validated on: `validation` or `test`."""
     classes: tuple[str, ...]
     epochs: tuple[EpochMetrics, ...]
-    matrix: Confusion | None
+    confusion: Confusion | None
 
 
-def read_plot_data(connection: Connection, trial_id: int) -> PlotData:
-    """What there is to draw of a trial.
+def read_plot_data(connection: Connection, plot: PlotReference) -> PlotData:
+    """Read what there is to draw of a trial.
 
     Raises:
-        NotFoundError: its study is none of ours.
+        NotFoundError: its study belongs to another program.
     """
-    study_id = connection.scalar(text("select study_id from trials where trial_id = :id"), {"id": trial_id})
-    spec = studies.read(connection, study_id).spec
+    spec = studies.read(connection, plot.study_id).spec
     return PlotData(
         "test" if spec.evaluation else "validation",
         tuple(DATASETS[spec.data.name].classes),
-        trials.read_epochs(connection, trial_id),
-        trials.read_confusion(connection, trial_id),
+        trials.read_epochs(connection, plot.trial_id),
+        trials.read_confusion(connection, plot.trial_id),
     )
 
 
-def draw_plot(subject: PlotData, name: str) -> bytes | None:
-    """A picture as PNG: of the best epoch's confusion matrix, or the learning curves; None: there is no such one."""
-    from hpsearch.plotting import trial_plots
+def draw_plot(data: PlotData, name: str) -> bytes | None:
+    """Return the plot of that file name as PNG; None where there is none.
 
-    if name == plots.MATRIX and subject.matrix:
-        return trial_plots.draw_confusion_matrix(subject.matrix, subject.classes, subject.images)
-    if name == plots.CURVES and subject.epochs:
-        return trial_plots.draw_learning_curves(subject.epochs, subject.images)
+    That is the confusion matrix of the best epoch, or the learning curves.
+    """
+    if name == plots.MATRIX and data.confusion:
+        return trial_plots.draw_confusion_matrix(data.confusion, data.classes, data.images)
+    if name == plots.CURVES and data.epochs:
+        return trial_plots.draw_learning_curves(data.epochs, data.images)
     return None
 
 
 class PlotArtifactStore(PostgresStore):
-    """Optuna's artifact protocol: what is stored in Postgres, and the pictures that are drawn when they are asked for.
+    """Optuna's artifact protocol: what is stored in Postgres, and plots that are drawn when they are read.
 
-    Those of trials that ended under an earlier hpsearch are stored.
+    The plots of trials that ended under an earlier hpsearch are stored.
     """
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """The content of an artifact.
+        """Return the content of an artifact.
 
         Raises:
             ArtifactNotFound: there is none of that id.
         """
-        from optuna.artifacts.exceptions import ArtifactNotFound
-
         try:
             return super().open_reader(artifact_id)
         except ArtifactNotFound:
-            drawn = self._drawn(artifact_id)
+            drawn = self._draw(artifact_id)
             if drawn is None:
                 raise
             return io.BytesIO(drawn)
 
-    def _drawn(self, artifact_id: str) -> bytes | None:
-        def look(connection: Connection) -> tuple[PlotData, str] | None:
-            named = plots.find_plot(connection, artifact_id)
-            return (read_plot_data(connection, named[0]), named[1]) if named else None
+    def _draw(self, artifact_id: str) -> bytes | None:
+        def read(connection: Connection) -> tuple[PlotData, str] | None:
+            plot = plots.find_plot(connection, artifact_id)
+            return (read_plot_data(connection, plot), plot.name) if plot else None
 
         try:
-            found = self.database.transact(look)
-        except NotFoundError:  # a study of another program's
+            found = self.database.transact(read)
+        except NotFoundError:  # the study belongs to another program
             return None
-        # Not in the transaction: one picture is drawn at a time, and the server throws out who waits in one for long.
+        # After the transaction: one plot is drawn at a time, and the server ends a session that idles in one for long.
         return draw_plot(*found) if found else None

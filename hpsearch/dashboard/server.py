@@ -1,7 +1,6 @@
-"""The Optuna dashboard over our storage, on a WSGI server made for the open air."""
+"""The Optuna dashboard over our storage, on a WSGI server fit for a network."""
 
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +8,8 @@ from typing import Any
 import optuna
 import optuna_dashboard
 import waitress
-from optuna.exceptions import StorageInternalError
-from optuna.trial import FrozenTrial
-from optuna_dashboard import _app, _bottle_util, _inmemory_cache, _serializer
-from sqlalchemy.exc import OperationalError
 
-from hpsearch.dashboard import access
+from hpsearch.dashboard import access, patches
 from hpsearch.dashboard.access import AccessControl
 from hpsearch.dashboard.bulk_storage import BulkStorage
 from hpsearch.dashboard.plot_artifacts import PlotArtifactStore
@@ -24,8 +19,8 @@ from hpsearch.storage.database import STATEMENT_TIMEOUT, Database, make_engine_o
 
 THREADS = 8
 
-LONGEST, NOTHING = 128 << 20, 1 << 20
-"""Bytes of a request, which the server takes in before we are asked: with a file in it, or to be refused anyway."""
+MAX_UPLOAD, MAX_READ_ONLY = 128 << 20, 1 << 20
+"""Bytes of a request, which the server reads before access is checked: with `--edit` it may hold a file."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +45,12 @@ def listen(
             f"others can reach {host!r}, and the dashboard asks for no password: set HPSEARCH_DASHBOARD_PASSWORD "
             "or HPSEARCH_DASHBOARD_PASSWORD_FILE, or leave --host out"
         )
-    served = AccessControl(build_application(database), edit, password)
-    # A page asks for more at once than there are threads: that its requests wait is no news.
+    application = AccessControl(build_application(database), edit, password)
+    # A page makes more requests at once than there are threads; waitress warns of each that waits.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    limit = MAX_UPLOAD if edit else MAX_READ_ONLY
     try:
-        server = waitress.create_server(
-            served, host=host, port=port, threads=THREADS, max_request_body_size=LONGEST if edit else NOTHING
-        )
+        server = waitress.create_server(application, host=host, port=port, threads=THREADS, max_request_body_size=limit)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise UsageError(f"cannot listen on {host}:{port} ({reason}): choose another --host or --port") from None
@@ -68,77 +62,37 @@ def listen(
 
 
 def build_application(database: Database) -> Any:
-    """The WSGI application, without its guard.
+    """Return the WSGI application, without access control; optuna-dashboard is patched for the whole process.
 
-    It has one store for all studies: what is attached to them is in Postgres, whatever place their models have.
-    The storage is a cached one: given a bare URL, the dashboard reads every trial again every few seconds.
+    It has one artifact store for all studies: what is attached to them is in Postgres, wherever their models are. The
+    storage is a cached one: given a bare URL, the dashboard reads every trial again every few seconds.
 
     Raises:
         DatabaseError: Optuna's tables are of another version than Optuna.
     """
+    patches.apply()
     try:
-        backend = BulkStorage(
+        storage = BulkStorage(
             database.url.render_as_string(hide_password=False),
-            engine_kwargs=_engine_options(),
+            engine_kwargs=_make_engine_options(),
             skip_table_creation=True,
         )
     except RuntimeError as error:
         raise DatabaseError(f"Optuna's tables in {database.name} cannot be used: {error}") from None
-    served = optuna_dashboard.wsgi(optuna.storages.get_storage(backend), artifact_store=PlotArtifactStore(database))
-    served.install(DashboardPlugin(database))
-    return served
+    application = optuna_dashboard.wsgi(
+        optuna.storages.get_storage(storage), artifact_store=PlotArtifactStore(database)
+    )
+    application.install(DashboardPlugin(database))
+    return application
 
 
-def _engine_options() -> dict[str, Any]:
-    """A connection for each thread, and patience: over thousands of trials, Optuna thinks within a transaction.
+def _make_engine_options() -> dict[str, Any]:
+    """Return the options of an engine with a connection for each thread, which may idle longer in a transaction.
 
-    It only reads there, so nobody waits for it.
+    Over thousands of trials Optuna computes within a transaction; it only reads there, so nobody waits for it.
     """
     options: dict[str, Any] = {**make_engine_options("hpsearch dashboard"), "pool_size": THREADS}
-    patience = f" -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT}"
-    options["connect_args"] = {**options["connect_args"], "options": options["connect_args"]["options"] + patience}
+    idle_timeout = f" -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT}"
+    arguments = options["connect_args"]
+    options["connect_args"] = {**arguments, "options": arguments["options"] + idle_timeout}
     return options
-
-
-# Four faults of optuna-dashboard 0.21 that our studies meet, mended where it looks things up.
-
-_seen = _inmemory_cache._CachedExtraStudyProperty
-_update_search_space = _seen._update_search_space
-_serialize_trial = _serializer.serialize_frozen_trial
-_importance = _app.get_param_importance_from_trials_cache
-
-
-def _pass_over_unsampled(self: Any, trial: FrozenTrial) -> None:
-    """A trial still waiting has no parameters yet, and is no reason to forget those that all others have.
-
-    It would be for good: what is in every trial is only ever narrowed down, and is what parallel coordinates show.
-    """
-    if trial.distributions:
-        _update_search_space(self, trial)
-
-
-def _importance_of_none(cache: Any, storage: Any, study_id: int, objective: int, trials: list[FrozenTrial]) -> Any:
-    """Nothing searched, no importance: the dashboard would divide by the number of hyperparameters."""
-    searched = any(trial.distributions for trial in trials)
-    return _importance(cache, storage, study_id, objective, trials) if searched else []
-
-
-def _with_constraints(study_id: int, trial: FrozenTrial, attributes: dict[str, Any]) -> dict[str, Any]:
-    """Optuna 5 gives each constraint a name; the dashboard knows of the older nameless ones only."""
-    told: dict[str, Any] = _serialize_trial(study_id, trial, attributes)
-    return {**told, "constraints": told["constraints"] or list(trial.constraints.values())}
-
-
-def _tell_outage(record: logging.LogRecord) -> bool:
-    """A database that does not answer is one line a request: not a traceback that speaks of invalid data."""
-    error = sys.exc_info()[1]
-    if isinstance(error, StorageInternalError) and isinstance(error.__cause__, OperationalError):
-        reason = str(error.__cause__.orig).strip().splitlines() or ["no reason given"]
-        record.msg, record.args = "the database does not answer: %s", (reason[0],)
-    return True
-
-
-_seen._update_search_space = _pass_over_unsampled
-_serializer.serialize_frozen_trial = _with_constraints
-_app.get_param_importance_from_trials_cache = _importance_of_none
-_bottle_util.logger.addFilter(_tell_outage)

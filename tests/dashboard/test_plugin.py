@@ -95,10 +95,10 @@ def test_study_note_follows_the_study(
     database: Database, four: Study, begin: Begin, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each end of a trial and each change of status is in the next answer; nothing new is computed for nothing new."""
-    monkeypatch.setattr(plugin, "SHARE", float("inf"))
+    monkeypatch.setattr(plugin, "MAX_COMPUTING_SHARE", float("inf"))
     calls: list[int] = []
-    compute = plugin.compute
-    monkeypatch.setattr(plugin, "compute", lambda c, study_id: calls.append(study_id) or compute(c, study_id))
+    compute = plugin.compute_additions
+    monkeypatch.setattr(plugin, "compute_additions", lambda c, study_id: calls.append(study_id) or compute(c, study_id))
 
     def look() -> str:
         client.application._inmemory_cache._trials_last_fetched_at.clear()
@@ -123,7 +123,7 @@ def test_news_wait_where_computing_takes_long(
     four: Study, begin: Begin, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What took long to compute is served a while longer, though a trial began since."""
-    monkeypatch.setattr(plugin, "SHARE", 1e-9)
+    monkeypatch.setattr(plugin, "MAX_COMPUTING_SHARE", 1e-9)
     before = computed(client.study(four)["note"])
     begin(four, 0.9)
     assert computed(client.get(f"/api/studies/{four.study_id}")[1]["note"]) == before
@@ -247,12 +247,12 @@ def test_page_of_a_long_search_is_given_the_curves_that_it_can_draw(
         finish(database, begin(found, 0.9 if number == 4 else 0.5), TrialOutcome.COMPLETED)
     begin(found, 0.1)
     assert all(each["intermediate_values"] for each in client.trials(found))
-    assert plugin.SOME not in client.study(found)["note"]["body"]
-    for where, name, value in ((plugin, "CURVES", 3), (plugin, "NEWEST", 2), (notes, "BEST", 1)):
+    assert plugin.CURVES_REMARK not in client.study(found)["note"]["body"]
+    for where, name, value in ((plugin, "MAX_CURVES", 3), (plugin, "NEWEST", 2), (notes, "BEST", 1)):
         monkeypatch.setattr(where, name, value)
     told = client.study(found)
     assert [each["number"] for each in told["trials"] if each["intermediate_values"]] == [0, 3, 4, 6, 7, 8]
-    assert plugin.SOME in told["note"]["body"]
+    assert plugin.CURVES_REMARK in told["note"]["body"]
 
 
 def test_note_is_stored_without_what_is_computed(database: Database, four: Study, client: Client) -> None:
@@ -292,7 +292,7 @@ def test_fault_in_an_addition_costs_no_page(
     def fail(*_: object) -> None:
         raise ValueError("no such thing\nat all")
 
-    monkeypatch.setattr(plugin, "compute", fail)
+    monkeypatch.setattr(plugin, "compute_additions", fail)
     assert len(client.trials(four)) == 4
     assert caplog.messages == ["a study is shown without its computed notes and plots: no such thing"]
 

@@ -67,7 +67,7 @@ class Client:
         """As if the seconds had passed for which the dashboard answers from memory; Optuna's cache stays."""
         self.application._inmemory_cache._trials_last_fetched_at.clear()
         (served,) = (plugin for plugin in self.application.plugins if plugin.name == "hpsearch")
-        served._kept.clear()
+        served._cache.clear()
 
 
 def finish(database: Database, held: Attempt, ending: TrialOutcome, **attributes: object) -> None:

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, text
 
@@ -37,12 +37,26 @@ def _attach(connection: Connection, trial_id: int, names: Sequence[str]) -> None
     optuna_tables.set_attributes(connection, "system", trial_id, described)
 
 
-def find_plot(connection: Connection, key: str) -> tuple[int, str] | None:
-    """Find the trial whose plot has the artifact id `key`, and the plot's file name; None where no trial has it."""
+@dataclass(frozen=True)
+class PlotReference:
+    """A plot's trial, the trial's study, and the plot's file name: `MATRIX` or `CURVES`."""
+
+    trial_id: int
+    study_id: int
+    name: str
+
+
+def find_plot(connection: Connection, key: str) -> PlotReference | None:
+    """Find the plot whose artifact id is `key`; None where no trial has it."""
     from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 
     row = connection.execute(
-        text("select trial_id, value_json from trial_system_attributes where key = :key"),
+        text(
+            "select trial_id, study_id, value_json from trial_system_attributes join trials using (trial_id) "
+            "where key = :key"
+        ),
         {"key": ARTIFACTS_ATTR_PREFIX + key},
     ).one_or_none()
-    return (row.trial_id, json.loads(json.loads(row.value_json))["filename"]) if row else None
+    if row is None:
+        return None
+    return PlotReference(row.trial_id, row.study_id, json.loads(json.loads(row.value_json))["filename"])

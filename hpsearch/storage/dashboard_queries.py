@@ -1,0 +1,58 @@
+"""What the dashboard reads: a study's trials in one query, and a value that changes when the study does."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+_TRIALS = text("""
+select t.trial_id, t.number, t.state::text, t.datetime_start, t.datetime_complete,
+       (select json_agg(json_build_array(v.value, v.value_type::text) order by v.objective)
+          from trial_values v where v.trial_id = t.trial_id) as objectives,
+       (select json_agg(json_build_array(p.param_name, p.param_value, p.distribution_json) order by p.param_id)
+          from trial_params p where p.trial_id = t.trial_id) as params,
+       (select json_agg(json_build_array(i.step, i.intermediate_value, i.intermediate_value_type::text) order by i.step)
+          from trial_intermediate_values i where i.trial_id = t.trial_id) as steps,
+       (select json_object_agg(a.key, a.value_json order by a.trial_user_attribute_id)
+          from trial_user_attributes a where a.trial_id = t.trial_id) as user_attributes,
+       (select json_object_agg(a.key, a.value_json order by a.trial_system_attribute_id)
+          from trial_system_attributes a where a.trial_id = t.trial_id) as system_attributes
+  from trials t
+ where t.study_id = :study_id and (t.trial_id > :newest or t.trial_id = any(:unfinished))
+ order by t.trial_id
+""")
+
+_VERSION = text("""
+    select h.status, h.reason, h.spec #>> '{budget,trials}' as budget,
+           (select json_object_agg(state, counted order by state)::text
+              from (select state::text, count(*) as counted from trials where study_id = :study_id group by state) s),
+           (select sum(epochs) from hpsearch.attempts where study_id = :study_id)
+      from hpsearch.studies h where h.study_id = :study_id
+""")
+
+
+def list_trial_rows(
+    session: Session, study_id: int, newest: int, unfinished: Collection[int]
+) -> Sequence[Row[tuple[Any, ...]]]:
+    """Return a row a trial, by id: those with an id above `newest`, and those whose ids are in `unfinished`.
+
+    Rows have what `readonly_storage.make_frozen_trial` takes, and `objectives`: value and value type of each. User and
+    system attributes map keys to JSON.
+    """
+    return session.execute(_TRIALS, {"study_id": study_id, "newest": newest, "unfinished": sorted(unfinished)}).all()
+
+
+def read_study_version(connection: Connection, study_id: int) -> tuple[object, ...] | None:
+    """Return a value that differs once the study's status, budget, trials or epochs changed; None: no study of ours."""
+    row = connection.execute(_VERSION, {"study_id": study_id}).one_or_none()
+    return None if row is None else tuple(row)
+
+
+def find_outage(error: BaseException | None) -> str | None:
+    """Return in one line why the database did not answer, where that is the cause of `error`; None where it is not."""
+    cause = error.__cause__ if error is not None else None
+    if not isinstance(cause, OperationalError):
+        return None
+    return next(iter(str(cause.orig).strip().splitlines()), "no reason given")
