@@ -7,11 +7,11 @@ MADE := .venv/.made
 EXTRA := $(if $(filter 1,$(GPU)),gpu,run)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install quickstart test check chaos bench new-venv
+.PHONY: help install quickstart test test-fast check chaos bench new-venv
 .NOTPARALLEL:
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
 
 install: $(MADE)/$(EXTRA) ## make .venv with the command .venv/bin/hpsearch; GPU=1 adds the CUDA libraries
 
@@ -22,6 +22,9 @@ test: $(MADE)/dev ## run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 	@KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 \
 	  tests/training/test_backend_jax.py tests/training/test_steps.py tests/training/test_sanity_checks.py::TestGradient
+
+test-fast: $(MADE)/dev ## run the tests that need no training and no browser, in under two minutes on two cores
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not tensorflow and not browser and not slow"
 
 chaos: $(MADE)/dev ## run ten minutes of faults on four workers, then count (MINUTES=, SEED=, WORKERS=)
 	@$(BIN)/python -m tests.fault_injection.chaos --minutes $(or $(MINUTES),10) --workers $(or $(WORKERS),4) $(if $(SEED),--seed $(SEED))

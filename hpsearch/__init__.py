@@ -1,6 +1,6 @@
 """A hyperparameter-search service for Keras image classifiers.
 
-In a notebook: `hpsearch.start_study({...})`, `hpsearch.trials(name)`, `hpsearch.epochs(name)`, `hpsearch.answer(name)`,
+In Python: `hpsearch.start_study({...})`, `hpsearch.trials(name)`, `hpsearch.epochs(name)`, `hpsearch.answer(name)`,
 `hpsearch.importances(name)`, `hpsearch.figures(name)` (docs/notebook.md).
 """
 

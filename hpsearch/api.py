@@ -1,4 +1,4 @@
-"""For a notebook: start a study, and have its trials, epochs and findings as values.
+"""The Python API, for notebooks: start a study, and read its trials, epochs and findings.
 
 Each call connects to the database and leaves it again. Errors are those of `hpsearch.errors`, a line of text each.
 """
@@ -22,25 +22,27 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-def start_study(described: Mapping[str, Any], storage: str | None = None) -> StartResult:
+def start_study(study: Mapping[str, Any], storage: str | None = None) -> StartResult:
     """Put a study into the database, or extend the one that is there.
 
     Args:
-        described: the study, shaped as its file: `{"study": {"name": ...}, "space": {...}, ...}`.
+        study: shaped as its file: `{"study": {"name": ...}, "space": {...}, ...}`.
         storage: the URL of the Postgres to use; else HPSEARCH_STORAGE, else an embedded one on this host.
 
     Raises:
-        StudyFileError: with every fault of `described`, a line each.
+        StudyFileError: with every fault of `study`, a line each.
         RefusedError: the name belongs to another search.
         DatabaseError: the database cannot be reached or used.
     """
-    made = study_spec.from_dict(described)
+    spec = study_spec.from_dict(study)
     with connect(storage, "hpsearch notebook") as database:
-        return studies.start(database, made, settings.read_artifacts())
+        return studies.start(database, spec, settings.read_artifacts())
 
 
 def trials(name: str, storage: str | None = None) -> "pd.DataFrame":
-    """A row a trial of the study, with a column for each searched hyperparameter; see `frames.trials`.
+    """Return a row per trial of the study, with a column for each searched hyperparameter.
+
+    The columns are those of `dataframes.build_trial_frame`.
 
     Raises:
         NotFoundError: there is no such study.
@@ -50,22 +52,22 @@ def trials(name: str, storage: str | None = None) -> "pd.DataFrame":
 
 
 def epochs(name: str, storage: str | None = None) -> "pd.DataFrame":
-    """A row an epoch of the study, `trial` being the trial's number; raises as `trials` does."""
+    """Return a row per epoch of the study, `trial` being the trial's number; raises as `trials` does."""
     return dataframes.build_epoch_frame(_read(name, storage)[1])
 
 
 def answer(name: str, storage: str | None = None) -> Findings:
-    """What the study found: effects with intervals, and sentences; raises as `trials` does."""
+    """Return the effects of the study with their intervals, and sentences about them; raises as `trials` does."""
     return findings.analyze_study(*_read(name, storage))
 
 
 def importances(name: str, storage: str | None = None) -> Importance:
-    """Each hyperparameter's share of the importance, with its range; raises as `trials` does."""
+    """Return each hyperparameter's share of the importance, with its range; raises as `trials` does."""
     return importance.compute_importance(*_read(name, storage))
 
 
 def figures(name: str, storage: str | None = None) -> "dict[str, go.Figure]":
-    """Every plot of the study's report, by the name its picture has there; raises as `trials` does."""
+    """Return every plot of the study's report, by the name its picture has there; raises as `trials` does."""
     with connect(storage, "hpsearch notebook") as database:
         source = database.transact(lambda connection: report.read(connection, name))
     return {figure.name: figure.plotly() for figure in report.list_figures(report.prepare_material(source))}

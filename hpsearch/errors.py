@@ -1,7 +1,7 @@
 """The exception tree, and the exit code each branch ends the command with.
 
-Whoever raises one of these has a single line for the user: what happened, and what to do about it. The command line
-prints that line and exits with the class's code; anything else that escapes is a bug and exits with 1.
+The message of each is one line for the user: what happened, and what to do about it. The command line prints it and
+exits with the class's code; any other exception is a bug and exits with 1.
 """
 
 from collections.abc import Sequence
@@ -62,16 +62,16 @@ class UnreachableError(DatabaseError):
 
 
 class StoreError(UsageError):
-    """The place where files are kept cannot be reached or used."""
+    """The place where artifacts are stored cannot be reached or used."""
 
 
 class RefusedError(HpsearchError):
-    """What was asked contradicts what the database holds."""
+    """The request contradicts what the database holds."""
 
     exit_code = ExitCode.REFUSED
 
 
 def first_line(error: Exception) -> str:
-    """An error's first line; a database error's own, without the statement that it met."""
+    """Return an error's first line; of a database error the driver's, without the SQL statement."""
     lines = str(getattr(error, "orig", error)).strip().splitlines()
     return lines[0] if lines else type(error).__name__

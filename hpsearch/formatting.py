@@ -1,39 +1,39 @@
-"""How values are written for a reader."""
+"""Values as text for a reader."""
 
 from collections.abc import Mapping, Sequence
 
 
 def format_params(params: Mapping[str, object]) -> str:
-    """`learning_rate 0.00123, optimizer adam`: numbers to three digits."""
+    """Return `learning_rate 0.00123, optimizer adam`: numbers to three digits."""
     return ", ".join(f"{name} {format_value(value)}" for name, value in params.items()) or "the base model"
 
 
 def format_value(value: object) -> str:
-    """`on` and `off` for a bool, a float to three digits, anything else as it is."""
+    """Return `on` or `off` for a bool, a float to three digits, anything else as it is."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:.3g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
 
 
 def format_distinct(values: Sequence[object]) -> list[str]:
-    """Each value `short`, or in full where two would be written alike."""
+    """Return each value as `format_value` does, or in full where two would be written alike."""
     written = [format_value(value) for value in values]
     return written if len(set(written)) == len(written) else [str(value) for value in values]
 
 
 def format_count(number: int, what: str) -> str:
-    """`1 trial`, `2,000 trials`."""
+    """Return `1 trial`, `2,000 trials`."""
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def join_words(labels: Sequence[str], last: str = "and") -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Return `a`, `a and b`, `a, b and c`."""
     *most, end = labels
     return f"{', '.join(most)} {last} {end}" if most else end
 
 
 def format_duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    """Return `45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{max(0, seconds):.0f} s"

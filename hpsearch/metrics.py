@@ -1,4 +1,4 @@
-"""The figures of an epoch, and in which direction a study optimizes each."""
+"""The metrics of an epoch, and the direction in which a study optimizes each."""
 
 import math
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from enum import StrEnum
 
 
 class Direction(StrEnum):
-    """Whether more or less of a metric is better."""
+    """Whether a higher or a lower value of a metric is better."""
 
     MAXIMIZE = "maximize"
     MINIMIZE = "minimize"
 
     @property
     def sign(self) -> int:
-        """Return 1 or -1: times a value, the larger is the better."""
+        """Return 1 or -1: a value times this is the better, the larger it is."""
         return 1 if self is Direction.MAXIMIZE else -1
 
     def is_better(self, value: float, other: float) -> bool:
-        """Whether `value` is strictly better than `other`."""
+        """Return whether `value` is strictly better than `other`."""
         return self.sign * value > self.sign * other
 
     @property
@@ -56,7 +56,7 @@ class EpochMetrics:
 
     @property
     def validated(self) -> bool:
-        """Whether the model was shown images it does not learn from; of a diverged one the accuracy is a number too."""
+        """Whether the model was validated; the accuracy of a diverged one is a number too."""
         return not math.isnan(self.val_accuracy)
 
     @property
@@ -66,16 +66,16 @@ class EpochMetrics:
 
     @property
     def diverged(self) -> bool:
-        """Whether a loss that was measured is not a number: it never comes back."""
+        """Whether a loss that was measured is not finite: training cannot recover from that."""
         return not (math.isfinite(self.train_loss) and (math.isfinite(self.val_loss) or not self.validated))
 
     def value(self, metric: str) -> float:
-        """The figure the study optimizes."""
+        """Return the figure that a study with this metric optimizes."""
         return self.val_accuracy if metric == "val_accuracy" else self.val_loss
 
 
 def find_best_epoch(epochs: list[EpochMetrics], metric: str) -> EpochMetrics | None:
-    """The epoch with the best finite value of `metric`; the earliest of equals; None where no epoch has one."""
+    """Return the epoch with the best finite value of `metric`, the earliest of equals; None where no epoch has one."""
     finite = [epoch for epoch in epochs if math.isfinite(epoch.value(metric))]
     if not finite:
         return None

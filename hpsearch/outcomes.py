@@ -130,7 +130,7 @@ Confusion = tuple[tuple[int, ...], ...]
 """How many images of each class (rows) a model took for which class (columns)."""
 
 NAMED_PAIRS = 3
-"""How many pairs of classes are named."""
+"""How many pairs of classes `find_confused_pairs` returns by default."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class ConfusedPair:
 def find_confused_pairs(
     matrix: Confusion, classes: Sequence[str], count: int = NAMED_PAIRS
 ) -> tuple[ConfusedPair, ...]:
-    """The pairs of classes that are confused most, the worst first; of equals the first in the matrix."""
+    """Return the pairs of classes that are confused most, the worst first; of equals the first in the matrix."""
     pairs = [
         ConfusedPair(classes[i], classes[j], images / sum(row))
         for i, row in enumerate(matrix)

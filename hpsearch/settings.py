@@ -1,4 +1,4 @@
-"""The only reader of the environment; every value says where it came from."""
+"""The settings of the environment; no other module reads it. Every value knows where it came from."""
 
 import os
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Setting:
 
 
 def read(name: str) -> Setting | None:
-    """The variable `name`, or the content of the file that `name_FILE` names (how secrets are given to containers).
+    """Return the variable `name`, or the content of the file that `name_FILE` names (for the secrets of containers).
 
     Raises:
         UsageError: both are set, or the file cannot be read or is empty.
@@ -44,40 +44,40 @@ def read(name: str) -> Setting | None:
 
 
 def read_storage(option: str | None) -> Setting | None:
-    """Where the database is: `--storage`, else HPSEARCH_STORAGE; None means the embedded server."""
+    """Return where the database is: `--storage`, else HPSEARCH_STORAGE; None means the embedded server."""
     return Setting(option, "--storage") if option else read("HPSEARCH_STORAGE")
 
 
 def read_artifacts() -> Setting | None:
-    """Where the files of new studies are kept (HPSEARCH_ARTIFACTS); None means in Postgres."""
+    """Return where the files of new studies are kept (HPSEARCH_ARTIFACTS); None means in Postgres."""
     return read("HPSEARCH_ARTIFACTS")
 
 
 def read_dashboard_password() -> Setting | None:
-    """What the dashboard asks for (HPSEARCH_DASHBOARD_PASSWORD); None means that it asks for nothing."""
+    """Return the password of the dashboard (HPSEARCH_DASHBOARD_PASSWORD); None means that it has none."""
     return read("HPSEARCH_DASHBOARD_PASSWORD")
 
 
 def find_data_dir() -> Path | None:
-    """The directory in which the user keeps datasets (HPSEARCH_DATA_DIR)."""
+    """Return the directory in which the user keeps datasets (HPSEARCH_DATA_DIR)."""
     setting = read("HPSEARCH_DATA_DIR")
     return Path(setting.value).expanduser() if setting else None
 
 
 def find_cache_dir() -> Path:
-    """Where downloaded datasets are kept, in the user's cache directory."""
+    """Return where downloaded datasets are kept, in the user's cache directory."""
     return platformdirs.user_cache_path("hpsearch")
 
 
 def find_home_dir() -> Path:
-    """Where the embedded Postgres keeps its data, in the user's data directory."""
+    """Return where the embedded Postgres keeps its data, in the user's data directory."""
     return platformdirs.user_data_path("hpsearch")
 
 
 def make_trainer_environment(
     gpu: str | None, memory: int | None = None, threads: int | None = None
 ) -> Mapping[str, str]:
-    """The environment of a trainer process.
+    """Return the environment of a trainer process: this one, with the device pinned.
 
     Args:
         gpu: the UUID (or index) to pin, or None to hide every GPU.
@@ -101,13 +101,13 @@ def make_trainer_environment(
 
 
 def read_trainer_memory() -> int | None:
-    """Bytes of its GPU that this trainer process may take; None: all of them."""
+    """Return the bytes of its GPU that this trainer process may take; None means all of them."""
     share = os.environ.get(TRAINER_MEMORY)
     return int(share) if share else None
 
 
 def read_visible_devices() -> str | None:
-    """CUDA_VISIBLE_DEVICES as inherited: indices given to `--gpu` count within it."""
+    """Return CUDA_VISIBLE_DEVICES as inherited: indices given to `--gpu` count within it."""
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 

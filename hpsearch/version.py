@@ -1,3 +1,3 @@
-"""The version; by itself, so that the trainer process can say it without what else the package offers."""
+"""The version, in a module of its own: the trainer process reads it without importing the API."""
 
 __version__ = "0.1.0"
