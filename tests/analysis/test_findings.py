@@ -219,7 +219,9 @@ def test_a_tree_of_configurations_is_compared_as_a_whole() -> None:
         },
     }
     points = study_spec.from_dict({"study": {"name": "x"}, **raw}).grid()
-    trials = [trial(n, point, [0.5 + 0.1 * point["dropout"] + 0.001 * (n % 5)]) for n, point in enumerate(points)]
+    trials = [
+        trial(n, point, [0.5 + 0.1 * float(point["dropout"]) + 0.001 * (n % 5)]) for n, point in enumerate(points)
+    ]
     told = find(raw, trials)
     effects = {effect.name: effect for effect in told.effects}
     assert effects["dropout"].values == ()

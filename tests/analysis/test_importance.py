@@ -61,7 +61,8 @@ def pruned_search(count: int, full: int) -> tuple[Importance, list[Any]]:
 
 def by_rate(params: dict[str, Any]) -> float:
     """What depends on the learning rate, and a little on the optimizer."""
-    return 0.5 - 0.1 * abs(math.log10(params["learning_rate"]) + 3) + 0.02 * (params["optimizer"] == "adam")
+    is_adam: bool = params["optimizer"] == "adam"
+    return 0.5 - 0.1 * abs(math.log10(params["learning_rate"]) + 3) + 0.02 * is_adam
 
 
 def test_shares_are_those_of_optunas_evaluator() -> None:

@@ -217,7 +217,7 @@ def test_answers_follow_the_wsgi_specification() -> None:
     for guard, request in ((guarded(password="p"), "HEAD /"), (guarded(), "DELETE /api/studies/1")):
         environ: dict[str, Any] = {"QUERY_STRING": "", "REQUEST_METHOD": request.split()[0], "HTTP_HOST": "localhost"}
         setup_testing_defaults(environ)
-        answer = validator(guard)(environ, lambda *_: lambda _: None)
+        answer: Any = validator(guard)(environ, lambda *_: lambda _: None)
         list(answer)
         answer.close()
 

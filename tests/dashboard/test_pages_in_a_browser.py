@@ -66,7 +66,7 @@ class Searcher:
         self.database.transact(lambda c: attempts.sample(c, held, writes))
         for epoch, value in enumerate(values, start=1):
             metrics = EpochMetrics(epoch, 1.0, 0.4, 1.1, value, 0.01, 2.0)
-            self.database.transact(lambda c, m=metrics: simulation.record(c, held, m, self.history))
+            self.database.transact(lambda c: simulation.record(c, held, metrics, self.history))
         return held
 
     def finish(self, held: Attempt, ending: TrialOutcome = TrialOutcome.COMPLETED) -> None:

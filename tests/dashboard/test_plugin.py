@@ -98,7 +98,12 @@ def test_study_note_follows_the_study(
     monkeypatch.setattr(plugin, "MAX_COMPUTING_SHARE", float("inf"))
     calls: list[int] = []
     compute = plugin.compute_additions
-    monkeypatch.setattr(plugin, "compute_additions", lambda c, study_id: calls.append(study_id) or compute(c, study_id))
+
+    def count(connection: Any, study_id: int) -> plugin.PageAdditions:
+        calls.append(study_id)
+        return compute(connection, study_id)
+
+    monkeypatch.setattr(plugin, "compute_additions", count)
 
     def look() -> str:
         client.application._inmemory_cache._trials_last_fetched_at.clear()
@@ -143,7 +148,7 @@ def test_best_trials_have_a_note_with_their_rank(
     for value in values:
         held = begin(found, float(value))
         attributes = {CONFUSION: matrix.tolist()}
-        database.transact(lambda c, h=held, a=attributes: optuna_tables.set_attributes(c, "system", h.trial_id, a))
+        database.transact(lambda c: optuna_tables.set_attributes(c, "system", held.trial_id, attributes))
         finish(database, held, TrialOutcome.COMPLETED)
     finish(database, begin(found), TrialOutcome.ERROR, traceback="ValueError: no")
     detail = client.study(found)

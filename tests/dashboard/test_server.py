@@ -228,7 +228,7 @@ def test_all_threads_are_answered_at_once(started: Started, database: Database, 
     """As many requests as there are threads find a connection each, and no more are opened."""
     found = started()
     ready = threading.Barrier(server.THREADS, timeout=30)
-    statuses = []
+    statuses: list[int] = []
 
     def ask() -> None:
         ready.wait()
@@ -372,7 +372,7 @@ def content(database: Database) -> list[Any]:
         "select trial_id, key, value_json from trial_system_attributes",
         "select key from hpsearch.files",
     ]
-    return [sorted(map(tuple, database.transact(lambda c, q=query: c.execute(text(q)).all()))) for query in queries]
+    return [sorted(map(tuple, database.transact(lambda c: c.execute(text(query)).all()))) for query in queries]
 
 
 def test_command_is_read_only(

@@ -47,7 +47,7 @@ def searched(database: Database, started: Started) -> Callable[..., Study]:
         for values in trials:
             held = hold(database, found)
             trained(database, held, values)
-            database.transact(lambda c, held=held: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
+            database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
         assert claim(database, found, WORKER) is None  # and so it is finished
         return found
 
@@ -222,7 +222,7 @@ def test_what_failed_is_left_out_and_said(database: Database, searched: Any, tmp
     for ending in (TrialOutcome.DIVERGED, TrialOutcome.ERROR):
         held = hold(database, asked.study)
         trained(database, held, [])
-        database.transact(lambda c, held=held, how=ending: attempts.finish(c, held, how, {}))
+        database.transact(lambda c: attempts.finish(c, held, ending, {}))
     train(database, asked, tmp_path / "p.npz")
     (only,) = result(database, asked)["configurations"]
     assert only["missing"] == [{"trial": 0, "outcome": "diverged"}, {"trial": 1, "outcome": "error"}]
@@ -286,7 +286,7 @@ def test_again_is_counted(database: Database, searched: Any, tmp_path: Path) -> 
 
     assert first.study is not None
     for trainer in (first.study, second.study):
-        database.transact(lambda c, trainer=trainer: study_deletion.delete(c, trainer.study_id))
+        database.transact(lambda c: study_deletion.delete(c, trainer.study_id))
     left = database.transact(lambda c: evaluation.list_evaluations(c, found))
     assert [(each.number, each.study, each.is_used) for each in left] == [(1, None, True), (2, None, True)]
     assert left[0].result is not None

@@ -37,7 +37,7 @@ def searched(database: Database, place: Setting | None = None) -> None:
     database.transact(lambda c: attempts.sample(c, held, writes))
     for epoch in range(1, EPOCHS + 1):
         metrics = EpochMetrics(epoch, 1.0, 0.5, 1.0, epoch / 100, 0.01, 1.0)
-        database.transact(lambda c, metrics=metrics: simulation.record(c, held, metrics, history))
+        database.transact(lambda c: simulation.record(c, held, metrics, history))
     database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     database.transact(lambda c: studies.settle(c, studies.read(c, found.study_id)))
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_training_diverges_or_raises(ledger: Ledger, workers: Crew, tmp_path: Pa
     ended = ledger.rows("select study_name, state::text, trial_id from trials join studies using (study_id) order by 1")
     assert [row[:2] for row in ended] == [("diverging", "PRUNED"), ("raising", "FAIL"), ("training", "COMPLETE")]
 
-    def told(trial_id: int) -> dict[str, str]:
+    def told(trial_id: int) -> dict[str, Any]:
         query = "select key, value_json from trial_{}_attributes where trial_id = :id"
         rows = [ledger.rows(query.format(kind), id=trial_id) for kind in ("user", "system")]
         return {key: json.loads(value) for key, value in rows[0] + rows[1]}

@@ -47,7 +47,7 @@ def variables_read_by_settings() -> set[str]:
     tree = ast.parse(Path(settings.__file__).read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     reads = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "read"]
-    return {call.args[0].value for call in reads if isinstance(call.args[0], ast.Constant)}
+    return {str(call.args[0].value) for call in reads if isinstance(call.args[0], ast.Constant)}
 
 
 def variables_set() -> Iterator[str]:

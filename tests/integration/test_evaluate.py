@@ -83,7 +83,7 @@ def stored_predictions(storage: str, name: str, directory: Path) -> dict[int, np
         keys = database.transact(lambda c: table.list_keys(c, study_id, "predictions"))
         found = {}
         for number, key in keys.items():
-            assert database.transact(lambda c, key=key: table.fetch(c, key, directory / "p.npz"))
+            assert database.transact(lambda c: table.fetch(c, key, directory / "p.npz"))
             read = load(directory / "p.npz")
             assert read is not None
             found[number] = read.probabilities

@@ -62,7 +62,7 @@ def test_picture_holds_the_points_and_their_band(figures: list[Figure]) -> None:
     picture = drawn(Chart((Panel("p", Axis("epoch"), Axis("accuracy"), (LINE,)),)))
     axes = figures[0].axes[0]
     (line,) = axes.lines
-    assert list(line.get_ydata()) == [0.2, 0.4, 0.5]
+    assert list(np.asarray(line.get_ydata())) == [0.2, 0.4, 0.5]
     assert line.get_marker() == "s"
     assert line.get_linestyle() == "--"
     assert axes.collections[0].get_datalim(axes.transData).extents == pytest.approx((1, 0.1, 3, 0.6))

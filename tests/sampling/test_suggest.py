@@ -136,7 +136,10 @@ def test_every_pruner_ends_hopeless_trials_and_spares_the_best(
     database: Database, started: Started, holder: Enrol, pruner: str
 ) -> None:
     """After good trials a bad one is pruned before its last epoch, and one better than all is not."""
-    options = {"median": {"n_startup_trials": 4}, "percentile": {"n_startup_trials": 4, "percentile": 50.0}}
+    options: dict[str, dict[str, Any]] = {
+        "median": {"n_startup_trials": 4},
+        "percentile": {"n_startup_trials": 4, "percentile": 50.0},
+    }
     found = started(pruner={"name": pruner, **options.get(pruner, {})}, space=FLAT, budget={"trials": 60, "epochs": 9})
     worker, history = holder("w"), ReadOnlyStorage(found.study_id, "maximize")
 
@@ -144,7 +147,7 @@ def test_every_pruner_ends_hopeless_trials_and_spares_the_best(
         held = claim(database, found, worker)
         assert held is not None
         for epoch in range(1, 10):
-            if database.transact(lambda c, e=epoch: simulation.record(c, held, metrics(e, level), history)):
+            if database.transact(lambda c: simulation.record(c, held, metrics(epoch, level), history)):
                 return epoch
         database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
         return 9
@@ -165,7 +168,7 @@ def test_prune_decision_survives_a_crash_before_it_is_written(
         good = claim(database, found, worker)
         assert good is not None
         for epoch in range(1, 10):
-            if database.transact(lambda c, held=good, e=epoch: simulation.record(c, held, metrics(e, 0.8), history)):
+            if database.transact(lambda c: simulation.record(c, good, metrics(epoch, 0.8), history)):
                 break
     bad = claim(database, found, worker)
     assert bad is not None
@@ -191,10 +194,10 @@ def test_history_reads_what_optuna_reads(database: Database, started: Started, h
         assert held is not None
         params = sample(database, held, history)
         value = float("nan") if n == 7 else params["learning_rate"]
-        pruned = database.transact(lambda c, h=held, v=value: simulation.record(c, h, metrics(1, v), history))
+        pruned = database.transact(lambda c: simulation.record(c, held, metrics(1, value), history))
         if not pruned and n != 19:
             ending = TrialOutcome.DIVERGED if n == 7 else TrialOutcome.COMPLETED
-            database.transact(lambda c, h=held, e=ending: attempts.finish(c, h, e, {}))
+            database.transact(lambda c: attempts.finish(c, held, ending, {}))
     database.transact(history.refresh)
     ours = history.get_all_trials(found.study_id)
     theirs = optuna.load_study(

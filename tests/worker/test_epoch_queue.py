@@ -34,7 +34,8 @@ def round_trips(database: Database) -> Iterator[list[str]]:
 
     def execute(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if not connection.connection.driver_connection.autocommit and connection.info.get("began") is None:
-            connection.info["began"] = asked.append("BEGIN") or True
+            connection.info["began"] = True
+            asked.append("BEGIN")
         asked.append(" ".join(statement.split()))
 
     def commit(connection: Any) -> None:
@@ -87,7 +88,7 @@ def test_pruner_costs_an_epoch_one_round_trip_more(database: Database, started: 
     assert other is not None
     for epoch, value in ((1, 0.5), (2, 0.6), (3, 0.7)):
         told = metrics(epoch, value)
-        database.transact(lambda c, m=told: simulation.record(c, good, m, ReadOnlyStorage(found.study_id, "maximize")))
+        database.transact(lambda c: simulation.record(c, good, told, ReadOnlyStorage(found.study_id, "maximize")))
     database.transact(lambda c: attempts.finish(c, good, TrialOutcome.COMPLETED, {}))
     kept = backlog(database, other)
     kept.add(EpochReport(metrics(1, 0.9), None, MATRIX))
@@ -118,7 +119,7 @@ def swallowed_rung(database: Database, found: Study, worker: WorkerIdentity) -> 
     assert good is not None
     assert bad is not None
     for told in (metrics(1, 0.9), metrics(2, 0.9)):
-        database.transact(lambda c, m=told: simulation.record(c, good, m, history))
+        database.transact(lambda c: simulation.record(c, good, told, history))
     database.transact(lambda c: attempts.release(c, bad, "preempted"))
     again = claim(database, found, worker)
     assert again is not None
