@@ -18,7 +18,7 @@ from training import spread
 from training_sides import accuracies
 
 from hpsearch.spec.hyperparameters import Value, fill_defaults
-from hpsearch.training import backend
+from hpsearch.training import backends
 from hpsearch.training.datasets import arrays
 from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.protocol import DataRequest
@@ -44,7 +44,7 @@ def training(values: Mapping[str, Value], dataset: ImageArrays, epochs: int, see
     """One training's epochs."""
     given: Mapping[str, Any] = fill_defaults({**values, "batch_norm": True, "batch_size": BATCH})
     found = [(100 * trained, 100 * valid) for trained, valid in accuracies(given, dataset, epochs, seed)]
-    backend.here.forget()
+    backends.current.free_memory()
     return found
 
 
@@ -53,8 +53,8 @@ def rows(name: str, dataset: ImageArrays, epochs: int, seeds: int) -> Iterator[s
     sides: dict[str, list[list[Epoch]]] = {"Keras's": [], "ours": []}
     for seed in range(seeds):
         for side, found in sides.items():
-            layer = keras_own if side == "Keras's" else backend.here.batch_norm
-            with mock.patch.object(backend.here, "batch_norm", layer):
+            layer = keras_own if side == "Keras's" else backends.current.make_batch_norm
+            with mock.patch.object(backends.current, "make_batch_norm", layer):
                 found.append(training(CONFIGURATIONS[name], dataset, epochs, seed))
             print(".", end="", file=sys.stderr, flush=True)
     yield line(f"{name}: training", [[each[0] for each in epoch] for epoch in zip(*sides["ours"], strict=True)])

@@ -63,7 +63,7 @@ def trainings(
     """
     import numpy as np
 
-    from hpsearch.training import backend, fit
+    from hpsearch.training import backends, fit
     from hpsearch.training.datasets import arrays
     from hpsearch.training.epoch import predict, run_epoch, score
 
@@ -83,7 +83,7 @@ def trainings(
         probabilities = predict(steps, dataset.resident.x_val, 256, lambda *_: True)
         assert probabilities is not None
         yield {"seed": seed, "accuracy": score(probabilities, dataset.y_val).accuracy}
-    backend.here.forget()
+    backends.current.free_memory()
 
 
 def measure(file: Path, names: Iterable[str], images: int, epochs: int, seeds: int) -> None:

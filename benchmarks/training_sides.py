@@ -19,8 +19,8 @@ import keras
 import numpy as np
 
 from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import backend, fit
-from hpsearch.training.backend import Layers
+from hpsearch.training import backends, fit
+from hpsearch.training.backends import Layers
 from hpsearch.training.datasets import arrays
 from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.epoch import predict, run_epoch, score
@@ -81,12 +81,14 @@ def trial(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch
 def without(lever: str) -> Iterator[None]:
     """Our trainer with Keras's own part in the place of one of ours."""
     if lever == "dropout":
-        with mock.patch.object(backend.here, "dropout", lambda rate, seed: keras.layers.Dropout(rate, seed=seed)):
+        with mock.patch.object(
+            backends.current, "make_dropout", lambda rate, seed: keras.layers.Dropout(rate, seed=seed)
+        ):
             yield
     elif lever == "optimizer" and keras.backend.backend() == "tensorflow":  # elsewhere Keras's own is ours
-        from hpsearch.training import backend_tensorflow
+        from hpsearch.training.backends import tensorflow_optimizers
 
-        with mock.patch.dict(backend_tensorflow.FUSED, clear=True):
+        with mock.patch.dict(tensorflow_optimizers.FUSED, clear=True):
             yield
     else:
         yield
@@ -118,7 +120,7 @@ def main() -> None:
     values = fill_defaults({"batch_size": batch})
     dataset = arrays.load(DataRequest("cifar10", images, validation, 0))
     _ = dataset.resident
-    print(json.dumps({"backend": keras.backend.backend(), "version": backend.read_version()}), flush=True)
+    print(json.dumps({"backend": keras.backend.backend(), "version": backends.read_version()}), flush=True)
     last = [time.process_time(), time.monotonic()]
 
     def mark() -> None:
@@ -131,7 +133,7 @@ def main() -> None:
         return
     for number in range(*trials):
         run(side, values, dataset, epochs if number else 1, lambda: None, True)
-        backend.here.forget()
+        backends.current.free_memory()
         mark()
 
 

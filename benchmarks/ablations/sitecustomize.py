@@ -8,6 +8,6 @@ import sys
 if "hpsearch.training.process" in sys.orig_argv:
     import keras
 
-    from hpsearch.training import backend
+    from hpsearch.training import backends
 
-    backend.here.batch_norm = lambda momentum: keras.layers.BatchNormalization()
+    backends.current.make_batch_norm = lambda momentum: keras.layers.BatchNormalization()

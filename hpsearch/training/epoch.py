@@ -12,8 +12,8 @@ import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
 from hpsearch.outcomes import Confusion
-from hpsearch.training import backend
-from hpsearch.training.backend import Probabilities, Steps
+from hpsearch.training import backends
+from hpsearch.training.backends import Probabilities, Steps
 from hpsearch.training.datasets.cifar10 import Labels
 
 OnBatch = Callable[[int, float], bool]
@@ -39,7 +39,7 @@ def compile_for(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> St
     """The steps that `run_epoch` and `predict` take; all of the optimizer's variables exist afterwards."""
     model.compile(optimizer)
     optimizer.build(model.trainable_variables)
-    return backend.here.steps(model, optimizer)
+    return backends.current.make_steps(model, optimizer)
 
 
 def run_epoch(
@@ -49,7 +49,7 @@ def run_epoch(
 
     Args:
         steps: from `compile_for`; their model is changed.
-        images: (n, height, width, channels) of 0..255; large ones from `backend.here.resident`.
+        images: (n, height, width, channels) of 0..255; large ones from `backends.current.copy_to_device`.
         labels: (n,), likewise.
         order: (n,) a permutation: which image comes when.
         batch_size: images a step; the last step takes what is left.
@@ -62,7 +62,7 @@ def run_epoch(
     parts = [order[:whole].reshape(-1, batch_size), order[whole:].reshape(1, -1)]
     done, seen, entropy, right = 0, 0, 0.0, 0.0
     for part in (part for part in parts if part.size):
-        rows = backend.here.resident(part.astype(np.int32))
+        rows = backends.current.copy_to_device(part.astype(np.int32))
         first, count = 0, 1
         while first < len(part):
             began, last = time.monotonic(), min(first + count, len(part))

@@ -13,8 +13,8 @@ import numpy as np
 
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
-from hpsearch.training import backend, checkpoint
-from hpsearch.training.backend import STOCK, Layers, Probabilities, Steps
+from hpsearch.training import backends, checkpoint
+from hpsearch.training.backends import STOCK, Layers, Probabilities, Steps
 from hpsearch.training.checkpoint import Checkpoint
 from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.epoch import EpochFigures, OnBatch, compile_for, confusion, predict, run_epoch, score
@@ -69,15 +69,15 @@ def build_and_compile(hyperparameters: Mapping[str, Any], dataset: ImageArrays, 
         KeyError: a hyperparameter is missing.
         ValueError: a hyperparameter has a value that Keras refuses.
     """
-    here = backend.here
-    own = Layers(choose_precision(hyperparameters), here.dropout, here.batch_norm, here.prelu)
+    current = backends.current
+    own = Layers(choose_precision(hyperparameters), current.make_dropout, current.make_batch_norm, current.make_prelu)
     network = _build(hyperparameters, dataset, seed, own)
     return network, compile_for(network, cnn.make_optimizer(hyperparameters))
 
 
 def choose_precision(hyperparameters: Mapping[str, Any]) -> str:
     """The dtype policy in which a trial trains on this device."""
-    return backend.here.fast_precision() if hyperparameters["precision"] == "auto" else "float32"
+    return backends.current.find_fast_precision() if hyperparameters["precision"] == "auto" else "float32"
 
 
 def _build(hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int, layers: Layers) -> keras.Model:

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.training import backend
-from hpsearch.training.backend import Steps
+from hpsearch.training import backends
+from hpsearch.training.backends import Steps
 from hpsearch.training.datasets.arrays import PixelStatistics
 from hpsearch.training.datasets.cifar10 import Images, Labels
 from hpsearch.training.epoch import compile_for, run_epoch
@@ -105,7 +105,7 @@ def _double_precision() -> Iterator[None]:
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     try:
-        with backend.here.double_precision():
+        with backends.current.allow_double_precision():
             yield
     finally:
         keras.config.set_dtype_policy(policy)

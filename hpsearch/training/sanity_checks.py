@@ -14,8 +14,8 @@ import keras
 import numpy as np
 
 from hpsearch.spec.branches import AXES, LAYERS, Branch, select_one_each
-from hpsearch.training import backend, fit, gradient_check, throughput
-from hpsearch.training.backend import Steps
+from hpsearch.training import backends, fit, gradient_check, throughput
+from hpsearch.training.backends import Steps
 from hpsearch.training.datasets import arrays
 from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.datasets.cifar10 import Images, Labels
@@ -113,11 +113,11 @@ def _each(
             yield Finding(name, called, fault.figures, str(fault))
         except Exception as error:  # noqa: BLE001 a branch may break in any way, and the next is checked all the same
             yield Finding(name, called, {}, _said(error))
-        backend.here.forget()
+        backends.current.free_memory()
 
 
 def _said(error: Exception) -> str:
-    if backend.is_out_of_memory(error):
+    if backends.is_out_of_memory(error):
         return "it does not fit into the memory of this device"
     return textwrap.shorten(f"{type(error).__name__}: {error}", 300)
 
@@ -131,7 +131,7 @@ def _network(subject: _Subject, base: Mapping[str, Any]) -> Iterator[Network]:
     yield Network(
         tuple(Layer(_layer(layer), tuple(layer.output.shape[1:]), layer.count_params()) for layer in network.layers)
     )
-    backend.here.forget()
+    backends.current.free_memory()
 
 
 def _layer(layer: keras.layers.Layer) -> str:
@@ -238,7 +238,7 @@ def _optimizer(subject: _Subject, branch: Branch) -> Figures:
         if after < before:
             return figures
         tried.append(f"{before:.3f} to {after:.3f} at {rate:.3g}")
-        backend.here.forget()
+        backends.current.free_memory()
     raise CheckFault(
         f"the loss of {RATE_BATCHES} batches is not lowered in {RATE_PASSES} passes: {', '.join(tried)}", figures
     )

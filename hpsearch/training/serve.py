@@ -1,4 +1,4 @@
-"""One trial after another: what the trainer does with each job, and what it says about it."""
+"""The jobs of the trainer process, one after another: what it does with each, and the messages it sends."""
 
 import gc
 import logging
@@ -7,7 +7,6 @@ import textwrap
 import traceback
 from dataclasses import replace
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -17,7 +16,8 @@ from hpsearch import settings
 from hpsearch.errors import HpsearchError, NotFoundError
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
-from hpsearch.training import backend, fit, sanity_checks
+from hpsearch.training import backends, fit, sanity_checks
+from hpsearch.training.connection import SupervisorConnection
 from hpsearch.training.datasets import arrays
 from hpsearch.training.protocol import (
     Check,
@@ -33,88 +33,85 @@ from hpsearch.training.protocol import (
 )
 from hpsearch.version import __version__
 
-if TYPE_CHECKING:
-    from hpsearch.training.process import SupervisorLine
 
-
-def serve(line: "SupervisorLine") -> None:
-    """Trains what it is given, one job after another; never returns."""
+def serve(connection: SupervisorConnection) -> None:
+    """Do one job after another; never return."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("hpsearch").setLevel(logging.INFO)
     # TensorFlow warns that functions are compiled again and again: every trial is another model.
     logging.getLogger(keras.backend.backend()).setLevel(logging.ERROR)
     keras.config.disable_interactive_logging()
-    _settle()
+    _freeze_imports()
     while True:
-        job = line.job()
-        last = _check(job, line) if isinstance(job, Check) else _attempt(job, line)
-        backend.here.forget()
-        if isinstance(last, Ended):
+        job = connection.wait_for_job()
+        answer = _check(job, connection) if isinstance(job, Check) else _attempt(job, connection)
+        backends.current.free_memory()
+        if isinstance(answer, Ended):
             memory = psutil.Process().memory_info().rss
-            last = Ended(replace(last.end, memory=memory))
-        line.send(last)
+            answer = Ended(replace(answer.end, memory=memory))
+        connection.send(answer)
 
 
 def describe_process() -> Ready:
-    """What this process computes with."""
-    share = settings.read_trainer_memory()
-    if share is not None:
-        backend.here.take_share(share)  # before the first look at the device, which takes hold of it
+    """Return what this process computes with: backend, device and versions."""
+    limit = settings.read_trainer_memory()
+    if limit is not None:
+        backends.current.limit_memory(limit)  # before the first look at the device, which takes hold of it
     framework = keras.backend.backend()
     versions = {
         "hpsearch": __version__,
         "python": platform.python_version(),
         "keras": keras.version(),
-        framework: backend.read_version(),
+        framework: backends.read_version(),
         "numpy": np.__version__,
         "scikit-learn": metadata.version("scikit-learn"),
     }
-    return Ready(framework, backend.name_device(), versions)
+    return Ready(framework, backends.name_device(), versions)
 
 
-def _attempt(job: Train, line: "SupervisorLine") -> FromTrainer:
-    """Trains, and whatever happens has an answer for the supervisor."""
+def _attempt(job: Train, connection: SupervisorConnection) -> FromTrainer:
+    """Train, and return an answer for the supervisor whatever happens."""
     try:
-        return _train(job, line)
+        return _train(job, connection)
     except NotFoundError as error:
         return Refused(str(error))
     except HpsearchError as error:
         return Ended(TrainingEnd(TrialOutcome.ERROR, str(error)))
     except Exception as error:  # noqa: BLE001 a configuration may break in any way, and the next one must not suffer
         detail = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-        if backend.is_out_of_memory(error):
+        if backends.is_out_of_memory(error):
             return Ended(TrainingEnd(TrialOutcome.OUT_OF_MEMORY, detail))
         return Ended(TrainingEnd(TrialOutcome.ERROR, detail, traceback.format_exc()))
 
 
-def _check(job: Check, line: "SupervisorLine") -> Checked | Refused:
+def _check(job: Check, connection: SupervisorConnection) -> Checked | Refused:
     try:
-        for answer in sanity_checks.check(job):
-            line.send(answer)
+        for message in sanity_checks.check(job):
+            connection.send(message)
     except NotFoundError as error:
         return Refused(str(error))
     return Checked()
 
 
-def _train(job: Train, line: "SupervisorLine") -> FromTrainer:
+def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
     dataset = arrays.load(job.data)
     training = fit.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
     weights, precision = training.model.count_params(), fit.choose_precision(job.hyperparameters)
-    line.send(Loaded(dataset.fingerprint, weights, precision, training.epochs, confusion))
+    connection.send(Loaded(dataset.fingerprint, weights, precision, training.epochs, confusion))
 
     def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
-        line.send(EpochReport(metrics, path, confusion))
-        return line.answer()
+        connection.send(EpochReport(metrics, path, confusion))
+        return connection.wait_for_answer()
 
-    stop = line.answer()
+    stop = connection.wait_for_answer()
     if stop:
         return fit.leave(training, stop)
-    end = fit.train(training, report, line.progress)
+    end = fit.train(training, report, connection.report_progress)
     return Ended(end) if isinstance(end, TrainingEnd) else end
 
 
-def _settle() -> None:
-    """Takes what importing made out of the garbage collector's sight: it would look at it after every trial."""
+def _freeze_imports() -> None:
+    """Exempt what importing made from garbage collection, which would traverse it after every trial."""
     gc.collect()
     gc.freeze()

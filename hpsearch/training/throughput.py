@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from hpsearch.training import backend, fit
+from hpsearch.training import backends, fit
 from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.epoch import predict, run_epoch
 
@@ -32,7 +32,7 @@ class Throughput:
 def measure(hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int) -> Throughput:
     """Trains as a trial does, on the study's own images and batches, for as long as an estimate takes."""
     _, steps = fit.build_and_compile(hyperparameters, dataset, seed)
-    backend.here.device_memory(reset=True)
+    backends.current.read_peak_memory(reset=True)
     size, held = hyperparameters["batch_size"], fit.choose_validation_batch(hyperparameters["batch_size"])
     order = np.random.default_rng(seed).permutation(len(dataset.y_train))
     x, y, x_val = dataset.resident.x_train, dataset.resident.y_train, dataset.resident.x_val
@@ -42,7 +42,7 @@ def measure(hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int)
     predict(steps, x_val[: 2 * held], held, lambda *_: True)
     trained = _timed(len(order), size, lambda watch: run_epoch(steps, x, y, order, size, watch))
     validated = _timed(len(x_val), held, lambda watch: predict(steps, x_val, held, watch))
-    return Throughput(trained + validated, psutil.Process().memory_info().rss, backend.here.device_memory())
+    return Throughput(trained + validated, psutil.Process().memory_info().rss, backends.current.read_peak_memory())
 
 
 def _timed(images: int, size: int, run: Callable[[Callable[[int, float], bool]], object]) -> float:

@@ -16,7 +16,6 @@ import pytest
 
 from hpsearch import settings
 from hpsearch.outcomes import TrialOutcome
-from hpsearch.training.process import SupervisorLine
 from hpsearch.training.protocol import (
     BatchProgress,
     DataRequest,
@@ -237,21 +236,3 @@ def test_failed_start_says_why(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path / "stderr", KERAS_BACKEND="nonsense")
     assert trainer.process.wait(30) != 0
     assert "nonsense" in (tmp_path / "stderr").read_text()
-
-
-def test_progress_comes_once_a_second() -> None:
-    """However fast the batches are, the supervisor hears of one a second."""
-    ours, theirs = multiprocessing.Pipe()
-    os.dup(ours.fileno())  # never closed: the line's thread would take its end for the supervisor's, and exit
-    line = SupervisorLine(theirs)
-    for batch in range(100):
-        assert line.progress(1, batch, 100) is None
-    assert not ours.poll()
-    line._progress -= 1.0
-    line.progress(1, 7, 100)
-    assert ours.recv() == BatchProgress(1, 7, 100)
-    ours.send(Stop(checkpoint=True))
-    until = time.monotonic() + 5
-    while (stop := line.progress(1, 8, 100)) is None and time.monotonic() < until:
-        time.sleep(0.01)
-    assert stop == Stop(checkpoint=True)

@@ -11,8 +11,8 @@ import pytest
 
 from hpsearch.spec.branches import Branch
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
-from hpsearch.training import backend, epoch, gradient_check, sanity_checks, throughput
-from hpsearch.training.backend import Steps
+from hpsearch.training import backends, epoch, gradient_check, sanity_checks, throughput
+from hpsearch.training.backends import Steps
 from hpsearch.training.datasets import arrays
 from hpsearch.training.datasets.arrays import PixelStatistics
 from hpsearch.training.models import cnn
@@ -155,7 +155,7 @@ class TestGradient:
     @staticmethod
     def compared(loss: Callable[[Any], Any], at: list[float], slopes: list[float]) -> gradient_check.GradientAgreement:
         """Compares `slopes` with the differences of `loss`, a function of one vector."""
-        with backend.here.double_precision():
+        with backends.current.allow_double_precision():
             variable = keras.Variable(np.array(at), dtype="float64", name="w")
             weights = gradient_check.Weights([variable])
             generator = np.random.default_rng(0)

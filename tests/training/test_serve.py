@@ -3,7 +3,7 @@
 import pytest
 
 from hpsearch import settings
-from hpsearch.training import backend, serve
+from hpsearch.training import backends, serve
 
 pytestmark = pytest.mark.tensorflow
 
@@ -13,7 +13,7 @@ def test_share_is_taken_before_the_device(monkeypatch: pytest.MonkeyPatch) -> No
     # No GPU runs the suite, so the order of the two calls stands for what they would do there.
     calls: list[str] = []
     monkeypatch.setenv(settings.TRAINER_MEMORY, str(2**30))
-    monkeypatch.setattr(backend.here, "take_share", lambda share: calls.append(f"share of {share >> 20} MiB"))
-    monkeypatch.setattr(backend, "name_device", lambda: calls.append("device") or "CPU")
+    monkeypatch.setattr(backends.current, "limit_memory", lambda share: calls.append(f"share of {share >> 20} MiB"))
+    monkeypatch.setattr(backends, "name_device", lambda: calls.append("device") or "CPU")
     serve.describe_process()
     assert calls == ["share of 1024 MiB", "device"]

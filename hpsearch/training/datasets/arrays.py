@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 
 from hpsearch import settings
 from hpsearch.errors import NotFoundError, UsageError
-from hpsearch.training import backend
+from hpsearch.training import backends
 from hpsearch.training.datasets import cifar10
 from hpsearch.training.datasets.cifar10 import Images, Labels
 from hpsearch.training.protocol import DataRequest
@@ -76,7 +76,9 @@ class ImageArrays:
     @cached_property
     def resident(self) -> DeviceArrays:
         """Its images on the device, for as long as the dataset is kept."""
-        return DeviceArrays(*(backend.here.resident(array) for array in (self.x_train, self.y_train, self.x_val)))
+        return DeviceArrays(
+            *(backends.current.copy_to_device(array) for array in (self.x_train, self.y_train, self.x_val))
+        )
 
     @cached_property
     def statistics(self) -> PixelStatistics:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hpsearch.training.backend import STOCK, Layers
+from hpsearch.training.backends import STOCK, Layers
 from hpsearch.training.datasets.arrays import PixelStatistics
 
 LEAKY_SLOPE = 0.1

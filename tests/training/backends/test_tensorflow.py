@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import backend, fit
+from hpsearch.training import backends, fit
 from hpsearch.training.datasets.arrays import load
 from hpsearch.training.models import cnn
 from hpsearch.training.protocol import DataRequest
@@ -21,7 +21,7 @@ DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.25, 0.5, 0.95])
 def test_dropout_drops_its_rate(rate: float) -> None:
     """Of a million activations the rate is dropped, within five standard errors and a byte's step; none otherwise."""
-    layer = backend.here.dropout(rate, seed=3)
+    layer = backends.current.make_dropout(rate, seed=3)
     ones = np.ones((100, 10_001), np.float32)
     found = np.array(layer(ones, training=True))
     error = 5 * np.sqrt(max(rate * (1 - rate), 1e-12) / found.size) + 1 / 256 * (rate > 0)
@@ -32,7 +32,7 @@ def test_dropout_drops_its_rate(rate: float) -> None:
 
 def test_dropout_rate_is_exact_over_steps() -> None:
     """A rate between two bytes' is met on average: 400 steps of 0.3 drop it within five standard errors."""
-    layer = backend.here.dropout(0.3, seed=3)
+    layer = backends.current.make_dropout(0.3, seed=3)
     dropped = [(np.array(layer(np.ones((1, 10_000), np.float32), training=True)) == 0).mean() for _ in range(400)]
     assert abs(np.mean(dropped) - 0.3) <= 5 * np.std(dropped) / np.sqrt(len(dropped))
     assert len({round(float(each), 4) for each in dropped}) > 100  # another draw each step
@@ -42,7 +42,7 @@ def test_dropout_rate_is_exact_over_steps() -> None:
 def test_batch_norm_is_that_of_keras(shape: tuple[int, ...]) -> None:
     """Its outputs, its gradients and what it remembers, of images and of a dense layer's outputs."""
     tf = pytest.importorskip("tensorflow")
-    ours, theirs = backend.here.batch_norm(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    ours, theirs = backends.current.make_batch_norm(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
     images = tf.constant(np.random.default_rng(0).normal(2, 3, shape).astype(np.float32))
     weight = tf.constant(np.random.default_rng(1).normal(size=shape).astype(np.float32))
     found = []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import pytest
 
-from hpsearch.training import backend, fit
+from hpsearch.training import backends, fit
 from hpsearch.training.datasets import arrays
 from hpsearch.training.protocol import Train
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.tensorflow
 )
 def test_out_of_memory_is_told_from_other_errors(error: Exception, memory: bool) -> None:
     """TensorFlow's, JAX's and Python's own errors for it count, and no other."""
-    assert backend.is_out_of_memory(error) is memory
+    assert backends.is_out_of_memory(error) is memory
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs are TensorFlow's")
@@ -34,7 +34,7 @@ def test_graphs_of_a_trial_are_forgotten(job: Callable[..., Train]) -> None:
     def graphs() -> int:
         given = job({"l2": 1e-4, "batch_norm": True}, epochs=1)
         fit.train(fit.prepare(given, arrays.load(given.data)), lambda *_: None, lambda *_: None)
-        backend.here.forget()
+        backends.current.free_memory()
         return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
 
     assert graphs() == graphs()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import backend, fit
+from hpsearch.training import backends, fit
 from hpsearch.training.datasets.arrays import load
 from hpsearch.training.protocol import DataRequest
 
@@ -41,15 +41,15 @@ def test_state_is_handed_over() -> None:
 
 def test_a_cpu_keeps_to_float32() -> None:
     """XLA computes bfloat16 in float32 on a CPU, so that nothing would be gained."""
-    if backend.name_device() == "GPU":
+    if backends.name_device() == "GPU":
         pytest.skip("JAX sees a GPU")
-    assert backend.here.fast_precision() == "float32"
+    assert backends.current.find_fast_precision() == "float32"
 
 
 def test_double_precision_reaches_keras() -> None:
     """Inside, what Keras computes of float64 is float64, to its last digits; afterwards types meet in float32 again."""
     exact = np.linspace(-2, 2, 7)
-    with backend.here.double_precision():
+    with backends.current.allow_double_precision():
         found = keras.ops.tanh(keras.ops.convert_to_tensor(exact))
     assert np.allclose(found, np.tanh(exact), rtol=1e-14)
     assert keras.backend.result_type("float64", "float32") == "float32"

@@ -1,4 +1,4 @@
-"""JAX's part of the training loop, and what else JAX does in a way of its own; see `backend.Backend`."""
+"""The JAX backend: its training steps and what it knows of the device; see `backends.Backend`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,40 +14,40 @@ BFLOAT16_CAPABILITY = 8.0
 """The compute capability from which NVIDIA's tensor cores multiply bfloat16 (Ampere)."""
 
 
-def take_share(share: int) -> None:
-    """JAX has been told through its environment, see `settings.trainer_environment`."""
+def limit_memory(limit: int) -> None:
+    """Do nothing: JAX reads the limit from its environment, see `settings.make_trainer_environment`."""
 
 
-def device_memory(*, reset: bool = False) -> int | None:
-    """JAX knows no reset."""
+def read_peak_memory(*, reset: bool = False) -> int | None:
+    """Return the peak since the start: JAX cannot reset it."""
     return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
-def fast_precision() -> str:
+def find_fast_precision() -> str:
     # On a CPU, XLA computes bfloat16 in float32, with conversions on top.
     device = jax.local_devices()[0]
     fast = device.platform == "gpu" and float(getattr(device, "compute_capability", 0)) >= BFLOAT16_CAPABILITY
     return "mixed_bfloat16" if fast else "float32"
 
 
-def dropout(rate: float, seed: int) -> keras.layers.Layer:
+def make_dropout(rate: float, seed: int) -> keras.layers.Layer:
     return keras.layers.Dropout(rate, seed=seed)
 
 
-def batch_norm(momentum: float) -> keras.layers.Layer:
+def make_batch_norm(momentum: float) -> keras.layers.Layer:
     return keras.layers.BatchNormalization(momentum=momentum)
 
 
-def prelu() -> keras.layers.Layer:
+def make_prelu() -> keras.layers.Layer:
     return keras.layers.PReLU()
 
 
-def resident(array: npt.NDArray[Any]) -> jax.Array:
+def copy_to_device(array: npt.NDArray[Any]) -> jax.Array:
     return jax.device_put(array)
 
 
-class Steps:
-    """See `backend.Steps`."""
+class JaxSteps:
+    """See `backends.Steps`."""
 
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         self.model, self._optimizer = model, optimizer
@@ -62,7 +62,7 @@ class Steps:
         # launch costs little: there each step is one.
         self._loops = jax.local_devices()[0].platform != "cpu"
         step = partial(_step, model, optimizer, kept)
-        self._train = jax.jit(partial(_many, step) if self._loops else step, donate_argnums=0)
+        self._train = jax.jit(partial(_loop, step) if self._loops else step, donate_argnums=0)
         self._predict = jax.jit(partial(_predict, model))
 
     def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
@@ -79,7 +79,9 @@ class Steps:
 
     def predict(self, images: Any) -> npt.NDArray[np.float32]:
         model = self.model
-        values = [[each.value for each in part] for part in (model.trainable_variables, model.non_trainable_variables)]
+        values = [
+            [variable.value for variable in part] for part in (model.trainable_variables, model.non_trainable_variables)
+        ]
         return np.asarray(self._predict(*values, images), np.float32)
 
     def _variables(self) -> tuple[Sequence[keras.Variable], ...]:
@@ -87,7 +89,7 @@ class Steps:
         return model.trainable_variables, model.non_trainable_variables, self._optimizer.variables
 
     def _state(self) -> "State":
-        weights, others, optimizer = ([each.value for each in part] for part in self._variables())
+        weights, others, optimizer = ([variable.value for variable in part] for part in self._variables())
         return weights, others, optimizer
 
 
@@ -101,8 +103,8 @@ Kept = Sequence[float | None]
 """What each of a model's other variables keeps of itself in a step; None: it is no moving average of batch norm."""
 
 
-def _many(step: Callable[..., Carried], carried: Carried, *given: jax.Array) -> Carried:
-    """In one loop on the device, from `first` to before `last`: the steps on images, labels and their order."""
+def _loop(step: Callable[..., Carried], carried: Carried, *given: jax.Array) -> Carried:
+    """Take the steps from `first` to before `last` in one loop on the device; `given` ends with these two."""
     *batches, first, last = given
     return jax.lax.fori_loop(  # type: ignore[no-any-return]
         first, last, lambda number, carried: step(carried, *batches, number), carried
@@ -147,16 +149,16 @@ def _predict(model: keras.Model, weights: list[jax.Array], others: list[jax.Arra
     return probabilities
 
 
-def steps(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:
-    return Steps(model, optimizer)
+def make_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> JaxSteps:
+    return JaxSteps(model, optimizer)
 
 
-def forget() -> None:
+def free_memory() -> None:
     keras.backend.clear_session()  # and that collects the garbage
 
 
 @contextmanager
-def double_precision() -> Iterator[None]:
+def allow_double_precision() -> Iterator[None]:
     # Where two types meet, Keras on JAX says float32 even with JAX's switch on. Nothing public changes that; imported
     # here, because no training needs it.
     from keras.src.backend.common import dtypes

@@ -1,0 +1,123 @@
+"""What TensorFlow and JAX each do in a way of their own: the interface, and the backend that Keras runs on.
+
+A backend is one module of this package, named as Keras names it. Only these modules name a framework.
+"""
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+Probabilities = npt.NDArray[np.float32]
+"""What a model gives each class of each image: (n, classes), a row sums to 1."""
+
+
+class Steps(Protocol):
+    """The compiled steps of one model. One call runs many of them without returning to Python in between."""
+
+    model: keras.Model
+
+    def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
+        """Take the steps from `first` to before `last`; the model and its optimizer are changed.
+
+        Args:
+            images: (n, height, width, channels) of 0..255.
+            labels: (n,).
+            order: (steps, batch) indices of images, a row a step. A batch of another size compiles anew.
+            first: counted from 0.
+            last: at most the number of steps.
+
+        Returns:
+            Sums over all images of the steps: cross-entropy in nats, without any penalty, and right answers.
+        """
+
+    def predict(self, images: Any) -> Probabilities:
+        """Return the model's probabilities for images (n, height, width, channels) of 0..255, in one step."""
+
+
+class Backend(Protocol):
+    """The functions that each backend's module has."""
+
+    def limit_memory(self, limit: int) -> None:
+        """Keep to `limit` bytes of the GPU's memory; to be called before the GPU is used."""
+
+    def read_peak_memory(self, *, reset: bool = False) -> int | None:
+        """Return the most bytes that arrays held on the device since the start or the last `reset`.
+
+        Returns:
+            None where that is unknown.
+        """
+
+    def find_fast_precision(self) -> str:
+        """Return the dtype policy in which this device trains fastest without losing accuracy."""
+
+    def make_dropout(self, rate: float, seed: int) -> keras.layers.Layer:
+        """Make a dropout layer to train with; it has the variables of Keras's own."""
+
+    def make_batch_norm(self, momentum: float) -> keras.layers.Layer:
+        """Make a batch normalization layer to train with; it has the variables of Keras's own.
+
+        In `Steps`, its moving averages are those of the steps so far: what they began with is divided out, as Adam does
+        with its moments (Kingma and Ba 2015, section 3). Keras's begin with mean 0 and variance 1, and where the
+        variance is small, that dominates them long after the first epoch of a small search.
+        """
+
+    def make_prelu(self) -> keras.layers.Layer:
+        """Make a PReLU layer to train with; it has the variables of Keras's own."""
+
+    def copy_to_device(self, array: npt.NDArray[Any]) -> Any:
+        """Return a copy of `array` in the device's memory."""
+
+    def make_steps(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:
+        """Make the steps of a model and its optimizer, both built. They compile when they are first taken."""
+
+    def free_memory(self) -> None:
+        """Free what a trial left behind: Keras and its framework keep models, graphs and compiled steps."""
+
+    def allow_double_precision(self) -> AbstractContextManager[None]:
+        """Let models made inside the context compute in float64, where that is turned off by default."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers a network is made of where a backend may have its own: see `Backend`. By default Keras's."""
+
+    precision: str | None = None
+    """The dtype policy between preprocessing and head, which stay in Keras's default, as None does."""
+    dropout: Callable[..., keras.layers.Layer] = keras.layers.Dropout
+    batch_norm: Callable[..., keras.layers.Layer] = keras.layers.BatchNormalization
+    prelu: Callable[..., keras.layers.Layer] = keras.layers.PReLU
+
+
+STOCK = Layers()
+"""The layers of a saved model, so that it loads wherever Keras is."""
+
+current = cast(Backend, import_module(f"hpsearch.training.backends.{keras.backend.backend()}"))
+"""The module of the framework that Keras runs on."""
+
+
+def name_device() -> str:
+    """Return what the framework computes on: "GPU" or "CPU". The first call takes hold of the device."""
+    names = keras.distribution.list_devices()  # GPUs where it sees any, else the CPU
+    return "CPU" if all(name.startswith("cpu") for name in names) else "GPU"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` says that the device or the host has no memory left.
+
+    TensorFlow raises a ResourceExhaustedError, JAX an error that begins with RESOURCE_EXHAUSTED.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return True
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def read_version() -> str:
+    """Return the framework's own version."""
+    return str(sys.modules[keras.backend.backend()].__version__)

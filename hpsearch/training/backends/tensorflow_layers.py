@@ -1,0 +1,68 @@
+"""Layers that TensorFlow computes faster than Keras's own; each has the variables of the one it stands for."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class ByteDropout(keras.layers.Dropout):  # type: ignore[misc] # Keras ships no types
+    """Dropout from a random byte an activation, where Keras draws a float: random numbers take a tenth of its step.
+
+    A byte has 256 values and the rate any. So the threshold is one of two neighbours, drawn anew in each step, such
+    that every activation is dropped with exactly the rate.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training or not self.rate:
+            return inputs
+        shape, seed = tf.shape(inputs), self.seed_generator.next()
+        count = tf.reduce_prod(shape)
+        words = tf.random.stateless_uniform(
+            [count // 4 + 2], tf.cast(seed, tf.int32), minval=None, maxval=None, dtype=tf.int32, alg="philox"
+        )
+        drawn = tf.reshape(tf.bitcast(words, tf.uint8), [-1])
+        between = tf.cast(drawn[-1], tf.float32) / 256
+        threshold = tf.cast(tf.floor(self.rate * 256 + between), tf.uint8)
+        kept = tf.reshape(drawn[:count], shape) >= threshold
+        return inputs * (tf.cast(kept, inputs.dtype) * tf.cast(1 / (1 - self.rate), inputs.dtype))
+
+
+class FusedBatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc] # Keras ships no types
+    """Batch norm by one kernel, where Keras writes it as ten passes in float32: these take half of its step.
+
+    `steps_before` counts the steps that were taken before this one: see `Backend.make_batch_norm`.
+    """
+
+    steps_before: Callable[[], Any] = staticmethod(lambda: math.inf)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        shape = tf.shape(inputs)
+        # A dense layer's outputs are an image of one pixel.
+        pixels = inputs if len(inputs.shape) == 4 else tf.reshape(inputs, (-1, 1, 1, inputs.shape[-1]))
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=pixels,
+            scale=tf.cast(self.gamma, tf.float32),
+            offset=tf.cast(self.beta, tf.float32),
+            mean=tf.zeros((0,)) if training else tf.cast(self.moving_mean, tf.float32),
+            variance=tf.zeros((0,)) if training else tf.cast(self.moving_variance, tf.float32),
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training:
+            count = tf.cast(tf.size(pixels) / pixels.shape[-1], tf.float32)
+            step = tf.cast(self.steps_before() + 1, tf.float32)
+            share = (1 - self.momentum) / (1 - tf.pow(self.momentum, step))
+            self.moving_mean.assign_add((mean - self.moving_mean) * share)
+            variance *= (count - 1) / count  # Keras's is that of the batch itself
+            self.moving_variance.assign_add((variance - self.moving_variance) * share)
+        return tf.reshape(outputs, shape)
+
+
+class SelectPReLU(keras.layers.PReLU):  # type: ignore[misc] # Keras ships no types
+    """PReLU that selects, where Keras adds a ReLU of either sign: twice the passes over the activations."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.where(inputs > 0, inputs, self.alpha * inputs)
