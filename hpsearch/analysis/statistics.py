@@ -26,6 +26,16 @@ class Estimate:
     half: float | None
     n: int
 
+    @property
+    def low(self) -> float:
+        """The lower end of the interval; the mean where there is none."""
+        return self.mean - (self.half or 0.0)
+
+    @property
+    def high(self) -> float:
+        """The upper end of the interval; the mean where there is none."""
+        return self.mean + (self.half or 0.0)
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -1,8 +1,8 @@
-"""A chart as plain values: panels side by side, and what is drawn in each; two files render it.
+"""A chart as plain values: panels side by side, and what is drawn in each; two modules render it.
 
-`chart_plotly.figure` makes it a plotly figure, `chart_png.png` a picture by matplotlib. Texts are shown as they are:
-neither takes markup in a name for markup. A chart says everything twice, by colour and by line style, marker or hatch,
-so that it can be read without colour.
+`plotly_renderer.make_figure` makes it a plotly figure, `matplotlib_renderer.render_png` a picture. Texts are shown as
+they are: neither takes markup in a name for markup. Colour is always accompanied by line style, marker or hatch, so
+that a chart can be read without colour.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
-"""Okabe and Ito's, which most colour-blind people can tell apart, and a grey."""
+"""Okabe and Ito's palette (2008), which most colour-blind people can tell apart, and a grey."""
 LINES = ("solid", "dashed", "dotted", "dashdot")
 MARKERS = ("circle", "square", "triangle", "diamond", "cross", "x", "star", "down")
 HATCHES = ("", "/", "x", ".", "\\", "-", "+", "|")
@@ -18,15 +18,14 @@ HATCHES = ("", "/", "x", ".", "\\", "-", "+", "|")
 PANEL_WIDTH = 300
 """Pixels of a panel in a chart with several; of a single one, twice that."""
 PANEL_HEIGHT = 250
-"""Pixels of a panel whose height nobody gave."""
+"""Pixels of a panel by default."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """`title` names the quantity and its unit. `ticks` are places and their texts, None where numbers are meant.
+    """`title` names the quantity and its unit. `ticks` are positions and their labels, None for numbers.
 
-    `low` and `high` are the ends of what is shown, None where the data decide. `whole`: there is nothing between whole
-    numbers.
+    `low` and `high` are the ends of what is shown, None where the data decide. `whole`: only whole numbers have ticks.
     """
 
     title: str = ""
@@ -79,7 +78,10 @@ class Bars:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Cells shaded by `shades` (0 to 1) with `texts` in them, the first row on top; the axes have the rows' names."""
+    """Cells shaded by `shades` (0 to 1) with `texts` in them, rows × columns, the first row on top.
+
+    The axes name the rows and columns.
+    """
 
     shades: tuple[tuple[float, ...], ...]
     texts: tuple[tuple[str, ...], ...]
@@ -100,7 +102,7 @@ class Panel:
 
 
 BLANK = Panel("", Axis(), Axis(), ())
-"""A place that is left free."""
+"""A cell of the grid of panels that is left empty."""
 
 
 @dataclass(frozen=True)
@@ -114,31 +116,34 @@ class Chart:
 
     @property
     def rows(self) -> int:
-        """How many rows the panels fill."""
+        """Return how many rows the panels fill."""
         return max(1, math.ceil(len(self.panels) / self.columns))
 
-    def labels(self) -> tuple[str, ...]:
-        """The legend's texts, each once."""
+    def list_labels(self) -> tuple[str, ...]:
+        """Return the legend's texts, each once."""
         marks = [mark for panel in self.panels for mark in panel.marks if not isinstance(mark, Heatmap)]
         return tuple(dict.fromkeys(mark.label for mark in marks if mark.label is not None))
 
 
 def make_row_axis(names: Sequence[str], title: str = "") -> Axis:
-    """A y axis with a row for each name, the first on top."""
+    """Return a y axis with a row for each name, the first on top."""
     return replace(make_column_axis(names, title), low=len(names) - 0.5, high=-0.5)
 
 
 def make_column_axis(names: Sequence[str], title: str = "") -> Axis:
-    """An x axis with a column for each name."""
-    ticks = tuple((float(place), name) for place, name in enumerate(names))
+    """Return an x axis with a column for each name."""
+    ticks = tuple((float(position), name) for position, name in enumerate(names))
     return Axis(title, ticks=ticks, low=-0.5, high=len(names) - 0.5)
 
 
 def find_axis_ends(values: Iterable[float], margin: float = 0.05) -> tuple[float, float] | None:
-    """The ends of an axis that shows all finite `values`; None where there is none."""
+    """Return the ends of an axis that shows all finite `values`; None where there is none.
+
+    `margin` is the space beyond them, as a fraction of their range.
+    """
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return None
     low, high = min(finite), max(finite)
-    room = (high - low) * margin or abs(high) * margin or margin
-    return low - room, high + room
+    space = (high - low) * margin or abs(high) * margin or margin
+    return low - space, high + space

@@ -1,13 +1,13 @@
-"""The plots of a study as charts: what each level of a searched hyperparameter does."""
+"""Charts of what each level of a searched hyperparameter does: curves, effects, cost, epochs to an accuracy."""
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
-from hpsearch.analysis.effects import Effect, Level
+from hpsearch.analysis.effects import Effect, Level, Quantity
 from hpsearch.analysis.statistics import Estimate, estimate_mean
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import TrialState
@@ -20,6 +20,8 @@ MAX_SINGLE_CURVES = 12
 """Trials whose curves are drawn one by one behind their mean."""
 MAX_POINTS = 300
 """Trials above which their points are left out."""
+MAX_MARKERS = 19
+"""Epochs of a mean curve that have a marker each."""
 TITLE_WIDTH = 34
 """Letters of a line above a panel of curves."""
 MAX_COLUMNS = 4
@@ -28,223 +30,258 @@ MAX_COLUMNS = 4
 METRIC_TITLES = {"val_accuracy": "validation accuracy (fraction of 1)", "val_loss": "validation loss (nats)"}
 TRAIN, VALIDATION = COLOURS[1], COLOURS[0]
 
-Quantity = Literal["value", "seconds", "gap"]
-Figure = Callable[[EpochMetrics], float]
+EpochFigure = Callable[[EpochMetrics], float]
 
 
 def select_representatives(level: Level, trials: Iterable[Trial]) -> list[Trial]:
-    """The trials of a level that stand for it: the complete ones, or all that finished an epoch where none is."""
+    """Return the trials of a level that stand for it: the complete ones, or all with an epoch where none is."""
     numbers = set(level.trials)
-    found = [trial for trial in trials if trial.number in numbers and trial.epochs]
-    return [trial for trial in found if trial.state == "complete"] or found
+    trained = [trial for trial in trials if trial.number in numbers and trial.epochs]
+    return [trial for trial in trained if trial.state == TrialState.COMPLETE] or trained
+
+
+def _group_by_level(effect: Effect, trials: Sequence[Trial]) -> list[tuple[Level, list[Trial]]]:
+    """Return the levels that have finished an epoch, each with the trials that stand for it."""
+    groups = [(level, select_representatives(level, trials)) for level in effect.levels]
+    return [(level, group) for level, group in groups if group]
 
 
 def plot_curves(effect: Effect, trials: Sequence[Trial]) -> Chart:
-    """Training and validation accuracy and loss by epoch, a pair of panels for each level that finished an epoch.
+    """Return training and validation accuracy and loss by epoch, a pair of panels for each level with an epoch.
 
-    A line is the mean over the trials of `compared` that came to the epoch, with its 95% interval. Faint lines are
-    single trials' validation, where there are few.
+    A line is the mean over the trials of `select_representatives` that came to the epoch, with its 95% interval. Faint
+    lines are single trials' validation, where there are at most `MAX_SINGLE_CURVES`.
     """
-    groups = [(level, found) for level in effect.levels if (found := select_representatives(level, trials))]
-    epochs = [epoch for _, found in groups for trial in found for epoch in trial.epochs]
-    accuracy = _axis(ACCURACY, [figure for each in epochs for figure in (each.train_accuracy, each.val_accuracy)], 100)
-    # What diverged has losses beside which no other could be seen.
-    loss = _axis(LOSS, [figure for each in epochs for figure in (each.train_loss, each.val_loss)], 99)
+    groups = _group_by_level(effect, trials)
+    epochs = [epoch for _, group in groups for trial in group for epoch in trial.epochs]
+    accuracy = _make_axis(ACCURACY, [value for epoch in epochs for value in (epoch.train_accuracy, epoch.val_accuracy)])
+    # The losses of trials that diverge would press all others to the bottom.
+    loss = _make_axis(LOSS, [value for epoch in epochs for value in (epoch.train_loss, epoch.val_loss)], 99)
     rows = math.ceil(len(groups) / MAX_COLUMNS)
     columns = math.ceil(len(groups) / max(1, rows)) or 1  # as even as it gets: five are three and two
     panels: list[Panel] = []
     for start in range(0, len(groups), columns):
         batch = groups[start : start + columns]
-        gap = [BLANK] * (columns - len(batch))
-        panels += [_curve(_titled(level, found), found, "accuracy", accuracy) for level, found in batch] + gap
-        panels += [_curve("", found, "loss", loss) for _, found in batch] + gap
+        blanks = [BLANK] * (columns - len(batch))
+        panels += [_plot_curve(_make_title(level, group), group, "accuracy", accuracy) for level, group in batch]
+        panels += [*blanks, *(_plot_curve("", group, "loss", loss) for _, group in batch), *blanks]
     return Chart(tuple(panels), columns, width=240 if columns > 1 else 420, height=190)
 
 
-def _titled(level: Level, found: Sequence[Trial]) -> str:
-    incomplete = "" if found[0].state == "complete" else ", none complete"
-    return "\n".join(textwrap.wrap(f"{level.label} (n = {len(found)}{incomplete})", TITLE_WIDTH))
+def _make_title(level: Level, group: Sequence[Trial]) -> str:
+    incomplete = "" if group[0].state == TrialState.COMPLETE else ", none complete"
+    return "\n".join(textwrap.wrap(f"{level.label} (n = {len(group)}{incomplete})", TITLE_WIDTH))
 
 
-def _axis(title: str, values: Sequence[float], percentile: float) -> Axis:
+def _make_axis(title: str, values: Sequence[float], percentile: float = 100) -> Axis:
+    """Return an axis from the least of the finite values to that percentile of them."""
     finite = np.array(values)[np.isfinite(values)]
-    ends = (
-        chart.find_axis_ends([float(finite.min()), float(np.percentile(finite, percentile))]) if finite.size else None
-    )
-    return Axis(title, low=ends[0], high=ends[1]) if ends else Axis(title)
+    if not finite.size:
+        return Axis(title)
+    low, high = chart.find_axis_ends([float(finite.min()), float(np.percentile(finite, percentile))]) or (None, None)
+    return Axis(title, low=low, high=high)
 
 
-def _curve(title: str, found: Sequence[Trial], what: Literal["accuracy", "loss"], y: Axis) -> Panel:
+def _plot_curve(title: str, group: Sequence[Trial], quantity: Literal["accuracy", "loss"], y: Axis) -> Panel:
     marks = []
-    if 1 < len(found) <= MAX_SINGLE_CURVES:
-        marks.append(_single(found, _epoch, _figure(f"val_{what}"), VALIDATION))
+    if 1 < len(group) <= MAX_SINGLE_CURVES:
+        marks.append(_plot_single_curves(group, _list_epochs, _read(f"val_{quantity}"), VALIDATION))
     for part, label, line, marker, colour in (
         ("train", "training", "dashed", "circle", TRAIN),
         ("val", "validation", "solid", "square", VALIDATION),
     ):
-        means = average_by_epoch(found, _figure(f"{part}_{what}"))
+        means = average_by_epoch(group, _read(f"{part}_{quantity}"))
         marks.append(
             Series(
-                tuple(float(epoch) for epoch in means),
-                tuple(each.mean for each in means.values()),
+                tuple(map(float, means)),
+                tuple(mean.mean for mean in means.values()),
                 label,
                 line,
-                marker if len(means) < 20 else None,
+                marker if len(means) <= MAX_MARKERS else None,
                 colour,
-                tuple(each.mean - (each.half or 0) for each in means.values()),
-                tuple(each.mean + (each.half or 0) for each in means.values()),
-                hover=tuple(f"{label}, epoch {epoch}: {format_estimate(each)}" for epoch, each in means.items()),
+                tuple(mean.low for mean in means.values()),
+                tuple(mean.high for mean in means.values()),
+                hover=tuple(f"{label}, epoch {epoch}: {format_estimate(mean)}" for epoch, mean in means.items()),
             )
         )
     return Panel(title, Axis("epoch", whole=True), y, tuple(marks))
 
 
-def _figure(name: str) -> Figure:
+def _read(name: str) -> EpochFigure:
     return lambda epoch: float(getattr(epoch, name))
 
 
-def _epoch(trial: Trial) -> list[float]:
+def _list_epochs(trial: Trial) -> list[float]:
     return [float(epoch.epoch) for epoch in trial.epochs]
 
 
 def sum_seconds(trial: Trial) -> list[float]:
-    """Seconds of training and validating up to the end of each epoch."""
+    """Return the seconds of training and validating up to the end of each epoch."""
     return [float(total) for total in np.cumsum([epoch.seconds for epoch in trial.epochs])]
 
 
-def average_by_epoch(found: Iterable[Trial], figure: Figure) -> dict[int, Estimate]:
-    """The mean of a figure at each epoch, over the trials that have it."""
+def average_by_epoch(trials: Iterable[Trial], figure: EpochFigure) -> dict[int, Estimate]:
+    """Return the mean of a figure at each epoch, over the trials in which it is finite."""
     values: dict[int, list[float]] = {}
-    for trial in found:
+    for trial in trials:
         for epoch in trial.epochs:
             values.setdefault(epoch.epoch, []).append(figure(epoch))
     means = {epoch: estimate_mean(values[epoch]) for epoch in sorted(values)}
     return {epoch: mean for epoch, mean in means.items() if mean is not None}
 
 
-def _single(found: Iterable[Trial], across: Callable[[Trial], list[float]], figure: Figure, colour: str) -> Series:
-    """Every trial's own line, in one series with gaps."""
+def _plot_single_curves(
+    trials: Iterable[Trial], list_x: Callable[[Trial], list[float]], figure: EpochFigure, colour: str
+) -> Series:
+    """Return every trial's own line, in one series with gaps between them."""
     x: list[float] = []
     y: list[float] = []
     hover: list[str] = []
-    for trial in found:
-        x += [*across(trial), float("nan")]
-        y += [*(figure(epoch) for epoch in trial.epochs), float("nan")]
+    for trial in trials:
+        x += [*list_x(trial), math.nan]
+        y += [*(figure(epoch) for epoch in trial.epochs), math.nan]
         hover += [f"trial {trial.number}, epoch {epoch.epoch}: {figure(epoch):.4g}" for epoch in trial.epochs] + [""]
     return Series(tuple(x), tuple(y), colour=colour, faint=True, hover=tuple(hover))
 
 
 def plot_accuracy_by_time(effect: Effect, trials: Sequence[Trial]) -> Chart:
-    """Validation accuracy against the seconds trained, a line a level: means over its trials at each epoch."""
+    """Return validation accuracy against the seconds trained, a line a level: means over its trials at each epoch."""
+    groups = _group_by_level(effect, trials)
+    accuracy = _read("val_accuracy")
     marks: list[Series] = []
-    groups = [(level, found) for level in effect.levels if (found := select_representatives(level, trials))]
-    if sum(len(found) for _, found in groups) <= MAX_SINGLE_CURVES * 3:
-        for place, (_, found) in enumerate(groups):
-            marks.append(_single(found, sum_seconds, _figure("val_accuracy"), _styled(place)[0]))
-    for place, (level, found) in enumerate(groups):
-        colour, line, marker = _styled(place)
-        heights = average_by_epoch(found, _figure("val_accuracy"))
-        times = _mean_times(found)
-        at = [epoch for epoch in heights if epoch in times]
-        hover = [
-            f"{level.label}, epoch {epoch}: {format_estimate(heights[epoch])} after {times[epoch]:.3g} s"
-            for epoch in at
-        ]
-        x, y = (tuple(times[epoch] for epoch in at), tuple(heights[epoch].mean for epoch in at))
+    if sum(len(group) for _, group in groups) <= MAX_SINGLE_CURVES * 3:
+        for place, (_, group) in enumerate(groups):
+            marks.append(_plot_single_curves(group, sum_seconds, accuracy, _choose_style(place)[0]))
+    for place, (level, group) in enumerate(groups):
+        colour, line, marker = _choose_style(place)
+        means, seconds = average_by_epoch(group, accuracy), _average_seconds(group)
+        x, y = tuple(seconds[epoch] for epoch in means), tuple(mean.mean for mean in means.values())
+        hover = (
+            f"{level.label}, epoch {epoch}: {format_estimate(mean)} after {seconds[epoch]:.3g} s"
+            for epoch, mean in means.items()
+        )
         marks.append(Series(x, y, level.label, line, marker, colour, hover=tuple(hover)))
     x_axis, y_axis = Axis("training and validating so far (seconds)"), Axis(METRIC_TITLES["val_accuracy"])
     return Chart((Panel(effect.name, x_axis, y_axis, tuple(marks)),), width=620, height=330)
 
 
-def _mean_times(found: Iterable[Trial]) -> dict[int, float]:
-    times: dict[int, list[float]] = {}
-    for trial in found:
-        for epoch, seconds in zip(trial.epochs, sum_seconds(trial), strict=True):
-            times.setdefault(epoch.epoch, []).append(seconds)
-    return {epoch: float(np.mean(values)) for epoch, values in times.items()}
+def _average_seconds(trials: Iterable[Trial]) -> dict[int, float]:
+    """Return the mean over the trials of the seconds up to the end of each epoch."""
+    seconds: dict[int, list[float]] = {}
+    for trial in trials:
+        for epoch, total in zip(trial.epochs, sum_seconds(trial), strict=True):
+            seconds.setdefault(epoch.epoch, []).append(total)
+    return {epoch: float(np.mean(totals)) for epoch, totals in seconds.items()}
 
 
-def _styled(place: int) -> tuple[str, str, str]:
-    """Colour, line and marker of the level at `place`."""
+def _choose_style(place: int) -> tuple[str, str, str]:
+    """Return colour, line and marker of the level at `place`."""
     return COLOURS[place % len(COLOURS)], LINES[place % len(LINES)], MARKERS[place % len(MARKERS)]
 
 
-def plot_effects(compared_: Sequence[Effect], quantity: Quantity, title: str, trials: Sequence[Trial] = ()) -> Chart:
-    """Each level's mean with its 95% interval, a panel a hyperparameter; behind them the values of `trials`, if few."""
-    values = {trial.number: trial.value for trial in trials if trial.state == "complete" and trial.value is not None}
+def plot_effects(effects: Sequence[Effect], quantity: Quantity, metric: str, trials: Sequence[Trial] = ()) -> Chart:
+    """Return each level's mean with its 95% interval, a panel a hyperparameter.
+
+    Args:
+        effects: of the hyperparameters, or of whole configurations.
+        quantity: what is drawn of each level.
+        metric: what the study optimizes, in whose unit a `value` is.
+        trials: those whose values are drawn behind the means, if at most `MAX_POINTS` are complete.
+    """
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    values = {trial.number: trial.value for trial in complete if trial.value is not None}
     values = values if len(values) <= MAX_POINTS else {}
-    x = _ends(compared_, quantity, title, values.values())
-    panels = [_effect(effect, quantity, x, values) for effect in compared_]
-    most = max((len(effect.levels) for effect in compared_), default=1)
+    x = _make_quantity_axis(effects, quantity, metric, values.values())
+    panels = [_plot_effect(effect, quantity, x, values) for effect in effects]
+    most = max((len(effect.levels) for effect in effects), default=1)
     columns = min(3, max(1, len(panels)))
     return Chart(tuple(panels), columns, width=260 if columns > 1 else 520, height=60 + 26 * max(2, most))
 
 
-def _ends(compared_: Sequence[Effect], quantity: Quantity, title: str, values: Iterable[float]) -> Axis:
-    """One axis for all panels, on which every mean is: the interval of two trials may reach far beyond."""
-    means = [each for effect in compared_ for level in effect.levels if (each := getattr(level, quantity))]
-    inner = chart.find_axis_ends([*(each.mean for each in means), *values], 0.03)
+def _get_estimates(effects: Iterable[Effect], quantity: Quantity) -> Iterator[tuple[int, Level, Estimate]]:
+    """Yield the levels that have the quantity, each after its row in the effect's panel."""
+    for effect in effects:
+        for row, level in enumerate(effect.levels):
+            estimate: Estimate | None = getattr(level, quantity)
+            if estimate is not None:
+                yield row, level, estimate
+
+
+def _make_quantity_axis(effects: Sequence[Effect], quantity: Quantity, metric: str, values: Iterable[float]) -> Axis:
+    """Return one axis for all panels that shows every mean and value, and of an interval as much as leaves space."""
+    title = {"value": METRIC_TITLES[metric], "seconds": "seconds per epoch", "gap": "training − validation accuracy"}
+    means = [estimate for _, _, estimate in _get_estimates(effects, quantity)]
+    inner = chart.find_axis_ends([*(mean.mean for mean in means), *values], 0.03)
     if inner is None:
-        return Axis(title)
-    room = (inner[1] - inner[0]) / 2
-    low = min((each.mean - (each.half or 0) for each in means), default=inner[0])
-    high = max((each.mean + (each.half or 0) for each in means), default=inner[1])
-    ends = min(inner[0], max(low, inner[0] - room)), max(inner[1], min(high, inner[1] + room))
+        return Axis(title[quantity])
+    # The interval of two trials may reach far beyond everything else.
+    reach = (inner[1] - inner[0]) / 2
+    low = min((mean.low for mean in means), default=inner[0])
+    high = max((mean.high for mean in means), default=inner[1])
+    low, high = min(inner[0], max(low, inner[0] - reach)), max(inner[1], min(high, inner[1] + reach))
     if quantity != "gap":
-        ends = max(0.0, ends[0]), min(1.0, ends[1]) if title == METRIC_TITLES["val_accuracy"] else ends[1]
-    margin = (ends[1] - ends[0]) * 0.02
-    return Axis(title, low=ends[0] - margin, high=ends[1] + margin)
+        low = max(0.0, low)
+    if quantity == "value" and metric == "val_accuracy":
+        high = min(1.0, high)
+    margin = (high - low) * 0.02
+    return Axis(title[quantity], low=low - margin, high=high + margin)
 
 
-def _effect(effect: Effect, quantity: Quantity, x_axis: Axis, values: dict[int, float]) -> Panel:
+def _plot_effect(effect: Effect, quantity: Quantity, x_axis: Axis, values: Mapping[int, float]) -> Panel:
     marks: list[Series] = []
-    points = [(values[n], row - 0.25) for row, level in enumerate(effect.levels) for n in level.trials if n in values]
+    points = [(row - 0.25, n) for row, level in enumerate(effect.levels) for n in level.trials if n in values]
     if points:
-        hover = tuple(f"trial {n}" for level in effect.levels for n in level.trials if n in values)
-        x, y = zip(*points, strict=True)
+        x, y = tuple(values[number] for _, number in points), tuple(row for row, _ in points)
+        hover = tuple(f"trial {number}" for _, number in points)
         marks.append(Series(x, y, None, None, "circle", COLOURS[7], faint=True, hover=hover))
-    there = [(row, level.label, each) for row, level in enumerate(effect.levels) if (each := getattr(level, quantity))]
+    estimates = list(_get_estimates([effect], quantity))
     marks.append(
         Series(
-            tuple(each.mean for _, _, each in there),
-            tuple(float(row) for row, _, _ in there),
+            tuple(mean.mean for _, _, mean in estimates),
+            tuple(float(row) for row, _, _ in estimates),
             None,
             None,
             "diamond",
-            low=tuple(each.mean - (each.half or 0) for _, _, each in there),
-            high=tuple(each.mean + (each.half or 0) for _, _, each in there),
+            low=tuple(mean.low for _, _, mean in estimates),
+            high=tuple(mean.high for _, _, mean in estimates),
             sideways=True,
-            hover=tuple(f"{label}: {format_estimate(each)}" for _, label, each in there),
+            hover=tuple(f"{level.label}: {format_estimate(mean)}" for _, level, mean in estimates),
         )
     )
-    names = [f"{level.label} ({each.n if (each := getattr(level, quantity)) else 0})" for level in effect.levels]
+    counts = {row: mean.n for row, _, mean in estimates}
+    names = [f"{level.label} ({counts.get(row, 0)})" for row, level in enumerate(effect.levels)]
     return Panel(effect.name, x_axis, chart.make_row_axis(names), tuple(marks))
 
 
 def plot_rate(effect: Effect) -> Chart:
-    """How many epochs and how many seconds a level's trials took to given validation accuracies: medians.
+    """Return how many epochs and how many seconds a level's trials took to given validation accuracies: medians.
 
-    Accuracies to which fewer came than half of the complete trials are left out: those are medians of other trials.
+    Accuracies that fewer reached than half of the complete trials are left out: those are medians of other trials.
     """
-    panels = []
-    for what, title in (("epoch", "epochs (median)"), ("seconds", "seconds of training (median)")):
-        marks = []
-        for place, level in enumerate(effect.levels):
-            enough = (level.endings[TrialState.COMPLETE] or len(level.trials)) / 2
-            there = [each for each in level.reached if getattr(each, what) is not None and each.trials >= enough]
-            if not there:
-                continue
-            colour, line, marker = _styled(place)
-            x, y = tuple(reach.accuracy for reach in there), tuple(float(getattr(reach, what)) for reach in there)
-            hover = [f"{level.label}: {reach.trials} trials reached {reach.accuracy:.0%}" for reach in there]
-            marks.append(Series(x, y, level.label, line, marker, colour, hover=tuple(hover)))
-        panels.append(
-            Panel(effect.name, Axis("validation accuracy reached (fraction of 1)"), Axis(title), tuple(marks))
-        )
-    return Chart(tuple(panels), 2, width=330, height=240)
+    x_axis = Axis("validation accuracy reached (fraction of 1)")
+    epochs: list[Series] = []
+    seconds: list[Series] = []
+    for place, level in enumerate(effect.levels):
+        enough = (level.endings[TrialState.COMPLETE] or len(level.trials)) / 2
+        points = [
+            (reach.accuracy, float(reach.epoch), reach.seconds, f"{reach.trials} trials reached {reach.accuracy:.0%}")
+            for reach in level.reached
+            if reach.epoch is not None and reach.seconds is not None and reach.trials >= enough
+        ]
+        if points:
+            accuracies, medians, totals, counts = zip(*points, strict=True)
+            hover = tuple(f"{level.label}: {count}" for count in counts)
+            colour, line, marker = _choose_style(place)
+            epochs.append(Series(accuracies, medians, level.label, line, marker, colour, hover=hover))
+            seconds.append(Series(accuracies, totals, level.label, line, marker, colour, hover=hover))
+    panels = (
+        Panel(effect.name, x_axis, Axis("epochs (median)"), tuple(epochs)),
+        Panel(effect.name, x_axis, Axis("seconds of training (median)"), tuple(seconds)),
+    )
+    return Chart(panels, 2, width=330, height=240)
 
 
-def format_estimate(each: Estimate) -> str:
-    """`0.712 ± 0.013 (n = 5)`."""
-    half = f" ± {each.half:.2g}" if each.half is not None else ""
-    return f"{each.mean:.4g}{half} (n = {each.n})"
+def format_estimate(estimate: Estimate) -> str:
+    """Return `0.712 ± 0.013 (n = 5)`."""
+    half = f" ± {estimate.half:.2g}" if estimate.half is not None else ""
+    return f"{estimate.mean:.4g}{half} (n = {estimate.n})"

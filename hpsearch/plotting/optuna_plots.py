@@ -10,8 +10,10 @@ import matplotlib
 import numpy as np
 import optuna
 import plotly.graph_objects as go
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
+from hpsearch.metrics import Direction
+from hpsearch.outcomes import TrialState
 from hpsearch.plotting import matplotlib_renderer
 from hpsearch.sampling import suggest
 from hpsearch.storage.results import Summary, Trial
@@ -27,121 +29,130 @@ BEST = 20
 
 @dataclass(frozen=True)
 class OptunaPlot:
-    """A figure in both forms; `drawn` of `complete` trials are in it."""
+    """A plot in both forms, each made when it is called; `drawn` of `complete` trials are in it."""
 
-    figure: Callable[[], go.Figure]
-    png: Callable[[], bytes]
+    make_figure: Callable[[], go.Figure]
+    render_png: Callable[[], bytes]
     drawn: int
     complete: int
 
 
+@dataclass(frozen=True)
+class _PlotKind:
+    """A function of `optuna.visualization`, the most trials it is given, and the size of its picture and figure."""
+
+    function: str
+    trials: int
+    inches: tuple[float, float]
+    height: int
+    """Pixels of the figure; its width follows the page's."""
+
+
 def plot_parallel_coordinates(summary: Summary, trials: Sequence[Trial], names: Sequence[str]) -> OptunaPlot | None:
-    """A line a trial across the axes of `names`; None where there is nothing to draw."""
-    return _plot("plot_parallel_coordinate", summary, trials, names, MAX_LINES, (9.6, 4.4), 460)
+    """Return a line a trial across the axes of `names`; None where there is nothing to draw."""
+    return _plot(_PlotKind("plot_parallel_coordinate", MAX_LINES, (9.6, 4.4), 460), summary, trials, names)
 
 
 def plot_slices(summary: Summary, trials: Sequence[Trial], names: Sequence[str]) -> OptunaPlot | None:
-    """The value of every trial against each of `names`, a panel each."""
-    return _plot("plot_slice", summary, trials, names, MAX_POINTS, (max(5.0, 2.6 * len(names)), 3.4), 400)
+    """Return the value of every trial against each of `names`, a panel each; None where there is nothing to draw."""
+    kind = _PlotKind("plot_slice", MAX_POINTS, (max(5.0, 2.6 * len(names)), 3.4), 400)
+    return _plot(kind, summary, trials, names)
 
 
 def plot_contour(summary: Summary, trials: Sequence[Trial], first: str, second: str) -> OptunaPlot | None:
-    """The value over two hyperparameters, between the trials that have both; None where they do not vary together."""
+    """Return the value over two hyperparameters, between the trials that have both; None where one does not vary."""
     both = [trial for trial in trials if first in trial.params and second in trial.params]
-    complete = _complete(both)
+    complete = _select_complete(both)
     if any(len({trial.params[name] for trial in complete}) < 2 for name in (first, second)):
         return None
-    return _plot("plot_contour", summary, both, (first, second), MAX_CONTOUR_TRIALS, (6.4, 4.6), 440)
+    return _plot(_PlotKind("plot_contour", MAX_CONTOUR_TRIALS, (6.4, 4.6), 440), summary, both, (first, second))
 
 
-def sample_trials(trials: Sequence[Trial], most: int, direction: str) -> list[Trial]:
-    """At most so many complete trials: the best ones, and others spread evenly over the search."""
-    complete = _complete(trials)
+def sample_trials(trials: Sequence[Trial], most: int, direction: Direction) -> list[Trial]:
+    """Return at most `most` complete trials, by number: the best ones, and others spread evenly over the search."""
+    complete = _select_complete(trials)
     if len(complete) <= most:
         return complete
-    sign = -1 if direction == "maximize" else 1
-    ranked = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+    ranked = sorted(complete, key=lambda trial: (-direction.sign * (trial.value or 0.0), trial.number))
     best, rest = ranked[:BEST], sorted(ranked[BEST:], key=lambda trial: trial.number)
     spread = [rest[int(place)] for place in np.linspace(0, len(rest) - 1, most - BEST)]
     return sorted([*best, *spread], key=lambda trial: trial.number)
 
 
-def _complete(trials: Sequence[Trial]) -> list[Trial]:
-    return [trial for trial in trials if trial.state == "complete" and trial.value is not None]
+def _select_complete(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
 
 
-def _plot(
-    name: str,
-    summary: Summary,
-    trials: Sequence[Trial],
-    names: Sequence[str],
-    most: int,
-    inches: tuple[float, float],
-    height: int,
-) -> OptunaPlot | None:
-    drawn = sample_trials(trials, most, summary.study.spec.direction)
-    there = [each for each in names if any(each in trial.params for trial in drawn)]
-    if len(drawn) < 2 or not there:
+def _plot(kind: _PlotKind, summary: Summary, trials: Sequence[Trial], names: Sequence[str]) -> OptunaPlot | None:
+    spec = summary.study.spec
+    drawn = sample_trials(trials, kind.trials, spec.direction)
+    active = [name for name in names if any(name in trial.params for trial in drawn)]
+    if len(drawn) < 2 or not active:
         return None
-    study = _study(summary, drawn)
-    options: dict[str, Any] = {"params": there, "target_name": summary.study.spec.study.metric}
-
-    def figure() -> go.Figure:
-        with _quiet():
-            made = getattr(optuna.visualization, name)(study, **options)
-        made.update_layout(template="plotly_white", title=None, width=None, height=height, margin={"t": 40, "r": 20})
-        for axis in (*made.select_xaxes({"type": "log"}), *made.select_yaxes({"type": "log"})):
-            axis.update(dtick=1, exponentformat="power")
-        return made
-
-    def png() -> bytes:
-        import matplotlib.pyplot as plt
-
-        # Optuna draws by pyplot, in a style that it sets for the whole process.
-        with _quiet(), matplotlib.rc_context(STYLE):
-            plt.switch_backend("agg")
-            getattr(optuna.visualization.matplotlib, name)(study, **options)
-            made = plt.gcf()
-            try:
-                return _finished(made, inches)
-            finally:
-                plt.close(made)
-
-    return OptunaPlot(figure, png, len(drawn), len(_complete(trials)))
+    study = _make_study(summary, drawn)
+    options: dict[str, Any] = {"params": active, "target_name": spec.study.metric}
+    return OptunaPlot(
+        lambda: _make_figure(kind, study, options),
+        lambda: _render_png(kind, study, options),
+        len(drawn),
+        len(_select_complete(trials)),
+    )
 
 
-def _finished(made: Any, inches: tuple[float, float]) -> bytes:
-    made.set_size_inches(*inches)
-    made.set_dpi(matplotlib_renderer.DPI)
-    made.suptitle("")
-    for axes in made.axes:
+def _make_figure(kind: _PlotKind, study: optuna.Study, options: dict[str, Any]) -> go.Figure:
+    with _without_warnings():
+        figure = getattr(optuna.visualization, kind.function)(study, **options)
+    margin = {"t": 40, "r": 20}
+    figure.update_layout(template="plotly_white", title=None, width=None, height=kind.height, margin=margin)
+    for axis in (*figure.select_xaxes({"type": "log"}), *figure.select_yaxes({"type": "log"})):
+        axis.update(dtick=1, exponentformat="power")
+    return figure
+
+
+def _render_png(kind: _PlotKind, study: optuna.Study, options: dict[str, Any]) -> bytes:
+    import matplotlib.pyplot as plt
+
+    # Optuna draws by pyplot, in a style that it sets for the whole process.
+    with _without_warnings(), matplotlib.rc_context(STYLE):
+        plt.switch_backend("agg")
+        getattr(optuna.visualization.matplotlib, kind.function)(study, **options)
+        figure = plt.gcf()
+        try:
+            return _finish_png(figure, kind.inches)
+        finally:
+            plt.close(figure)
+
+
+def _finish_png(figure: Any, inches: tuple[float, float]) -> bytes:
+    figure.set_size_inches(*inches)
+    figure.set_dpi(matplotlib_renderer.DPI)
+    figure.suptitle("")
+    for axes in figure.axes:
         axes.set_title("")
         if any(len(label.get_text()) > 5 for label in axes.get_xticklabels()):
             axes.tick_params(axis="x", labelrotation=40)
-    return matplotlib_renderer.encode_png(made)
+    return matplotlib_renderer.encode_png(figure)
 
 
-def _study(summary: Summary, trials: Sequence[Trial]) -> optuna.Study:
-    """A study in memory with those trials, under their own numbers."""
+def _make_study(summary: Summary, trials: Sequence[Trial]) -> optuna.Study:
+    """Return a study in memory with those trials, under their own numbers."""
     spec = summary.study.spec
-    made = optuna.create_study(direction=optuna.study.StudyDirection[spec.direction.upper()])
+    study = optuna.create_study(direction=optuna.study.StudyDirection[spec.direction.name])
     distributions = {name: suggest.make_distribution(dimension) for name, dimension in spec.space.items()}
-    frozen = []
-    for trial in trials:
-        params = {name: value for name, value in trial.params.items() if name in distributions}
-        frozen.append(_frozen(trial, params, {name: distributions[name] for name in params}))
-    made.add_trials(frozen)
-    for stored, trial in zip(made.get_trials(deepcopy=False), trials, strict=True):
-        stored.number = trial.number  # Optuna counts them anew
-    return made
+    study.add_trials([_freeze_trial(trial, distributions) for trial in trials])
+    for frozen, trial in zip(study.get_trials(deepcopy=False), trials, strict=True):
+        frozen.number = trial.number  # Optuna numbers them from 0
+    return study
 
 
-def _frozen(trial: Trial, params: dict[str, Any], distributions: dict[str, Any]) -> FrozenTrial:
-    return create_trial(state=TrialState.COMPLETE, value=trial.value, params=params, distributions=distributions)
+def _freeze_trial(trial: Trial, distributions: dict[str, Any]) -> FrozenTrial:
+    params = {name: value for name, value in trial.params.items() if name in distributions}
+    active = {name: distributions[name] for name in params}
+    return create_trial(state=optuna.trial.TrialState.COMPLETE, value=trial.value, params=params, distributions=active)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,8 +1,8 @@
-"""Who held which trial when: the workers' attempts over time, and what share of it they were busy."""
+"""Which worker trained which trial when: the attempts over time, and the workers' utilization."""
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +12,6 @@ from hpsearch.storage.results import AttemptRecord, Trial
 
 MAX_WORKERS = 24
 """Rows of the timeline."""
-HELD = "held now"
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class TimelineBar:
 
 @dataclass(frozen=True)
 class WorkerUtilization:
-    """How a worker spent its time, in hours: with a trial (`busy`; several at once count once), of `there`.
+    """How a worker spent its time, in hours: `busy` with a trial (several at once count once), of `span`.
 
-    `there` is from its first attempt to the end of its last.
+    `span` is from the `start` of its first attempt to the end of its last.
     """
 
     worker: str
@@ -38,90 +37,111 @@ class WorkerUtilization:
     epochs: int
     start: float
     busy: float
-    there: float
+    span: float
 
     @property
     def share(self) -> float:
-        """The part of its time that it was busy, a fraction of 1."""
-        return self.busy / self.there if self.there > 0 else 1.0
+        """The fraction of its span that it was busy."""
+        return self.busy / self.span if self.span > 0 else 1.0
 
 
 def list_bars(trials: Iterable[Trial], now: datetime) -> list[TimelineBar]:
-    """Every attempt, by start; one that is still open ends now."""
-    found = [(trial.number, attempt) for trial in trials for attempt in trial.history]
-    if not found:
+    """Return a bar for every attempt, by start; one that is still open ends `now`."""
+    attempts = [(trial.number, attempt) for trial in trials for attempt in trial.history]
+    if not attempts:
         return []
-    first = min(attempt.began for _, attempt in found)
+    first = min(attempt.began for _, attempt in attempts)
 
-    def hours(moment: datetime) -> float:
+    def count_hours(moment: datetime) -> float:
         return (moment - first).total_seconds() / 3600
 
-    made = [TimelineBar(n, each, hours(each.began), hours(max(each.ended or now, each.began))) for n, each in found]
-    return sorted(made, key=lambda hold: hold.start)
+    bars = [
+        TimelineBar(number, attempt, count_hours(attempt.began), count_hours(max(attempt.ended or now, attempt.began)))
+        for number, attempt in attempts
+    ]
+    return sorted(bars, key=lambda bar: bar.start)
 
 
-def measure_utilization(found: Sequence[TimelineBar]) -> list[WorkerUtilization]:
-    """Each worker's use, in the order in which they came."""
+def measure_utilization(bars: Sequence[TimelineBar]) -> list[WorkerUtilization]:
+    """Return each worker's utilization, in the order in which the workers started.
+
+    Args:
+        bars: by start, as `list_bars` returns them.
+    """
     by_worker: dict[str, list[TimelineBar]] = defaultdict(list)
-    for hold in found:
-        by_worker[hold.attempt.worker].append(hold)
-    names = _names(by_worker)
-    return [_use(worker, names[worker], held) for worker, held in by_worker.items()]
+    for bar in bars:
+        by_worker[bar.attempt.worker].append(bar)
+    names = _name_workers(by_worker)
+    return [_measure_worker(worker, names[worker], bars) for worker, bars in by_worker.items()]
 
 
-def _use(worker: str, name: str, held: Sequence[TimelineBar]) -> WorkerUtilization:
-    busy, until = 0.0, held[0].start
-    for hold in held:  # by start: only what lies beyond all earlier ones is new
-        busy += max(0.0, hold.end - max(until, hold.start))
-        until = max(until, hold.end)
-    epochs = sum(hold.attempt.epochs for hold in held)
-    return WorkerUtilization(worker, name, len(held), epochs, held[0].start, busy, until - held[0].start)
+def _measure_worker(worker: str, name: str, bars: Sequence[TimelineBar]) -> WorkerUtilization:
+    start = until = bars[0].start
+    busy = 0.0
+    for bar in bars:  # by start: only what lies beyond all earlier ones is new
+        busy += max(0.0, bar.end - max(until, bar.start))
+        until = max(until, bar.end)
+    epochs = sum(bar.attempt.epochs for bar in bars)
+    return WorkerUtilization(worker, name, len(bars), epochs, start, busy, until - start)
 
 
-def _names(by_worker: dict[str, list[TimelineBar]]) -> dict[str, str]:
-    """`host, device`, with a number where several workers had the same."""
-    places = {worker: f"{held[0].attempt.host}, {held[0].attempt.device}" for worker, held in by_worker.items()}
-    several = Counter(places.values())
+def _name_workers(by_worker: Mapping[str, Sequence[TimelineBar]]) -> dict[str, str]:
+    """Return each worker's `host, device`, with a number where several workers had the same."""
+    places = {worker: f"{bars[0].attempt.host}, {bars[0].attempt.device}" for worker, bars in by_worker.items()}
+    totals = Counter(places.values())
     seen: Counter[str] = Counter()
     names = {}
     for worker, place in places.items():
         seen[place] += 1
-        names[worker] = f"{place} #{seen[place]}" if several[place] > 1 else place
+        names[worker] = f"{place} #{seen[place]}" if totals[place] > 1 else place
     return names
 
 
-def plot_timeline(found: Sequence[TimelineBar]) -> Chart:
-    """A row a worker (those with the most attempts where they are many), a bar an attempt, by how it ended."""
-    shown = sorted(measure_utilization(found), key=lambda use: -use.attempts)[:MAX_WORKERS]
-    shown.sort(key=lambda use: (use.start, [(len(part), part) for part in re.split(r"(\d+)", use.name)]))
+def plot_timeline(bars: Sequence[TimelineBar]) -> Chart:
+    """Return a row for each worker (at most `MAX_WORKERS`, those with the most attempts), a bar for each attempt.
+
+    The bars' colours and hatches say how the attempts ended, the most frequent ending first.
+    """
+    shown = sorted(measure_utilization(bars), key=lambda use: -use.attempts)[:MAX_WORKERS]
+    shown.sort(key=lambda use: (use.start, _make_natural_key(use.name)))
     rows = {use.worker: float(row) for row, use in enumerate(shown)}
-    kinds: dict[str, list[TimelineBar]] = defaultdict(list)
-    for hold in found:
-        if hold.attempt.worker in rows:
-            kinds[hold.attempt.why or (HELD if hold.attempt.ended is None else "ended")].append(hold)
-    ordered = sorted(kinds, key=lambda kind: -len(kinds[kind]))
-    marks = [_bars(kind, kinds[kind], rows, place) for place, kind in enumerate(ordered)]
-    names = [_shortened(use.name) for use in shown]
-    y = chart.make_row_axis(names)
+    by_ending: dict[str, list[TimelineBar]] = defaultdict(list)
+    for bar in bars:
+        if bar.attempt.worker in rows:
+            by_ending[_label_ending(bar.attempt)].append(bar)
+    ordered = sorted(by_ending, key=lambda ending: -len(by_ending[ending]))
+    marks = [_make_bars(ending, by_ending[ending], rows, place) for place, ending in enumerate(ordered)]
+    y = chart.make_row_axis([_shorten(use.name) for use in shown])
     panel = Panel("", Axis("hours since the first trial began"), y, tuple(marks))
     return Chart((panel,), width=760, height=60 + 26 * max(2, len(shown)))
 
 
-def _bars(kind: str, held: Sequence[TimelineBar], rows: dict[str, float], place: int) -> Bars:
+def _make_natural_key(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts host9 before host10."""
+    return [(len(part), part) for part in re.split(r"(\d+)", name)]
+
+
+def _label_ending(attempt: AttemptRecord) -> str:
+    if attempt.why:
+        return attempt.why.replace("_", " ")
+    return "running" if attempt.ended is None else "ended"
+
+
+def _make_bars(ending: str, bars: Sequence[TimelineBar], rows: Mapping[str, float], place: int) -> Bars:
     return Bars(
-        tuple(rows[hold.attempt.worker] for hold in held),
-        tuple(hold.end - hold.start for hold in held),
-        tuple(hold.start for hold in held),
-        kind.replace("_", " "),
+        tuple(rows[bar.attempt.worker] for bar in bars),
+        tuple(bar.end - bar.start for bar in bars),
+        tuple(bar.start for bar in bars),
+        ending,
         COLOURS[place % len(COLOURS)],
         HATCHES[place % len(HATCHES)],
         hover=tuple(
-            f"trial {hold.trial}, attempt {hold.attempt.number}: {kind}, {hold.attempt.epochs} epochs, "
-            f"{hold.attempt.seconds:.0f} s"
-            for hold in held
+            f"trial {bar.trial}, attempt {bar.attempt.number}: {ending}, {bar.attempt.epochs} epochs, "
+            f"{bar.attempt.seconds:.0f} s"
+            for bar in bars
         ),
     )
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= 40 else f"{name[:28]}…{name[-11:]}"

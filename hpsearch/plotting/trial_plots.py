@@ -13,38 +13,40 @@ ACCURACY = "accuracy (fraction of 1)"
 LOSS = "loss (cross-entropy, nats)"
 
 MAX_MARKERS = 20
-"""Epochs that a marker each does not crowd."""
+"""Epochs of a curve that have a marker each."""
 
-_drawing = threading.Lock()  # matplotlib is not made for threads, and a worker with slots has several
+_drawing = threading.Lock()  # matplotlib is not thread-safe, and a worker with slots has several threads
 
 
 def draw_confusion_matrix(counts: Confusion, classes: Sequence[str], images: str) -> bytes:
-    """Images by true class (rows) and by what they were taken for (columns); `images`: `validation` or `test`."""
-    return _png(
-        confusion_matrix.plot_matrices([ConfusionMatrix(f"{images} images at the best epoch", (), counts)], classes)
-    )
+    """Return the chart of a classes × classes matrix as PNG; `images` is `validation` or `test`."""
+    matrix = ConfusionMatrix(f"{images} images at the best epoch", (), counts)
+    return _render_png(confusion_matrix.plot_matrices([matrix], classes))
 
 
 def draw_learning_curves(epochs: Sequence[EpochMetrics], images: str) -> bytes:
-    """Accuracy and loss by epoch, of the training images and of the others; `images` says which those are."""
-    panels = tuple(_panel(epochs, figure, title, images) for figure, title in (("accuracy", ACCURACY), ("loss", LOSS)))
-    return _png(Chart(panels, columns=2, width=320, height=220))
+    """Return accuracy and loss by epoch as PNG, of the training images and of the others, which `images` names."""
+    panels = tuple(
+        _plot_figure(epochs, name, title, images) for name, title in (("accuracy", ACCURACY), ("loss", LOSS))
+    )
+    return _render_png(Chart(panels, columns=2, width=320, height=220))
 
 
-def _panel(epochs: Sequence[EpochMetrics], figure: str, title: str, images: str) -> Panel:
+def _plot_figure(epochs: Sequence[EpochMetrics], name: str, title: str, images: str) -> Panel:
     steps = tuple(float(epoch.epoch) for epoch in epochs)
-    marker = len(epochs) <= MAX_MARKERS or images == "test"  # those are looked at once, and one point makes no line
+    # The test images are measured once, and a single point makes no line.
+    has_markers = len(epochs) <= MAX_MARKERS or images == "test"
 
-    def values(part: str) -> tuple[float, ...]:
-        return tuple(float(getattr(epoch, f"{part}_{figure}")) for epoch in epochs)
+    def read(part: str) -> tuple[float, ...]:
+        return tuple(float(getattr(epoch, f"{part}_{name}")) for epoch in epochs)
 
-    training = Series(steps, values("train"), "training", "dashed", "circle" if marker else None, COLOURS[1])
-    other = Series(steps, values("val"), images, "solid", "square" if marker else None, COLOURS[0])
+    training = Series(steps, read("train"), "training", "dashed", "circle" if has_markers else None, COLOURS[1])
+    other = Series(steps, read("val"), images, "solid", "square" if has_markers else None, COLOURS[0])
     return Panel("", Axis("epoch", whole=True), Axis(title), (training, other))
 
 
-def _png(drawn: Chart) -> bytes:
+def _render_png(chart: Chart) -> bytes:
     from hpsearch.plotting import matplotlib_renderer
 
     with _drawing:
-        return matplotlib_renderer.render_png(drawn)
+        return matplotlib_renderer.render_png(chart)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hpsearch.analysis import narrative
-from hpsearch.analysis.effects import ENDINGS, Effect, Level
+from hpsearch.analysis.effects import ENDINGS, Effect, Level, Quantity
 from hpsearch.analysis.findings import Findings
 from hpsearch.analysis.importance import Importance
 from hpsearch.analysis.statistics import Estimate
@@ -154,14 +154,12 @@ def effects(made: ReportMaterial) -> ReportSection:
             + ("; grey points are single trials." if few else "; there are too many trials to show each.")
             + " An interval that runs off the picture belongs to a level with very few trials."
         )
-        blocks = _side_by_side(made, "effects", caption, "value", hyperparameter_plots.METRIC_TITLES[made.metric])
+        blocks = _side_by_side(made, "effects", caption, "value")
     blocks += [_levels(effect, made.metric) for effect in made.compared]
     return ReportSection("Effects", tuple(blocks))
 
 
-def _side_by_side(
-    made: ReportMaterial, name: str, caption: str, quantity: hyperparameter_plots.Quantity, title: str
-) -> list[Block]:
+def _side_by_side(made: ReportMaterial, name: str, caption: str, quantity: Quantity) -> list[Block]:
     """A picture of the hyperparameters, and one of the whole configurations, whose names are long."""
     whole = made.findings.configurations
     parts = {
@@ -170,7 +168,7 @@ def _side_by_side(
     }
     trials = made.trials if quantity == "value" else ()
     return [
-        make_figure_block(part, caption, hyperparameter_plots.plot_effects(found, quantity, title, trials))
+        make_figure_block(part, caption, hyperparameter_plots.plot_effects(found, quantity, made.metric, trials))
         for part, found in parts.items()
         if any(getattr(level, quantity) for effect in found for level in effect.levels)
     ]
@@ -258,12 +256,11 @@ def gap(made: ReportMaterial) -> ReportSection:
     """Training accuracy less validation accuracy."""
     blocks: list[Block] = [Points(made.findings.sentences.gap)] if made.findings.sentences.gap else []
     if any(level.gap for effect in made.compared for level in effect.levels):
-        title = "training − validation accuracy"
         caption = (
             "Training accuracy less validation accuracy at the last epoch of complete trials, mean with 95% interval. "
             "Training accuracy is measured with dropout on, while the weights change, so a little below 0 is no wonder."
         )
-        blocks += _side_by_side(made, "gap", caption, "gap", title)
+        blocks += _side_by_side(made, "gap", caption, "gap")
     return ReportSection("Overfitting gap", tuple(blocks) or (Paragraph(NOTHING),))
 
 
@@ -275,7 +272,7 @@ def cost(made: ReportMaterial) -> ReportSection:
             "Seconds an epoch, training and validating: each trial's median over its epochs but the first, then the "
             "mean of those with its 95% interval. Trials on different devices are mixed: see the environment."
         )
-        blocks += _side_by_side(made, "seconds", caption, "seconds", "seconds an epoch")
+        blocks += _side_by_side(made, "seconds", caption, "seconds")
     for effect in made.compared:
         if any(hyperparameter_plots.select_representatives(level, made.trials) for level in effect.levels):
             caption = f"Validation accuracy against the time trained, by {effect.name}: means over complete trials."
@@ -322,7 +319,7 @@ def _optuna(title: str, plotted: Sequence[tuple[str, str, OptunaPlot | None]]) -
                 f"{plot.drawn} of {plot.complete} complete trials: the best, and others spread evenly over the search"
             )
             whole = caption + (f" ({part})." if plot.drawn < plot.complete else ".")
-            blocks.append(Figure(name.replace("_", "-"), whole, plot.figure, plot.png))
+            blocks.append(Figure(name.replace("_", "-"), whole, plot.make_figure, plot.render_png))
     return ReportSection(
         title, tuple(blocks) or (Paragraph("There are too few complete trials, or too little varies in them."),)
     )

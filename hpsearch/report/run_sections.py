@@ -22,7 +22,7 @@ def course(made: ReportMaterial) -> ReportSection:
     if not held:
         return ReportSection("Timeline and utilization", (Paragraph("No worker has taken a trial yet."),))
     used = timeline.measure_utilization(held)
-    busy, there = sum(use.busy for use in used), sum(use.there for use in used)
+    busy, there = sum(use.busy for use in used), sum(use.span for use in used)
     span = max(hold.end for hold in held)
     said = (
         f"{len(used)} worker{'s' * (len(used) != 1)} held trials for {_hours(busy)} of the {_hours(there)} between "
@@ -40,7 +40,7 @@ def course(made: ReportMaterial) -> ReportSection:
 def _uses(held: Sequence[TimelineBar]) -> Table:
     used = timeline.measure_utilization(held)
     head = ("worker", "attempts", "epochs", "with a trial", "between first and last", "utilization")
-    rows = [(u.name, str(u.attempts), str(u.epochs), _hours(u.busy), _hours(u.there), f"{u.share:.0%}") for u in used]
+    rows = [(u.name, str(u.attempts), str(u.epochs), _hours(u.busy), _hours(u.span), f"{u.share:.0%}") for u in used]
     more = [(f"and {len(rows) - 50} more", "", "", "", "", "")] if len(rows) > 50 else []
     return Table(head, (*rows[:50], *more), "The workers")
 

@@ -87,7 +87,7 @@ def test_time_is_summed_over_the_epochs() -> None:
 
 def test_effects_show_every_level_with_its_interval() -> None:
     """An effect's panel has a row a level: the mean of its values, Student's interval, and how many they are."""
-    made = hyperparameter_plots.plot_effects([effect(TRIALS)], "value", "accuracy", TRIALS)
+    made = hyperparameter_plots.plot_effects([effect(TRIALS)], "value", "val_accuracy", TRIALS)
     points, means = made.panels[0].marks
     assert isinstance(points, Series)
     assert isinstance(means, Series)
@@ -124,8 +124,8 @@ def test_every_plot_of_next_to_nothing_is_drawn(trials: list[Trial]) -> None:
     for made in (
         hyperparameter_plots.plot_curves(found, trials),
         hyperparameter_plots.plot_accuracy_by_time(found, trials),
-        hyperparameter_plots.plot_effects([found], "value", "accuracy", trials),
-        hyperparameter_plots.plot_effects([found], "gap", "gap"),
+        hyperparameter_plots.plot_effects([found], "value", "val_accuracy", trials),
+        hyperparameter_plots.plot_effects([found], "gap", "val_accuracy"),
         hyperparameter_plots.plot_rate(found),
     ):
         make_figure(made)

@@ -107,7 +107,7 @@ def test_effects_are_those_of_the_tables(database: Database, grid: Simulation) -
         "seconds": {name: np.array([np.median(each[1:]) for each, _ in found]) for name, found in epochs.items()},
         "gap": {name: np.array([each for _, each in found]) for name, found in epochs.items()},
     }.items():
-        chart = hyperparameter_plots.plot_effects(made.compared, quantity, "")  # type: ignore[arg-type]
+        chart = hyperparameter_plots.plot_effects(made.compared, quantity, made.metric)  # type: ignore[arg-type]
         (means,) = chart.panels[0].marks
         assert isinstance(means, Series)
         assert means.x == pytest.approx([expected["sgd"].mean(), expected["adam"].mean()])
@@ -181,7 +181,7 @@ def test_utilization_is_held_time_by_time_there(database: Database, grid: Simula
     assert len(stored) == 2
     for worker, held, there in stored:
         assert used[worker].busy == pytest.approx(held)
-        assert used[worker].there == pytest.approx(there)
+        assert used[worker].span == pytest.approx(there)
         assert used[worker].share == pytest.approx(held / there)
     assert "2 workers" in run_sections.course(made).blocks[0].text  # type: ignore[union-attr]
 

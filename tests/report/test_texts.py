@@ -1,6 +1,7 @@
 """What a report leaves out where trials are many."""
 
 from hpsearch.analysis import effects
+from hpsearch.metrics import Direction
 from hpsearch.plotting import hyperparameter_plots, optuna_plots
 from hpsearch.plotting.chart import Series
 from tests.support.synthetic_trials import summary, trial
@@ -15,20 +16,20 @@ TRIALS = [
 def test_of_many_trials_the_best_and_an_even_spread_are_drawn() -> None:
     """Parallel coordinates of 5,000 trials draw a few, among them the best, and say of how many."""
     found = summary(SPACE, TRIALS)
-    drawn = optuna_plots.sample_trials(TRIALS, 200, "maximize")
+    drawn = optuna_plots.sample_trials(TRIALS, 200, Direction.MAXIMIZE)
     numbers = [each.number for each in drawn]
     assert len(set(numbers)) == 200
     best = sorted(TRIALS, key=lambda each: (-(each.value or 0), each.number))[: optuna_plots.BEST]
     assert {each.number for each in best} <= set(numbers)
     assert all(any(low <= n < low + 500 for n in numbers) for low in range(0, 5000, 500))
-    worst = optuna_plots.sample_trials(TRIALS, 200, "minimize")
+    worst = optuna_plots.sample_trials(TRIALS, 200, Direction.MINIMIZE)
     assert min(each.value or 0 for each in worst) == min(each.value or 0 for each in TRIALS)
     plot = optuna_plots.plot_parallel_coordinates(found, TRIALS, ["optimizer", "dropout"])
     assert plot is not None
     assert (plot.drawn, plot.complete) == (200, 5000)
-    lines = [trace for trace in plot.figure().data if trace.mode == "lines"]
+    lines = [trace for trace in plot.make_figure().data if trace.mode == "lines"]
     assert len(lines) == 200
-    assert plot.png().startswith(b"\x89PNG")
+    assert plot.render_png().startswith(b"\x89PNG")
 
 
 def test_slices_name_trials_by_their_number() -> None:
@@ -36,7 +37,7 @@ def test_slices_name_trials_by_their_number() -> None:
     found = summary(SPACE, TRIALS[4000:4003])
     plot = optuna_plots.plot_slices(found, TRIALS[4000:4003], ["dropout"])
     assert plot is not None
-    (trace,) = plot.figure().data
+    (trace,) = plot.make_figure().data
     assert sorted(trace.marker.color) == [4000, 4001, 4002]
 
 
@@ -51,5 +52,5 @@ def test_effects_of_many_trials_leave_out_their_points() -> None:
     """Above some hundred trials only means and intervals are drawn."""
     spec = summary(SPACE, TRIALS).study.spec
     found = effects.measure_effects(spec, effects.collect_facts(TRIALS, ()), ())
-    marks = hyperparameter_plots.plot_effects(found, "value", "accuracy", TRIALS).panels[0].marks
+    marks = hyperparameter_plots.plot_effects(found, "value", "val_accuracy", TRIALS).panels[0].marks
     assert [mark.faint for mark in marks if isinstance(mark, Series)] == [False]
