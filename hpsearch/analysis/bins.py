@@ -25,8 +25,7 @@ STEPS = (1.0, 2.0, 2.5, 5.0, 10.0, 20.0)
 class Bin:
     """A level's label, and which values belong to it.
 
-    A bin of a range contains the values from its low edge up to its high one, which belongs to the next bin, but in the
-    last bin.
+    A bin of a range contains its low edge; its high edge belongs to the next bin, except in the last one.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""The levels that searched hyperparameters are told by."""
+"""The levels of searched hyperparameters."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from hpsearch.analysis import bins
 from hpsearch.spec import study_spec
 
 
-def told(name: str, entry: Any, tried: list[Any]) -> list[str]:
-    """The labels of the levels; each value that was tried is in exactly one."""
+def label_levels(name: str, entry: Any, tried: list[Any]) -> list[str]:
+    """Return the labels of the levels; each value that was tried is in exactly one."""
     dimension = study_spec.from_dict({"study": {"name": "x"}, "space": {name: entry}}).space[name]
-    found = bins.make_bins(dimension, tried)
-    assert [sum(level.contains(value) for level in found) for value in tried] == [1] * len(tried)
-    return [level.label for level in found]
+    levels = bins.make_bins(dimension, tried)
+    assert [sum(level.contains(value) for level in levels) for value in tried] == [1] * len(tried)
+    return [level.label for level in levels]
 
 
 @pytest.mark.parametrize(
@@ -56,17 +56,17 @@ def test_levels_have_round_edges(name: str, entry: Any, labels: list[str]) -> No
             low * (high / low) ** (i / 200) if entry.get("log") else low + (high - low) * i / 200 for i in range(201)
         ]
         tried = [min(high, int(value) if isinstance(low, int) else value) for value in tried]
-    found = told(name, entry, tried)
-    assert found[: len(labels)] == labels
-    assert len(found) <= max(bins.MAX_BINS, len(labels))
+    levels = label_levels(name, entry, tried)
+    assert levels[: len(labels)] == labels
+    assert len(levels) <= max(bins.MAX_BINS, len(labels))
 
 
 def test_bins_of_few_trials_are_joined() -> None:
     """A bin with fewer than four trials goes to the emptier neighbour; without trials one bin is left."""
     rate = {"low": 1e-5, "high": 1e-1, "log": True}
-    assert told("learning_rate", rate, [2e-5] * 5 + [2e-4] * 3 + [2e-3] * 9 + [1e-1] * 4) == [
+    assert label_levels("learning_rate", rate, [2e-5] * 5 + [2e-4] * 3 + [2e-3] * 9 + [1e-1] * 4) == [
         "1e-5 to 1e-3",
         "1e-3 to 1e-2",
         "1e-2 to 1e-1",
     ]
-    assert told("learning_rate", rate, []) == ["1e-5 to 1e-1"]
+    assert label_levels("learning_rate", rate, []) == ["1e-5 to 1e-1"]

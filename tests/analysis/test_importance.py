@@ -1,4 +1,4 @@
-"""Importance on landscapes whose makers know what matters."""
+"""Importance on simulated searches of which it is known what matters."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from hpsearch.analysis import importance
 from hpsearch.analysis.importance import Importance
 from hpsearch.sampling import suggest
 from hpsearch.spec import study_spec
-from tests.support.synthetic_trials import summary, trial
+from tests.support.synthetic_trials import make_summary, make_trial
 
 SPACE: dict[str, Any] = {
     "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
@@ -23,10 +23,10 @@ SPACE: dict[str, Any] = {
 Landscape = Callable[[dict[str, Any]], float]
 
 
-def drawn(count: int, landscape: Landscape, noise: float = 0.01, searched: dict[str, Any] = SPACE) -> list[Any]:
-    """Random configurations with their values."""
-    random, described = np.random.default_rng(0), study_spec.from_dict({"study": {"name": "x"}, "space": searched})
-    found = []
+def draw_points(count: int, landscape: Landscape, noise: float = 0.01, searched: dict[str, Any] = SPACE) -> list[Any]:
+    """Return random configurations with their values."""
+    random, spec = np.random.default_rng(0), study_spec.from_dict({"study": {"name": "x"}, "space": searched})
+    points = []
     for _ in range(count):
         params: dict[str, Any] = {
             "learning_rate": float(10 ** random.uniform(-5, -1)),
@@ -34,29 +34,29 @@ def drawn(count: int, landscape: Landscape, noise: float = 0.01, searched: dict[
             "dropout": float(random.uniform(0, 0.5)),
             "momentum": float(random.uniform(0.5, 0.9)),
         }
-        active = {name: params[name] for name in described.searched if described.active(name, params)}
-        found.append((active, landscape(params) + random.normal(0, noise)))
-    return found
+        active = {name: params[name] for name in spec.searched if spec.active(name, params)}
+        points.append((active, landscape(params) + random.normal(0, noise)))
+    return points
 
 
-def measured(points: list[Any], searched: dict[str, Any] = SPACE) -> Importance:
-    """The importance over complete trials at these points, beside one that failed."""
-    trials = [trial(number, params, [value]) for number, (params, value) in enumerate(points)]
-    trials.append(trial(len(trials), {}, [], "failed", "error"))
-    return importance.compute_importance(summary({"space": searched}, trials), trials)
+def measure(points: list[Any], searched: dict[str, Any] = SPACE) -> Importance:
+    """Return the importance over complete trials at these points, beside one that failed."""
+    trials = [make_trial(number, params, [value]) for number, (params, value) in enumerate(points)]
+    trials.append(make_trial(len(trials), {}, [], "failed", "error"))
+    return importance.compute_importance(make_summary({"space": searched}, trials), trials)
 
 
-def pruned_search(count: int, full: int) -> tuple[Importance, list[Any]]:
-    """ASHA's trials: `full` of them are trained for 8 epochs, where they end much alike, the rest for 1."""
-    points = drawn(count, by_rate)
+def measure_pruned_search(count: int, full: int) -> tuple[Importance, list[Any]]:
+    """Return importance and trials of ASHA: `full` are trained for 8 epochs and end much alike, the rest for 1."""
+    points = draw_points(count, by_rate)
     trials = []
     for number, (params, value) in enumerate(points):
         if number < full:
-            trials.append(trial(number, params, [value / 2] * 7 + [0.9]))
+            trials.append(make_trial(number, params, [value / 2] * 7 + [0.9]))
         else:
-            trials.append(trial(number, params, [value / 2], "pruned", "pruned"))
+            trials.append(make_trial(number, params, [value / 2], "pruned", "pruned"))
     described = {"space": SPACE, "budget": {"epochs": 8}}
-    return importance.compute_importance(summary(described, trials), trials), trials
+    return importance.compute_importance(make_summary(described, trials), trials), trials
 
 
 def by_rate(params: dict[str, Any]) -> float:
@@ -68,32 +68,32 @@ def by_rate(params: dict[str, Any]) -> float:
 def test_shares_are_those_of_optunas_evaluator() -> None:
     """Where nothing is conditional, Optuna's mean decrease in impurity has the same shares."""
     searched = {name: SPACE[name] for name in ("learning_rate", "optimizer", "dropout")}
-    points = drawn(80, by_rate, searched=searched)
-    described = study_spec.from_dict({"study": {"name": "x"}, "space": searched})
+    points = draw_points(80, by_rate, searched=searched)
+    spec = study_spec.from_dict({"study": {"name": "x"}, "space": searched})
     study = optuna.create_study(direction="maximize")
-    distributions = {name: suggest.make_distribution(described.space[name]) for name in described.searched}
+    distributions = {name: suggest.make_distribution(spec.space[name]) for name in spec.searched}
     study.add_trials(
         [optuna.trial.create_trial(params=params, distributions=distributions, value=value) for params, value in points]
     )
     evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(seed=0)
     theirs = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    ours = {share.name: share.share for share in measured(points, searched).shares}
+    ours = {share.name: share.share for share in measure(points, searched).shares}
     assert ours == pytest.approx(theirs, abs=0.02)
 
 
 def test_what_matters_is_named_and_settled() -> None:
     """The hyperparameter that makes the value comes first, its range above the next one's."""
-    found = measured(drawn(80, by_rate))
-    assert found.shares[0].name == "learning_rate"
-    assert {share.name for share in found.shares} == set(SPACE)
-    assert sum(share.share for share in found.shares) == pytest.approx(1)
-    assert all(share.low <= share.share <= share.high for share in found.shares)
-    assert found.is_settled
-    assert found.explained is not None
-    assert found.explained > 0.8
-    assert found.trials == 80
-    first, second = found.shares[:2]
-    assert found.sentences == (
+    measured = measure(draw_points(80, by_rate))
+    assert measured.shares[0].name == "learning_rate"
+    assert {share.name for share in measured.shares} == set(SPACE)
+    assert sum(share.share for share in measured.shares) == pytest.approx(1)
+    assert all(share.low <= share.share <= share.high for share in measured.shares)
+    assert measured.is_settled
+    assert measured.explained is not None
+    assert measured.explained > 0.8
+    assert measured.trials == 80
+    first, second = measured.shares[:2]
+    assert measured.sentences == (
         f"learning_rate matters most: {first.share:.0%} ({first.low:.0%} to {first.high:.0%}) of what a random forest "
         f"explains of val_accuracy, before {second.name} with {second.share:.0%} ({second.low:.0%} to "
         f"{second.high:.0%}).",
@@ -103,59 +103,59 @@ def test_what_matters_is_named_and_settled() -> None:
 
 def test_a_pruned_search_is_compared_where_most_of_it_ended() -> None:
     """The few complete trials of a pruner are much alike: all are compared at the epoch that enough have reached."""
-    found, _ = pruned_search(80, 8)
-    assert (found.epoch, found.trials) == (1, 80)
-    assert found.shares[0].name == "learning_rate"
-    assert "80 of 80 ended trials that were trained to epoch 1 of 8, by their best value" in found.sentences[1]
-    assert any("so early" in sentence for sentence in found.sentences)
-    kept, _ = pruned_search(80, 60)  # enough to be compared at the end, as the pruned ones cannot be
+    measured, _ = measure_pruned_search(80, 8)
+    assert (measured.epoch, measured.trials) == (1, 80)
+    assert measured.shares[0].name == "learning_rate"
+    assert "80 of 80 ended trials that were trained to epoch 1 of 8, by their best value" in measured.sentences[1]
+    assert any("so early" in sentence for sentence in measured.sentences)
+    kept, _ = measure_pruned_search(80, 60)  # enough to be compared at the end, as the pruned ones cannot be
     assert (kept.epoch, kept.trials) == (8, 60)
 
 
 def test_a_diverged_trial_takes_no_part() -> None:
     """One without a finite value until the epoch has nothing to compare."""
-    _, trials = pruned_search(60, 0)
-    trials.append(trial(60, trials[0].params, [math.nan], "pruned", "diverged"))
-    found = importance.compute_importance(summary({"space": SPACE, "budget": {"epochs": 8}}, trials), trials)
-    assert (found.epoch, found.trials) == (1, 60)
+    _, trials = measure_pruned_search(60, 0)
+    trials.append(make_trial(60, trials[0].params, [math.nan], "pruned", "diverged"))
+    measured = importance.compute_importance(make_summary({"space": SPACE, "budget": {"epochs": 8}}, trials), trials)
+    assert (measured.epoch, measured.trials) == (1, 60)
 
 
 def test_a_conditional_hyperparameter_matters_where_it_is_active() -> None:
     """One that makes the value of the trials that have it is named, though most trials do not."""
-    found = measured(drawn(80, lambda params: params["momentum"] * (params["optimizer"] == "momentum")))
-    assert {share.name for share in found.shares[:2]} == {"optimizer", "momentum"}
+    measured = measure(draw_points(80, lambda params: params["momentum"] * (params["optimizer"] == "momentum")))
+    assert {share.name for share in measured.shares[:2]} == {"optimizer", "momentum"}
 
 
-def test_two_that_matter_alike_are_not_settled() -> None:
+def test_overlapping_ranges_are_not_settled() -> None:
     """Overlapping ranges and few trials are said in words."""
-    found = measured(drawn(30, lambda params: math.log10(params["learning_rate"]) / 4 + params["dropout"] * 2))
-    assert not found.is_settled
-    assert found.sentences[2].endswith("overlap: which of them matters more is not settled.")
-    assert found.sentences[3].startswith("30 complete trials are few")
+    measured = measure(draw_points(30, lambda params: math.log10(params["learning_rate"]) / 4 + params["dropout"] * 2))
+    assert not measured.is_settled
+    assert measured.sentences[2].endswith("overlap: which of them matters more is not settled.")
+    assert measured.sentences[3].startswith("30 complete trials are few")
 
 
-def test_noise_is_told_as_noise() -> None:
+def test_shares_of_noise_mean_little() -> None:
     """Where no hyperparameter matters, the shares are said to mean little."""
-    found = measured(drawn(60, lambda _: 0.5, noise=0.1))
-    assert found.explained is not None
-    assert found.explained < 0.2
-    assert found.sentences[-1].endswith("the shares mean little.")
+    measured = measure(draw_points(60, lambda _: 0.5, noise=0.1))
+    assert measured.explained is not None
+    assert measured.explained < 0.2
+    assert measured.sentences[-1].endswith("the shares mean little.")
 
 
 @pytest.mark.parametrize(
     ("points", "searched", "reason"),
     [
-        (drawn(9, by_rate), SPACE, "it needs 10 trials that came to epoch 30, and there are 9."),
+        (draw_points(9, by_rate), SPACE, "it needs 10 trials that came to epoch 30, and there are 9."),
         ([], SPACE, "it needs 10 trials that came to epoch 30, and there are 0."),
-        (drawn(20, lambda _: 0.5, noise=0), SPACE, "all trials have the same value."),
-        (drawn(20, by_rate), {"optimizer": ["sgd", "momentum", "adam"]}, "fewer than two are searched."),
+        (draw_points(20, lambda _: 0.5, noise=0), SPACE, "all trials have the same value."),
+        (draw_points(20, by_rate), {"optimizer": ["sgd", "momentum", "adam"]}, "fewer than two are searched."),
         ([({}, 0.5)] * 20, {}, "fewer than two are searched."),
     ],
 )
 def test_nothing_to_compute_is_a_reason(points: list[Any], searched: dict[str, Any], reason: str) -> None:
     """Too few trials, one value or one hyperparameter give no shares, and say why."""
-    found = measured(points, searched)
-    assert found.shares == ()
-    assert found.explained is None
-    (sentence,) = found.sentences
+    measured = measure(points, searched)
+    assert measured.shares == ()
+    assert measured.explained is None
+    (sentence,) = measured.sentences
     assert sentence.endswith(reason)

@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from hpsearch.analysis import statistics
-from hpsearch.analysis.statistics import Cells
 from hpsearch.metrics import Direction
 
 
@@ -19,16 +18,16 @@ def test_studentized_range_is_scipys(levels: int, freedom: float) -> None:
 def test_intervals_hold_the_true_differences() -> None:
     """Of 300 grids of 4 levels and 5 seeds, as many have all their intervals right as 95% ones have by chance."""
     random, truth = np.random.default_rng(0), {"a": 0.5, "b": 0.52, "c": 0.6, "d": 0.6}
-    held = 0
+    covered = 0
     for _ in range(300):
-        drawn: dict[str, Cells] = {
-            name: {0: tuple(mean + 0.01 * random.normal(size=5))} for name, mean in truth.items()
-        }
-        found = statistics.compare_levels(drawn, Direction.MAXIMIZE, repeated=True)
-        assert len(found) == 6
-        held += all(abs(truth[each.better] - truth[each.worse] - each.amount) <= (each.half or 0) for each in found)
+        levels = {name: {0: tuple(mean + 0.01 * random.normal(size=5))} for name, mean in truth.items()}
+        differences = statistics.compare_levels(levels, Direction.MAXIMIZE, repeated=True)
+        assert len(differences) == 6
+        covered += all(
+            abs(truth[entry.better] - truth[entry.worse] - entry.amount) <= (entry.half or 0) for entry in differences
+        )
     low, high = stats.binom.interval(0.999, 300, 0.95)
-    assert low <= held <= high
+    assert low <= covered <= high
 
 
 def test_a_single_value_has_no_interval() -> None:
@@ -39,21 +38,17 @@ def test_a_single_value_has_no_interval() -> None:
 
 def test_values_that_never_vary_differ_by_rounding_at_least() -> None:
     """Two levels without variance have the rounding of their values for noise; without rounding they have none."""
-    cells: dict[str, Cells] = {"a": {0: (0.5, 0.5, 0.5)}, "b": {0: (0.6, 0.6, 0.6)}}
-    (found,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True, resolution=0.1)
+    cells = {"a": {0: (0.5, 0.5, 0.5)}, "b": {0: (0.6, 0.6, 0.6)}}
+    (difference,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True, resolution=0.1)
     deviation = np.sqrt(2 * 0.1**2 / 12 / 3)
-    assert found.half == pytest.approx(stats.t.ppf(0.975, 4) * deviation, rel=1e-3)
-    (found,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True)
-    assert (found.better, found.half, found.distinguishable) == ("b", None, False)
+    assert difference.half == pytest.approx(stats.t.ppf(0.975, 4) * deviation, rel=1e-3)
+    (difference,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True)
+    assert (difference.better, difference.half, difference.distinguishable) == ("b", None, False)
 
 
 def test_settings_of_one_level_alone_do_not_count() -> None:
     """Only settings that both levels have tried are compared; where there is none, nothing is."""
-    cells: dict[str, Cells] = {
-        "a": {0: (0.5, 0.6), 1: (0.9, 0.8)},
-        "b": {0: (0.7, 0.7), 2: (0.1, 0.1)},
-        "c": {3: (0.1, 0.1)},
-    }
-    (found,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True)
-    assert (found.better, found.worse, found.settings) == ("b", "a", 1)
-    assert found.amount == pytest.approx(0.15)
+    cells = {"a": {0: (0.5, 0.6), 1: (0.9, 0.8)}, "b": {0: (0.7, 0.7), 2: (0.1, 0.1)}, "c": {3: (0.1, 0.1)}}
+    (difference,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True)
+    assert (difference.better, difference.worse, difference.settings) == ("b", "a", 1)
+    assert difference.amount == pytest.approx(0.15)

@@ -21,9 +21,9 @@ BARS = Bars((0.0, 1.0), (2.0, 1.0), (0.0, 5.0), MARKUP, hatch="/", hover=(MARKUP
 HEAT = Heatmap(((0.9, 0.1), (0.25, 0.75)), (("9\n90%", "1\n10%"), ("1\n25%", "3\n75%")))
 
 
-def drawn(made: Chart) -> Image.Image:
-    """The picture of a chart."""
-    return Image.open(io.BytesIO(matplotlib_renderer.render_png(made)))
+def draw(described: Chart) -> Image.Image:
+    """Return the picture of a chart."""
+    return Image.open(io.BytesIO(matplotlib_renderer.render_png(described)))
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     kept: list[Figure] = []
     encoded = matplotlib_renderer.encode_png
 
-    def keep(made: Figure) -> bytes:
-        kept.append(made)
-        return encoded(made)
+    def keep(figure: Figure) -> bytes:
+        kept.append(figure)
+        return encoded(figure)
 
     monkeypatch.setattr(matplotlib_renderer, "encode_png", keep)
     return kept
@@ -42,8 +42,8 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 def test_figure_holds_the_points_and_their_band() -> None:
     """A line of a plotly figure has the given points, style and interval."""
-    made = plotly_renderer.make_figure(Chart((Panel("p", Axis("epoch"), Axis("accuracy"), (LINE,)),)))
-    band, line = made.data
+    figure = plotly_renderer.make_figure(Chart((Panel("p", Axis("epoch"), Axis("accuracy"), (LINE,)),)))
+    band, line = figure.data
     assert list(line.x) == [1.0, 2.0, 3.0]
     assert list(line.y) == [0.2, 0.4, 0.5]
     assert (line.name, line.line.dash, line.marker.symbol, line.mode) == (
@@ -54,12 +54,12 @@ def test_figure_holds_the_points_and_their_band() -> None:
     )
     assert list(band.y) == [0.3, 0.5, 0.6, 0.4, 0.3, 0.1]
     assert not band.showlegend
-    assert made.layout.xaxis.title.text == "epoch"
+    assert figure.layout.xaxis.title.text == "epoch"
 
 
 def test_picture_holds_the_points_and_their_band(figures: list[Figure]) -> None:
     """The same line by matplotlib."""
-    picture = drawn(Chart((Panel("p", Axis("epoch"), Axis("accuracy"), (LINE,)),)))
+    picture = draw(Chart((Panel("p", Axis("epoch"), Axis("accuracy"), (LINE,)),)))
     axes = figures[0].axes[0]
     (line,) = axes.lines
     assert list(np.asarray(line.get_ydata())) == [0.2, 0.4, 0.5]
@@ -73,11 +73,11 @@ def test_picture_holds_the_points_and_their_band(figures: list[Figure]) -> None:
 
 def test_error_bars_reach_from_low_to_high(figures: list[Figure]) -> None:
     """Points without a line have their intervals as horizontal bars, in both forms."""
-    made = Chart((Panel("", Axis(), chart.make_row_axis(["a", "b"]), (POINTS,)),))
-    (trace,) = plotly_renderer.make_figure(made).data
+    described = Chart((Panel("", Axis(), chart.make_row_axis(["a", "b"]), (POINTS,)),))
+    (trace,) = plotly_renderer.make_figure(described).data
     assert np.array(trace.x) - np.array(trace.error_x.arrayminus) == pytest.approx([0.4, 0.6])
     assert np.array(trace.x) + np.array(trace.error_x.array) == pytest.approx([0.6, 0.9])
-    matplotlib_renderer.render_png(made)
+    matplotlib_renderer.render_png(described)
     (bars,) = figures[0].axes[0].containers
     assert [list(segment[:, 0]) for segment in bars[2][0].get_segments()] == [
         pytest.approx([0.4, 0.6]),
@@ -87,11 +87,11 @@ def test_error_bars_reach_from_low_to_high(figures: list[Figure]) -> None:
 
 def test_rows_are_named_from_top_to_bottom(figures: list[Figure]) -> None:
     """The first row of a bar chart is on top and carries its name, in both forms."""
-    made = Chart((Panel("", Axis("hours"), chart.make_row_axis(["first", "second"]), (BARS,)),))
-    axis = plotly_renderer.make_figure(made).layout.yaxis
+    described = Chart((Panel("", Axis("hours"), chart.make_row_axis(["first", "second"]), (BARS,)),))
+    axis = plotly_renderer.make_figure(described).layout.yaxis
     assert list(axis.ticktext) == ["first", "second"]
     assert axis.range[0] > axis.range[1]
-    matplotlib_renderer.render_png(made)
+    matplotlib_renderer.render_png(described)
     axes = figures[0].axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "second"]
     assert axes.yaxis_inverted()
@@ -102,11 +102,11 @@ def test_rows_are_named_from_top_to_bottom(figures: list[Figure]) -> None:
 
 def test_heatmap_has_a_text_in_every_cell(figures: list[Figure]) -> None:
     """The cells' texts are where their shades are, first row on top, in both forms."""
-    made = Chart((Panel("", chart.make_column_axis(["a", "b"]), chart.make_row_axis(["a", "b"]), (HEAT,)),))
-    (trace,) = plotly_renderer.make_figure(made).data
+    described = Chart((Panel("", chart.make_column_axis(["a", "b"]), chart.make_row_axis(["a", "b"]), (HEAT,)),))
+    (trace,) = plotly_renderer.make_figure(described).data
     assert np.array(trace.z).tolist() == [[0.9, 0.1], [0.25, 0.75]]
     assert trace.text[1][0] == "1<br>25%"
-    matplotlib_renderer.render_png(made)
+    matplotlib_renderer.render_png(described)
     texts = {text.get_position(): text.get_text() for text in figures[0].axes[0].texts}
     assert texts[(0, 1)] == "1\n25%"
     assert len(texts) == 4
@@ -116,8 +116,8 @@ def test_markup_shows_as_text(figures: list[Figure]) -> None:
     """A name with tags, entities, dollar signs or a leading underscore is shown letter by letter."""
     named = Series((1.0, 2.0), (1.0, 2.0), f"_{MARKUP}", hover=(MARKUP, MARKUP))
     axes = Axis(MARKUP), chart.make_row_axis([MARKUP, "b"])
-    made = Chart((Panel(MARKUP, *axes, (named, BARS)),))
-    shown = plotly_renderer.make_figure(made)
+    described = Chart((Panel(MARKUP, *axes, (named, BARS)),))
+    shown = plotly_renderer.make_figure(described)
     escaped = '&lt;b&gt;"x"&lt;/b&gt; &lt;a href="javascript:alert(1)"&gt;y&lt;/a&gt; &amp; $\\alpha$ %{x} _n'
     line, bars = shown.data
     assert (line.name, bars.name) == (f"_{escaped}", escaped)
@@ -126,7 +126,7 @@ def test_markup_shows_as_text(figures: list[Figure]) -> None:
     assert (
         shown.layout.xaxis.title.text == shown.layout.annotations[0].text == shown.layout.yaxis.ticktext[0] == escaped
     )
-    matplotlib_renderer.render_png(made)
+    matplotlib_renderer.render_png(described)
     (drawn_axes,) = figures[0].axes
     assert drawn_axes.get_title() == MARKUP
     assert not drawn_axes.title.get_parse_math()
@@ -137,19 +137,19 @@ def test_markup_shows_as_text(figures: list[Figure]) -> None:
 
 def test_label_stands_once_in_the_legend() -> None:
     """Panels side by side share the legend."""
-    made = Chart((Panel("a", Axis(), Axis(), (LINE,)), Panel("b", Axis(), Axis(), (LINE,))), 2)
-    lines = [trace for trace in plotly_renderer.make_figure(made).data if trace.name]
+    described = Chart((Panel("a", Axis(), Axis(), (LINE,)), Panel("b", Axis(), Axis(), (LINE,))), 2)
+    lines = [trace for trace in plotly_renderer.make_figure(described).data if trace.name]
     assert [trace.showlegend for trace in lines if trace.mode == "lines+markers"] == [True, False]
 
 
 def test_logarithmic_axis_keeps_its_ends(figures: list[Figure]) -> None:
     """The ends of a logarithmic axis are given as values, and its ticks are plain numbers."""
     x = Axis("learning rate", log=True, low=1e-5, high=1e-1)
-    made = Chart((Panel("", x, Axis(), (Series((1e-4, 1e-2), (1.0, 2.0)),)),))
-    axis = plotly_renderer.make_figure(made).layout.xaxis
+    described = Chart((Panel("", x, Axis(), (Series((1e-4, 1e-2), (1.0, 2.0)),)),))
+    axis = plotly_renderer.make_figure(described).layout.xaxis
     assert axis.type == "log"
     assert list(axis.range) == pytest.approx([-5, -1])
-    matplotlib_renderer.render_png(made)
+    matplotlib_renderer.render_png(described)
     drawn_axes = figures[0].axes[0]
     assert drawn_axes.get_xlim() == pytest.approx((1e-5, 1e-1))
     assert "0.001" in [label.get_text() for label in drawn_axes.get_xticklabels()]
@@ -160,9 +160,9 @@ def test_logarithmic_axis_keeps_its_ends(figures: list[Figure]) -> None:
 )
 def test_nothing_to_draw_is_an_empty_panel(mark: Series) -> None:
     """Neither no point nor one without a value is an error."""
-    made = Chart((Panel("empty", Axis("x"), Axis("y"), (mark,)), BLANK), 2)
-    assert isinstance(plotly_renderer.make_figure(made), go.Figure)
-    assert drawn(made).width > 100
+    described = Chart((Panel("empty", Axis("x"), Axis("y"), (mark,)), BLANK), 2)
+    assert isinstance(plotly_renderer.make_figure(described), go.Figure)
+    assert draw(described).width > 100
 
 
 def test_picture_is_small() -> None:

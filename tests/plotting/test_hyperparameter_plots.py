@@ -10,28 +10,29 @@ from scipy import stats
 from hpsearch.analysis import effects
 from hpsearch.analysis.effects import Effect
 from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.plotting import hyperparameter_plots
 from hpsearch.plotting.chart import Series
 from hpsearch.plotting.matplotlib_renderer import render_png
 from hpsearch.plotting.plotly_renderer import make_figure
 from hpsearch.storage.results import Trial
-from tests.support.synthetic_trials import summary, trial
+from tests.support.synthetic_trials import make_summary, make_trial
 
 GRID = {"space": {"optimizer": ["sgd", "adam"]}, "sampler": {"name": "grid"}, "budget": {"repeats": 3, "epochs": 3}}
 VALUES = {"sgd": [0.3, 0.35, 0.31], "adam": [0.6, 0.61, 0.65]}
 TRIALS = [
-    trial(n, {"optimizer": name}, [value / 2, value - 0.01, value], seconds=2.0 + place)
+    make_trial(n, {"optimizer": name}, [value / 2, value - 0.01, value], seconds=2.0 + place)
     for place, name in enumerate(VALUES)
     for n, value in enumerate(VALUES[name], start=3 * place)
 ]
 
 
-def effect(trials: list[Trial]) -> Effect:
-    """The one effect of the grid."""
-    spec = summary(GRID, trials).study.spec
+def measure_effect(trials: list[Trial]) -> Effect:
+    """Return the one effect of the grid."""
+    spec = make_summary(GRID, trials).study.spec
     accuracies = effects.choose_milestones(trials, 10)
-    (found,) = effects.measure_effects(spec, effects.collect_facts(trials, accuracies), accuracies)
-    return found
+    (effect,) = effects.measure_effects(spec, effects.collect_facts(trials, accuracies), accuracies)
+    return effect
 
 
 def by_label(marks: object) -> dict[str | None, Series]:
@@ -41,45 +42,45 @@ def by_label(marks: object) -> dict[str | None, Series]:
 
 def test_curves_are_means_with_intervals() -> None:
     """A level's curve is the mean of its trials at each epoch, its band Student's 95% interval."""
-    made = hyperparameter_plots.plot_curves(effect(TRIALS), TRIALS)
-    assert [panel.title for panel in made.panels] == ["sgd (n = 3)", "adam (n = 3)", "", ""]
-    assert made.columns == 2
-    line = by_label(made.panels[1].marks)["validation"]
+    chart = hyperparameter_plots.plot_curves(measure_effect(TRIALS), TRIALS)
+    assert [panel.title for panel in chart.panels] == ["sgd (n = 3)", "adam (n = 3)", "", ""]
+    assert chart.columns == 2
+    line = by_label(chart.panels[1].marks)["validation"]
     values = np.array([[value / 2, value - 0.01, value] for value in VALUES["adam"]])
     mean, half = values.mean(axis=0), stats.t.ppf(0.975, 2) * values.std(axis=0, ddof=1) / math.sqrt(3)
     assert line.x == (1.0, 2.0, 3.0)
     assert line.y == pytest.approx(mean)
     assert line.low == pytest.approx(mean - half)
     assert line.high == pytest.approx(mean + half)
-    loss = by_label(made.panels[3].marks)["training"]
+    loss = by_label(chart.panels[3].marks)["training"]
     assert loss.y == pytest.approx(1.5 - mean)
     assert (line.line, loss.line) == ("solid", "dashed")
 
 
 def test_curves_of_few_trials_show_each() -> None:
     """Every single trial's line is there too, with gaps between them; of many trials there is the mean only."""
-    made = hyperparameter_plots.plot_curves(effect(TRIALS), TRIALS)
-    faint = made.panels[0].marks[0]
+    chart = hyperparameter_plots.plot_curves(measure_effect(TRIALS), TRIALS)
+    faint = chart.panels[0].marks[0]
     assert isinstance(faint, Series)
     assert faint.faint
     assert sum(math.isnan(y) for y in faint.y) == 3
-    many = [trial(n, {"optimizer": "sgd"}, [0.2, 0.3]) for n in range(hyperparameter_plots.MAX_SINGLE_CURVES + 1)]
-    assert len(hyperparameter_plots.plot_curves(effect(many), many).panels[0].marks) == 2
+    many = [make_trial(n, {"optimizer": "sgd"}, [0.2, 0.3]) for n in range(hyperparameter_plots.MAX_SINGLE_CURVES + 1)]
+    assert len(hyperparameter_plots.plot_curves(measure_effect(many), many).panels[0].marks) == 2
 
 
 def test_curves_leave_out_what_is_not_complete() -> None:
     """Pruned trials do not bend the mean of complete ones, and stand for a level only where none is complete."""
-    pruned = [trial(6, {"optimizer": "sgd"}, [0.1], "pruned", "pruned")]
-    made = hyperparameter_plots.plot_curves(effect(TRIALS + pruned), TRIALS + pruned)
-    assert made.panels[0].title == "sgd (n = 3)"
-    alone = hyperparameter_plots.plot_curves(effect(pruned), pruned)
+    pruned = [make_trial(6, {"optimizer": "sgd"}, [0.1], TrialState.PRUNED, TrialOutcome.PRUNED)]
+    chart = hyperparameter_plots.plot_curves(measure_effect(TRIALS + pruned), TRIALS + pruned)
+    assert chart.panels[0].title == "sgd (n = 3)"
+    alone = hyperparameter_plots.plot_curves(measure_effect(pruned), pruned)
     assert alone.panels[0].title == "sgd (n = 1, none complete)"
 
 
 def test_time_is_summed_over_the_epochs() -> None:
     """The horizontal place of a point is the mean of the seconds up to that epoch, the vertical one of the accuracy."""
-    made = hyperparameter_plots.plot_accuracy_by_time(effect(TRIALS), TRIALS)
-    lines = {mark.label: mark for mark in made.panels[0].marks if isinstance(mark, Series) and not mark.faint}
+    chart = hyperparameter_plots.plot_accuracy_by_time(measure_effect(TRIALS), TRIALS)
+    lines = {mark.label: mark for mark in chart.panels[0].marks if isinstance(mark, Series) and not mark.faint}
     assert lines["adam"].x == pytest.approx(np.cumsum([9.0, 3.0, 3.0]))
     assert lines["adam"].y[-1] == pytest.approx(np.mean(VALUES["adam"]))
     assert len({(line.line, line.marker) for line in lines.values()}) == 2  # told apart without colour
@@ -87,24 +88,24 @@ def test_time_is_summed_over_the_epochs() -> None:
 
 def test_effects_show_every_level_with_its_interval() -> None:
     """An effect's panel has a row a level: the mean of its values, Student's interval, and how many they are."""
-    made = hyperparameter_plots.plot_effects([effect(TRIALS)], "value", "val_accuracy", TRIALS)
-    points, means = made.panels[0].marks
+    chart = hyperparameter_plots.plot_effects([measure_effect(TRIALS)], "value", "val_accuracy", TRIALS)
+    points, means = chart.panels[0].marks
     assert isinstance(points, Series)
     assert isinstance(means, Series)
     assert sorted(points.x) == sorted(VALUES["sgd"] + VALUES["adam"])
     assert means.x == pytest.approx([np.mean(VALUES["sgd"]), np.mean(VALUES["adam"])])
     half = stats.t.ppf(0.975, 2) * np.std(VALUES["sgd"], ddof=1) / math.sqrt(3)
     assert np.array(means.high)[0] - means.x[0] == pytest.approx(half)
-    assert [text for _, text in made.panels[0].y.ticks or ()] == ["sgd (3)", "adam (3)"]
+    assert [text for _, text in chart.panels[0].y.ticks or ()] == ["sgd (3)", "adam (3)"]
 
 
 def test_rate_counts_epochs_and_seconds_to_an_accuracy() -> None:
     """A point is the median epoch, and the median of the seconds, at which the level's trials reached an accuracy."""
-    made = hyperparameter_plots.plot_rate(effect(TRIALS))
-    epochs, seconds = (by_label(panel.marks)["adam"] for panel in made.panels)
+    chart = hyperparameter_plots.plot_rate(measure_effect(TRIALS))
+    epochs, seconds = (by_label(panel.marks)["adam"] for panel in chart.panels)
     assert dict(zip(epochs.x, epochs.y, strict=True))[0.6] == 2  # the third, the second and the second
     assert dict(zip(seconds.x, seconds.y, strict=True))[0.4] == 12.0
-    assert "sgd" not in by_label(made.panels[0].marks)  # it came to none of them
+    assert "sgd" not in by_label(chart.panels[0].marks)  # it came to none of them
     assert 0.65 not in epochs.x  # one of three is too few for a median
 
 
@@ -113,20 +114,24 @@ def test_rate_counts_epochs_and_seconds_to_an_accuracy() -> None:
     [
         [],
         TRIALS[:1],
-        [replace(TRIALS[0], state="failed", value=None, epochs=())],
-        [replace(TRIALS[0], state="pruned", epochs=(EpochMetrics(1, math.nan, 0.1, math.nan, 0.1, 0.1, 1.0),))],
+        [replace(TRIALS[0], state=TrialState.FAILED, value=None, epochs=())],
+        [
+            replace(
+                TRIALS[0], state=TrialState.PRUNED, epochs=(EpochMetrics(1, math.nan, 0.1, math.nan, 0.1, 0.1, 1.0),)
+            )
+        ],
     ],
     ids=["none", "one", "failed", "diverged at once"],
 )
-def test_every_plot_of_next_to_nothing_is_drawn(trials: list[Trial]) -> None:
+def test_every_plot_of_almost_no_trials_is_drawn(trials: list[Trial]) -> None:
     """Neither no trial nor one alone nor losses that are no numbers are an error, in either form."""
-    found = effect(trials)
-    for made in (
-        hyperparameter_plots.plot_curves(found, trials),
-        hyperparameter_plots.plot_accuracy_by_time(found, trials),
-        hyperparameter_plots.plot_effects([found], "value", "val_accuracy", trials),
-        hyperparameter_plots.plot_effects([found], "gap", "val_accuracy"),
-        hyperparameter_plots.plot_rate(found),
+    effect = measure_effect(trials)
+    for chart in (
+        hyperparameter_plots.plot_curves(effect, trials),
+        hyperparameter_plots.plot_accuracy_by_time(effect, trials),
+        hyperparameter_plots.plot_effects([effect], "value", "val_accuracy", trials),
+        hyperparameter_plots.plot_effects([effect], "gap", "val_accuracy"),
+        hyperparameter_plots.plot_rate(effect),
     ):
-        make_figure(made)
-        assert render_png(made).startswith(b"\x89PNG")
+        make_figure(chart)
+        assert render_png(chart).startswith(b"\x89PNG")

@@ -4,18 +4,20 @@ from hpsearch.analysis import effects
 from hpsearch.metrics import Direction
 from hpsearch.plotting import hyperparameter_plots, optuna_plots
 from hpsearch.plotting.chart import Series
-from tests.support.synthetic_trials import summary, trial
+from tests.support.synthetic_trials import make_summary, make_trial
 
 SPACE = {"space": {"optimizer": ["sgd", "adam"], "dropout": {"low": 0.0, "high": 0.5}}, "budget": {"trials": 5000}}
 TRIALS = [
-    trial(n, {"optimizer": ("sgd", "adam")[n % 2], "dropout": (n % 50) / 100}, [0.2, 0.2 + (n % 97) / 200], "complete")
+    make_trial(
+        n, {"optimizer": ("sgd", "adam")[n % 2], "dropout": (n % 50) / 100}, [0.2, 0.2 + (n % 97) / 200], "complete"
+    )
     for n in range(5000)
 ]
 
 
 def test_of_many_trials_the_best_and_an_even_spread_are_drawn() -> None:
     """Parallel coordinates of 5,000 trials draw a few, among them the best, and say of how many."""
-    found = summary(SPACE, TRIALS)
+    found = make_summary(SPACE, TRIALS)
     drawn = optuna_plots.sample_trials(TRIALS, 200, Direction.MAXIMIZE)
     numbers = [each.number for each in drawn]
     assert len(set(numbers)) == 200
@@ -34,7 +36,7 @@ def test_of_many_trials_the_best_and_an_even_spread_are_drawn() -> None:
 
 def test_slices_name_trials_by_their_number() -> None:
     """A slice's points carry the study's numbers of the trials, not those of the ones drawn."""
-    found = summary(SPACE, TRIALS[4000:4003])
+    found = make_summary(SPACE, TRIALS[4000:4003])
     plot = optuna_plots.plot_slices(found, TRIALS[4000:4003], ["dropout"])
     assert plot is not None
     (trace,) = plot.make_figure().data
@@ -43,14 +45,14 @@ def test_slices_name_trials_by_their_number() -> None:
 
 def test_contours_need_two_that_vary() -> None:
     """A hyperparameter with one value only, or trials of which none has both, have no contours."""
-    few = [trial(n, {"optimizer": "sgd", "dropout": n / 10}, [0.2]) for n in range(4)]
-    assert optuna_plots.plot_contour(summary(SPACE, few), few, "optimizer", "dropout") is None
-    assert optuna_plots.plot_contour(summary(SPACE, TRIALS[:9]), TRIALS[:9], "optimizer", "dropout") is not None
+    few = [make_trial(n, {"optimizer": "sgd", "dropout": n / 10}, [0.2]) for n in range(4)]
+    assert optuna_plots.plot_contour(make_summary(SPACE, few), few, "optimizer", "dropout") is None
+    assert optuna_plots.plot_contour(make_summary(SPACE, TRIALS[:9]), TRIALS[:9], "optimizer", "dropout") is not None
 
 
 def test_effects_of_many_trials_leave_out_their_points() -> None:
     """Above some hundred trials only means and intervals are drawn."""
-    spec = summary(SPACE, TRIALS).study.spec
+    spec = make_summary(SPACE, TRIALS).study.spec
     found = effects.measure_effects(spec, effects.collect_facts(TRIALS, ()), ())
     marks = hyperparameter_plots.plot_effects(found, "value", "val_accuracy", TRIALS).panels[0].marks
     assert [mark.faint for mark in marks if isinstance(mark, Series)] == [False]

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpsearch.analysis import findings
+import numpy as np
+
 from hpsearch.analysis.effects import Effect
-from hpsearch.analysis.findings import Findings
+from hpsearch.analysis.findings import Findings, analyze_study
 from hpsearch.analysis.statistics import Difference
 from hpsearch.metrics import EpochMetrics, find_best_epoch
+from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.spec import study_spec
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
@@ -17,30 +19,44 @@ GRID: dict[str, Any] = {
     "space": {"optimizer": ["nesterov", "adam", "sgd"]},
     "sampler": {"name": "grid"},
 }
+"""Three optimizers with three seeds each."""
 VALUES = {"nesterov": (0.60, 0.622, 0.61), "adam": (0.70, 0.71, 0.73), "sgd": (0.40, 0.47, 0.41)}
+"""The best epoch's validation accuracies of `make_repeated_grid`, by seed."""
+SEARCH: dict[str, Any] = {
+    "budget": {"trials": 60, "epochs": 3},
+    "space": {
+        "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
+        "optimizer": ["sgd", "momentum", "adam"],
+        "momentum": {"low": 0.5, "high": 0.95, "when": {"optimizer": ["momentum"]}},
+    },
+}
+"""A search by TPE with a conditional hyperparameter."""
 
 
-def trial(
+def make_trial(
     number: int,
     params: Mapping[str, Any],
     accuracies: Sequence[float],
-    state: str = "complete",
-    outcome: str | None = "completed",
+    state: str = TrialState.COMPLETE,
+    outcome: str | None = TrialOutcome.COMPLETED,
     seconds: float = 2.0,
     gap: float = 0.1,
     metric: str = "val_accuracy",
 ) -> Trial:
-    """A trial with an epoch for each validation accuracy, its validation loss 2 less that; the first takes thrice."""
+    """Return a trial with an epoch for each validation accuracy, the validation loss 2 less that.
+
+    The first epoch takes three times `seconds`; training accuracy is `gap` above validation accuracy.
+    """
     epochs = [
         EpochMetrics(epoch, 1.5 - value, value + gap, 2.0 - value, value, 0.01, seconds * (3 if epoch == 1 else 1))
         for epoch, value in enumerate(accuracies, start=1)
     ]
-    chosen = find_best_epoch(epochs, metric) if state in {"complete", "pruned"} else None
+    best = find_best_epoch(epochs, metric) if state in {TrialState.COMPLETE, TrialState.PRUNED} else None
     return Trial(
         number=number,
         state=state,
         outcome=outcome,
-        value=chosen.value(metric) if chosen else None,
+        value=best.value(metric) if best else None,
         params=params,
         attempts=1,
         worker="w",
@@ -50,7 +66,7 @@ def trial(
         detail=None,
         retry_of=None,
         history=(),
-        best_epoch=chosen.epoch if chosen else None,
+        best_epoch=best.epoch if best else None,
         confusion=None,
         made_by={},
         began=None,
@@ -58,35 +74,51 @@ def trial(
     )
 
 
-def summary(raw: Mapping[str, Any], trials: Sequence[Trial], status: str = "finished") -> Summary:
-    """The summary of a study with these trials."""
-    described = study_spec.from_dict({"study": {"name": "synthetic"}, **raw})
-    found = Study(1, described.study.name, described, described.fingerprint, status, None, 0, None, None)
-    counts = {state: sum(trial.state == state for trial in trials) for state in STATES}
-    complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
-    sign = 1 if described.direction == "maximize" else -1
-    top = max(complete, key=lambda trial: (sign * (trial.value or 0.0), -trial.number), default=None)
-    return Summary(found, counts, {"number": top.number, "value": top.value, "params": top.params} if top else None)
+def make_summary(described: Mapping[str, Any], trials: Sequence[Trial], status: str = "finished") -> Summary:
+    """Return the summary of the study that is `described` as in its file, with these trials."""
+    spec = study_spec.from_dict({"study": {"name": "synthetic"}, **described})
+    study = Study(1, spec.study.name, spec, spec.fingerprint, status, None, 0, None, None)
+    counts = {state: sum(trial.state == state for trial in trials) for state in TrialState}
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+    best = max(complete, key=lambda trial: (spec.direction.sign * (trial.value or 0.0), -trial.number), default=None)
+    return Summary(study, counts, {"number": best.number, "value": best.value, "params": best.params} if best else None)
 
 
-def repeated(**extra: Any) -> list[Trial]:
-    """Three optimizers, three seeds each; the last of three epochs is not the best."""
+def make_repeated_grid(**options: Any) -> list[Trial]:
+    """Return the trials of `GRID`, whose values are `VALUES`; the second of three epochs is the best."""
     return [
-        trial(number, {"optimizer": optimizer}, (value / 2, value, value - 0.05), **extra)
+        make_trial(number, {"optimizer": optimizer}, (value / 2, value, value - 0.05), **options)
         for number, (optimizer, value) in enumerate(
             (optimizer, VALUES[optimizer][seed]) for seed in range(3) for optimizer in VALUES
         )
     ]
 
 
-def find(raw: dict[str, Any], trials: list[Trial], status: str = "finished") -> Findings:
-    """What is found."""
-    return findings.analyze_study(summary(raw, trials, status), trials)
+def make_search_trials(count: int, epochs: int = 3) -> list[Trial]:
+    """Return trials of `SEARCH` with every ending."""
+    random = np.random.default_rng(0)
+    endings = [("complete", "completed")] * 5 + [("pruned", "pruned")] * 3
+    endings += [("pruned", "diverged"), ("pruned", "out_of_memory"), ("failed", "error"), ("running", None)]
+    trials = []
+    for number in range(count):
+        optimizer = str(random.choice(["sgd", "momentum", "adam"]))
+        params: dict[str, Any] = {"learning_rate": float(10 ** random.uniform(-5, -1)), "optimizer": optimizer}
+        if optimizer == "momentum":
+            params["momentum"] = float(random.uniform(0.5, 0.95))
+        state, outcome = endings[int(random.integers(len(endings)))]
+        value = 0.5 + 0.1 * (optimizer == "adam") + 0.01 * random.normal()
+        accuracies = [value * epoch / epochs for epoch in range(1, epochs + 1)]
+        trials.append(
+            make_trial(number, params, [float("nan")] if outcome == "diverged" else accuracies, state, outcome)
+        )
+    return trials
 
 
-def difference(effect: Effect, first: str, second: str) -> Difference:
-    """The difference of two levels."""
-    return next(each for each in effect.values if {each.better, each.worse} == {first, second})
+def analyze(described: Mapping[str, Any], trials: Sequence[Trial], status: str = "finished") -> Findings:
+    """Return the findings of the study that is `described` as in its file, with these trials."""
+    return analyze_study(make_summary(described, trials, status), trials)
 
 
-STATES = ("complete", "pruned", "failed", "running", "waiting")
+def find_difference(effect: Effect, first: str, second: str) -> Difference:
+    """Return the difference of two levels' values."""
+    return next(entry for entry in effect.values if {entry.better, entry.worse} == {first, second})

@@ -1,0 +1,175 @@
+"""The sentences on what was found, with figures recomputed by numpy and scipy."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hpsearch.storage.results import Trial
+from tests.support.synthetic_trials import (
+    GRID,
+    SEARCH,
+    VALUES,
+    analyze,
+    find_difference,
+    make_repeated_grid,
+    make_trial,
+)
+
+
+def test_answer_says_how_far_the_best_is_ahead() -> None:
+    """The sentences carry the recomputed difference and interval, in points."""
+    findings = analyze(GRID, make_repeated_grid())
+    test = stats.tukey_hsd(VALUES["adam"], VALUES["nesterov"], VALUES["sgd"], equal_var=False)
+    amount, half = 100 * test.statistic[0, 1], 100 * (test.confidence_interval().high - test.statistic)[0, 1]
+    ahead, last, best = findings.sentences.answer
+    assert ahead == f"optimizer: adam ends {amount:.1f} ± {half:.1f} points above nesterov."
+    amount, half = 100 * test.statistic[0, 2], 100 * (test.confidence_interval().high - test.statistic)[0, 2]
+    assert last == f"optimizer: sgd is last, {amount:.1f} ± {half:.1f} points below adam."
+    assert best.startswith(
+        "Trial 7 is best: val_accuracy 73.0% at epoch 2, the highest of 9, 2.0 points from the next,"
+    )
+
+
+def test_a_lower_loss_is_better() -> None:
+    """With val_loss the lower is the better, in nats."""
+    described = {**GRID, "study": {"name": "x", "metric": "val_loss"}}
+    findings = analyze(described, make_repeated_grid(metric="val_loss"))
+    (effect,) = findings.effects
+    assert findings.best is not None
+    assert findings.best.number == 7
+    difference = find_difference(effect, "adam", "nesterov")
+    assert difference.better == "adam"
+    values = {name: 2 - np.array(VALUES[name]) for name in VALUES}
+    assert difference.amount == pytest.approx(values["nesterov"].mean() - values["adam"].mean())
+    assert (
+        findings.sentences.answer[0]
+        == f"optimizer: adam ends {difference.amount:.2f} ± {difference.half:.2f} nats below nesterov."
+    )
+    assert findings.sentences.answer[1].startswith("optimizer: sgd is last, 0.29 ± 0.11 nats above adam")
+    assert "val_loss 1.27 nats at epoch 2, the lowest of 9" in findings.sentences.answer[2]
+
+
+def test_levels_indistinguishable_from_the_best_are_named() -> None:
+    """Overlapping levels are named in words, and no last is named among them."""
+    described = {**GRID, "space": {"activation": ["relu", "tanh", "elu", "prelu"]}}
+    random = np.random.default_rng(0)
+    trials = [
+        make_trial(n, {"activation": name}, [0.5 + 0.02 * random.normal()])
+        for n, name in enumerate(["relu", "tanh", "elu", "prelu"] * 3)
+    ]
+    sentences = analyze(described, trials).sentences.answer
+    assert len(sentences) == 2
+    assert sentences[0].endswith(": not distinguishable, nor is any other level.")
+
+
+def test_cost_stands_beside_the_gain() -> None:
+    """A level that takes longer than the base model's is named with its factor and its gain."""
+    described = {**GRID, "space": {"activation": ["relu", "prelu", "tanh"]}}
+    values = {"relu": (0.60, 0.61, 0.62), "prelu": (0.61, 0.62, 0.60), "tanh": (0.3, 0.31, 0.33)}
+    times = {"relu": (2.0, 2.1, 1.9), "prelu": (2.8, 2.9, 2.7), "tanh": (2.0, 2.05, 2.0)}
+    trials = [
+        make_trial(3 * seed + i, {"activation": name}, [values[name][seed]] * 3, seconds=times[name][seed])
+        for seed in range(3)
+        for i, name in enumerate(values)
+    ]
+    findings = analyze(described, trials)
+    seconds = {level.label: level.seconds for level in findings.effects[0].levels}
+    assert {name: estimate.mean for name, estimate in seconds.items() if estimate} == pytest.approx(
+        {name: np.mean(times[name]) for name in times}  # the first epoch, thrice as long, is left out
+    )
+    ratio = np.mean(times["prelu"]) / np.mean(times["relu"])
+    difference = find_difference(findings.effects[0], "relu", "prelu")
+    assert findings.sentences.cost == (
+        f"activation: prelu costs {ratio:.1f}× relu's time per epoch and loses "
+        f"{100 * difference.amount:.1f} ± {100 * (difference.half or 0):.1f} points: not distinguishable.",
+    )
+
+
+def test_generalization_gaps_are_named_where_levels_differ() -> None:
+    """The widest and the narrowest gap are named with their difference."""
+    described = {**GRID, "space": {"dropout": [0.0, 0.5]}}
+    gaps = {0.0: (0.2, 0.21, 0.22), 0.5: (-0.01, -0.02, 0.0)}
+    trials = [
+        make_trial(2 * seed + i, {"dropout": rate}, [0.4, 0.6], gap=gaps[rate][seed])
+        for seed in range(3)
+        for i, rate in enumerate(gaps)
+    ]
+    findings = analyze(described, trials)
+    test = stats.tukey_hsd(gaps[0.0], gaps[0.5], equal_var=False)
+    half = (test.confidence_interval().high - test.statistic)[0, 1]
+    student = 100 * stats.t.ppf(0.975, 2) * 0.01 / np.sqrt(3)
+    assert findings.sentences.gap == (
+        f"dropout: 0 ends with training accuracy 21.0 ± {student:.1f} points above validation accuracy, 0.5 with "
+        f"1.0 ± {student:.1f} points below: 22.0 ± {100 * half:.1f} points apart.",
+    )
+
+
+def test_a_level_that_is_mostly_infeasible_is_named() -> None:
+    """Where half of a level's trials or more diverged, the answer says so."""
+    described = {**GRID, "space": {"learning_rate": [10.0, 0.01]}}
+    trials = [
+        make_trial(n, {"learning_rate": rate}, [0.5 + 0.01 * n] if rate < 1 else [float("nan")], *ending)
+        for n, (rate, ending) in enumerate([(10.0, ("pruned", "diverged")), (0.01, ("complete", "completed"))] * 3)
+    ]
+    findings = analyze(described, trials)
+    assert "learning_rate: only 0.01 has a complete trial, so nothing can be compared." in findings.sentences.answer
+    assert "learning_rate: with 10, 3 of 3 trials gave no value (3 diverged)." in findings.sentences.answer
+
+
+def test_equal_values_are_no_difference() -> None:
+    """Levels that end alike every time are called alike, and constant seconds as no cost."""
+    trials = [make_trial(n, {"optimizer": name}, [0.1, 0.1]) for n, name in enumerate(["nesterov", "adam", "sgd"] * 3)]
+    findings = analyze(GRID, trials)
+    assert {difference.amount for difference in findings.effects[0].values} == {0.0}
+    assert not any(difference.distinguishable for difference in findings.effects[0].values)
+    assert findings.sentences.answer[0].startswith("optimizer: nesterov and adam end alike")
+    assert findings.sentences.cost == ()
+
+
+def make_unfinished_trials(state: str, outcome: str | None = None) -> list[Trial]:
+    """Return two trials that ended so before their first epoch was over."""
+    return [make_trial(n, {"learning_rate": 1e-3, "optimizer": "sgd"}, [], state, outcome) for n in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("make", "answer"),
+    [
+        (list, "No trial has ended: there is nothing to tell yet."),
+        (lambda: make_unfinished_trials("waiting"), "No trial has ended: there is nothing to tell yet."),
+        (lambda: make_unfinished_trials("running"), "No trial has ended: there is nothing to tell yet."),
+        (
+            lambda: make_unfinished_trials("failed", "error"),
+            "None of the 2 ended trials is complete (2 failed): there is nothing to compare.",
+        ),
+        (
+            lambda: [make_trial(0, {"learning_rate": 1e-3, "optimizer": "sgd"}, [0.5])],
+            "One trial is complete: there is nothing to compare it with.",
+        ),
+        (
+            lambda: make_unfinished_trials("pruned", "diverged")[:1],
+            "The only ended trial is not complete (1 diverged): there is nothing to compare.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("described", [SEARCH, {"space": {}, "budget": {"trials": 3}}])
+def test_a_study_without_a_comparison_says_so(
+    make: Callable[[], list[Trial]], answer: str, described: dict[str, Any]
+) -> None:
+    """A study without a comparison says in one sentence what there is."""
+    trials = make() if described["space"] else [replace(trial, params={}) for trial in make()]
+    findings = analyze(described, trials, status="running")
+    assert findings.sentences.answer[0] == answer
+    assert (findings.best is None) == (len(findings.sentences.answer) == 1)
+
+
+def test_the_base_model_alone_has_its_mean_over_seeds() -> None:
+    """A study that searches nothing tells the mean of its trainings."""
+    trials = [make_trial(n, {}, [value]) for n, value in enumerate((0.5, 0.52, 0.54))]
+    findings = analyze({"space": {}, "budget": {"trials": 3}}, trials)
+    half = 100 * stats.t.ppf(0.975, 2) * 0.02 / np.sqrt(3)
+    assert findings.sentences.answer[0] == f"The base model reaches val_accuracy 52.0 ± {half:.1f}% (n = 3)."
+    assert findings.repeated
