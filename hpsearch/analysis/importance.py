@@ -104,7 +104,9 @@ def _find_value(trial: Trial, epoch: int, spec: StudySpec) -> float | None:
 
 
 def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
-    """Return the mean decrease in impurity (Breiman 2001) of a random forest over a `Stage`, with ranges over resamples.
+    """Return the mean decrease in impurity (Breiman 2001) of a random forest, with ranges over resamples of the trials.
+
+    The trials are those of the `Stage`.
 
     How often it names the hyperparameter that makes most of the value, on six landscapes where one makes 0.4 to 0.97 of
     it, 12 searches each, no trial pruned: after 60 trials of TPE 97%, of a random search 100%. Optuna's other
