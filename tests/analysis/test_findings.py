@@ -9,6 +9,7 @@ from scipy import stats
 from hpsearch.analysis import importance
 from hpsearch.analysis.findings import analyze_study
 from hpsearch.spec import study_spec
+from hpsearch.spec.hyperparameters import Value
 from tests.support.synthetic_trials import SEARCH, analyze, make_summary, make_trial
 
 NAN = float("nan")
@@ -48,7 +49,10 @@ def test_a_list_that_leaves_trials_to_the_sampler_is_a_search() -> None:
 
 def test_an_evaluation_compares_its_configurations_on_the_test_images() -> None:
     """Only the last epoch has figures, of the test images; configurations are compared and no search is described."""
-    points = [{"learning_rate": 0.01, "optimizer": "sgd"}, {"learning_rate": 0.001, "optimizer": "adam"}]
+    points: list[dict[str, Value]] = [
+        {"learning_rate": 0.01, "optimizer": "sgd"},
+        {"learning_rate": 0.001, "optimizer": "adam"},
+    ]
     trials = [make_trial(n, points[n % 2], [NAN, NAN, (0.6, 0.7)[n % 2] + 0.01 * (n // 2)]) for n in range(6)]
     summary = make_summary({**SEARCH, "sampler": {"name": "random"}}, trials)
     described = replace(

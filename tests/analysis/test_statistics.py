@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from hpsearch.analysis import statistics
+from hpsearch.analysis.statistics import Cells
 from hpsearch.metrics import Direction
 
 
@@ -20,7 +21,9 @@ def test_intervals_hold_the_true_differences() -> None:
     random, truth = np.random.default_rng(0), {"a": 0.5, "b": 0.52, "c": 0.6, "d": 0.6}
     covered = 0
     for _ in range(300):
-        levels = {name: {0: tuple(mean + 0.01 * random.normal(size=5))} for name, mean in truth.items()}
+        levels: dict[str, Cells] = {
+            name: {0: tuple(mean + 0.01 * random.normal(size=5))} for name, mean in truth.items()
+        }
         differences = statistics.compare_levels(levels, Direction.MAXIMIZE, repeated=True)
         assert len(differences) == 6
         covered += all(
@@ -38,7 +41,7 @@ def test_a_single_value_has_no_interval() -> None:
 
 def test_values_that_never_vary_differ_by_rounding_at_least() -> None:
     """Two levels without variance have the rounding of their values for noise; without rounding they have none."""
-    cells = {"a": {0: (0.5, 0.5, 0.5)}, "b": {0: (0.6, 0.6, 0.6)}}
+    cells: dict[str, Cells] = {"a": {0: (0.5, 0.5, 0.5)}, "b": {0: (0.6, 0.6, 0.6)}}
     (difference,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True, resolution=0.1)
     deviation = np.sqrt(2 * 0.1**2 / 12 / 3)
     assert difference.half == pytest.approx(stats.t.ppf(0.975, 4) * deviation, rel=1e-3)
@@ -48,7 +51,11 @@ def test_values_that_never_vary_differ_by_rounding_at_least() -> None:
 
 def test_settings_of_one_level_alone_do_not_count() -> None:
     """Only settings that both levels have tried are compared; where there is none, nothing is."""
-    cells = {"a": {0: (0.5, 0.6), 1: (0.9, 0.8)}, "b": {0: (0.7, 0.7), 2: (0.1, 0.1)}, "c": {3: (0.1, 0.1)}}
+    cells: dict[str, Cells] = {
+        "a": {0: (0.5, 0.6), 1: (0.9, 0.8)},
+        "b": {0: (0.7, 0.7), 2: (0.1, 0.1)},
+        "c": {3: (0.1, 0.1)},
+    }
     (difference,) = statistics.compare_levels(cells, Direction.MAXIMIZE, repeated=True)
     assert (difference.better, difference.worse, difference.settings) == ("b", "a", 1)
     assert difference.amount == pytest.approx(0.15)

@@ -78,7 +78,7 @@ def make_summary(described: Mapping[str, Any], trials: Sequence[Trial], status: 
     """Return the summary of the study that is `described` as in its file, with these trials."""
     spec = study_spec.from_dict({"study": {"name": "synthetic"}, **described})
     study = Study(1, spec.study.name, spec, spec.fingerprint, status, None, 0, None, None)
-    counts = {state: sum(trial.state == state for trial in trials) for state in TrialState}
+    counts = {state.value: sum(trial.state == state for trial in trials) for state in TrialState}
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
     best = max(complete, key=lambda trial: (spec.direction.sign * (trial.value or 0.0), -trial.number), default=None)
     return Summary(study, counts, {"number": best.number, "value": best.value, "params": best.params} if best else None)
@@ -97,8 +97,9 @@ def make_repeated_grid(**options: Any) -> list[Trial]:
 def make_search_trials(count: int, epochs: int = 3) -> list[Trial]:
     """Return trials of `SEARCH` with every ending."""
     random = np.random.default_rng(0)
-    endings = [("complete", "completed")] * 5 + [("pruned", "pruned")] * 3
-    endings += [("pruned", "diverged"), ("pruned", "out_of_memory"), ("failed", "error"), ("running", None)]
+    outcomes = [TrialOutcome.COMPLETED] * 5 + [TrialOutcome.PRUNED] * 3
+    outcomes += [TrialOutcome.DIVERGED, TrialOutcome.OUT_OF_MEMORY, TrialOutcome.ERROR]
+    endings = [*((outcome.state, outcome) for outcome in outcomes), (TrialState.RUNNING, None)]
     trials = []
     for number in range(count):
         optimizer = str(random.choice(["sgd", "momentum", "adam"]))
@@ -109,7 +110,9 @@ def make_search_trials(count: int, epochs: int = 3) -> list[Trial]:
         value = 0.5 + 0.1 * (optimizer == "adam") + 0.01 * random.normal()
         accuracies = [value * epoch / epochs for epoch in range(1, epochs + 1)]
         trials.append(
-            make_trial(number, params, [float("nan")] if outcome == "diverged" else accuracies, state, outcome)
+            make_trial(
+                number, params, [float("nan")] if outcome == TrialOutcome.DIVERGED else accuracies, state, outcome
+            )
         )
     return trials
 
