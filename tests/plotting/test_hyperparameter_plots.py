@@ -99,6 +99,14 @@ def test_effects_show_every_level_with_its_interval() -> None:
     assert [text for _, text in chart.panels[0].y.ticks or ()] == ["sgd (3)", "adam (3)"]
 
 
+def test_effects_of_many_trials_leave_out_their_points() -> None:
+    """Above some hundred trials only means and intervals are drawn."""
+    trials = [make_trial(n, {"optimizer": ("sgd", "adam")[n % 2]}, [0.2, 0.3]) for n in range(301)]
+    assert len(trials) > hyperparameter_plots.MAX_POINTS
+    marks = hyperparameter_plots.plot_effects([measure_effect(trials)], "value", "val_accuracy", trials).panels[0].marks
+    assert [mark.faint for mark in marks if isinstance(mark, Series)] == [False]
+
+
 def test_rate_counts_epochs_and_seconds_to_an_accuracy() -> None:
     """A point is the median epoch, and the median of the seconds, at which the level's trials reached an accuracy."""
     chart = hyperparameter_plots.plot_rate(measure_effect(TRIALS))
