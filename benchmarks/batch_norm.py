@@ -36,34 +36,34 @@ Epoch = tuple[float, float]
 
 
 def keras_own(momentum: float) -> keras.layers.Layer:
-    """Keras's layer, with Keras's default."""
+    """Make Keras's layer, with Keras's default."""
     return keras.layers.BatchNormalization()
 
 
 def training(values: Mapping[str, Value], dataset: ImageArrays, epochs: int, seed: int) -> list[Epoch]:
-    """One training's epochs."""
+    """Train once; return its epochs."""
     given: Mapping[str, Any] = fill_defaults({**values, "batch_norm": True, "batch_size": BATCH})
-    found = [(100 * trained, 100 * valid) for trained, valid in accuracies(given, dataset, epochs, seed)]
+    percent = [(100 * trained, 100 * valid) for trained, valid in accuracies(given, dataset, epochs, seed)]
     backends.current.free_memory()
-    return found
+    return percent
 
 
 def rows(name: str, dataset: ImageArrays, epochs: int, seeds: int) -> Iterator[str]:
-    """A configuration's lines of the table: training, then validation with either side's averages."""
+    """Yield a configuration's lines of the table: training, then validation with either side's averages."""
     sides: dict[str, list[list[Epoch]]] = {"Keras's": [], "ours": []}
     for seed in range(seeds):
-        for side, found in sides.items():
+        for side, trainings in sides.items():
             layer = keras_own if side == "Keras's" else backends.current.make_batch_norm
             with mock.patch.object(backends.current, "make_batch_norm", layer):
-                found.append(training(CONFIGURATIONS[name], dataset, epochs, seed))
+                trainings.append(training(CONFIGURATIONS[name], dataset, epochs, seed))
             print(".", end="", file=sys.stderr, flush=True)
     yield line(f"{name}: training", [[each[0] for each in epoch] for epoch in zip(*sides["ours"], strict=True)])
-    for side, found in sides.items():
-        yield line(f"validation, {side}", [[each[1] for each in epoch] for epoch in zip(*found, strict=True)])
+    for side, trainings in sides.items():
+        yield line(f"validation, {side}", [[each[1] for each in epoch] for epoch in zip(*trainings, strict=True)])
 
 
 def line(title: str, epochs: list[list[float]]) -> str:
-    """Mean ± standard deviation over seeds, an epoch a column."""
+    """Format mean ± standard deviation over seeds, an epoch a column."""
     return f"| {' | '.join([title, *(spread(epoch, 0) for epoch in epochs)])} |"
 
 

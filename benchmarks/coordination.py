@@ -93,32 +93,32 @@ class Server:
         self._process = psutil.Process(int((running.cluster.data / "postmaster.pid").read_text().split()[0]))
 
     def database(self, name: str) -> Database:
-        """One of its databases."""
+        """Return one of its databases."""
         return Database(self.admin.url.set(database=name).render_as_string(hide_password=False))
 
     def run(self, statement: str) -> None:
-        """A statement outside any transaction."""
+        """Run a statement outside any transaction."""
         with self.admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text(statement))
 
     def prepare(self, kind: Kind, trials: int) -> str:
-        """Make the database that cells copy, unless it is there; its name."""
+        """Make the database that cells copy, unless it is there; return its name."""
         name = f"{kind.template}_{trials}"
         with self.admin.engine.connect() as connection:
             there = connection.scalar(text("select 1 from pg_database where datname = :name"), {"name": name})
         if not there:
             self.run(f"create database {name}")
-            made = self.database(name)
-            made.prepare()
-            kind.fill(made, trials)
-            made.close()
+            database = self.database(name)
+            database.prepare()
+            kind.fill(database, trials)
+            database.close()
             with self.database(name).engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.execute(text("vacuum analyze"))
                 connection.invalidate()
         return name
 
     def cpu(self) -> float:
-        """Seconds of all its processes so far, those that are gone included."""
+        """Return the CPU seconds of all its processes so far, those that have ended included."""
         used = self._process.cpu_times()
         total: float = used.user + used.system + used.children_user + used.children_system
         for child in self._process.children():
@@ -131,7 +131,7 @@ class Server:
 
 
 def measure(server: Server, kind: Kind, workers: int, history: int, seconds: float) -> Cell:
-    """One cell, on a copy of the history's database."""
+    """Measure one cell, on a copy of the history's database."""
     template = server.prepare(kind, history)
     server.run(f"create database cell template {template} strategy file_copy")
     cell = server.database("cell")
@@ -175,7 +175,7 @@ Key = tuple[Kind, int, int]
 def run(
     server: Server, worker_counts: Sequence[int], histories: Sequence[int], repeats: int, seconds: float
 ) -> dict[Key, list[Cell]]:
-    """Every cell so many times, the sides in turn."""
+    """Measure every cell so many times, the sides in turn."""
     cells: dict[Key, list[Cell]] = defaultdict(list)
     for history in histories:
         for setting in (RANDOM, ADAPTIVE):
@@ -189,25 +189,25 @@ def run(
 
 
 def table(setting: str, cells: dict[Key, list[Cell]]) -> Iterator[str]:
-    """The lines of one setting's table in Markdown."""
+    """Yield the lines of one setting's table in Markdown."""
     head = ("workers", "history", "", "trials/s", "worker CPU ms/trial", "of Optuna's", "server CPU ms/trial")
     rows = [(*head, "first trial, CPU ms", "n")]
-    for (kind, workers, history), found in cells.items():
+    for (kind, workers, history), group in cells.items():
         if kind.setting != setting:
             continue
         optuna = cells[next(each for each in KINDS if each.setting == setting and each.plain_optuna), workers, history]
-        part = statistics.mean(each.worker for each in found) / statistics.mean(each.worker for each in optuna)
+        part = statistics.mean(each.worker for each in group) / statistics.mean(each.worker for each in optuna)
         rows.append(
             (
                 str(workers),
                 f"{history:,}",
                 kind.name,
-                shown([each.rate for each in found]),
-                shown([each.worker for each in found]),
+                shown([each.rate for each in group]),
+                shown([each.worker for each in group]),
                 "" if kind.plain_optuna else f"{part:.2f}",
-                shown([each.server for each in found]),
-                f"{statistics.mean(each.first for each in found):,.0f}",
-                f"{len(found)} × {round(statistics.mean(each.trials for each in found))}",
+                shown([each.server for each in group]),
+                f"{statistics.mean(each.first for each in group):,.0f}",
+                f"{len(group)} × {round(statistics.mean(each.trials for each in group))}",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -218,13 +218,13 @@ def table(setting: str, cells: dict[Key, list[Cell]]) -> Iterator[str]:
 
 
 def shown(values: Sequence[float]) -> str:
-    """Mean and standard deviation."""
+    """Format mean ± standard deviation."""
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1f}{spread}"
 
 
 def plot(cells: dict[Key, list[Cell]], histories: Sequence[int]) -> Chart:
-    """Throughput against workers, a line for each side and history."""
+    """Draw throughput against workers, a line for each side and history."""
     return Chart(
         tuple(_panel(setting, cells, histories) for setting in (RANDOM, ADAPTIVE)), columns=2, width=380, height=300
     )
@@ -235,8 +235,8 @@ def _panel(setting: str, cells: dict[Key, list[Cell]], histories: Sequence[int])
     for kind in (each for each in KINDS if each.setting == setting):
         ours = not kind.plain_optuna
         for place, history in enumerate(histories):
-            points = {workers: found for (of, workers, at), found in cells.items() if of == kind and at == history}
-            rates = [[each.rate for each in found] for found in points.values()]
+            points = {workers: group for (which, workers, at), group in cells.items() if (which, at) == (kind, history)}
+            rates = [[each.rate for each in group] for group in points.values()]
             marks.append(
                 Series(
                     tuple(float(workers) for workers in points),
@@ -255,8 +255,8 @@ def _panel(setting: str, cells: dict[Key, list[Cell]], histories: Sequence[int])
 
 
 def _rates(cells: dict[Key, list[Cell]]) -> Axis:
-    """The same for both settings, so that they can be compared."""
-    rates = [each.rate for found in cells.values() for each in found]
+    """Return the same axis for both settings, so that they can be compared."""
+    rates = [each.rate for group in cells.values() for each in group]
     low, high = min(rates) / 1.1, max(rates) * 1.1
     ticks = tuple((tick, f"{tick:g}") for tick in (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0) if low < tick < high)
     return Axis("trials/s", log=True, ticks=ticks, low=low, high=high)

@@ -30,7 +30,7 @@ VARIED = {
 
 
 def start_ours(database: Database, sampler: str | None, pruner: str) -> None:
-    """The default study's space, in a study with room for every trial; `sampler` None: the service's default."""
+    """Start our study, the default space with room for every trial; `sampler` None: the service's default."""
     described = {
         "study": {"name": STUDY},
         "budget": {"trials": 1_000_000, "epochs": EPOCHS},
@@ -48,7 +48,7 @@ def start_ours(database: Database, sampler: str | None, pruner: str) -> None:
 
 
 def start_optuna(database: Database) -> None:
-    """The study of plain Optuna."""
+    """Start the study of plain Optuna."""
     url = database.url.render_as_string(hide_password=False)
     storage = optuna.storages.RDBStorage(url)
     optuna.create_study(study_name=STUDY, storage=storage, direction="maximize")

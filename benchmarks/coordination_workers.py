@@ -47,45 +47,45 @@ WAIT_SECONDS = 600
 
 
 def accuracy(epoch: int) -> float:
-    """A little better in each trial than in those before: no median pruner ends one, on either side."""
+    """Return a value a little better than in the trials before, so that no median pruner ends one, on either side."""
     return 0.5 + 0.04 * epoch + 1e-9 * time.monotonic()
 
 
-class Instant:
-    """A trainer that trains nothing, in no time."""
+class InstantTrainer:
+    """A trainer that answers at once and trains nothing."""
 
     ready = Ready("none", "CPU", {"keras": "3", "python": "3"})
     alive = True
 
     def __init__(self) -> None:
-        self._said: deque[FromTrainer] = deque()
+        self._answers: deque[FromTrainer] = deque()
         self._epoch = 0
 
     def blind(self) -> None:
-        """It sees all it needs."""
+        """Report no GPU that is missing."""
 
     def send(self, message: ToTrainer) -> None:
         """Take a message, and have the answer ready."""
         match message:
             case Train():
                 self._epoch = 0
-                self._said.append(Loaded("0" * 64, 1_250_858, "float32"))
+                self._answers.append(Loaded("0" * 64, 1_250_858, "float32"))
             case GoOn() if self._epoch == EPOCHS:
-                self._said.append(Ended(TrainingEnd(TrialOutcome.COMPLETED)))
+                self._answers.append(Ended(TrainingEnd(TrialOutcome.COMPLETED)))
             case GoOn():
                 self._epoch += 1
                 value = accuracy(self._epoch)
                 metrics = EpochMetrics(self._epoch, 2 - value, value, 2.1 - value, value, 0.01, 1.0)
-                self._said.append(EpochReport(metrics, None, MATRIX))
+                self._answers.append(EpochReport(metrics, None, MATRIX))
             case _:
                 raise AssertionError(message)
 
     def receive(self, alarm: WakeupPipe, timeout: float) -> FromTrainer:
-        """The answer."""
-        return self._said.popleft()
+        """Return the next answer."""
+        return self._answers.popleft()
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: there is no process to end."""
 
 
 class Limit(slot.Quota):
@@ -109,20 +109,20 @@ Side = Callable[[str, ExitStack, list[int]], Course]
 """Sets a worker up on the database of a URL; the numbers of the trials it ended go into the list."""
 
 
-def _nowhere() -> TextIO:
-    """Where the lines go that either side prints: written, and read by nobody."""
+def _open_null() -> TextIO:
+    """Open the null device, for the lines that either side prints."""
     return Path(os.devnull).open("w")  # for as long as the process lives
 
 
 def quiet() -> None:
     """Let Optuna write its lines as our side does, in this process and in those that it forks."""
-    handler = logging.StreamHandler(_nowhere())
+    handler = logging.StreamHandler(_open_null())
     handler.setFormatter(optuna.logging.create_default_formatter())
     optuna.logging.disable_default_handler()
     logging.getLogger("optuna").addHandler(handler)
 
 
-class _Told(PlainProgress):
+class _RecordingProgress(PlainProgress):
     """The lines a worker prints, and which trials it ended."""
 
     def __init__(self, numbers: list[int], console: Console) -> None:
@@ -136,16 +136,16 @@ class _Told(PlainProgress):
 
 
 def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
-    """A worker of the service."""
+    """Set up a worker of the service."""
     database = Database(url)
     stack.callback(database.close)
     holder = WorkerIdentity(f"bench-{os.getpid()}", "bench", "CPU")
     database.transact(lambda connection: workers.enrol(connection, holder, os.getpid()))
     lease = stack.enter_context(LeaseRenewal(database, holder.worker_id, DEFAULT_TIMING))
-    display = _Told(numbers, Console(file=_nowhere()))
+    display = _RecordingProgress(numbers, Console(file=_open_null()))
 
     def shared(quota: slot.Quota) -> slot.SharedSlotState:
-        start: Any = Instant
+        start: Any = InstantTrainer
         return slot.SharedSlotState(
             database,
             display,
@@ -170,12 +170,12 @@ def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
 
 
 def optuna_random(url: str, stack: ExitStack, numbers: list[int]) -> Course:
-    """Plain Optuna, sampling at random, without a pruner."""
+    """Set up plain Optuna, sampling at random, without a pruner."""
     return _optuna(url, stack, numbers, optuna.samplers.RandomSampler(), optuna.pruners.NopPruner())
 
 
 def optuna_default(url: str, stack: ExitStack, numbers: list[int]) -> Course:
-    """Plain Optuna as it is by default: TPE and the median pruner."""
+    """Set up plain Optuna as it is by default: TPE and the median pruner."""
     return _optuna(url, stack, numbers, None, None)
 
 

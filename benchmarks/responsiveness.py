@@ -36,7 +36,7 @@ from hpsearch.storage.database import Database
 COMMAND = [sys.executable, "-m", "hpsearch.cli.main"]
 BARE = [sys.executable, "-c", "pass"]
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-PATIENCE = 180.0
+PAGE_SECONDS = 180.0
 """Seconds after which a page that has not drawn its plots is given up."""
 
 
@@ -49,7 +49,7 @@ class Took:
 
 
 def command(*arguments: str) -> Took:
-    """Run a command to its end, its output thrown away."""
+    """Run a command to its end and discard its output."""
     return timed([*COMMAND, *arguments])
 
 
@@ -65,7 +65,7 @@ def timed(whole: Sequence[str]) -> Took:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Median and range."""
+    """Format median and range."""
     known = [value for value in values if value == value]
     if not known:
         return ""
@@ -73,13 +73,13 @@ def spread(values: Sequence[float]) -> str:
 
 
 def show(what: str, took: Sequence[Took], target: str = "") -> None:
-    """A line of the table."""
+    """Print a line of the table."""
     clock, cpu = spread([each.clock for each in took]), spread([each.cpu for each in took])
     print(f"{what:<64} {clock:<24} {cpu:<24} {target:<12} {len(took)}", flush=True)
 
 
-def the_help(runs: int) -> None:
-    """The help and a bare interpreter, in turns."""
+def time_help(runs: int) -> None:
+    """Time the help and a bare interpreter, in turns."""
     bare, helped = [], []
     for _ in range(2 * runs):
         bare.append(timed(BARE))
@@ -90,8 +90,8 @@ def the_help(runs: int) -> None:
     show("  over the bare interpreter", over, "0.3 s")
 
 
-def reading(url: str, long: int, short: int, runs: int) -> None:
-    """Status and results."""
+def time_reading(url: str, long: int, short: int, runs: int) -> None:
+    """Time `status` and `results`."""
     place = ("--storage", url)
     show(f"status, {long:,} trials", [command("status", *place) for _ in range(runs)], "1 s")
     show(f"results, {short:,} trials", [command("results", "short", *place) for _ in range(runs)], "1 s")
@@ -102,7 +102,7 @@ def reading(url: str, long: int, short: int, runs: int) -> None:
 
 
 def first_trial(environment: dict[str, str], opened: Callable[[], float], *options: str) -> tuple[Took, Took]:
-    """Start a worker, read off the server when it opened its first attempt, and until it had told of its trial."""
+    """Start a worker; return the time until its first attempt was opened, and until it printed the trial."""
     began, clock = time.time(), time.perf_counter()
     running = subprocess.Popen(
         [*COMMAND, "worker", "--cpu", *options], env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
@@ -112,30 +112,30 @@ def first_trial(environment: dict[str, str], opened: Callable[[], float], *optio
         for line in running.stderr:
             if re.search(r" trial \d+ of ", line):
                 break
-        told = time.perf_counter() - clock
+        sampled = time.perf_counter() - clock
         used = sum(psutil.Process(running.pid).cpu_times()[:2])
         held = opened() - began
     finally:
         running.send_signal(signal.SIGTERM)
         running.communicate()
-    return Took(held), Took(told, used)
+    return Took(held), Took(sampled, used)
 
 
 def newest(database: Database) -> float:
-    """When the newest attempt was opened, in seconds since the epoch, by the server's clock."""
+    """Return when the newest attempt was opened, in seconds since the epoch, by the server's clock."""
     query = text("select extract(epoch from max(opened_at))::float from hpsearch.attempts")
     return float(database.transact(lambda c: c.execute(query).scalar_one()))
 
 
 def warm_worker(database: Database, url: str, what: str, runs: int) -> None:
-    """On a server that runs."""
+    """Time a worker on a server that runs."""
     took = [first_trial({}, lambda: newest(database), "--study", what, "--storage", url) for _ in range(runs)]
     show(f"worker --cpu: its first trial is held (study {what})", [held for held, _ in took], "2 s")
-    show("  and sampled (CPU of the worker so far)", [told for _, told in took])
+    show("  and sampled (CPU of the worker so far)", [sampled for _, sampled in took])
 
 
 def cold_worker(runs: int) -> None:
-    """With the embedded server of this host, which is down before and after each."""
+    """Time a worker with the embedded server of this host, which is down before and after each."""
     with tempfile.TemporaryDirectory() as home:
         place = Path(home) / "hpsearch"
         described = {"study": {"name": "cold"}, "data": {"name": "digits"}, "space": SPACE}
@@ -153,37 +153,37 @@ def cold_worker(runs: int) -> None:
 
 @contextlib.contextmanager
 def dashboard(url: str) -> Iterator[tuple[str, psutil.Process]]:
-    """A fresh dashboard: where it is, and its process."""
+    """Start a fresh dashboard; yield its address and its process."""
     running = subprocess.Popen(
         [*COMMAND, "dashboard", "--port", "0", "--storage", url], stderr=subprocess.PIPE, text=True
     )
     assert running.stderr is not None
     try:
-        found = re.search(r"http://[^/\s]+", running.stderr.readline())
-        assert found
-        yield found[0], psutil.Process(running.pid)
+        address = re.search(r"http://[^/\s]+", running.stderr.readline())
+        assert address
+        yield address[0], psutil.Process(running.pid)
     finally:
         running.terminate()
         running.communicate()
 
 
-def asked(process: psutil.Process, address: str) -> tuple[Took, int]:
-    """Ask for a page, and how many bytes it has."""
+def request(process: psutil.Process, address: str) -> tuple[Took, int]:
+    """Request a page; return the time and its size in bytes."""
     used, began = sum(process.cpu_times()[:2]), time.perf_counter()
     with urllib.request.urlopen(address) as answer:
         size = len(answer.read())
     return Took(time.perf_counter() - began, sum(process.cpu_times()[:2]) - used), size
 
 
-def answers(url: str, trials: int, runs: int) -> None:
-    """What the study's page asks the server for: everything at first, then every ten seconds what is new."""
+def time_answers(url: str, trials: int, runs: int) -> None:
+    """Time what the study's page requests: everything at first, then every ten seconds what is new."""
     first, again, polls = list[Took](), list[Took](), list[Took]()
     sizes = set()
     for _ in range(runs):
         with dashboard(url) as (address, process):
-            for found, query in ((first, "?after=0"), (again, "?after=0"), (polls, f"?after={trials}")):
-                took, size = asked(process, f"{address}/api/studies/1{query}")
-                found.append(took)
+            for times, query in ((first, "?after=0"), (again, "?after=0"), (polls, f"?after={trials}")):
+                took, size = request(process, f"{address}/api/studies/1{query}")
+                times.append(took)
                 sizes.add(f"{query}: {size / 1e6:.2f} MB")
     show(f"dashboard, {trials:,} trials: the page's first request", first)
     show("  the same for the next visitor", again)
@@ -191,8 +191,8 @@ def answers(url: str, trials: int, runs: int) -> None:
     print(f"  sizes of the answers: {', '.join(sorted(sizes))}")
 
 
-def page(url: str, trials: int, runs: int) -> None:
-    """The study's page in a headless Chromium, until its plots are drawn."""
+def time_page(url: str, trials: int, runs: int) -> None:
+    """Time the study's page in a headless Chromium, until its plots are drawn."""
     from playwright.sync_api import Error, sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -208,15 +208,15 @@ def page(url: str, trials: int, runs: int) -> None:
                 opened = b.new_page(viewport={"width": 1400, "height": 1000})
                 began = time.perf_counter()
                 opened.goto(f"{address}/dashboard/studies/1")
-                for name, found in drawn.items():
-                    with contextlib.suppress(Error):  # not within PATIENCE: one figure less, which the table shows
+                for name, times in drawn.items():
+                    with contextlib.suppress(Error):  # not within PAGE_SECONDS: one figure less, which the table shows
                         plot = opened.locator(f"{name} :is(.trace, .point)").first
-                        plot.wait_for(state="attached", timeout=1000 * PATIENCE)
-                        found.append(Took(time.perf_counter() - began))
-    for name, found in drawn.items():
-        show(f"the page in Chromium, {trials:,} trials: {name.removeprefix('#graph-').replace('-', ' ')}", found)
-        if len(found) < runs:
-            print(f"  {runs - len(found)} of {runs} not within {PATIENCE:g} s")
+                        plot.wait_for(state="attached", timeout=1000 * PAGE_SECONDS)
+                        times.append(Took(time.perf_counter() - began))
+    for name, times in drawn.items():
+        show(f"the page in Chromium, {trials:,} trials: {name.removeprefix('#graph-').replace('-', ' ')}", times)
+        if len(times) < runs:
+            print(f"  {runs - len(times)} of {runs} not within {PAGE_SECONDS:g} s")
 
 
 def main() -> None:
@@ -231,7 +231,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
     print(f"load when begun: {os.getloadavg()[0]:.1f}")
     print(f"{'':<64} {'clock, s: median (range)':<24} {'CPU, s: median (range)':<24} {'target':<12} n")
-    the_help(runs)
+    time_help(runs)
     with (
         tempfile.TemporaryDirectory() as directory,
         embedded.start(Path(directory)) as server,
@@ -240,12 +240,12 @@ def main() -> None:
         database.prepare()
         fill(database, "long", long)
         fill(database, "short", short)
-        reading(server.url, long, short, runs)
+        time_reading(server.url, long, short, runs)
         for name in ("short", "long"):
             warm_worker(database, server.url, name, runs)
         cold_worker(runs)
-        answers(server.url, long, 2 if quick else 3)
-        page(server.url, long, 1 if quick else 2)
+        time_answers(server.url, long, 2 if quick else 3)
+        time_page(server.url, long, 1 if quick else 2)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ COLOURS = {"optuna": "#7f7f7f", "kerastuner": "#d62728", "service": "#1f77b4", "
 
 
 def draw(task: Task, title: str, sides: Mapping[str, Sequence[Run]], file: Path) -> None:
-    """Median and range over seeds, as far as all runs of a side go; nothing where plain Optuna has no run."""
+    """Draw median and range over seeds, as far as all runs of a side go; nothing where plain Optuna has no run."""
     measured = measure(sides.get("optuna", ()))
     if measured is None:
         return

@@ -119,7 +119,7 @@ def _follow(job: Job, process: subprocess.Popen[bytes]) -> Run:
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:
-    """The lines of its output as they come, and None after each second without one."""
+    """Yield the lines of its output as they come, and None after each second without one."""
     assert process.stdout is not None
     rest = b""
     while True:
@@ -134,7 +134,7 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:
 
 
 def tree_cpu() -> float:
-    """User and system seconds of all descendants, those that ended among them; without this process's own."""
+    """Return user and system seconds of all descendants, those that ended among them; without this process's own."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     total = ended.ru_utime + ended.ru_stime
     for process in psutil.Process().children(recursive=True):

@@ -106,7 +106,7 @@ class Launch:
 
 
 def launch(task: Task, name: str, seed: int, trials: int) -> Launch:
-    """The command of side `name`; its scratch directory is still called SCRATCH."""
+    """Return how side `name` is started; its scratch directory is still called SCRATCH."""
     if name in VARIANTS:
         return _service(task, VARIANTS[name], seed)
     python, images = environment(name), _images(task, seed)
@@ -116,8 +116,8 @@ def launch(task: Task, name: str, seed: int, trials: int) -> Launch:
     configuration = {"trials": trials} if name == "optuna" else {}
     # The processor for everyone: what the service's worker hides from its trainer too.
     hidden = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": "SCRATCH"}
-    told = subprocess.run([str(python), "-c", VERSIONS], capture_output=True, check=True, text=True).stdout
-    versions = {package: version for package, version in json.loads(told).items() if package in SHOWN}
+    installed = subprocess.run([str(python), "-c", VERSIONS], capture_output=True, check=True, text=True).stdout
+    versions = {package: version for package, version in json.loads(installed).items() if package in SHOWN}
     return Launch(command, {**dict(_inherited()), **hidden}, configuration, versions)
 
 
@@ -136,7 +136,7 @@ def _service(task: Task, variant: Variant, seed: int) -> Launch:
 
 
 def study(task: Task, variant: Variant, seed: int) -> dict[str, Any]:
-    """The default study on the task's images, for `spec.from_dict`."""
+    """Return the default study on the task's images, for `study_spec.from_dict`."""
     described: dict[str, Any] = tomllib.loads((ROOT / "studies" / "cifar10-cnn.toml").read_text("utf-8"))
     if not variant.baselines:
         described.pop("baseline", None)
@@ -164,7 +164,7 @@ def environment(alternative: str) -> Path:
 
 
 def _images(task: Task, seed: int) -> Path:
-    """The service's own split as a file, so that every side of a seed sees the same images."""
+    """Return the service's own split as a file, so that every side of a seed sees the same images."""
     words = "-".join(str(value) for value in task.data.values())
     file = BUILD / "search" / "images" / f"{words}-{seed}.npz"
     if not file.exists():
@@ -192,7 +192,7 @@ def _save_images(task: Task, seed: int, file: Path) -> None:
 
 
 def _inherited() -> Iterator[tuple[str, str]]:
-    """This process's environment without what would reach into a run: our packages, databases and settings."""
+    """Yield this process's environment without what would change a run: our packages, databases and settings."""
     for name, value in os.environ.items():
         ours = name.startswith("HPSEARCH_") and name != "HPSEARCH_DATA_DIR"
         if not ours and name not in ("PYTHONPATH", "VIRTUAL_ENV", "KERAS_BACKEND"):

@@ -11,7 +11,7 @@ from search_sides import TITLES, VARIANTS, Task
 
 
 def table(task: Task, sides: Mapping[str, Sequence[Run]], by: float | None) -> str:
-    """A row a side that has runs; empty where plain Optuna, which sets the targets, has none.
+    """Format a row for each side that has runs; empty where plain Optuna, which sets the targets, has none.
 
     `by` is after how many CPU seconds the sides are compared; None: what Optuna's median run took.
     """

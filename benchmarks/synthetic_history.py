@@ -5,16 +5,12 @@ The first trials of a study are claimed, sampled, recorded and ended by the serv
 """
 
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, text
 
-from hpsearch.storage import embedded
 from hpsearch.storage.artifacts import plots
 from hpsearch.storage.database import Database
 
@@ -81,15 +77,8 @@ insert into hpsearch.attempts (trial_id, number, study_id, worker_id, host, devi
 """A picture stays its original's row in `hpsearch.files`, which the copies name too: nothing measured here reads it."""
 
 
-@contextmanager
-def server(directory: Path | None = None) -> Iterator[str]:
-    """The URL of an embedded server of its own."""
-    with tempfile.TemporaryDirectory() as made, embedded.start(directory or Path(made)) as running:
-        yield running.url
-
-
 def fill(database: Database, name: str, trials: int, *, room: int = 1_000_000) -> int:
-    """A running study of that name with so many complete trials of ten epochs; its id."""
+    """Start a study of that name with so many complete trials of ten epochs; return its id."""
     described = {
         "study": {"name": name},
         "budget": {"trials": room, "epochs": EPOCHS},

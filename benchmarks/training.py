@@ -3,8 +3,8 @@
     python benchmarks/training.py [--images 5000] [--epochs 3] [--repeats 2] [--quick] [--sides NAME ...]
 
 Needs CIFAR-10 (HPSEARCH_DATA_DIR). Each side is a process of its own, the sides take turns, and the first epoch, which
-compiles, is told apart. CPU is user + system time of the side's process. `taskset -c 0` before it makes TensorFlow use
-one thread. Where a GPU is visible, seconds an epoch and trials an hour on it too.
+compiles, is counted apart. CPU is user + system time of the side's process. With `taskset -c 0` before it TensorFlow
+uses one thread. Where a GPU is visible, seconds per epoch and trials an hour on it too.
 """
 
 import argparse
@@ -74,7 +74,7 @@ QUICK = Size(640, 200, 2, 1, (1,), 2)
 
 
 def side(name: str, what: str, numbers: Sequence[int], environment: Mapping[str, str]) -> Lines:
-    """What a side's process printed, less the line that says what it runs on."""
+    """Run a side's process; return the lines it printed, but for the first, which says what it runs on."""
     command = [sys.executable, str(Path(__file__).with_name("training_sides.py")), name, what, *map(str, numbers)]
     done = subprocess.run(command, env=dict(environment), capture_output=True, text=True)
     if done.returncode:
@@ -85,28 +85,28 @@ def side(name: str, what: str, numbers: Sequence[int], environment: Mapping[str,
 def turns(
     names: Sequence[str], what: str, numbers: Sequence[int], repeats: int, gpu: Gpu | None = None
 ) -> dict[str, list[Lines]]:
-    """Each side's processes, the sides in turn: A B A B."""
+    """Run each side's processes, the sides in turn: A B A B."""
     environment = settings.make_trainer_environment(gpu.uuid if gpu else None)
-    found: dict[str, list[Lines]] = {name: [] for name in names}
+    processes: dict[str, list[Lines]] = {name: [] for name in names}
     for _ in range(repeats):
         for name in names:
-            found[name].append(side(name, what, numbers, environment))
+            processes[name].append(side(name, what, numbers, environment))
             print(".", end="", file=sys.stderr, flush=True)
-    return found
+    return processes
 
 
-def after_first(found: Mapping[str, list[Lines]], what: str) -> dict[str, list[float]]:
-    """The figure `what` of each side's lines, without the first of every process."""
-    return {name: [line[what] for lines in processes for line in lines[1:]] for name, processes in found.items()}
+def after_first(sides: Mapping[str, list[Lines]], what: str) -> dict[str, list[float]]:
+    """Return the figure `what` of each side's lines, without the first of every process."""
+    return {name: [line[what] for lines in processes for line in lines[1:]] for name, processes in sides.items()}
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Mean ± standard deviation."""
+    """Format mean ± standard deviation."""
     return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose numbers stand to the right."""
+    """Format a table whose numbers are aligned to the right."""
     rule = ("---", *("---:" for _ in head[1:]))
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows)) + "\n"
 
@@ -116,12 +116,12 @@ def _numbers(size: Size, epochs: int) -> tuple[int, ...]:
 
 
 def epochs(names: Sequence[str], size: Size) -> str:
-    """CPU seconds an epoch of the base model."""
-    found = turns(names, "epochs", _numbers(size, size.epochs + 1), size.repeats)
-    cost, took = after_first(found, "cpu"), after_first(found, "clock")
+    """Measure CPU seconds per epoch of the base model."""
+    lines = turns(names, "epochs", _numbers(size, size.epochs + 1), size.repeats)
+    cost, took = after_first(lines, "cpu"), after_first(lines, "clock")
     rows = []
     for name in names:
-        first = mean(lines[0]["cpu"] for lines in found[name]) - mean(cost[name])
+        first = mean(process[0]["cpu"] for process in lines[name]) - mean(cost[name])
         ratio = f"{mean(cost[names[0]]) / mean(cost[name]):.2f}×"
         scaled = f"{mean(cost[name]) * WHOLE / size.images:.0f}"
         rows.append(
@@ -141,14 +141,14 @@ def epochs(names: Sequence[str], size: Size) -> str:
 
 
 def trials(size: Size) -> str:
-    """CPU seconds of whole trials as a search has them, in a process that has trained one before."""
+    """Measure CPU seconds of whole trials as a search has them, in a process that has trained one before."""
     rows = []
     # What the search benchmark trains.
     images, validation = (5000, 2000) if size.images > QUICK.images else (size.images, size.validation)
     for count in size.trial_epochs:
         names = ("plain", "plain both", "ours")
-        found = turns(names, "trials", (images, validation, 128, count, size.trials + 1), 1)
-        cost = after_first(found, "cpu")
+        lines = turns(names, "trials", (images, validation, 128, count, size.trials + 1), 1)
+        cost = after_first(lines, "cpu")
         for name in names:
             ratio = f"{mean(cost['plain']) / mean(cost[name]):.2f}×"
             rows.append((f"{SIDES[name]}, {count} epochs", spread(cost[name]), ratio, str(len(cost[name]))))
@@ -158,25 +158,25 @@ def trials(size: Size) -> str:
 
 
 def warm(size: Size) -> str:
-    """How long a warm trainer process takes for its next trial, without compilation and training."""
-    trainer, alarm, found = TrainerProcess(None), WakeupPipe(), []
+    """Measure how long a warm trainer process takes for its next trial, compilation and training apart."""
+    trainer, alarm, jobs = TrainerProcess(None), WakeupPipe(), []
     given = DataRequest("cifar10", size.images, size.validation, 0)
     with tempfile.TemporaryDirectory() as directory:
         for seed in range(size.trials + 2):
             values = hyperparameters.fill_defaults({"batch_size": 128, "learning_rate": 0.001 * (seed + 1)})
             job = Train(values, given, seed, 1, "val_accuracy", 9, None, directory)
-            found.append(list(marks(trainer, alarm, job)))
+            jobs.append(list(marks(trainer, alarm, job)))
     trainer.close()
     rows = []
     names = ("Train → Loaded", "GoOn → the epoch (compiles)", "GoOn → Ended (keeps model)")
     for number, name in enumerate(names):
-        cpu, clock = ([each[number][which] for each in found[2:]] for which in (0, 1))
+        cpu, clock = ([job[number][which] for job in jobs[2:]] for which in (0, 1))
         rows.append((name, spread(cpu), spread(clock), str(len(cpu))))
     return "A warm trainer's next trial.\n\n" + markdown(("from, to", "CPU-s", "clock, s", "n"), rows)
 
 
 def marks(trainer: TrainerProcess, alarm: WakeupPipe, job: Train) -> Iterator[tuple[float, float]]:
-    """CPU and clock seconds up to Loaded, then each EpochReport, and Ended."""
+    """Yield CPU and clock seconds up to Loaded, then each EpochReport, and Ended."""
 
     def now() -> tuple[float, float]:
         times = psutil.Process(trainer.pid).cpu_times()
@@ -202,8 +202,8 @@ def marks(trainer: TrainerProcess, alarm: WakeupPipe, job: Train) -> Iterator[tu
 
 
 def on_gpu(gpu: Gpu, size: Size) -> str:
-    """Seconds an epoch, plain fit's and ours, and trials an hour: plain fit alone, then ours in 1, 2, 4 and 8 slots."""
-    if unseen := blind(gpu):
+    """Measure seconds per epoch of plain fit and ours, and trials an hour of plain fit and of ours in 1 to 8 slots."""
+    if unseen := explain_unseen_gpu(gpu):
         return f"{gpu}: unmeasured: {unseen}"
     epochs = turns(("plain", "plain both", "ours"), "epochs", _numbers(size, size.epochs + 1), size.repeats, gpu)
     took = after_first(epochs, "clock")
@@ -225,8 +225,8 @@ def on_gpu(gpu: Gpu, size: Size) -> str:
     return "\n".join((f"On {gpu}: {what}.\n", *tables))
 
 
-def blind(gpu: Gpu) -> str | None:
-    """Why a trainer would not train on the GPU, as a worker's says; None where it would."""
+def explain_unseen_gpu(gpu: Gpu) -> str | None:
+    """Return why a trainer would not train on the GPU, as a worker's says; None where it would."""
     trainer, alarm = TrainerProcess(gpu), WakeupPipe()
     while trainer.ready is None:
         trainer.receive(alarm, 600)
@@ -235,7 +235,7 @@ def blind(gpu: Gpu) -> str | None:
 
 
 def hourly(gpu: Gpu, slots: int, size: Size, length: int) -> float:
-    """Trials an hour of warm trainers that share a GPU: each has done one when the clock starts."""
+    """Measure trials an hour of warm trainers that share a GPU: each has done one when the clock starts."""
     trainers = [TrainerProcess(gpu, slots) for _ in range(slots)]
     given = DataRequest("cifar10", size.images, size.validation, 0)
 
@@ -257,15 +257,15 @@ def hourly(gpu: Gpu, slots: int, size: Size, length: int) -> float:
 
 
 def machine() -> str:
-    """CPU, flags, threads and versions."""
+    """Describe the CPU, its flags, threads and versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    told = {name.strip(): value for name, _, value in (line.partition(":") for line in lines)}
-    fast = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in told.get("flags", "").split()]
+    cpu = {name.strip(): value for name, _, value in (line.partition(":") for line in lines)}
+    fast = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in cpu.get("flags", "").split()]
     cores = len(os.sched_getaffinity(0))
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("keras", backend, "numpy"))
     return (
-        f"{told.get('model name', platform.machine()).strip()} ({', '.join(fast)}), {cores} of {os.cpu_count()} cores, "
+        f"{cpu.get('model name', platform.machine()).strip()} ({', '.join(fast)}), {cores} of {os.cpu_count()} cores, "
         f"load {os.getloadavg()[0]:.0f}; Python {platform.python_version()}, {versions}"
     )
 

@@ -33,7 +33,7 @@ LOSS = "sparse_categorical_crossentropy"
 
 
 def plain(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch, **how: Any) -> None:
-    """What a user would write: float32 arrays, `fit` with validation data."""
+    """Train as a user would write it: float32 arrays, `fit` with validation data."""
     layers = Layers(precision=how.pop("precision", None))
     network = cnn.build(values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
     network.compile(cnn.make_optimizer(values), LOSS, metrics=["accuracy"], **how)
@@ -49,7 +49,7 @@ def plain(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch
 
 
 def ours(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch) -> None:
-    """The trainer's epochs, as `fit` takes them."""
+    """Train with the trainer's epochs, as `fit` takes them."""
     for _ in accuracies(values, dataset, epochs, 1):
         on_epoch()
 
@@ -57,7 +57,7 @@ def ours(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch:
 def accuracies(
     values: Mapping[str, Any], dataset: ImageArrays, epochs: int, seed: int
 ) -> Iterator[tuple[float, float]]:
-    """Training and validation accuracy of each of the trainer's epochs."""
+    """Yield training and validation accuracy of each of the trainer's epochs."""
     _, steps = fit.build_and_compile(values, dataset, seed)
     batch = values["batch_size"]
     for epoch in range(1, epochs + 1):
@@ -70,7 +70,7 @@ def accuracies(
 
 
 def trial(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch) -> None:
-    """All that a trainer process does for a trial: checkpoints, the best model kept, what it leaves behind freed."""
+    """Do all that a trainer process does for a trial: checkpoints, and the best model kept."""
     given = DataRequest("cifar10", len(dataset.y_train), len(dataset.y_val), 0)
     with tempfile.TemporaryDirectory() as directory:
         job = Train(values, given, 1, epochs, "val_accuracy", 99, None, directory)
@@ -79,7 +79,7 @@ def trial(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch
 
 @contextmanager
 def without(lever: str) -> Iterator[None]:
-    """Our trainer with Keras's own part in the place of one of ours."""
+    """Give our trainer Keras's own part in the place of one of ours."""
     if lever == "dropout":
         with mock.patch.object(
             backends.current, "make_dropout", lambda rate, seed: keras.layers.Dropout(rate, seed=seed)
@@ -97,7 +97,7 @@ def without(lever: str) -> Iterator[None]:
 def run(
     side: str, values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch, whole: bool
 ) -> None:
-    """Trains one model as `side` says; `whole`, as a trial of a search."""
+    """Train one model as `side` says; `whole`, as a trial of a search."""
     name, _, lever = side.partition(" ")
     if name == "plain":
         how: dict[str, Any] = {}
