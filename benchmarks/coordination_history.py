@@ -5,7 +5,7 @@ from coordination_workers import ACTIVATIONS, EPOCHS, OPTIMIZERS, STUDY, Side, w
 from sqlalchemy import Connection, text
 
 from hpsearch.spec import study_spec
-from hpsearch.storage import studies
+from hpsearch.storage import study_creation
 from hpsearch.storage.database import Database
 
 ORIGINALS = 20
@@ -44,7 +44,7 @@ def start_ours(database: Database, sampler: str | None, pruner: str) -> None:
         "sampler": {"name": sampler} if sampler else {},
         "pruner": {"name": pruner},
     }
-    studies.start(database, study_spec.from_dict(described))
+    study_creation.start(database, study_spec.from_dict(described))
 
 
 def start_optuna(database: Database) -> None:

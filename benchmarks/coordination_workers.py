@@ -25,7 +25,7 @@ from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
 from hpsearch.storage import workers
-from hpsearch.storage.artifacts.study_artifacts import ArtifactCleanup
+from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
 from hpsearch.storage.database import Database
 from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.training.protocol import Ended, EpochReport, FromTrainer, GoOn, Loaded, Ready, ToTrainer, Train
@@ -140,7 +140,7 @@ def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
     database = Database(url)
     stack.callback(database.close)
     holder = WorkerIdentity(f"bench-{os.getpid()}", "bench", "CPU")
-    database.transact(lambda connection: workers.enrol(connection, holder, os.getpid()))
+    database.transact(lambda connection: workers.register(connection, holder, os.getpid()))
     lease = stack.enter_context(LeaseRenewal(database, holder.worker_id, DEFAULT_TIMING))
     display = _RecordingProgress(numbers, Console(file=_open_null()))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.spec import study_spec
-from hpsearch.storage import studies
+from hpsearch.storage import study_creation
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import connect
 from hpsearch.training.protocol import BatchProgress
@@ -46,7 +46,7 @@ def main() -> None:
     """Serve the study until it is over, or until killed."""
     described = study_spec.from_dict(json.loads(sys.argv[1]))
     with connect(None, "hpsearch benchmark") as database:
-        studies.start(database, described)
+        study_creation.start(database, described)
         Worker(database, EpochPrinter(), study_names=[described.study.name], drain=True).serve()
 
 

@@ -90,7 +90,7 @@ def fill(database: Database, name: str, trials: int, *, room: int = 1_000_000) -
     study = simulation.found
     for _ in range(min(ORIGINALS, trials)):
         held = simulation.trial()
-        database.transact(partial(plots.announce, trial_id=held.trial_id))
+        database.transact(partial(plots.attach_plots, trial_id=held.trial_id))
     copies = {"study_id": study.study_id, "originals": ORIGINALS, "copies": trials - ORIGINALS}
     if trials > ORIGINALS:
         database.transact(lambda c: _copy(c, copies))

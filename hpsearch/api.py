@@ -12,10 +12,10 @@ from hpsearch.analysis.findings import Findings
 from hpsearch.analysis.importance import Importance
 from hpsearch.report import report
 from hpsearch.spec import study_spec
-from hpsearch.storage import results, studies
+from hpsearch.storage import results, study_creation
 from hpsearch.storage.database import connect
 from hpsearch.storage.results import Summary, Trial
-from hpsearch.storage.studies import StartResult
+from hpsearch.storage.study_creation import StartResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ def start_study(study: Mapping[str, Any], storage: str | None = None) -> StartRe
     """
     spec = study_spec.from_dict(study)
     with connect(storage, "hpsearch notebook") as database:
-        return studies.start(database, spec, settings.read_artifacts())
+        return study_creation.start(database, spec, settings.read_artifacts())
 
 
 def trials(name: str, storage: str | None = None) -> "pd.DataFrame":

@@ -38,7 +38,7 @@ def train(database: Database, name: str, worker: WorkerIdentity) -> None:
         params, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
         value = ACCURACY[params["optimizer"]][seen[params["optimizer"]]]
         seen[params["optimizer"]] += 1
-        database.transact(lambda c: attempts.sample(c, held, writes))
+        database.transact(lambda c: attempts.store_parameters(c, held, writes))
         for epoch, reached in enumerate((value / 2, value, value - 0.1), start=1):
             told = EpochMetrics(epoch, 1.0, reached + 0.05, 1.1, reached, 0.01, 2.0)
             database.transact(lambda c: simulation.record(c, held, told, history))
@@ -101,9 +101,9 @@ def test_tables_are_the_trials_and_epochs(database: Database, storage: str, hold
 
 def test_a_started_study_is_not_made_twice(storage: str) -> None:
     """The same dict finds the study that is there; another search under its name is refused."""
-    assert hpsearch.start_study(STUDY, storage).made
+    assert hpsearch.start_study(STUDY, storage).created
     again = hpsearch.start_study(STUDY, storage)
-    assert not again.made
+    assert not again.created
     assert again.changes == ()
     with pytest.raises(RefusedError, match="grid is in the database with another search"):
         hpsearch.start_study({**STUDY, "space": {"optimizer": ["sgd"]}}, storage)

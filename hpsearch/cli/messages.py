@@ -12,8 +12,9 @@ from hpsearch.outcomes import StudyStatus, TrialState
 if TYPE_CHECKING:
     from hpsearch.evaluation.export import ExportedModels
     from hpsearch.evaluation.results import EvaluationStatus
-    from hpsearch.storage.studies import StartResult, Study
+    from hpsearch.storage.studies import Study
     from hpsearch.storage.study_control import RetryResult, StatusChange
+    from hpsearch.storage.study_creation import StartResult
     from hpsearch.storage.study_deletion import StudyContents
 
 HALTED = {StudyStatus.PAUSED, StudyStatus.STOPPED}
@@ -25,7 +26,7 @@ def make_started_document(started: "StartResult") -> dict[str, Any]:
     study = started.study
     return {
         "study": study.name,
-        "made": started.made,
+        "made": started.created,
         "status": study.status,
         "fingerprint": study.fingerprint,
         "trials": study.spec.budget.trials,
@@ -39,7 +40,7 @@ def print_started(started: "StartResult", storage: str | None) -> None:
     """Print what start-study did, and what to type next."""
     study = started.study
     budget = study.spec.budget
-    if started.made:
+    if started.created:
         print_line(
             f"made study {study.name}: {budget.trials} trials of up to {budget.epochs} epochs on {study.spec.data.name}"
         )

@@ -13,7 +13,7 @@ from hpsearch.formatting import format_params
 from hpsearch.outcomes import TrialState
 from hpsearch.spec import study_spec
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.storage import results, studies
+from hpsearch.storage import results, study_creation
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.worker.worker import Worker
@@ -32,7 +32,7 @@ class QuickstartAnswer:
 
 def run(database: Database, display: PlainProgress, gpu: Gpu | None) -> QuickstartAnswer:
     """Start the quickstart study, or go on with it, and train it to its end in this process's worker."""
-    started = studies.start(database, _choose_spec(display), settings.read_artifacts())
+    started = study_creation.start(database, _choose_spec(display), settings.read_artifacts())
     display.note(
         f"study {started.study.name}: {started.study.spec.budget.trials} trials of up to "
         f"{started.study.spec.budget.epochs} epochs on {started.study.spec.data.name}"

@@ -17,7 +17,7 @@ from hpsearch.settings import Setting
 from hpsearch.spec import sections
 from hpsearch.spec.sections import Method
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.storage import evaluations, results, studies
+from hpsearch.storage import evaluations, results, studies, study_creation
 from hpsearch.storage.artifacts import stores
 from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary, Trial
@@ -172,7 +172,7 @@ def _request(
     assert summary.best is not None
     epochs = next(trial.best_epoch for trial in trials if trial.number == summary.best["number"])
     spec = _make_spec(study, best, seeds, epochs or study.spec.budget.epochs, number)
-    trainer = studies.make(connection, replace(spec, study=_name_study(connection, spec)), artifacts)
+    trainer = study_creation.create(connection, replace(spec, study=_name_study(connection, spec)), artifacts)
     described = [vars(configuration) for configuration in best]
     evaluations.insert(connection, study.study_id, number, trainer.study_id, described)
     return list_evaluations(connection, study)[-1], True
@@ -232,6 +232,6 @@ def _name_study(connection: Connection, spec: StudySpec) -> sections.StudySectio
     for number in count(1):
         suffix = " evaluation" if number == 1 else f" evaluation {number}"
         name = spec.study.name[: MAX_NAME_LENGTH - len(suffix)] + suffix
-        if studies.reserve(connection, name):
+        if study_creation.reserve_name(connection, name):
             return spec.study.model_copy(update={"name": name})
     raise AssertionError("unreachable")

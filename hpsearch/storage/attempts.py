@@ -1,7 +1,11 @@
-"""A held trial: renew it, release it, end it; every write about it is fenced.
+"""Attempts: renew the lease on a trial, store its epochs, release it, end it; every write about it is fenced.
 
-An attempt is one worker's hold on one trial. Its row is never rewritten into another's: the open row is the lease, and
-a worker whose row was closed by an adopter finds that out at its next write and writes nothing.
+An attempt is one worker's hold on one trial. Its row in `hpsearch.attempts` is the lease while `ended_at` is null, and
+its number is the fencing token: it grows with each attempt at the trial, and no row becomes another worker's. A lease
+that expired lets another worker adopt the trial and nothing more, so a worker writes on until it was replaced; then the
+fence of its next write finds its row closed, and it writes nothing (`LostError`).
+
+The fence locks the attempt's row and the trial's, after the study's locks where a function takes those: see `claims`.
 """
 
 from collections.abc import Mapping
@@ -11,13 +15,13 @@ from functools import lru_cache
 from sqlalchemy import Connection, TextClause, text
 
 from hpsearch.metrics import EpochMetrics, find_best_epoch
-from hpsearch.outcomes import Confusion, TrialOutcome
+from hpsearch.outcomes import AttemptEnd, Confusion, StudyStatus, TrialOutcome
 from hpsearch.storage import optuna_tables, trials
 from hpsearch.storage.artifacts import table
 from hpsearch.storage.studies import Study
 
 MADE_BY = "hpsearch:made_by"
-"""The system attribute with what made a trial."""
+"""The system attribute with a trial's seed, data, backend and versions."""
 
 LEASE_SECONDS = 90.0
 """How long a trial is held after its last renewal, which workers repeat every 15 s."""
@@ -35,7 +39,7 @@ class LostError(Exception):
 
 @dataclass(frozen=True)
 class Attempt:
-    """A held trial. `epochs` are the ones stored, 1..n; `checkpoint` the key of the latest one."""
+    """A worker's hold on a trial. `epochs` are the ones stored, 1..n; `checkpoint` the key of the latest one."""
 
     study: Study
     trial_id: int
@@ -48,65 +52,73 @@ class Attempt:
 
     @property
     def key(self) -> dict[str, int]:
-        """What identifies it in SQL."""
+        """Return the arguments that identify it in SQL."""
         return {"trial_id": self.trial_id, "number": self.number}
 
 
-HELD = """
-held as materialized (
+FENCE = """
+fence as materialized (
     select t.trial_id from hpsearch.attempts a join trials t using (trial_id)
      where a.trial_id = :trial_id and a.number = :number and a.ended_at is null and t.state = 'RUNNING'
        for no key update of a, t
 )
 """
-"""The fence: locks the open attempt and its running trial, by number and never by time; empty where it is not ours.
+"""Locks the open attempt and its running trial, by number and never by time; empty where the attempt was closed.
 
 A statement that waited for the locks sees the rows as they are then."""
 
-EPOCH = """
+STORE_EPOCH = """
 epoch as (
     insert into hpsearch.epochs (trial_id, epoch, attempt, train_loss, train_accuracy, val_loss, val_accuracy,
                                  learning_rate, seconds)
-    select held.trial_id, :epoch, :number, :train_loss, :train_accuracy, :val_loss, :val_accuracy, :learning_rate,
+    select fence.trial_id, :epoch, :number, :train_loss, :train_accuracy, :val_loss, :val_accuracy, :learning_rate,
            :seconds
-      from held
+      from fence
     on conflict do nothing returning 1
 ), counted as (
-    update hpsearch.attempts a set epochs = a.epochs + (select count(*) from epoch) from held
-     where a.trial_id = held.trial_id and a.number = :number
+    update hpsearch.attempts a set epochs = a.epochs + (select count(*) from epoch) from fence
+     where a.trial_id = fence.trial_id and a.number = :number
 )
 """
 
 
-def fence(connection: Connection, held: Attempt) -> None:
-    """Lock the attempt, until the transaction ends, for what is written after this.
+def fence(connection: Connection, attempt: Attempt) -> None:
+    """Lock the attempt, until the transaction ends, for what is written after this in the same transaction.
 
     Raises:
         LostError: the attempt was closed, or the trial ended or deleted from outside.
     """
-    _write(connection, held, (), {})
+    _write(connection, attempt, (), {})
 
 
-def _write(connection: Connection, held: Attempt, parts: tuple[str, ...], arguments: Mapping[str, object]) -> None:
-    """Write `parts` behind the fence: one statement, which says all or nothing.
+def _write(connection: Connection, attempt: Attempt, parts: tuple[str, ...], arguments: Mapping[str, object]) -> None:
+    """Run `parts`, which select from FENCE, in one statement: all of them or, where the attempt was closed, none.
 
     Raises:
         LostError: see `fence`.
     """
-    if not connection.scalar(_fenced(parts), {**held.key, **arguments}):
-        raise LostError(f"trial {held.trial_number} of {held.study.name} is no longer ours")
+    if not connection.scalar(_fence_statement(parts), {**attempt.key, **arguments}):
+        raise _lost(attempt)
+
+
+def _lost(attempt: Attempt) -> LostError:
+    return LostError(f"trial {attempt.trial_number} of {attempt.study.name} is no longer ours")
 
 
 @lru_cache
-def _fenced(parts: tuple[str, ...]) -> TextClause:
-    return text(f"with {', '.join((HELD, *parts))} select count(*) from held")
+def _fence_statement(parts: tuple[str, ...]) -> TextClause:
+    return text(f"with {', '.join((FENCE, *parts))} select count(*) from fence")
 
 
-def sample(connection: Connection, held: Attempt, writes: optuna_tables.TrialWrites) -> None:
-    """Store what the sampler suggested; a single statement."""
+def store_parameters(connection: Connection, attempt: Attempt, writes: optuna_tables.TrialWrites) -> None:
+    """Store what the sampler suggested, in a single statement.
+
+    Raises:
+        LostError: see `fence`.
+    """
     _write(
         connection,
-        held,
+        attempt,
         (optuna_tables.PARAMETERS, optuna_tables.SYSTEM),
         {
             **optuna_tables.bind_parameters(writes.parameters),
@@ -115,18 +127,26 @@ def sample(connection: Connection, held: Attempt, writes: optuna_tables.TrialWri
     )
 
 
-def cut_back(connection: Connection, held: Attempt, last: int) -> None:
-    """Forget the stored epochs after `last`, which no readable checkpoint reaches: they are trained again."""
-    fence(connection, held)
-    optuna_tables.cut(connection, held.trial_id, last)
+def discard_epochs(connection: Connection, attempt: Attempt, last: int) -> None:
+    """Delete the stored epochs after `last`, which no readable checkpoint reaches: they are trained again.
+
+    Raises:
+        LostError: see `fence`.
+    """
+    fence(connection, attempt)
+    optuna_tables.discard_epochs(connection, attempt.trial_id, last)
 
 
-def describe(connection: Connection, held: Attempt, weights: int, made_by: Mapping[str, object]) -> None:
-    """Keep the model's parameter count, and what makes the trial: seed, data, backend, versions; a single statement."""
-    # A user attribute is a column of the dashboard's table, and what made the trial would be a screen high there.
+def describe(connection: Connection, attempt: Attempt, weights: int, made_by: Mapping[str, object]) -> None:
+    """Store the model's parameter count and, as `made_by`, the seed, data, backend and versions, in a single statement.
+
+    Raises:
+        LostError: see `fence`.
+    """
+    # A user attribute is a column of the dashboard's table, and `made_by` would be a screen high there.
     _write(
         connection,
-        held,
+        attempt,
         (optuna_tables.USER, optuna_tables.SYSTEM),
         {
             **optuna_tables.bind_attributes("user", {"weights": weights}),
@@ -137,15 +157,15 @@ def describe(connection: Connection, held: Attempt, weights: int, made_by: Mappi
 
 @dataclass(frozen=True)
 class PrunerVerdict:
-    """The pruner's: whether the trial ends, and the attributes it wants kept with it."""
+    """What the pruner decided: whether the trial ends, and the attributes it wants kept with it."""
 
     pruned: bool = False
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
-def store(
+def store_epoch(
     connection: Connection,
-    held: Attempt,
+    attempt: Attempt,
     metrics: EpochMetrics,
     verdict: PrunerVerdict,
     confusion: Confusion | None = None,
@@ -154,34 +174,40 @@ def store(
 
     `confusion` is the epoch's confusion matrix where no earlier epoch is better. A retrained epoch keeps its first row,
     in both tables. A single statement, but where the trial was pruned: there the transaction ends it too.
+
+    Raises:
+        LostError: see `fence`.
     """
-    _store(connection, held, metrics, {**verdict.attributes, **_confusion(confusion)})
+    _store(connection, attempt, metrics, {**verdict.attributes, **_confusion(confusion)})
     if verdict.pruned:
-        detail = f"by the {held.study.spec.pruner.name} pruner at epoch {metrics.epoch}"
-        _end(connection, held, TrialOutcome.PRUNED, {"detail": detail})
+        detail = f"by the {attempt.study.spec.pruner.name} pruner at epoch {metrics.epoch}"
+        _end(connection, attempt, TrialOutcome.PRUNED, {"detail": detail})
 
 
-def restore(
-    connection: Connection, held: Attempt, epochs: tuple[EpochMetrics, ...], confusion: Confusion | None = None
+def restore_epochs(
+    connection: Connection, attempt: Attempt, epochs: tuple[EpochMetrics, ...], confusion: Confusion | None = None
 ) -> None:
     """Store epochs that a checkpoint brought along and the tables lack (an outage swallowed them).
 
-    `confusion` is the best one's confusion matrix: that of a later epoch, which was cut back, is no longer true.
+    `confusion` is the best one's confusion matrix: that of a later epoch, which was discarded, is no longer true.
+
+    Raises:
+        LostError: see `fence`.
     """
     for metrics in epochs:
-        _store(connection, held, metrics, _confusion(confusion))
+        _store(connection, attempt, metrics, _confusion(confusion))
 
 
 def _confusion(confusion: Confusion | None) -> Mapping[str, object]:
     return {} if confusion is None else {trials.CONFUSION: confusion}
 
 
-def _store(connection: Connection, held: Attempt, metrics: EpochMetrics, attributes: Mapping[str, object]) -> None:
-    value = metrics.value(held.study.spec.study.metric)
+def _store(connection: Connection, attempt: Attempt, metrics: EpochMetrics, attributes: Mapping[str, object]) -> None:
+    value = metrics.value(attempt.study.spec.study.metric)
     _write(
         connection,
-        held,
-        (EPOCH, optuna_tables.INTERMEDIATE, optuna_tables.SYSTEM),
+        attempt,
+        (STORE_EPOCH, optuna_tables.INTERMEDIATE, optuna_tables.SYSTEM),
         {
             **vars(metrics),
             **optuna_tables.bind_intermediate(metrics.epoch, value),
@@ -190,43 +216,52 @@ def _store(connection: Connection, held: Attempt, metrics: EpochMetrics, attribu
     )
 
 
-def point_at(connection: Connection, held: Attempt, key: str) -> None:
-    """The stored checkpoint `key` is the one to go on from; the earlier ones go."""
+def set_checkpoint(connection: Connection, attempt: Attempt, key: str) -> None:
+    """Make the stored checkpoint `key` the one to go on from, and remove the earlier ones. The caller has fenced."""
     connection.execute(
         text("update hpsearch.attempts set checkpoint = :key where trial_id = :trial_id and number = :number"),
-        {**held.key, "key": key},
+        {**attempt.key, "key": key},
     )
-    table.remove_checkpoints(connection, held.trial_id, keep=key)
+    table.remove_checkpoints(connection, attempt.trial_id, keep=key)
 
 
-def finish(connection: Connection, held: Attempt, ending: TrialOutcome, attributes: Mapping[str, object]) -> None:
-    """End the trial, and with it the attempt."""
-    fence(connection, held)
-    _end(connection, held, ending, attributes)
+def finish(connection: Connection, attempt: Attempt, outcome: TrialOutcome, attributes: Mapping[str, object]) -> None:
+    """End the trial, and with it the attempt.
+
+    Raises:
+        LostError: see `fence`.
+    """
+    fence(connection, attempt)
+    _end(connection, attempt, outcome, attributes)
 
 
-def is_among_best(connection: Connection, held: Attempt) -> bool:
-    """Whether the trial, were it to complete with its stored epochs, is one of those whose models are kept."""
-    fence(connection, held)
-    spec = held.study.spec
-    top = find_best_epoch(list(trials.read_epochs(connection, held.trial_id)), spec.study.metric)
-    if top is None:
+def is_among_best(connection: Connection, attempt: Attempt) -> bool:
+    """Return whether the trial, were it to complete with its stored epochs, is one of those whose models are kept.
+
+    Raises:
+        LostError: see `fence`.
+    """
+    fence(connection, attempt)
+    spec = attempt.study.spec
+    best = find_best_epoch(list(trials.read_epochs(connection, attempt.trial_id)), spec.study.metric)
+    if best is None:
         return False
-    better = ">" if spec.direction == "maximize" else "<"
     ahead = connection.execute(
         text(
             "select count(*) from trials t join trial_values v using (trial_id) "
-            f"where t.study_id = :study_id and t.state = 'COMPLETE' and v.value {better} :value"
+            f"where t.study_id = :study_id and t.state = 'COMPLETE' and v.value {spec.direction.sql_better} :value"
         ),
-        {"study_id": held.study.study_id, "value": top.value(spec.study.metric)},
+        {"study_id": attempt.study.study_id, "value": best.value(spec.study.metric)},
     ).scalar_one()
     return int(ahead) < spec.study.keep_models
 
 
-def drop_models(connection: Connection, held: Attempt, key: str) -> None:
-    """Drop the models that are not among the study's best, and any but `key` of the trial. Under the study's lock."""
-    spec = held.study.spec
-    order = "desc" if spec.direction == "maximize" else "asc"
+def drop_models(connection: Connection, attempt: Attempt, key: str) -> None:
+    """Delete the models that are not among the study's best, and any but `key` of the trial.
+
+    The caller holds the study's lock.
+    """
+    spec = attempt.study.spec
     connection.execute(
         text(f"""
             delete from hpsearch.files
@@ -235,60 +270,64 @@ def drop_models(connection: Connection, held: Attempt, key: str) -> None:
                     or trial_id not in (
                         select t.trial_id from trials t join trial_values v using (trial_id)
                          where t.study_id = :study_id and t.state = 'COMPLETE'
-                         order by v.value {order}, t.trial_id limit :keep))
+                         order by v.value {spec.direction.sql_order}, t.trial_id limit :keep))
         """),
         {
-            "study_id": held.study.study_id,
-            "trial_id": held.trial_id,
+            "study_id": attempt.study.study_id,
+            "trial_id": attempt.trial_id,
             "key": key,
             "keep": spec.study.keep_models,
         },
     )
 
 
-def release(connection: Connection, held: Attempt, why: str) -> bool:
-    """Let go of the trial; it stays RUNNING, and any worker may go on with it at once.
+def release(connection: Connection, attempt: Attempt, why: AttemptEnd) -> bool:
+    """Let go of the trial, which stays RUNNING: any worker may go on with it at once.
 
-    That of a stopped study ends: True then.
+    The trial of a stopped study ends; return whether this one did.
+
+    Raises:
+        LostError: see `fence`.
     """
-    # Locked before the attempt, and until the end, as `hpsearch stop` does: either it finds the trial unheld, or this
-    # finds the study stopped.
-    status: str | None = connection.scalar(
+    # The study's row before the attempt's, as in `hpsearch stop`: either that finds the trial orphaned, or this finds
+    # the study stopped.
+    status = connection.scalar(
         text("select status from hpsearch.studies where study_id = :study_id for share"),
-        {"study_id": held.study.study_id},
+        {"study_id": attempt.study.study_id},
     )
-    fence(connection, held)
-    if status == "stopped":
-        _end(connection, held, TrialOutcome.PRUNED, {"detail": STOPPED})
+    fence(connection, attempt)
+    stopped: bool = status == StudyStatus.STOPPED
+    if stopped:
+        _end(connection, attempt, TrialOutcome.PRUNED, {"detail": STOPPED})
     else:
-        _close(connection, held, why)
-    return status == "stopped"
+        _close(connection, attempt, why)
+    return stopped
 
 
-def _end(connection: Connection, held: Attempt, ending: TrialOutcome, attributes: Mapping[str, object]) -> None:
-    trials.write(connection, held.study, held.trial_id, ending, attributes)
-    _close(connection, held, str(ending))
+def _end(connection: Connection, attempt: Attempt, outcome: TrialOutcome, attributes: Mapping[str, object]) -> None:
+    trials.end(connection, attempt.study, attempt.trial_id, outcome, attributes)
+    _close(connection, attempt, AttemptEnd(outcome))
 
 
-def _close(connection: Connection, held: Attempt, why: str) -> None:
+def _close(connection: Connection, attempt: Attempt, why: AttemptEnd) -> None:
     connection.execute(
         text(
             "update hpsearch.attempts set ended_at = clock_timestamp(), why = :why "
             "where trial_id = :trial_id and number = :number and ended_at is null"
         ),
-        {**held.key, "why": why},
+        {**attempt.key, "why": why},
     )
 
 
-def read_end(connection: Connection, held: Attempt) -> str | None:
-    """Why the attempt ended; None where it is open, or was deleted with its study."""
+def read_end(connection: Connection, attempt: Attempt) -> AttemptEnd | None:
+    """Return why the attempt ended; None where it is open, or was deleted with its study."""
     query = "select why from hpsearch.attempts where trial_id = :trial_id and number = :number"
-    ended: str | None = connection.scalar(text(query), held.key)
-    return ended
+    why = connection.scalar(text(query), attempt.key)
+    return None if why is None else AttemptEnd(why)
 
 
-def renew(connection: Connection, held: Attempt, lease: float = LEASE_SECONDS) -> str:
-    """Hold the trial for another lease of so many seconds; returns the study's status.
+def renew(connection: Connection, attempt: Attempt, lease: float = LEASE_SECONDS) -> StudyStatus:
+    """Hold the trial for another `lease` seconds, and return the study's status.
 
     Raises:
         LostError: the attempt was closed.
@@ -301,8 +340,8 @@ def renew(connection: Connection, held: Attempt, lease: float = LEASE_SECONDS) -
                and s.study_id = a.study_id and t.trial_id = a.trial_id and t.state = 'RUNNING'
             returning s.status
         """),
-        {**held.key, "lease": lease},
+        {**attempt.key, "lease": lease},
     )
     if status is None:
-        raise LostError(f"trial {held.trial_number} of {held.study.name} is no longer ours")
-    return str(status)
+        raise _lost(attempt)
+    return StudyStatus(status)

@@ -1,7 +1,7 @@
-"""Postgres: where it is, short transactions on it, and the tables in it.
+"""Connect to Postgres, run short transactions on it, and say in one line what went wrong.
 
-Optuna's tables stay in `public`, as Optuna makes them; ours are in the schema `hpsearch`. The server's clock decides
-everything, so SQL here says `clock_timestamp()` (`now()` is from before a wait for a lock).
+The server's clock decides everything, so SQL in this package says `clock_timestamp()` (`now()` is from before a wait
+for a lock).
 """
 
 import contextlib
@@ -26,18 +26,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from hpsearch import settings
 from hpsearch.errors import DatabaseError, UnreachableError
-from hpsearch.storage import embedded
+from hpsearch.storage import embedded, schema
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = "0003"
-"""The newest revision in `migrations/versions` (a test holds the two together)."""
-
-CREATION_LOCK = 0x68707365
-"""The key of the database-wide advisory lock that surrounds table creation ("hpse")."""
-
 IDLE_SECONDS = 1.0
-"""A connection that was used so recently, and on which the server has said nothing since, is taken to be whole."""
+"""A connection that was used so recently, and from which there is nothing to read, is taken to be unbroken."""
 
 CONNECT_SECONDS = 10
 TCP_USER_TIMEOUT = 30_000
@@ -47,11 +41,12 @@ IDLE_TIMEOUT = 10_000
 """Milliseconds. A worker frozen inside a transaction is thrown out after IDLE_TIMEOUT, before those who wait for its
 locks give up after LOCK_TIMEOUT."""
 
-MOMENTARY = {
+# SQLSTATE codes, and classes of them: https://www.postgresql.org/docs/current/errcodes-appendix.html
+RETRYABLE = {
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
 }
-ABSENT = {
+UNREACHABLE = {
     "25006",  # read_only_sql_transaction: a standby, which a failover will promote
     "25P03",  # idle_in_transaction_session_timeout
     "55P03",  # lock_not_available
@@ -61,18 +56,19 @@ ABSENT = {
     "57P03",  # cannot_connect_now
     "57P05",  # idle_session_timeout
 }
-ABSENT_CLASSES = {
+UNREACHABLE_CLASSES = {
     "08",  # connection_exception
     "53",  # insufficient_resources: too many connections, no memory, a full disk
 }
 TRIES = 5
+"""How often a transaction that met a deadlock or a serialization failure is run."""
 
-USER = re.compile(r"[^:]*://[^:/]*(:[^@]*)?@")
+USERINFO = re.compile(r"[^:]*://[^:/]*(:[^@]*)?@")
 """A URL up to the host. An @ after it is one of the password's, whose rest would be shown as host and database."""
 
 
 def parse_url(url: str, source: str) -> URL:
-    """A SQLAlchemy URL for psycopg2, which `postgresql://` and `postgres://` mean here.
+    """Return a SQLAlchemy URL for psycopg2, which `postgresql://` and `postgres://` mean here.
 
     Raises:
         DatabaseError: it is no URL, or not one of Postgres. The line holds no part of the URL but its scheme.
@@ -83,7 +79,7 @@ def parse_url(url: str, source: str) -> URL:
         raise DatabaseError(
             f"{source} is not a database URL: write postgresql://user:password@host:5432/database"
         ) from None
-    if not url.isprintable() or "%00" in url or "@" in USER.sub("", url, count=1):
+    if not url.isprintable() or "%00" in url or "@" in USERINFO.sub("", url, count=1):
         raise DatabaseError(
             f"{source} is not a database URL: write postgresql://user:password@host:5432/database, "
             "with what is special in the password percent-encoded, such as %40 for @"
@@ -127,9 +123,9 @@ class Database:
         return self._try(self.engine.begin, work)
 
     def execute(self, work: Callable[[Connection], T]) -> T:
-        """As `transact`, for `work` of a single statement, which is a transaction by itself: one round trip, not three.
+        """Run `work` of a single statement, which is a transaction by itself: one round trip, not three.
 
-        Or for several that only read, and need not see the same moment.
+        Or of several that only read, and need not see the same moment. A retry as in `transact`.
 
         Raises:
             UnreachableError: see `transact`.
@@ -156,13 +152,13 @@ class Database:
                 with connect() as connection:
                     return work(connection)
             except DBAPIError as error:
-                if _code(error) not in MOMENTARY or attempt == TRIES:
-                    raise self._translated(error) from None
+                if _code(error) not in RETRYABLE or attempt == TRIES:
+                    raise self._translate(error) from None
                 time.sleep(random.uniform(0.01, 0.1) * attempt)  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
 
-    def _translated(self, error: DBAPIError) -> Exception:
-        code, reason = _code(error), self._redacted(error)
+    def _translate(self, error: DBAPIError) -> Exception:
+        code, reason = _code(error), self._redact(error)
         if code in {"42P01", "3F000", "42703"}:
             return DatabaseError(f"{self.name} has no tables of this hpsearch ({reason}): run hpsearch db upgrade")
         if code == "42501":
@@ -171,85 +167,48 @@ class Database:
                 f"make that user its owner, or name another one in {self.source}"
             )
         connecting = isinstance(error, OperationalError) and code is None
-        if connecting or error.connection_invalidated or code in ABSENT or str(code)[:2] in ABSENT_CLASSES:
+        if connecting or error.connection_invalidated or code in UNREACHABLE or str(code)[:2] in UNREACHABLE_CLASSES:
             return UnreachableError(f"cannot reach the database {self.name}: {reason}: check {self.source}")
         if isinstance(error, ProgrammingError) and code is None:
             return DatabaseError(f"{self.source} is not a usable database URL: {reason}")
         return error
 
-    def _redacted(self, error: DBAPIError) -> str:
+    def _redact(self, error: DBAPIError) -> str:
         lines = [line.strip() for line in str(error.orig).strip().splitlines() if line.strip()]
         reason = lines[0] if lines else type(error.orig).__name__
         secret = self.url.password
         return reason.replace(str(secret), "***") if secret else reason
 
-    def version(self) -> str | None:
-        """The revision of our tables; None where there are none."""
-
-        def read(connection: Connection) -> str | None:
-            if connection.scalar(text("select to_regclass('hpsearch.alembic_version')")) is None:
-                return None
-            found: str | None = connection.scalar(text("select version_num from hpsearch.alembic_version"))
-            return found
-
-        return self.transact(read)
+    def read_version(self) -> str | None:
+        """Return the revision of our tables; None where there are none."""
+        return self.transact(schema.read_version)
 
     def prepare(self) -> None:
-        """Make the tables where there are none; of many that do this at once one migrates and the others wait.
+        """Create the tables where there are none; of many that do this at once one migrates and the others wait.
 
         Raises:
             DatabaseError: the tables are of an older or a newer hpsearch.
         """
-        version = self.version()
+        version = self.read_version()
         if version is None:
             self.migrate()
-        elif version < SCHEMA_VERSION:
-            raise DatabaseError(
-                f"the tables in {self.name} are of an older hpsearch ({version}, this one has {SCHEMA_VERSION}): "
-                "stop the workers and run hpsearch db upgrade"
-            )
-        elif version > SCHEMA_VERSION:
-            raise DatabaseError(
-                f"the tables in {self.name} are of a newer hpsearch ({version}, this one has {SCHEMA_VERSION}): "
-                "upgrade hpsearch on this host"
-            )
+        else:
+            schema.check_version(version, self.name)
 
     def migrate(self) -> None:
-        """Bring Optuna's tables and ours to this version, holding the database-wide lock meanwhile."""
+        """Bring Optuna's tables and ours to this version, holding the database-wide lock meanwhile.
+
+        Raises:
+            DatabaseError: Optuna's tables are of a version that its own upgrade has to bring up to date.
+        """
         try:
-            with self._creation_lock():
-                if (version := self.version()) is None or version < SCHEMA_VERSION:
-                    self._create_optuna_tables()
-                    self.transact(_upgrade)
+            with schema.hold_creation_lock(self.engine):
+                version = self.read_version()
+                if version is None or version < schema.SCHEMA_VERSION:
+                    schema.create_optuna_tables(self.engine, self.name, make_engine_options("optuna"))
+                    self.transact(schema.upgrade)
         except DBAPIError as error:
-            raise self._translated(error) from None
-
-    @contextmanager
-    def _creation_lock(self) -> Iterator[None]:
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("set lock_timeout = 0"))
-            connection.execute(text("set statement_timeout = '10min'"))
-            connection.execute(text("select pg_advisory_lock(:key)"), {"key": CREATION_LOCK})
-            try:
-                yield
-            finally:
-                connection.execute(text("select pg_advisory_unlock(:key)"), {"key": CREATION_LOCK})
-                connection.invalidate()
-
-    def _create_optuna_tables(self) -> None:
-        from optuna.exceptions import StorageInternalError
-        from optuna.storages import RDBStorage
-
-        try:
-            storage = RDBStorage(
-                self.url.render_as_string(hide_password=False), engine_kwargs=make_engine_options("optuna")
-            )
-            storage.engine.dispose()
-        except (RuntimeError, StorageInternalError) as error:
-            raise DatabaseError(
-                f"Optuna's tables in {self.name} cannot be used ({str(error).splitlines()[0]}): "
-                "optuna storage upgrade brings older ones up to date"
-            ) from None
+            raise self._translate(error) from None
 
     def close(self) -> None:
         """Close the connections."""
@@ -258,7 +217,9 @@ class Database:
 
 @contextmanager
 def connect(option: str | None, application: str = "hpsearch", *, prepare: bool = True) -> Iterator[Database]:
-    """The database of `--storage`, HPSEARCH_STORAGE, or an embedded server in the data directory; its tables made.
+    """Open the database of `--storage`, HPSEARCH_STORAGE, or an embedded server in the data directory.
+
+    Creates its tables where there are none, but for `prepare` false.
 
     Raises:
         DatabaseError: it cannot be reached or used.
@@ -282,12 +243,12 @@ class EmbeddedDatabase(Database):
     def __init__(self, directory: Path, application: str) -> None:
         self.directory = directory
         self._server = embedded.start(directory)
-        self._reviving = threading.Lock()
+        self._restart_lock = threading.Lock()
         super().__init__(self._server.url, f"the embedded server in {directory}", application)
 
     @property
     def name(self) -> str:
-        """Says that it is the embedded one, and where."""
+        """Say that it is the embedded one, and where."""
         return f"embedded Postgres in {self.directory}"
 
     def _try(self, connect: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]) -> T:
@@ -295,19 +256,19 @@ class EmbeddedDatabase(Database):
         try:
             return super()._try(connect, work)
         except UnreachableError:
-            with self._reviving, contextlib.suppress(DatabaseError):
-                before, self._server = self._server, embedded.start(self.directory)
-                before.stop()
+            with self._restart_lock, contextlib.suppress(DatabaseError):
+                stopped, self._server = self._server, embedded.start(self.directory)
+                stopped.stop()
             raise
 
     def close(self) -> None:
-        """Close the connections, and put the server down where nobody else uses it."""
+        """Close the connections, and stop the server where nobody else uses it."""
         super().close()
         self._server.stop()
 
 
 def make_engine_options(application: str) -> dict[str, object]:
-    """What every engine on this database is made with: timeouts, pre-ping, UTC, and Optuna's schema first."""
+    """Return what every engine on this database is made with: timeouts, pre-ping, UTC, and Optuna's schema first."""
     options = {
         "statement_timeout": STATEMENT_TIMEOUT,
         "lock_timeout": LOCK_TIMEOUT,
@@ -330,13 +291,13 @@ def make_engine_options(application: str) -> dict[str, object]:
 
 
 def _engine(url: URL, application: str) -> Engine:
-    made = sqlalchemy.create_engine(url, **{**make_engine_options(application), "pool_pre_ping": False})
-    event.listen(made, "checkin", _put_down)
-    event.listen(made, "checkout", lambda raw, record, _: _ping(made, raw, record))
-    return made
+    engine = sqlalchemy.create_engine(url, **{**make_engine_options(application), "pool_pre_ping": False})
+    event.listen(engine, "checkin", _record_last_use)
+    event.listen(engine, "checkout", lambda raw, record, _: _ping(engine, raw, record))
+    return engine
 
 
-def _put_down(raw: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+def _record_last_use(raw: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
     record.info["idle_since"] = time.monotonic()
 
 
@@ -344,7 +305,7 @@ def _ping(engine: Engine, raw: DBAPIConnection, record: ConnectionPoolEntry) -> 
     """Find a connection that broke while nobody used it, as pre-ping does, which asks before every single use."""
     if "idle_since" not in record.info:  # just made, and the pool would give up on a second one that is broken
         return
-    # A server that left has said so: there is something to read where nothing was asked.
+    # A server that closed the connection has said so: there is something to read although nothing was sent.
     recent = time.monotonic() - record.info["idle_since"] < IDLE_SECONDS
     if recent and not wait([raw], 0):  # type: ignore[list-item]  # anything with a fileno() will do
         return
@@ -363,14 +324,3 @@ def read_clock(connection: Connection) -> datetime:
 def _code(error: DBAPIError) -> str | None:
     code: str | None = getattr(error.orig, "pgcode", None)
     return code
-
-
-def _upgrade(connection: Connection) -> None:
-    from alembic import command
-    from alembic.config import Config
-
-    connection.execute(text("create schema if not exists hpsearch"))
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")

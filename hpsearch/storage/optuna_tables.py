@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Connection, text
 
+from hpsearch.outcomes import TrialState
+
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-State = str
-"""The name of a member of Optuna's `TrialState`."""
 NOTE_PART = 2045
 """Characters of a note that the Optuna dashboard keeps in one attribute."""
 
@@ -37,7 +37,7 @@ class TrialWrites:
 
 
 @lru_cache(maxsize=1024)
-def parse_distribution(stored: str) -> "BaseDistribution":
+def parse_distribution(described: str) -> "BaseDistribution":
     """Read a distribution as `trial_params.distribution_json` holds it.
 
     Raises:
@@ -45,35 +45,35 @@ def parse_distribution(stored: str) -> "BaseDistribution":
     """
     from optuna.distributions import json_to_distribution
 
-    return json_to_distribution(stored)
+    return json_to_distribution(described)
 
 
-def create(connection: Connection, study_id: int, number: int, state: State = "RUNNING") -> int:
-    """A new trial's id. The caller holds the study's lock, and `number` is how many trials the study has.
+def create(connection: Connection, study_id: int, number: int, state: TrialState = TrialState.RUNNING) -> int:
+    """Create a trial and return its id. `number` is how many the study has; the caller holds its lock.
 
     Raises:
         sqlalchemy.exc.IntegrityError: the study is gone.
     """
-    started = UTC_NOW if state == "RUNNING" else "null"
+    started = UTC_NOW if state is TrialState.RUNNING else "null"
     trial_id: int = connection.execute(
         text(
             "insert into trials (number, study_id, state, datetime_start) "
             f"values (:number, :study_id, :state, {started}) returning trial_id"
         ),
-        {"number": number, "study_id": study_id, "state": state},
+        {"number": number, "study_id": study_id, "state": state.optuna},
     ).scalar_one()
     return trial_id
 
 
 def enqueue(connection: Connection, study_id: int, number: int, params: Mapping[str, object]) -> int:
-    """A WAITING trial that will be suggested exactly `params` (as `Study.enqueue_trial` writes it)."""
-    trial_id = create(connection, study_id, number, "WAITING")
+    """Create a waiting trial that will be suggested exactly `params`, as `Study.enqueue_trial` does; return its id."""
+    trial_id = create(connection, study_id, number, TrialState.WAITING)
     set_attributes(connection, "system", trial_id, {"fixed_params": dict(params)})
     return trial_id
 
 
-def start_next(connection: Connection, study_id: int) -> tuple[int, int] | None:
-    """The first of the study's waiting trials becomes RUNNING; its id and number, None where none waits."""
+def start_waiting(connection: Connection, study_id: int) -> tuple[int, int] | None:
+    """Set the first of the study's waiting trials running; return its id and number, None where none waits."""
     row = connection.execute(
         text(f"""
             update trials set state = 'RUNNING', datetime_start = {UTC_NOW}
@@ -86,46 +86,46 @@ def start_next(connection: Connection, study_id: int) -> tuple[int, int] | None:
     return (row.trial_id, row.number) if row else None
 
 
-# Parts of a statement that begins with `held`: the trial they write about, where its fence lets them.
+# Parts of a statement that begins with `fence`, the trial that they write about; empty where they must not write.
 
 PARAMETERS = """
 parameters as (
     insert into trial_params (trial_id, param_name, param_value, distribution_json)
-    select held.trial_id, p.name, p.value, p.distribution
-      from held, unnest(cast(:names as text[]), cast(:inner as float[]), cast(:distributions as text[]))
+    select fence.trial_id, p.name, p.value, p.distribution
+      from fence, unnest(cast(:names as text[]), cast(:inner as float[]), cast(:distributions as text[]))
                  with ordinality p (name, value, distribution, place)
      order by p.place
     on conflict do nothing
 )
 """
-"""The suggested parameters, in Optuna's internal representation; one that is there stays."""
+"""Insert the suggested parameters, in Optuna's internal representation; one that is there stays."""
 
 _ATTRIBUTES = """
 {kind}_attributes as (
     insert into trial_{kind}_attributes (trial_id, key, value_json)
-    select held.trial_id, a.key, a.value
-      from held, unnest(cast(:{kind}_keys as text[]), cast(:{kind}_values as text[])) a (key, value)
+    select fence.trial_id, a.key, a.value
+      from fence, unnest(cast(:{kind}_keys as text[]), cast(:{kind}_values as text[])) a (key, value)
     on conflict (trial_id, key) do update set value_json = excluded.value_json
 )
 """
 USER, SYSTEM = _ATTRIBUTES.format(kind="user"), _ATTRIBUTES.format(kind="system")
-"""Attributes, in place of earlier values."""
+"""Insert attributes; an earlier value is replaced."""
 
 INTERMEDIATE = """
 intermediate as (
     insert into trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)
-    select held.trial_id, :step, :value, cast(:type as trialintermediatevaluetype) from held
+    select fence.trial_id, :step, :value, cast(:type as trialintermediatevaluetype) from fence
     on conflict do nothing
 )
 """
-"""The value at a step; the first one to be written stays."""
+"""Insert the value at a step; the first one to be written stays."""
 
 _END = text(f"""
-with held as (select cast(:trial_id as integer) as trial_id),
+with fence as (select cast(:trial_id as integer) as trial_id),
 {USER}, {SYSTEM},
-told as (
+objective as (
     insert into trial_values (trial_id, objective, value, value_type)
-    select held.trial_id, 0, :value, cast(:type as trialvaluetype) from held where :valued
+    select fence.trial_id, 0, :value, cast(:type as trialvaluetype) from fence where :valued
     on conflict do nothing
 )
 update trials set state = :state, datetime_complete = {UTC_NOW} where trial_id = :trial_id
@@ -133,7 +133,7 @@ update trials set state = :state, datetime_complete = {UTC_NOW} where trial_id =
 
 
 def bind_parameters(suggested: "Mapping[str, tuple[float, BaseDistribution]]") -> dict[str, object]:
-    """The arguments of PARAMETERS."""
+    """Return the arguments of PARAMETERS."""
     from optuna.distributions import distribution_to_json
 
     return {
@@ -144,26 +144,26 @@ def bind_parameters(suggested: "Mapping[str, tuple[float, BaseDistribution]]") -
 
 
 def bind_attributes(kind: Literal["user", "system"], named: Mapping[str, object]) -> dict[str, object]:
-    """The arguments of USER or SYSTEM."""
+    """Return the arguments of USER or SYSTEM."""
     return {f"{kind}_keys": list(named), f"{kind}_values": [json.dumps(value) for value in named.values()]}
 
 
 def bind_intermediate(step: int, value: float) -> dict[str, object]:
-    """The arguments of INTERMEDIATE."""
+    """Return the arguments of INTERMEDIATE."""
     return {"step": step, "value": _finite(value), "type": _kind(value)}
 
 
 def set_attributes(
     connection: Connection, kind: Literal["user", "system"], trial_id: int, attributes: Mapping[str, object]
 ) -> None:
-    """User or system attributes of a trial; an earlier value is replaced."""
+    """Store user or system attributes of a trial; an earlier value is replaced."""
     _set_attributes(connection, "trial", kind, trial_id, attributes)
 
 
 def set_study_attributes(
     connection: Connection, kind: Literal["user", "system"], study_id: int, attributes: Mapping[str, object]
 ) -> None:
-    """User or system attributes of a study; an earlier value is replaced."""
+    """Store user or system attributes of a study; an earlier value is replaced."""
     _set_attributes(connection, "study", kind, study_id, attributes)
 
 
@@ -191,17 +191,17 @@ def write_note(connection: Connection, study_id: int, trial_id: int, markdown: s
         ),
         {"study_id": study_id, "prefix": prefix},
     )
-    stored = {key: json.loads(value) for key, value in rows}
-    version = stored.pop(f"{prefix}ver", 0)
-    written = "".join(stored.get(f"{prefix}str:{part}", "") for part in range(len(stored)))
+    note = {key: json.loads(value) for key, value in rows}
+    version = note.pop(f"{prefix}ver", 0)
+    written = "".join(note.get(f"{prefix}str:{part}", "") for part in range(len(note)))
     whole = f"{written}\n\n{markdown}" if written else markdown
     parts = [whole[start : start + NOTE_PART] for start in range(0, len(whole), NOTE_PART)]
     numbered = {f"{prefix}str:{number}": part for number, part in enumerate(parts)}
     set_study_attributes(connection, "system", study_id, {f"{prefix}ver": version + 1, **numbered})
 
 
-def cut(connection: Connection, trial_id: int, last: int) -> None:
-    """Forget what was stored about the epochs after `last`, in Optuna's table and in ours."""
+def discard_epochs(connection: Connection, trial_id: int, last: int) -> None:
+    """Delete the epochs after `last`, in Optuna's table and in ours."""
     for table, column in (("trial_intermediate_values", "step"), ("hpsearch.epochs", "epoch")):
         connection.execute(
             text(f"delete from {table} where trial_id = :trial_id and {column} > :last"),
@@ -212,12 +212,12 @@ def cut(connection: Connection, trial_id: int, last: int) -> None:
 def end(
     connection: Connection,
     trial_id: int,
-    state: State,
+    state: TrialState,
     value: float | None,
     user: Mapping[str, object],
     system: Mapping[str, object],
 ) -> None:
-    """Finish a trial, with the attributes that tell of it.
+    """Finish a trial, and store user and system attributes with it.
 
     A value that is not a number is left out, as `Study.tell` does for a pruned one.
     """
@@ -227,7 +227,7 @@ def end(
         _END,
         {
             "trial_id": trial_id,
-            "state": state,
+            "state": state.optuna,
             "valued": value is not None,
             "value": None if value is None else _finite(value),
             "type": None if value is None else _kind(value),

@@ -1,4 +1,4 @@
-"""What a study found, as plain values: read only, from the database alone."""
+"""Read what a study found, as plain values, from the database alone."""
 
 import json
 import math
@@ -11,18 +11,19 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from hpsearch.metrics import METRICS, EpochMetrics, find_best_epoch
+from hpsearch.metrics import EpochMetrics, find_best_epoch
+from hpsearch.outcomes import AttemptEnd, Confusion, StudyStatus, TrialOutcome, TrialState
 from hpsearch.storage import attempts, studies, trials
 from hpsearch.storage.studies import Study
 
-STATES = {
-    "COMPLETE": "complete",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-    "RUNNING": "running",
-    "WAITING": "waiting",
-}
-
+COUNTED_STATES = (
+    TrialState.COMPLETE,
+    TrialState.PRUNED,
+    TrialState.FAILED,
+    TrialState.RUNNING,
+    TrialState.WAITING,
+)
+"""The states in the order in which a reader sees their counts."""
 
 UNDOCUMENTED = frozenset({"detail", "retry_of", "history", "best_epoch", "confusion", "made_by", "began", "ended"})
 """The fields of `Trial` that the document leaves out."""
@@ -38,14 +39,16 @@ class AttemptRecord:
     device: str
     seconds: float
     epochs: int
-    why: str | None
+    why: AttemptEnd | None
     began: datetime
     ended: datetime | None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial. `value` is the best epoch's, of an ended trial that has one; `seconds` the time it was held.
+    """One trial. `outcome` is None where hpsearch did not end it, or a later version did, in a way unknown to this one.
+
+    `value` is the best epoch's, of an ended trial that has one; `seconds` the time it was held.
 
     `detail` says why it ended so, `retry_of` is the number of the trial it repeats, `best_epoch` the one that `value`
     is of. `confusion[i][j]` says how many validation images of class i the best epoch's model took for class j; None
@@ -54,8 +57,8 @@ class Trial:
     """
 
     number: int
-    state: str
-    outcome: str | None
+    state: TrialState
+    outcome: TrialOutcome | None
     value: float | None
     params: Mapping[str, Any]
     attempts: int
@@ -67,7 +70,7 @@ class Trial:
     retry_of: int | None
     history: tuple[AttemptRecord, ...]
     best_epoch: int | None
-    confusion: tuple[tuple[int, ...], ...] | None
+    confusion: Confusion | None
     made_by: Mapping[str, Any]
     began: datetime | None
     ended: datetime | None
@@ -75,50 +78,50 @@ class Trial:
 
 @dataclass(frozen=True)
 class Summary:
-    """A study at a glance; `best` is None while no trial is complete."""
+    """A study, its trials counted by state, and its best trial; `best` is None while none is complete."""
 
     study: Study
     counts: Mapping[str, int]
     best: Mapping[str, Any] | None
 
     @property
-    def status(self) -> str:
-        """Finished also where the last worker left before it could say so."""
-        budget = self.study.spec.budget.trials
-        over = sum(self.counts.values()) >= budget and not (self.counts["running"] or self.counts["waiting"])
-        return "finished" if self.study.status == "running" and over else self.study.status
+    def status(self) -> StudyStatus:
+        """Return the study's status: finished also where the last worker left before it could store that."""
+        unfinished = self.counts[TrialState.RUNNING] + self.counts[TrialState.WAITING]
+        over = sum(self.counts.values()) >= self.study.spec.budget.trials and not unfinished
+        return StudyStatus.FINISHED if over and self.study.status is StudyStatus.RUNNING else self.study.status
 
 
 def read(connection: Connection, name: str) -> tuple[Summary, list[Trial]]:
-    """A study and every trial of it, by number.
+    """Return a study and every trial of it, by number.
 
     Raises:
         NotFoundError: there is no such study.
     """
-    found = studies.find(connection, name)
-    trials = _trials(connection, found)
-    return summarize(connection, found), trials
+    study = studies.find(connection, name)
+    trials = _trials(connection, study)
+    return summarize(connection, study), trials
 
 
-def summarize(connection: Connection, found: Study) -> Summary:
+def summarize(connection: Connection, study: Study) -> Summary:
     """Count a study's trials by state, and find the best one."""
-    counts = dict.fromkeys(STATES.values(), 0)
+    counts: dict[str, int] = dict.fromkeys(COUNTED_STATES, 0)
     rows = connection.execute(
-        text("select state::text, count(*) from trials where study_id = :study_id group by state"), _of(found)
+        text("select state::text, count(*) from trials where study_id = :study_id group by state"),
+        {"study_id": study.study_id},
     )
-    counts.update({STATES[state]: count for state, count in rows})
-    return Summary(found, counts, _best(connection, found))
+    counts.update({TrialState.from_optuna(state): count for state, count in rows})
+    return Summary(study, counts, _best(connection, study))
 
 
-def _best(connection: Connection, found: Study) -> dict[str, Any] | None:
-    order = "desc" if found.spec.direction == "maximize" else "asc"
+def _best(connection: Connection, study: Study) -> dict[str, Any] | None:
     row = connection.execute(
         text(
             "select t.trial_id, t.number, v.value from trials t join trial_values v using (trial_id) "
             "where t.study_id = :study_id and t.state = 'COMPLETE' and v.value is not null "
-            f"order by v.value {order}, t.number limit 1"
+            f"order by v.value {study.spec.direction.sql_order}, t.number limit 1"
         ),
-        _of(found),
+        {"study_id": study.study_id},
     ).one_or_none()
     if row is None:
         return None
@@ -126,16 +129,16 @@ def _best(connection: Connection, found: Study) -> dict[str, Any] | None:
 
 
 def make_document(summary: Summary, trials: Iterable[Trial]) -> dict[str, Any]:
-    """What `hpsearch results --json` prints; what is absent or not finite is None."""
-    found = summary.study
+    """Return what `hpsearch results --json` prints; what is absent or not finite is None."""
+    study = summary.study
     described: dict[str, Any] = {
         "study": {
-            "name": found.name,
+            "name": study.name,
             "status": summary.status,
-            "metric": found.spec.study.metric,
-            "direction": METRICS[found.spec.study.metric],
-            "fingerprint": found.fingerprint,
-            "fixed": found.spec.fixed_values(),
+            "metric": study.spec.study.metric,
+            "direction": study.spec.direction,
+            "fingerprint": study.fingerprint,
+            "fixed": study.spec.fixed_values(),
             "counts": summary.counts,
             "best": summary.best,
         },
@@ -146,7 +149,7 @@ def make_document(summary: Summary, trials: Iterable[Trial]) -> dict[str, Any]:
 
 
 def keep_finite(value: Any) -> Any:
-    """`value` with None for every number in it that JSON cannot hold."""
+    """Return `value` with None for every number in it that JSON cannot hold."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -161,63 +164,67 @@ def _shown(trial: Trial) -> dict[str, Any]:
     return {**shown, "epochs": [asdict(epoch) for epoch in trial.epochs]}
 
 
-def _trials(connection: Connection, found: Study) -> list[Trial]:
+def _trials(connection: Connection, study: Study) -> list[Trial]:
     rows = connection.execute(
         text(
             "select trial_id, number, state::text, datetime_start, datetime_complete "
             "from trials where study_id = :study_id order by number"
         ),
-        _of(found),
+        {"study_id": study.study_id},
     ).all()
     ids = [row.trial_id for row in rows]
-    params, attributes = _params(connection, ids), _attributes(connection, found)
-    epochs, held = _epochs(connection, found), read_attempts(connection, found)
+    params, attributes = _params(connection, ids), _attributes(connection, study)
+    epochs, history = _epochs(connection, study), read_attempts(connection, study)
     return [
-        _trial(row, found, params[row.trial_id], attributes[row.trial_id], epochs[row.trial_id], held[row.number])
+        _trial(row, study, params[row.trial_id], attributes[row.trial_id], epochs[row.trial_id], history[row.number])
         for row in rows
     ]
 
 
 def _trial(
     row: Any,
-    found: Study,
+    study: Study,
     params: Mapping[str, Any],
     attributes: Mapping[str, Any],
     epochs: list[EpochMetrics],
     history: tuple[AttemptRecord, ...],
 ) -> Trial:
-    state = STATES[row.state]
-    metric = found.spec.study.metric
-    chosen = find_best_epoch(epochs, metric) if state in {"complete", "pruned"} else None
+    state = TrialState.from_optuna(row.state)
+    metric = study.spec.study.metric
+    best = find_best_epoch(epochs, metric) if state in {TrialState.COMPLETE, TrialState.PRUNED} else None
     return Trial(
         number=row.number,
         state=state,
-        outcome=attributes.get("outcome"),
-        value=chosen.value(metric) if chosen else None,
+        outcome=_parse_outcome(attributes.get("outcome")),
+        value=best.value(metric) if best else None,
         params=params or attributes.get("fixed_params", {}),
         attempts=len(history),
         worker=history[-1].worker if history else None,
-        seconds=sum(each.seconds for each in history) if history else None,
+        seconds=sum(attempt.seconds for attempt in history) if history else None,
         weights=attributes.get("weights"),
         epochs=tuple(epochs),
         detail=attributes.get("detail"),
         retry_of=attributes.get("retry_of"),
         history=history,
-        best_epoch=chosen.epoch if chosen else None,
-        confusion=_matrix(attributes.get(trials.CONFUSION)),
+        best_epoch=best.epoch if best else None,
+        confusion=_parse_matrix(attributes.get(trials.CONFUSION)),
         made_by=attributes.get(attempts.MADE_BY, {}),
-        began=_utc(row.datetime_start),
-        ended=_utc(row.datetime_complete),
+        began=_as_utc(row.datetime_start),
+        ended=_as_utc(row.datetime_complete),
     )
 
 
-def _matrix(stored: list[list[int]] | None) -> tuple[tuple[int, ...], ...] | None:
-    return tuple(tuple(row) for row in stored) if stored else None
+def _parse_outcome(outcome: str | None) -> TrialOutcome | None:
+    return TrialOutcome(outcome) if outcome in set(TrialOutcome) else None
 
 
-def _utc(stored: datetime | None) -> datetime | None:
-    """Optuna's columns have no time zone; what a worker writes there is UTC."""
-    return stored.replace(tzinfo=UTC) if stored else None
+def _parse_matrix(rows: list[list[int]] | None) -> Confusion | None:
+    return tuple(tuple(row) for row in rows) if rows else None
+
+
+def _as_utc(time: datetime | None) -> datetime | None:
+    """Add the time zone that Optuna's columns lack: what a worker writes there is UTC."""
+    return time.replace(tzinfo=UTC) if time else None
 
 
 def _params(connection: Connection, ids: list[int]) -> dict[int, dict[str, Any]]:
@@ -237,15 +244,15 @@ def _params(connection: Connection, ids: list[int]) -> dict[int, dict[str, Any]]
 
 @lru_cache(maxsize=1024)
 def _distribution(described: str) -> tuple[list[Any] | None, bool]:
-    """The choices of a stored distribution, None where it is of numbers; and whether those are whole.
+    """Return the choices of a stored distribution, None where it is of numbers; and whether those are whole.
 
     Optuna's own reading of it takes Optuna's import, longer than all else that `hpsearch status` does.
     """
-    read = json.loads(described)
-    return read["attributes"].get("choices"), read["name"].startswith("Int")
+    distribution = json.loads(described)
+    return distribution["attributes"].get("choices"), distribution["name"].startswith("Int")
 
 
-def _attributes(connection: Connection, found: Study) -> dict[int, dict[str, Any]]:
+def _attributes(connection: Connection, study: Study) -> dict[int, dict[str, Any]]:
     attributes: dict[int, dict[str, Any]] = defaultdict(dict)
     rows = connection.execute(
         text("""
@@ -255,14 +262,14 @@ def _attributes(connection: Connection, found: Study) -> dict[int, dict[str, Any
             select trial_id, key, value_json from trial_system_attributes join trials using (trial_id)
              where study_id = :study_id and key in ('fixed_params', :confusion, :made_by)
         """),
-        {**_of(found), "confusion": trials.CONFUSION, "made_by": attempts.MADE_BY},
+        {"study_id": study.study_id, "confusion": trials.CONFUSION, "made_by": attempts.MADE_BY},
     )
     for trial_id, key, value in rows:
         attributes[trial_id][key] = json.loads(value)
     return attributes
 
 
-def _epochs(connection: Connection, found: Study) -> dict[int, list[EpochMetrics]]:
+def _epochs(connection: Connection, study: Study) -> dict[int, list[EpochMetrics]]:
     epochs: dict[int, list[EpochMetrics]] = defaultdict(list)
     rows = connection.execute(
         text("""
@@ -271,30 +278,39 @@ def _epochs(connection: Connection, found: Study) -> dict[int, list[EpochMetrics
               from hpsearch.epochs e join trials t using (trial_id) where t.study_id = :study_id
              order by e.trial_id, e.epoch
         """),
-        _of(found),
+        {"study_id": study.study_id},
     )
     for trial_id, *values in rows:
         epochs[trial_id].append(EpochMetrics(*values))
     return epochs
 
 
-def read_attempts(connection: Connection, found: Study) -> Mapping[int, tuple[AttemptRecord, ...]]:
-    """Every attempt at each trial, in order, by the trial's number; an empty tuple for one that nobody held yet."""
+def read_attempts(connection: Connection, study: Study) -> Mapping[int, tuple[AttemptRecord, ...]]:
+    """Return the attempts at each trial, in order, by the trial's number; none for one that nobody claimed yet."""
     history: dict[int, tuple[AttemptRecord, ...]] = defaultdict(tuple)
     rows = connection.execute(
         text("""
             select t.number as trial, a.number, a.worker_id, a.host, a.device,
-                   extract(epoch from coalesce(a.ended_at, clock_timestamp()) - a.opened_at)::float, a.epochs, a.why,
-                   a.opened_at, a.ended_at
+                   extract(epoch from coalesce(a.ended_at, clock_timestamp()) - a.opened_at)::float as seconds,
+                   a.epochs, a.why, a.opened_at, a.ended_at
               from hpsearch.attempts a join trials t using (trial_id)
              where t.study_id = :study_id order by t.number, a.number
         """),
-        _of(found),
+        {"study_id": study.study_id},
     )
-    for trial, *values in rows:
-        history[trial] += (AttemptRecord(*values),)
+    for row in rows:
+        end = AttemptEnd(row.why) if row.why else None
+        history[row.trial] += (
+            AttemptRecord(
+                row.number,
+                row.worker_id,
+                row.host,
+                row.device,
+                row.seconds,
+                row.epochs,
+                end,
+                row.opened_at,
+                row.ended_at,
+            ),
+        )
     return history
-
-
-def _of(found: Study) -> dict[str, int]:
-    return {"study_id": found.study_id}

@@ -1,4 +1,4 @@
-"""What goes on now: every study with its pace, and the workers with what they hold. Read only."""
+"""Read what goes on now: every study with its speed, and the workers with the trials they hold."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,9 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.storage import attempts, results, studies
 from hpsearch.storage.database import read_clock
 from hpsearch.storage.results import Summary
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class StudySpeed:
 class WorkerStatus:
     """A worker that has not left, with a trial that it holds: one with several trials comes once for each.
 
-    `epoch` is the last one the trial has finished, of `epochs`. `gone`: no sign of life for a lease.
+    `epoch` is the last one the trial has finished, of `epochs`. `gone`: not seen for the length of a lease.
     """
 
     worker: str
@@ -53,30 +56,29 @@ class Overview:
 
 
 def read(connection: Connection, name: str | None = None) -> Overview:
-    """All studies, or the one of that name, and all workers.
+    """Return all studies, or the one of that name, and all workers.
 
     Raises:
         NotFoundError: there is no such study.
     """
-    found = studies.list_all(connection) if name is None else [studies.find(connection, name)]
-    progress = tuple(_progress(connection, results.summarize(connection, each)) for each in found)
-    now = read_clock(connection)
-    return Overview(now, progress, tuple(_workers(connection)))
+    shown = studies.list_all(connection) if name is None else [studies.find(connection, name)]
+    speeds = tuple(_measure_speed(connection, results.summarize(connection, study)) for study in shown)
+    return Overview(read_clock(connection), speeds, tuple(_list_workers(connection)))
 
 
 def make_document(overview: Overview) -> dict[str, Any]:
-    """What `hpsearch status --json` prints; what is absent or not finite is None."""
+    """Return what `hpsearch status --json` prints; what is absent or not finite is None."""
     described: dict[str, Any] = results.keep_finite(
         {
-            "studies": [_described(each) for each in overview.studies],
-            "workers": [asdict(each) for each in overview.workers],
+            "studies": [_describe(speed) for speed in overview.studies],
+            "workers": [asdict(worker) for worker in overview.workers],
         }
     )
     return described
 
 
-def _described(progress: StudySpeed) -> Mapping[str, Any]:
-    summary, end = progress.summary, progress.estimated_end
+def _describe(speed: StudySpeed) -> Mapping[str, Any]:
+    summary, end = speed.summary, speed.estimated_end
     return {
         "name": summary.study.name,
         "status": summary.status,
@@ -87,13 +89,13 @@ def _described(progress: StudySpeed) -> Mapping[str, Any]:
         "trials": summary.study.spec.budget.trials,
         "counts": dict(summary.counts),
         "best": summary.best,
-        "trials_per_hour": progress.trials_per_hour,
+        "trials_per_hour": speed.trials_per_hour,
         "estimated_end": end.isoformat(timespec="seconds") if end else None,
     }
 
 
-def _progress(connection: Connection, summary: Summary) -> StudySpeed:
-    if summary.status != "running":
+def _measure_speed(connection: Connection, summary: Summary) -> StudySpeed:
+    if summary.status is not StudyStatus.RUNNING:
         return StudySpeed(summary, None, None)
     row = connection.execute(
         text("""
@@ -108,23 +110,23 @@ def _progress(connection: Connection, summary: Summary) -> StudySpeed:
         """),
         {"study_id": summary.study.study_id},
     ).one()
-    pace = row.ended / row.hours if row.hours > 0 else 0.0
+    speed = row.ended / row.hours if row.hours > 0 else 0.0
     budget, counts = summary.study.spec.budget, summary.counts
-    left = budget.trials - counts["complete"] - counts["pruned"] - counts["failed"]
-    ends = [left / pace] if pace else []
+    left = budget.trials - sum(counts[state] for state in ENDED)
+    ends = [left / speed] if speed else []
     if budget.hours is not None:
         ends.append(budget.hours - row.spent)
-    return StudySpeed(summary, pace, _in_hours(row.now, min(ends)) if ends else None)
+    return StudySpeed(summary, speed, _add_hours(row.now, min(ends)) if ends else None)
 
 
-def _in_hours(now: datetime, hours: float) -> datetime | None:
+def _add_hours(now: datetime, hours: float) -> datetime | None:
     try:
         return now + timedelta(hours=max(0.0, hours))
-    except OverflowError:  # at this pace not in the time of any calendar
+    except OverflowError:  # at this speed not in the time of any calendar
         return None
 
 
-def _workers(connection: Connection) -> list[WorkerStatus]:
+def _list_workers(connection: Connection) -> list[WorkerStatus]:
     # One that is gone is listed for a day, for somebody to notice; and while a trial is in its name.
     rows = connection.execute(
         text("""

@@ -1,31 +1,51 @@
-"""Studies in the database: put one there, find it, and see whether its search is over."""
+"""Studies in the database: find one, lock it, and see whether its search is over."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from sqlalchemy import Connection, Row, text
 
-from hpsearch.errors import NotFoundError, RefusedError
-from hpsearch.metrics import METRICS
-from hpsearch.settings import Setting
-from hpsearch.spec.hyperparameters import Value
+from hpsearch.errors import NotFoundError
+from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.spec.validation import escape_controls
-from hpsearch.storage import optuna_tables
-from hpsearch.storage.database import Database
 
 STUDY_LOCK = 0x68707374
 """The class of the advisory locks on studies ("hpst"); the object is the study's id."""
-
-NAME_LOCK = 0x68706E61
-"""The class of the advisory locks on names that are about to become studies ("hpna")."""
 
 SELECT = """
 select s.study_id, s.study_name, h.spec::text as spec, h.fingerprint, h.status, h.reason, h.priority,
        h.data_fingerprint, h.artifacts
   from studies s join hpsearch.studies h using (study_id)
+"""
+"""Optuna's row of a study and ours; a study that another program created has none of ours."""
+
+PROGRESS = """
+select count(*) as total,
+       count(*) filter (where t.state = 'RUNNING') as running,
+       count(*) filter (where t.state = 'WAITING') as waiting,
+       count(*) filter (where t.state = 'FAIL') as failed,
+       (select extract(epoch from ran + coalesce(clock_timestamp() - running_since, '0')) / 3600
+          from hpsearch.studies where study_id = :study_id)::float as hours
+  from trials t where t.study_id = :study_id
+"""
+"""The trials of a study by state, and the hours it has been set running."""
+
+LAST_STATES = """
+select state::text from trials t join hpsearch.studies h using (study_id)
+ where study_id = :study_id and t.datetime_complete >= h.running_since at time zone 'utc'
+ order by t.datetime_complete desc, trial_id desc limit :limit
+"""
+"""The states of the trials that ended last, since the study was set running: one that somebody resumed after its
+failures may fail as often again."""
+
+SET_STATUS = """
+update hpsearch.studies
+   set ran = ran + coalesce(clock_timestamp() - running_since, '0'),
+       running_since = case when :runs then clock_timestamp() end,
+       status = :status, reason = :reason
+ where study_id = :study_id
 """
 
 
@@ -37,22 +57,12 @@ class Study:
     name: str
     spec: StudySpec
     fingerprint: str
-    status: str
+    status: StudyStatus
     reason: str | None
     priority: int
     data_fingerprint: str | None
     artifacts: str | None
     """Where its files are kept: the URL of its home in a directory or bucket; None in Postgres."""
-
-
-@dataclass(frozen=True)
-class StartResult:
-    """What `start` did: made a study, or found it and changed what `changes` says; `kept` differs and was left."""
-
-    study: Study
-    made: bool
-    changes: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,166 +78,20 @@ class StudyProgress:
     closed: str | None
     failing: bool
 
-    def over(self, budget: int) -> bool:
-        """Nothing is running and nothing more may start."""
+    def is_over(self, budget: int) -> bool:
+        """Return whether nothing is running and nothing more may start, of `budget` trials."""
         return self.running == 0 and (self.closed is not None or (self.waiting == 0 and self.total >= budget))
 
-    def settles(self, study: Study) -> bool:
-        """Whether the study, where it is running, is to be finished or paused."""
-        return study.status == "running" and (self.failing or self.over(study.spec.budget.trials))
-
-
-def start(database: Database, spec: StudySpec, place: Setting | None = None) -> StartResult:
-    """Put a study into the database, or bring the budget and priority of the one that is there up to date.
-
-    Args:
-        database: where.
-        spec: what to search.
-        place: where a new study keeps its files; None in Postgres. One that is there keeps them where it did.
-
-    Raises:
-        RefusedError: the name belongs to another search; its text has the differences, a line each.
-        StoreError: files cannot be kept in `place`.
-    """
-    from hpsearch.storage.artifacts import stores
-
-    home = None
-    if place is not None and database.transact(lambda connection: _free(connection, spec.study.name)):
-        home = stores.create_store(place, spec.study.name)
-    started = database.transact(lambda connection: _start(connection, spec, home.url if home else None))
-    if home is not None and started.study.artifacts != home.url:  # somebody else made it meanwhile
-        home.clear()
-    return started
-
-
-def _free(connection: Connection, name: str) -> bool:
-    return connection.scalar(text("select 1 from studies where study_name = :name"), {"name": name}) is None
-
-
-def reserve(connection: Connection, name: str) -> bool:
-    """Whether no study has this name; no other hpsearch gives it to one until the transaction ends."""
-    connection.execute(
-        text("select pg_advisory_xact_lock(:class, hashtext(:name))"), {"class": NAME_LOCK, "name": name}
-    )
-    return _free(connection, name)
-
-
-def _start(connection: Connection, spec: StudySpec, artifacts: str | None) -> StartResult:
-    name = spec.study.name
-    if reserve(connection, name):
-        return StartResult(make(connection, spec, artifacts), made=True)
-    found = connection.execute(text(SELECT + "where s.study_name = :name"), {"name": name}).one_or_none()
-    if found is None:
-        raise RefusedError(
-            f"{name}: this database has a study of that name made by another program: choose another name"
-        )
-    stored = _study(found)
-    if stored.spec.evaluation:
-        raise RefusedError(f"{name} is in the database as the evaluation of a study: give this one another --name")
-    if stored.fingerprint != spec.fingerprint:
-        differences = "\n".join(f"  {line}" for line in stored.spec.differences(spec))
-        raise RefusedError(
-            f"{name} is in the database with another search; give this one another --name, or undo:\n{differences}"
-        )
-    return _extend(connection, stored, spec)
-
-
-def make(connection: Connection, spec: StudySpec, artifacts: str | None) -> Study:
-    """A new study under a name that the caller has reserved, its first trials waiting."""
-    study_id: int = connection.execute(
-        text("insert into studies (study_name) values (:name) returning study_id"), {"name": spec.study.name}
-    ).scalar_one()
-    connection.execute(
-        text("insert into study_directions (direction, study_id, objective) values (:direction, :study_id, 0)"),
-        {"direction": METRICS[spec.study.metric].upper(), "study_id": study_id},
-    )
-    optuna_tables.set_study_attributes(connection, "system", study_id, {"study:metric_names": [spec.study.metric]})
-    connection.execute(
-        text(
-            "insert into hpsearch.studies (study_id, spec, fingerprint, priority, trials, artifacts) "
-            "values (:study_id, :spec, :fingerprint, :priority, :trials, :artifacts)"
-        ),
-        {"study_id": study_id, "fingerprint": spec.fingerprint, "artifacts": artifacts, **_columns(spec)},
-    )
-    _enqueue(connection, study_id, [*spec.baselines, *_grid(spec)][: spec.budget.trials])
-    return read(connection, study_id)
-
-
-def _extend(connection: Connection, stored: Study, spec: StudySpec) -> StartResult:
-    lock(connection, stored.study_id)
-    retried = count_retries(connection, stored.study_id)
-    spec = _with_trials(spec, spec.budget.trials + retried)
-    priority = stored.spec.study.model_copy(update={"priority": spec.study.priority})
-    renewed = replace(stored.spec, budget=spec.budget, study=priority)
-    old, new = stored.spec.to_json(), spec.to_json()
-    changes = _changes(old, renewed.to_json())
-    if stored.spec.sampler.name == "grid":
-        there = measure_progress(connection, stored).total
-        _enqueue(connection, stored.study_id, _grid(renewed)[there - retried : spec.budget.trials - retried])
-    _update(connection, stored.study_id, renewed)
-    current = read(connection, stored.study_id)
-    if stored.status in {"finished", "stopped"} and not measure_progress(connection, current).over(spec.budget.trials):
-        set_status(connection, stored.study_id, "running")
-        changes = (*changes, f"status: {stored.status} becomes running")
-    kept = tuple(line for line in _changes(old, new) if line not in changes)
-    return StartResult(read(connection, stored.study_id), made=False, changes=changes, kept=kept)
-
-
-def grow(connection: Connection, stored: Study, trials: int) -> None:
-    """So many trials more in the budget. The caller holds the study's lock."""
-    _update(connection, stored.study_id, _with_trials(stored.spec, stored.spec.budget.trials + trials))
-
-
-def count_retries(connection: Connection, study_id: int) -> int:
-    """How many trials repeat a failed one; the budget of a study file does not count them."""
-    query = (
-        "select count(*) from trial_user_attributes join trials using (trial_id) "
-        "where study_id = :study_id and key = 'retry_of'"
-    )
-    return int(connection.execute(text(query), {"study_id": study_id}).scalar_one())
-
-
-def _with_trials(spec: StudySpec, trials: int) -> StudySpec:
-    return replace(spec, budget=spec.budget.model_copy(update={"trials": trials}))
-
-
-def _update(connection: Connection, study_id: int, spec: StudySpec) -> None:
-    connection.execute(
-        text(
-            "update hpsearch.studies set spec = :spec, priority = :priority, trials = :trials "
-            "where study_id = :study_id"
-        ),
-        {"study_id": study_id, **_columns(spec)},
-    )
-
-
-def _grid(spec: StudySpec) -> list[dict[str, Value]]:
-    return spec.grid() if spec.sampler.name == "grid" else []
-
-
-def _enqueue(connection: Connection, study_id: int, points: Sequence[Mapping[str, Value]]) -> None:
-    there: int = connection.execute(
-        text("select count(*) from trials where study_id = :study_id"), {"study_id": study_id}
-    ).scalar_one()
-    for number, point in enumerate(points, start=there):
-        optuna_tables.enqueue(connection, study_id, number, point)
-
-
-def _columns(spec: StudySpec) -> dict[str, object]:
-    return {"spec": json.dumps(spec.to_json()), "priority": spec.study.priority, "trials": spec.budget.trials}
-
-
-def _changes(old: object, new: object, path: str = "") -> tuple[str, ...]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        return tuple(
-            line for key in keys for line in _changes(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-        )
-    return () if old == new else (f"{path}: {json.dumps(old)} becomes {json.dumps(new)}",)
+    def changes_status(self, study: Study) -> bool:
+        """Return whether the study, where it is running, is to be finished or paused."""
+        return study.status is StudyStatus.RUNNING and (self.failing or self.is_over(study.spec.budget.trials))
 
 
 def lock(connection: Connection, study_id: int) -> None:
-    """Take the study's lock until the transaction ends, and Optuna's own lock on numbering its trials."""
+    """Take the study's lock until the transaction ends, and Optuna's own lock on numbering its trials.
+
+    It comes before every lock on a row of the study, its attempts or its trials: see `claims` for the order.
+    """
     connection.execute(
         text(
             "select pg_advisory_xact_lock(:class, :study_id); "
@@ -238,7 +102,7 @@ def lock(connection: Connection, study_id: int) -> None:
 
 
 def read(connection: Connection, study_id: int) -> Study:
-    """One study by id.
+    """Return one study by id.
 
     Raises:
         NotFoundError: it was deleted.
@@ -250,23 +114,29 @@ def read(connection: Connection, study_id: int) -> Study:
 
 
 def find(connection: Connection, name: str) -> Study:
-    """One study by name.
+    """Return one study by name.
 
     Raises:
         NotFoundError: there is none, with the names there are.
     """
-    # No study has a name that is not printable, and Postgres could not even be asked for some of them.
-    query = text(SELECT + "where s.study_name = :name")
-    row = connection.execute(query, {"name": name}).one_or_none() if name.isprintable() else None
-    if row is None:
-        names = [stored.name for stored in list_all(connection)]
+    study = find_if_any(connection, name)
+    if study is None:
+        names = [study.name for study in list_all(connection)]
         there = f"there are {', '.join(names)}" if names else "hpsearch start-study makes the first one"
         raise NotFoundError(escape_controls(f"there is no study {name}: {there}"))
-    return _study(row)
+    return study
+
+
+def find_if_any(connection: Connection, name: str) -> Study | None:
+    """Return the study of that name; None where hpsearch created none."""
+    if not name.isprintable():  # no study has such a name, and Postgres could not even be asked for some of them
+        return None
+    row = connection.execute(text(SELECT + "where s.study_name = :name"), {"name": name}).one_or_none()
+    return None if row is None else _study(row)
 
 
 def list_all(connection: Connection) -> list[Study]:
-    """All studies, in the order in which workers serve them: by priority, then the oldest first."""
+    """Return all studies, in the order in which workers serve them: by priority, then the oldest first."""
     rows = connection.execute(text(SELECT + "order by h.priority desc, study_id"))
     return [_study(row) for row in rows]
 
@@ -274,78 +144,50 @@ def list_all(connection: Connection) -> list[Study]:
 def measure_progress(connection: Connection, study: Study) -> StudyProgress:
     """Count the study's trials, see whether its time or target closes it, and whether its trials only fail."""
     budget = study.spec.budget
-    row = connection.execute(
-        text("""
-            select count(*) as total,
-                   count(*) filter (where t.state = 'RUNNING') as running,
-                   count(*) filter (where t.state = 'WAITING') as waiting,
-                   (select extract(epoch from ran + coalesce(clock_timestamp() - running_since, '0')) / 3600
-                      from hpsearch.studies where study_id = :study_id)::float as hours,
-                   count(*) filter (where t.state = 'FAIL') as failed
-              from trials t where t.study_id = :study_id
-        """),
-        {"study_id": study.study_id},
-    ).one()
+    row = connection.execute(text(PROGRESS), {"study_id": study.study_id}).one()
     closed = None
     if budget.hours is not None and row.hours >= budget.hours:
         closed = f"its {budget.hours:g} hours are over"
-    elif budget.target is not None and _reached(connection, study, budget.target):
+    elif budget.target is not None and _has_reached(connection, study, budget.target):
         closed = f"the target {budget.target:g} is reached"
-    failing = row.failed >= budget.failures and _failing(connection, study.study_id, budget.failures)
+    failing = row.failed >= budget.failures and _is_failing(connection, study.study_id, budget.failures)
     return StudyProgress(row.total, row.running, row.waiting, closed, failing)
 
 
-def _reached(connection: Connection, study: Study, target: float) -> bool:
-    better = ">=" if study.spec.direction == "maximize" else "<="
+def _has_reached(connection: Connection, study: Study, target: float) -> bool:
     query = (
         "select exists (select 1 from trials t join trial_values v using (trial_id) "
-        f"where t.study_id = :study_id and t.state = 'COMPLETE' and v.value {better} :target)"
+        f"where t.study_id = :study_id and t.state = 'COMPLETE' and v.value {study.spec.direction.sql_better}= :target)"
     )
     return bool(connection.scalar(text(query), {"study_id": study.study_id, "target": target}))
 
 
-def set_status(connection: Connection, study_id: int, status: str, reason: str | None = None) -> None:
+def _is_failing(connection: Connection, study_id: int, failures: int) -> bool:
+    states = connection.scalars(text(LAST_STATES), {"study_id": study_id, "limit": failures}).all()
+    return len(states) == failures and set(states) == {TrialState.FAILED.optuna}
+
+
+def set_status(connection: Connection, study_id: int, status: StudyStatus, reason: str | None = None) -> None:
     """Change the status; the study's clock stands still while it is not running."""
-    connection.execute(
-        text("""
-            update hpsearch.studies
-               set ran = ran + coalesce(clock_timestamp() - running_since, '0'),
-                   running_since = case when :status = 'running' then clock_timestamp() end,
-                   status = :status, reason = :reason
-             where study_id = :study_id
-        """),
-        {"study_id": study_id, "status": status, "reason": reason},
-    )
+    runs = status is StudyStatus.RUNNING
+    connection.execute(text(SET_STATUS), {"study_id": study_id, "status": status, "runs": runs, "reason": reason})
 
 
-def settle(connection: Connection, study: Study) -> StudyProgress:
+def update_status(connection: Connection, study: Study) -> StudyProgress:
     """Finish a study whose search is over, or pause one whose trials only fail. The caller holds its lock."""
-    found = measure_progress(connection, study)
-    if not found.settles(study):
-        return found
-    if found.over(study.spec.budget.trials):
-        set_status(connection, study.study_id, "finished", found.closed)
+    progress = measure_progress(connection, study)
+    if not progress.changes_status(study):
+        return progress
+    if progress.is_over(study.spec.budget.trials):
+        set_status(connection, study.study_id, StudyStatus.FINISHED, progress.closed)
     else:
         reason = f"the last {study.spec.budget.failures} trials ended in errors: see hpsearch results"
-        set_status(connection, study.study_id, "paused", reason)
-    return found
+        set_status(connection, study.study_id, StudyStatus.PAUSED, reason)
+    return progress
 
 
-def _failing(connection: Connection, study_id: int, failures: int) -> bool:
-    # Since it was set running: a study that somebody resumed after its failures may fail as often again.
-    states = connection.scalars(
-        text("""
-            select state::text from trials t join hpsearch.studies h using (study_id)
-             where study_id = :study_id and t.datetime_complete >= h.running_since at time zone 'utc'
-             order by t.datetime_complete desc, trial_id desc limit :failures
-        """),
-        {"study_id": study_id, "failures": failures},
-    ).all()
-    return len(states) == failures and set(states) == {"FAIL"}
-
-
-def record_data(connection: Connection, study_id: int, fingerprint: str) -> str:
-    """The fingerprint of the study's data: that of the first worker to load them.
+def record_data_fingerprint(connection: Connection, study_id: int, fingerprint: str) -> str:
+    """Return the fingerprint of the study's data: that of the first worker to load them, which is stored.
 
     An evaluation starts with its search's, which the first worker's ends with where the images are the same.
     """
@@ -360,17 +202,17 @@ def record_data(connection: Connection, study_id: int, fingerprint: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _spec(stored: str) -> StudySpec:
-    return StudySpec.from_json(json.loads(stored))
+def _parse_spec(spec: str) -> StudySpec:
+    return StudySpec.from_json(json.loads(spec))
 
 
 def _study(row: Row[tuple[object, ...]]) -> Study:
     return Study(
         row.study_id,
         row.study_name,
-        _spec(row.spec),
+        _parse_spec(row.spec),
         row.fingerprint,
-        row.status,
+        StudyStatus(row.status),
         row.reason,
         row.priority,
         row.data_fingerprint,

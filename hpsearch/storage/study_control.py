@@ -1,6 +1,6 @@
-"""A person's hand on a study: pause, resume, stop and retry, each in one short transaction under the study's lock.
+"""Pause, resume, stop and retry a study, each in one short transaction under the study's lock.
 
-A worker learns of it when it next renews what it holds. Here is changed only what nobody holds.
+A worker learns of it when it next renews its leases. Only trials that no worker holds are changed here.
 """
 
 import json
@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, text
 
 from hpsearch.errors import NotFoundError, RefusedError
-from hpsearch.storage import claims, optuna_tables, studies
+from hpsearch.outcomes import StudyStatus, TrialState
+from hpsearch.storage import claims, optuna_tables, studies, study_creation
 from hpsearch.storage.optuna_tables import parse_distribution
 from hpsearch.storage.studies import Study
 
 
 @dataclass(frozen=True)
 class StatusChange:
-    """A study as it now is, and the status it had; `held` of its trials are in workers' hands, `ended` had none."""
+    """A study as it now is, and the status it had; workers hold `held` of its trials, `ended` orphans ended."""
 
     study: Study
-    before: str
+    before: StudyStatus
     held: int
     ended: int = 0
 
@@ -30,7 +31,7 @@ class RetryResult:
     """A study as it now is, the status it had, and the new trials by number, each with the one it repeats."""
 
     study: Study
-    before: str
+    before: StudyStatus
     trials: tuple[tuple[int, int], ...]
 
 
@@ -41,12 +42,12 @@ def pause(connection: Connection, name: str) -> StatusChange:
         NotFoundError: there is no such study.
         RefusedError: it is over.
     """
-    stored = _settled(connection, name)
-    if stored.status in {"finished", "stopped"}:
-        raise RefusedError(f"{name} is {stored.status}: only a running study can be paused")
-    if stored.status == "running":
-        studies.set_status(connection, stored.study_id, "paused")
-    return _turned(connection, stored)
+    study = _lock(connection, name)
+    if study.status in {StudyStatus.FINISHED, StudyStatus.STOPPED}:
+        raise RefusedError(f"{name} is {study.status}: only a running study can be paused")
+    if study.status is StudyStatus.RUNNING:
+        studies.set_status(connection, study.study_id, StudyStatus.PAUSED)
+    return _describe_change(connection, study)
 
 
 def resume(connection: Connection, name: str) -> StatusChange:
@@ -56,15 +57,15 @@ def resume(connection: Connection, name: str) -> StatusChange:
         NotFoundError: there is no such study.
         RefusedError: it is finished.
     """
-    stored = _settled(connection, name)
-    if stored.status == "finished":
+    study = _lock(connection, name)
+    if study.status is StudyStatus.FINISHED:
         more = (
-            "evaluate --again makes another" if stored.spec.evaluation else "start-study with more --trials extends it"
+            "evaluate --again makes another" if study.spec.evaluation else "start-study with more --trials extends it"
         )
         raise RefusedError(f"{name} is finished: hpsearch {more}")
-    if stored.status != "running":
-        _run(connection, stored)
-    return _turned(connection, stored)
+    if study.status is not StudyStatus.RUNNING:
+        _set_running(connection, study)
+    return _describe_change(connection, study)
 
 
 def stop(connection: Connection, name: str) -> StatusChange:
@@ -73,11 +74,11 @@ def stop(connection: Connection, name: str) -> StatusChange:
     Raises:
         NotFoundError: there is no such study.
     """
-    stored = _settled(connection, name)
-    if stored.status in {"running", "paused"}:
-        studies.set_status(connection, stored.study_id, "stopped")
-    ended = claims.end_unheld(connection, stored.study_id)
-    return _turned(connection, stored, ended)
+    study = _lock(connection, name)
+    if study.status in {StudyStatus.RUNNING, StudyStatus.PAUSED}:
+        studies.set_status(connection, study.study_id, StudyStatus.STOPPED)
+    ended = claims.end_orphans(connection, study.study_id)
+    return _describe_change(connection, study, ended)
 
 
 def retry(connection: Connection, name: str, number: int | None = None) -> RetryResult:
@@ -89,49 +90,51 @@ def retry(connection: Connection, name: str, number: int | None = None) -> Retry
         NotFoundError: there is no such study or trial.
         RefusedError: the trial did not fail, or the study takes no trials any more.
     """
-    stored = _settled(connection, name)
-    failed = _failed(connection, stored) if number is None else [_named(connection, stored, number)]
+    study = _lock(connection, name)
+    failed = _list_failed(connection, study) if number is None else [_find_failed(connection, study, number)]
     if not failed:
-        return RetryResult(stored, stored.status, ())
-    survey = studies.measure_progress(connection, stored)
-    if survey.closed is not None:
-        raise RefusedError(f"{name} would not run a trial, because {survey.closed}: raise that with start-study first")
-    for new, old in enumerate(failed, start=survey.total):
-        trial_id = optuna_tables.enqueue(connection, stored.study_id, new, _configuration(connection, old.trial_id))
+        return RetryResult(study, study.status, ())
+    progress = studies.measure_progress(connection, study)
+    if progress.closed is not None:
+        raise RefusedError(
+            f"{name} would not run a trial, because {progress.closed}: raise that with start-study first"
+        )
+    for new, old in enumerate(failed, start=progress.total):
+        trial_id = optuna_tables.enqueue(connection, study.study_id, new, _read_parameters(connection, old.trial_id))
         optuna_tables.set_attributes(connection, "user", trial_id, {"retry_of": old.number})
-    studies.grow(connection, stored, len(failed))
-    if stored.status == "finished" or (stored.status == "paused" and stored.reason is not None):
-        _run(connection, stored)
-    pairs = tuple((new, old.number) for new, old in enumerate(failed, start=survey.total))
-    return RetryResult(studies.read(connection, stored.study_id), stored.status, pairs)
+    study_creation.extend_budget(connection, study, len(failed))
+    if study.status is StudyStatus.FINISHED or (study.status is StudyStatus.PAUSED and study.reason is not None):
+        _set_running(connection, study)
+    pairs = tuple((new, old.number) for new, old in enumerate(failed, start=progress.total))
+    return RetryResult(studies.read(connection, study.study_id), study.status, pairs)
 
 
-def _settled(connection: Connection, name: str) -> Study:
-    """The study under its lock, its status up to date also where no worker has looked since its last trial ended."""
+def _lock(connection: Connection, name: str) -> Study:
+    """Lock the study, and return it, its status up to date where no worker looked since its last trial ended."""
     study_id = studies.find(connection, name).study_id
     studies.lock(connection, study_id)
-    studies.settle(connection, studies.read(connection, study_id))
+    studies.update_status(connection, studies.read(connection, study_id))
     return studies.read(connection, study_id)
 
 
-def _run(connection: Connection, stored: Study) -> None:
-    studies.set_status(connection, stored.study_id, "running")
-    studies.settle(connection, studies.read(connection, stored.study_id))
+def _set_running(connection: Connection, study: Study) -> None:
+    studies.set_status(connection, study.study_id, StudyStatus.RUNNING)
+    studies.update_status(connection, studies.read(connection, study.study_id))
 
 
-def _turned(connection: Connection, before: Study, ended: int = 0) -> StatusChange:
-    held = connection.execute(
+def _describe_change(connection: Connection, before: Study, ended: int = 0) -> StatusChange:
+    attempts = connection.execute(
         text(
             "select count(*) from hpsearch.attempts join trials t using (trial_id) "
             "where t.study_id = :study_id and t.state = 'RUNNING' and ended_at is null"
         ),
         {"study_id": before.study_id},
     ).scalar_one()
-    return StatusChange(studies.read(connection, before.study_id), before.status, held, ended)
+    return StatusChange(studies.read(connection, before.study_id), before.status, attempts, ended)
 
 
-def _failed(connection: Connection, stored: Study) -> Sequence[Row[tuple[int, int]]]:
-    """The failed trials that no other repeats."""
+def _list_failed(connection: Connection, study: Study) -> Sequence[Row[tuple[int, int]]]:
+    """Return the failed trials that no other repeats."""
     return connection.execute(
         text("""
             select t.trial_id, t.number from trials t
@@ -141,25 +144,25 @@ def _failed(connection: Connection, stored: Study) -> Sequence[Row[tuple[int, in
                                   and a.value_json = t.number::text)
              order by t.number
         """),
-        {"study_id": stored.study_id},
+        {"study_id": study.study_id},
     ).all()
 
 
-def _named(connection: Connection, stored: Study, number: int) -> Row[tuple[int, int]]:
-    found = connection.execute(
+def _find_failed(connection: Connection, study: Study, number: int) -> Row[tuple[int, int]]:
+    trial = connection.execute(
         text("select trial_id, number, state::text from trials where study_id = :study_id and number = :number"),
-        {"study_id": stored.study_id, "number": number},
+        {"study_id": study.study_id, "number": number},
     ).one_or_none()
-    if found is None:
-        raise NotFoundError(f"{stored.name} has no trial {number}: hpsearch results lists those it has")
-    if found.state != "FAIL":
-        state = {"COMPLETE": "is complete", "PRUNED": "was pruned"}.get(found.state, f"is {found.state.lower()}")
-        raise RefusedError(f"trial {number} of {stored.name} {state}: only a failed one can be tried again")
-    return found
+    if trial is None:
+        raise NotFoundError(f"{study.name} has no trial {number}: hpsearch results lists those it has")
+    if (state := TrialState.from_optuna(trial.state)) is not TrialState.FAILED:
+        ending = "was pruned" if state is TrialState.PRUNED else f"is {state}"
+        raise RefusedError(f"trial {number} of {study.name} {ending}: only a failed one can be tried again")
+    return trial
 
 
-def _configuration(connection: Connection, trial_id: int) -> dict[str, object]:
-    """What a trial was to train. One that failed before it was sampled has what it was enqueued with, or nothing."""
+def _read_parameters(connection: Connection, trial_id: int) -> dict[str, object]:
+    """Return a trial's parameters. One that failed before it was sampled has what it was enqueued with, or none."""
     rows = connection.execute(
         text("select param_name, param_value, distribution_json from trial_params where trial_id = :trial_id"),
         {"trial_id": trial_id},

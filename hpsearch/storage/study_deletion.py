@@ -1,4 +1,4 @@
-"""Removing a study: its rows in Optuna's tables and in ours, and its files."""
+"""Delete a study: its rows in Optuna's tables and in ours, and its files."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ STUDY_TABLES = ("study_directions", "study_user_attributes", "study_system_attri
 
 OF_STUDY = "trial_id in (select trial_id from trials where study_id = :study_id)"
 
-LINKED = f"""
+ATTACHED_KEYS = f"""
     select substr(key, length('artifacts:') + 1) from trial_system_attributes
      where {OF_STUDY} and starts_with(key, 'artifacts:')
     union all
@@ -29,16 +29,16 @@ LINKED = f"""
 """
 """The keys of what Optuna attached to the study or its trials."""
 
-SEEN = """
+TEST_SET_SEEN = """
     update hpsearch.evaluations set result = 'null' where study_id = :study_id and result is null
        and exists (select 1 from trials where study_id = :study_id and state = 'COMPLETE')
 """
-"""Without a result models may have seen the test images all the same: JSON's null says so once the study is gone."""
+"""Mark an evaluation without a result as done, by JSON's null: models may have seen the test images all the same."""
 
 
 @dataclass(frozen=True)
 class StudyContents:
-    """What goes with a study."""
+    """What is deleted with a study, counted."""
 
     study: Study
     trials: int
@@ -47,32 +47,32 @@ class StudyContents:
 
 
 def read_contents(connection: Connection, name: str) -> StudyContents:
-    """What `delete` would remove.
+    """Return what `delete` would remove.
 
     Raises:
         NotFoundError: there is no such study.
     """
-    found = studies.find(connection, name)
-    survey = studies.measure_progress(connection, found)
-    query = f"select count(*) from hpsearch.files where {OF_STUDY} or key in ({LINKED})"
-    files = connection.execute(text(query), {"study_id": found.study_id}).scalar_one()
-    return StudyContents(found, survey.total, survey.running, files)
+    study = studies.find(connection, name)
+    progress = studies.measure_progress(connection, study)
+    query = f"select count(*) from hpsearch.files where {OF_STUDY} or key in ({ATTACHED_KEYS})"
+    files = connection.execute(text(query), {"study_id": study.study_id}).scalar_one()
+    return StudyContents(study, progress.total, progress.running, files)
 
 
 def delete(connection: Connection, study_id: int) -> None:
-    """Remove a study. Workers that hold its trials find them lost.
+    """Delete a study. Workers that hold its trials find them lost.
 
     Raises:
         NotFoundError: it is gone already.
     """
     studies.lock(connection, study_id)
     studies.read(connection, study_id)
-    # In the order in which a worker takes them: a holder either commits before, or finds its attempt gone.
+    # In the lock order that `claims` documents: a worker either commits before this, or finds its attempt gone.
     _execute(connection, study_id, "select 1 from hpsearch.studies where study_id = :study_id for update")
     _execute(connection, study_id, "select 1 from hpsearch.attempts where study_id = :study_id for update")
     _execute(connection, study_id, "select 1 from trials where study_id = :study_id order by trial_id for update")
-    _execute(connection, study_id, SEEN)
-    _execute(connection, study_id, f"delete from hpsearch.files where key in ({LINKED})")
+    _execute(connection, study_id, TEST_SET_SEEN)
+    _execute(connection, study_id, f"delete from hpsearch.files where key in ({ATTACHED_KEYS})")
     for table in TRIAL_TABLES:
         _execute(connection, study_id, f"delete from {table} where {OF_STUDY}")
     for table in ("trials", *STUDY_TABLES, "studies"):

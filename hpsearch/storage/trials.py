@@ -1,4 +1,4 @@
-"""The end of a trial as the tables have it: state, value, what the sampler learns, and why it failed."""
+"""End a trial in the tables: state, value, what the sampler learns, and why it failed."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from hpsearch import outcomes
 from hpsearch.markdown import fence_code
 from hpsearch.metrics import EpochMetrics, find_best_epoch
-from hpsearch.outcomes import Confusion, TrialOutcome
+from hpsearch.outcomes import Confusion, TrialOutcome, TrialState
 from hpsearch.spec.sections import DATASETS
 from hpsearch.storage import optuna_tables
 from hpsearch.storage.artifacts import table
@@ -26,7 +26,7 @@ NOTE_LENGTH = 8_000
 
 
 def read_epochs(connection: Connection, trial_id: int) -> tuple[EpochMetrics, ...]:
-    """The stored epochs of a trial, in order."""
+    """Return the stored epochs of a trial, in order."""
     rows = connection.execute(
         text(
             "select epoch, train_loss, train_accuracy, val_loss, val_accuracy, learning_rate, seconds "
@@ -38,46 +38,46 @@ def read_epochs(connection: Connection, trial_id: int) -> tuple[EpochMetrics, ..
 
 
 def read_confusion(connection: Connection, trial_id: int) -> Confusion | None:
-    """The confusion matrix of a trial's best epoch so far; None where there is none."""
-    stored = connection.scalar(
+    """Return the confusion matrix of a trial's best epoch so far; None where there is none."""
+    matrix = connection.scalar(
         text("select value_json from trial_system_attributes where trial_id = :trial_id and key = :key"),
         {"trial_id": trial_id, "key": CONFUSION},
     )
-    return tuple(tuple(row) for row in json.loads(stored)) if stored else None
+    return tuple(tuple(row) for row in json.loads(matrix)) if matrix else None
 
 
-def write(
-    connection: Connection, stored: Study, trial_id: int, ending: TrialOutcome, attributes: Mapping[str, object]
+def end(
+    connection: Connection, study: Study, trial_id: int, outcome: TrialOutcome, attributes: Mapping[str, object]
 ) -> None:
-    """End a trial, which the caller's fence or the study's lock guards; `attributes` are what else is to be known."""
+    """End a trial, which the caller's fence or the study's lock guards; `attributes` are stored with it."""
     epochs, matrix = read_epochs(connection, trial_id), read_confusion(connection, trial_id)
-    state = ending.state.optuna
+    state = outcome.state
     described = {
-        "outcome": str(ending),
+        "outcome": str(outcome),
         **_summary(epochs),
-        **_confused(matrix, stored),
+        **_confused(matrix, study),
         **_device(connection, trial_id),
         **attributes,
     }
     # A user attribute is a column of the dashboard's table, and a traceback would be a screen high there.
-    kept = {TRACEBACK: described["traceback"]} if "traceback" in described else {}
-    shown = {key: value for key, value in described.items() if key != "traceback"}
-    # Infeasible trials carry a positive constraint, which Optuna's samplers rank last; the others a zero, because the
-    # Gaussian process wants every trial to have the same constraints.
-    if state != "FAIL":
-        kept["constraints:trains"] = 1.0 if ending.is_infeasible else 0.0
-    if state == "FAIL":
-        optuna_tables.write_note(connection, stored.study_id, trial_id, _note(described))
-    optuna_tables.end(connection, trial_id, state, _value(epochs, ending, stored.spec.study.metric), shown, kept)
+    system = {TRACEBACK: described["traceback"]} if "traceback" in described else {}
+    user = {key: value for key, value in described.items() if key != "traceback"}
+    if state is TrialState.FAILED:
+        optuna_tables.write_note(connection, study.study_id, trial_id, _note(described))
+    else:
+        # Infeasible trials carry a positive constraint, which Optuna's samplers rank last; the others a zero, because
+        # the Gaussian process wants every trial to have the same constraints.
+        system["constraints:trains"] = 1.0 if outcome.is_infeasible else 0.0
+    optuna_tables.end(connection, trial_id, state, _value(epochs, outcome, study.spec.study.metric), user, system)
     table.remove_checkpoints(connection, trial_id)
 
 
-def _value(epochs: tuple[EpochMetrics, ...], ending: TrialOutcome, metric: str) -> float | None:
-    """The best epoch's of a complete trial, the last one's of a pruned one."""
-    if ending is TrialOutcome.COMPLETED:
-        chosen = find_best_epoch(list(epochs), metric)
-        return chosen.value(metric) if chosen else None
-    return epochs[-1].value(metric) if epochs and ending.state.optuna == "PRUNED" else None
+def _value(epochs: tuple[EpochMetrics, ...], outcome: TrialOutcome, metric: str) -> float | None:
+    """Return the best epoch's value of a complete trial, the last one's of a pruned one."""
+    if outcome is TrialOutcome.COMPLETED:
+        best = find_best_epoch(list(epochs), metric)
+        return best.value(metric) if best else None
+    return epochs[-1].value(metric) if epochs and outcome.state is TrialState.PRUNED else None
 
 
 def _summary(epochs: tuple[EpochMetrics, ...]) -> dict[str, object]:
@@ -86,8 +86,8 @@ def _summary(epochs: tuple[EpochMetrics, ...]) -> dict[str, object]:
     return {"seconds_per_epoch": round(sum(epoch.seconds for epoch in epochs) / len(epochs), 3)}
 
 
-def _confused(matrix: Confusion | None, stored: Study) -> dict[str, object]:
-    classes = DATASETS[stored.spec.data.name].classes
+def _confused(matrix: Confusion | None, study: Study) -> dict[str, object]:
+    classes = DATASETS[study.spec.data.name].classes
     pairs = outcomes.find_confused_pairs(matrix, classes) if matrix else ()
     return {"worst_confused": ", ".join(str(pair) for pair in pairs)} if pairs else {}
 
@@ -101,7 +101,7 @@ def _device(connection: Connection, trial_id: int) -> dict[str, object]:
 
 
 def _note(described: Mapping[str, object]) -> str:
-    """Why a trial failed, in Markdown: as code, because a traceback may hold any character."""
-    said = [str(described[key])[-NOTE_LENGTH:].strip() for key in ("detail", "traceback") if described.get(key)]
-    code = "\n\n".join(said)
+    """Say in Markdown why a trial failed: as code, because a traceback may hold any character."""
+    parts = [str(described[key])[-NOTE_LENGTH:].strip() for key in ("detail", "traceback") if described.get(key)]
+    code = "\n\n".join(parts)
     return f"**Failed: {described['outcome']}**" + (f"\n\n{fence_code(code)}" if code else "")

@@ -1,4 +1,4 @@
-"""The list of workers: who is there, on which device, doing what."""
+"""The workers: on which host and device, doing what, and when each was seen last."""
 
 from dataclasses import dataclass
 
@@ -9,36 +9,36 @@ doing as (
     update hpsearch.workers set doing = :what, seen_at = clock_timestamp() where worker_id = :worker_id
 )
 """
-"""A part of a statement that says what a worker does from now on."""
+"""A part of a statement: what a worker does from now on, as `:what`."""
 
 
 @dataclass(frozen=True)
 class WorkerIdentity:
-    """The worker that claims: its id in `hpsearch.workers`, host and device."""
+    """A worker that claims trials: its id in `hpsearch.workers`, host and device."""
 
     worker_id: str
     host: str
     device: str
 
 
-def enrol(connection: Connection, holder: WorkerIdentity, pid: int) -> None:
-    """Enter a worker in the list."""
+def register(connection: Connection, worker: WorkerIdentity, pid: int) -> None:
+    """Add a worker, as the process `pid` of its host."""
     connection.execute(
         text("insert into hpsearch.workers (worker_id, host, pid, device) values (:worker_id, :host, :pid, :device)"),
-        {**vars(holder), "pid": pid},
+        {**vars(worker), "pid": pid},
     )
 
 
 def renew(connection: Connection, worker_id: str) -> None:
-    """The worker gives a sign of life."""
+    """Store that the worker was seen now."""
     connection.execute(
         text("update hpsearch.workers set seen_at = clock_timestamp() where worker_id = :worker_id"),
         {"worker_id": worker_id},
     )
 
 
-def leave(connection: Connection, worker_id: str) -> None:
-    """The worker is gone."""
+def unregister(connection: Connection, worker_id: str) -> None:
+    """Store that the worker has left."""
     connection.execute(
         text(
             "update hpsearch.workers set ended_at = clock_timestamp(), seen_at = clock_timestamp(), doing = null "
@@ -49,5 +49,5 @@ def leave(connection: Connection, worker_id: str) -> None:
 
 
 def set_idle(connection: Connection, worker_id: str) -> None:
-    """The worker does nothing now."""
+    """Store that the worker trains nothing now."""
     connection.execute(text(f"with {DOING} select 1"), {"worker_id": worker_id, "what": None})

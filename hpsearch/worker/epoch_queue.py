@@ -66,9 +66,9 @@ class EpochQueue:
             verdict = self._database.execute(lambda c: pruning.decide(c, held, metrics, self._history))
 
         def store(connection: Connection) -> None:
-            attempts.store(connection, held, metrics, verdict, report.confusion)
+            attempts.store_epoch(connection, held, metrics, verdict, report.confusion)
             if verdict.pruned:
-                plots.announce(connection, held.trial_id)
+                plots.attach_plots(connection, held.trial_id)
 
         (self._database.transact if verdict.pruned else self._database.execute)(store)
         self._overdue = False

@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 from hpsearch.errors import HpsearchError, NotFoundError, UnreachableError
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.storage import claims, studies, workers
-from hpsearch.storage.artifacts.study_artifacts import ArtifactCleanup, StudyArtifacts
+from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
+from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -117,7 +118,7 @@ class SharedSlotState:
     study_names: Sequence[str]
     drain: bool
     start_trainer: Callable[[], TrainerProcess]
-    broom: ArtifactCleanup
+    cleanup: ArtifactCleanup
     timing: Timing
     room: DeviceMemory = field(default_factory=DeviceMemory)
     refused: set[int] = field(default_factory=set)
@@ -168,7 +169,7 @@ class Slot:
             return "held"
 
     def _claim(self) -> Attempt | None:
-        self.shared.broom.sweep()
+        self.shared.cleanup.run_if_due()
         self._sweep()
         for candidate in self._served():
             held = self._claim_from(candidate.study_id)
@@ -181,14 +182,14 @@ class Slot:
         return None
 
     def _sweep(self) -> None:
-        if self.shared.database.execute(claims.needs_sweep):
-            self.shared.database.transact(lambda connection: claims.sweep(connection, self.shared.timing.lease))
+        if self.shared.database.execute(claims.has_abandoned):
+            self.shared.database.transact(lambda connection: claims.end_abandoned(connection, self.shared.timing.lease))
 
     def _claim_from(self, study_id: int) -> Attempt | None:
         shared = self.shared
         try:
             return shared.database.transact(
-                lambda connection: claims.take(connection, study_id, shared.holder, shared.timing.lease)
+                lambda connection: claims.claim_trial(connection, study_id, shared.holder, shared.timing.lease)
             )
         except NotFoundError:  # deleted meanwhile
             return None
@@ -249,7 +250,7 @@ class Slot:
             raise HpsearchError(f"{error}: see that `python -c 'import keras'` works here") from None
         finally:
             self._settle(held)
-            depot.clear()
+            depot.remove_leftovers()
         if (
             (ending in set(TrialOutcome) and TrialOutcome(ending).restarts_trainer)
             or not trainer.alive
@@ -265,11 +266,11 @@ class Slot:
 
         def settles(connection: Connection) -> bool:
             found = studies.read(connection, study_id)
-            return studies.measure_progress(connection, found).settles(found)
+            return studies.measure_progress(connection, found).changes_status(found)
 
         def settle(connection: Connection) -> None:
             studies.lock(connection, study_id)
-            studies.settle(connection, studies.read(connection, study_id))
+            studies.update_status(connection, studies.read(connection, study_id))
 
         # Asked without the lock first: it is not, but for once. Of several that end at once the last one sees it.
         with contextlib.suppress(UnreachableError, NotFoundError):  # deleted meanwhile

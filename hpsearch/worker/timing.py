@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hpsearch.storage.artifacts.study_artifacts import CLEANUP_SECONDS
+from hpsearch.storage.artifacts.cleanup import CLEANUP_SECONDS
 from hpsearch.storage.attempts import LEASE_SECONDS
 from hpsearch.training.protocol import Train
 

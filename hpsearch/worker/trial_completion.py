@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from hpsearch.errors import DatabaseError, first_line
-from hpsearch.outcomes import TrainingEnd, TrialOutcome
+from hpsearch.outcomes import AttemptEnd, TrainingEnd, TrialOutcome
 from hpsearch.storage import attempts
 from hpsearch.storage.artifacts import plots
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
@@ -31,8 +31,8 @@ class TrialCompletion:
         """Leave the trial to another attempt."""
 
         def release(connection: Connection) -> None:
-            if attempts.release(connection, self._held, why):
-                plots.announce(connection, self._held.trial_id)
+            if attempts.release(connection, self._held, AttemptEnd(why)):
+                plots.attach_plots(connection, self._held.trial_id)
 
         self._patience.transact(release)
         self.released = True
@@ -41,7 +41,7 @@ class TrialCompletion:
         """End the trial."""
 
         def end(connection: Connection) -> None:
-            plots.announce(connection, self._held.trial_id)
+            plots.attach_plots(connection, self._held.trial_id)
             attempts.finish(connection, self._held, ending, described)
 
         self._patience.transact(end)

@@ -128,7 +128,7 @@ class TrialRunner:
         except Exception as error:  # noqa: BLE001 - whatever a sampler raises belongs to this trial
             self._fail(error)
         if writes.parameters or writes.attributes:
-            self._execute(lambda connection: attempts.sample(connection, held, writes))
+            self._execute(lambda connection: attempts.store_parameters(connection, held, writes))
         return params
 
     def _fail(self, error: Exception) -> NoReturn:
@@ -254,12 +254,12 @@ class TrialRunner:
 
     def _record_data(self, connection: Connection, loaded: Loaded) -> str:
         attempts.fence(connection, self.held)
-        return studies.record_data(connection, self.held.study.study_id, loaded.data_fingerprint)
+        return studies.record_data_fingerprint(connection, self.held.study.study_id, loaded.data_fingerprint)
 
     def _reconcile(self, connection: Connection, loaded: Loaded) -> None:
         """Make the tables agree with where the trainer goes on from."""
-        attempts.cut_back(connection, self.held, len(loaded.epochs))
-        attempts.restore(connection, self.held, loaded.epochs, loaded.confusion)
+        attempts.discard_epochs(connection, self.held, len(loaded.epochs))
+        attempts.restore_epochs(connection, self.held, loaded.epochs, loaded.confusion)
 
     def _epoch(self, report: EpochReport) -> None:
         self.display.epoch(self.held, report.metrics)

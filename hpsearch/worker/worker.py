@@ -12,7 +12,7 @@ from types import FrameType
 from hpsearch.devices import Gpu
 from hpsearch.errors import ExitCode, UnreachableError
 from hpsearch.storage import studies, workers
-from hpsearch.storage.artifacts.study_artifacts import ArtifactCleanup
+from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
 from hpsearch.storage.database import Database
 from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.worker.db_retry import StopRequest
@@ -79,7 +79,7 @@ class Worker:
         with ExitStack() as stack:
             stack.callback(self._close_alarms)  # the last, because signals and renewals ring them
             stack.enter_context(self._signals())
-            self._database.transact(lambda connection: workers.enrol(connection, self.holder, os.getpid()))
+            self._database.transact(lambda connection: workers.register(connection, self.holder, os.getpid()))
             stack.callback(self._leave)
             stack.enter_context(self._lease)
             threads = [threading.Thread(target=self._serve, args=(slot,)) for slot in self._slots]
@@ -110,7 +110,7 @@ class Worker:
 
     def _leave(self) -> None:
         try:
-            self._database.transact(lambda connection: workers.leave(connection, self.holder.worker_id))
+            self._database.transact(lambda connection: workers.unregister(connection, self.holder.worker_id))
         except UnreachableError:
             return
 

@@ -98,12 +98,12 @@ def test_status_results_and_a_claim_need_neither_optuna_nor_numpy(storage: str, 
         "    except SystemExit as ended: assert not ended.code\n"
         "import hpsearch.worker.worker\n"
         "from hpsearch.storage import claims, database, workers\n"
-        "from hpsearch.storage.artifacts import table\n"
+        "from hpsearch.storage.artifacts import cleanup\n"
         "there, holder = database.Database(sys.argv[-1]), workers.WorkerIdentity('w', 'host', 'CPU')\n"
-        "there.transact(lambda c: workers.enrol(c, holder, 1))\n"
-        "table.sweep(there)\n"
-        "there.transact(claims.sweep)\n"
-        "assert there.transact(lambda c: claims.take(c, 1, holder)) is not None\n"
+        "there.transact(lambda c: workers.register(c, holder, 1))\n"
+        "cleanup.collect_garbage(there)\n"
+        "there.transact(claims.end_abandoned)\n"
+        "assert there.transact(lambda c: claims.claim_trial(c, 1, holder)) is not None\n"
         "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
     command = [sys.executable, "-c", program, storage]

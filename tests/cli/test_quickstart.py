@@ -25,7 +25,7 @@ def train(database: Database, study: Study, worker: WorkerIdentity, trials: int)
         assert attempt is not None
         database.transact(history.refresh)
         params, writes = suggest.suggest(study.spec, history, attempt.trial_id, attempt.trial_number)
-        database.transact(lambda c: attempts.sample(c, attempt, writes))
+        database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
         value = params["learning_rate"]
         database.transact(lambda c: simulation.record(c, attempt, metrics(1, value), history))
         database.transact(lambda c: attempts.finish(c, attempt, TrialOutcome.COMPLETED, {}))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from hpsearch.errors import ExitCode
-from hpsearch.outcomes import TrialOutcome
+from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.storage import attempts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -98,7 +98,7 @@ def test_results_say_why_a_trial_failed(database: Database, started: Started, ho
     study, worker = started(), holder("w")
     first = claim(database, study, worker)
     assert first is not None
-    database.transact(lambda c: attempts.release(c, first, "crashed"))
+    database.transact(lambda c: attempts.release(c, first, AttemptEnd.CRASHED))
     end(database, study, worker, TrialOutcome.ERROR, detail="ValueError: [bad] shape")
     end(database, study, worker, TrialOutcome.ERROR, detail="another")
     end(database, study, worker, TrialOutcome.PRUNED, detail="not a failure")

@@ -19,7 +19,7 @@ from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
-from hpsearch.storage import attempts, claims, studies, workers
+from hpsearch.storage import attempts, claims, study_creation, workers
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -55,15 +55,15 @@ class Searcher:
         self.database, self.found = database, found
         self.holder = WorkerIdentity("w", "host", "CPU")
         self.history = ReadOnlyStorage(found.study_id, found.spec.direction)
-        database.transact(lambda c: workers.enrol(c, self.holder, os.getpid()))
+        database.transact(lambda c: workers.register(c, self.holder, os.getpid()))
 
     def begin(self, *values: float) -> Attempt:
         """Claim a trial, sample it, and store an epoch for each value."""
-        held = self.database.transact(lambda c: claims.take(c, self.found.study_id, self.holder))
+        held = self.database.transact(lambda c: claims.claim_trial(c, self.found.study_id, self.holder))
         assert held is not None
         self.database.transact(self.history.refresh)
         _, writes = suggest.suggest(self.found.spec, self.history, held.trial_id, held.trial_number)
-        self.database.transact(lambda c: attempts.sample(c, held, writes))
+        self.database.transact(lambda c: attempts.store_parameters(c, held, writes))
         for epoch, value in enumerate(values, start=1):
             metrics = EpochMetrics(epoch, 1.0, 0.4, 1.1, value, 0.01, 2.0)
             self.database.transact(lambda c: simulation.record(c, held, metrics, self.history))
@@ -78,7 +78,7 @@ class Searcher:
 def searcher(storage: str) -> Iterator[Searcher]:
     """A worker on a study with 12 complete trials, whose value follows the learning rate, and one that diverged."""
     database = Database(storage)
-    found = studies.start(database, study_spec.from_dict(SEARCH)).study
+    found = study_creation.start(database, study_spec.from_dict(SEARCH)).study
     worker = Searcher(database, found)
     for rate in RATES:
         worker.finish(worker.begin(rate, rate * 2, rate * 4))

@@ -13,10 +13,10 @@ from PIL import Image
 from sqlalchemy import Connection, text
 
 from hpsearch.dashboard.plot_artifacts import PlotArtifactStore
-from hpsearch.outcomes import Confusion, TrialOutcome
+from hpsearch.outcomes import AttemptEnd, Confusion, TrialOutcome
 from hpsearch.plotting import trial_plots as drawings
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.storage import attempts, claims, study_control, trials
+from hpsearch.storage import attempts, study_control, trials
 from hpsearch.storage.artifacts import plots
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.database import Database
@@ -96,16 +96,14 @@ def test_trial_of_a_stopped_study_has_its_pictures(database: Database, started: 
     held = claim(database, found, holder("w"))
     assert held is not None
     report(database, found, held, [0.3])
-    database.transact(lambda c: attempts.release(c, held, "preempted"))
+    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
     database.transact(lambda c: study_control.stop(c, "small"))
     assert set(pictures(database)) == BOTH
 
 
-def test_trial_without_an_epoch_has_none(
-    database: Database, started: Started, holder: Enrol, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("server_long_up")
+def test_trial_without_an_epoch_has_none(database: Database, started: Started, holder: Enrol) -> None:
     """Where nothing was trained there is nothing to draw."""
-    monkeypatch.setattr(claims, "EXPIRED", "clock_timestamp() > a.held_until")
     found = started(budget={"trials": 1, "epochs": 3, "attempts": 1})
     assert claim(database, found, holder("w")) is not None
     database.transact(lambda c: c.execute(text("update hpsearch.attempts set held_until = '-infinity'")))
@@ -119,7 +117,7 @@ def test_pictures_go_with_their_study(database: Database, started: Started, hold
     held = claim(database, found, holder("w"))
     assert held is not None
     report(database, found, held, [0.3])
-    database.transact(lambda c: plots.announce(c, held.trial_id))
+    database.transact(lambda c: plots.attach_plots(c, held.trial_id))
     url = database.url.render_as_string(hide_password=False)
     loaded = optuna.load_study(study_name="small", storage=url)
     metas = get_all_artifact_meta(loaded.trials[0], storage=loaded._storage)
@@ -139,8 +137,8 @@ def test_confusion_of_a_cut_epoch_is_forgotten(database: Database, started: Star
     older: Confusion = tuple(tuple(7 if i == j else 0 for j in range(10)) for i in range(10))
 
     def adopt(connection: Connection) -> Confusion | None:
-        attempts.cut_back(connection, held, 1)
-        attempts.restore(connection, held, (metrics(1, 0.3),), older)
+        attempts.discard_epochs(connection, held, 1)
+        attempts.restore_epochs(connection, held, (metrics(1, 0.3),), older)
         return trials.read_confusion(connection, held.trial_id)
 
     assert database.transact(adopt) == older
@@ -154,7 +152,7 @@ def test_no_connection_waits_for_a_picture(
     held = claim(database, found, holder("w"))
     assert held is not None
     report(database, found, held, [0.3, 0.5])
-    database.transact(lambda c: plots.announce(c, held.trial_id))
+    database.transact(lambda c: plots.attach_plots(c, held.trial_id))
     taken, drawn = [], drawings.draw_learning_curves
 
     def draw(*arguments: Any) -> bytes:

@@ -27,7 +27,7 @@ from hpsearch.sampling import suggest
 from hpsearch.settings import Setting
 from hpsearch.spec import study_spec
 from hpsearch.spec.sections import DATASETS
-from hpsearch.storage import attempts, studies, study_control, study_deletion
+from hpsearch.storage import attempts, studies, study_control, study_creation, study_deletion
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from tests.support.evaluated_study import CLASSES, IMAGES, LABELS, WORKER, hold, train, trained
@@ -150,7 +150,7 @@ def test_study_file_of_that_name_does_not_touch_an_evaluation(database: Database
     ask(database)
     named = found.spec.to_json()["study"] | {"name": "small evaluation"}
     with pytest.raises(RefusedError, match="as the evaluation of a study"):
-        studies.start(database, study_spec.from_dict({"study": named, "space": {"dropout": [0.1, 0.2]}}))
+        study_creation.start(database, study_spec.from_dict({"study": named, "space": {"dropout": [0.1, 0.2]}}))
 
 
 def test_names_are_free_and_fit(database: Database, started: Started, searched: Any) -> None:
@@ -339,7 +339,7 @@ def test_search_that_went_on_is_told(database: Database, searched: Any, tmp_path
     train(database, asked, tmp_path / "p.npz")
     assert not any("gone on" in line for line in evaluation_tables.list_remarks(results.read_status(database, asked)))
     budget = found.spec.budget.model_copy(update={"trials": 2})
-    studies.start(database, replace(found.spec, budget=budget))
+    study_creation.start(database, replace(found.spec, budget=budget))
     held = hold(database, found)
     trained(database, held, [0.9])
     database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
@@ -388,13 +388,13 @@ def test_two_who_ask_at_once_get_one_evaluation(storage: str, database: Database
 def test_data_are_those_of_the_search(database: Database, searched: Any) -> None:
     """The first worker's images must be the search's; what it adds about the test images holds for the others."""
     found = searched([0.5])
-    database.transact(lambda c: studies.record_data(c, found.study_id, "s"))
+    database.transact(lambda c: studies.record_data_fingerprint(c, found.study_id, "s"))
     asked = ask(database)
     assert asked.study is not None
     study_id = asked.study.study_id
-    assert database.transact(lambda c: studies.record_data(c, study_id, "xy+other")) == "s"
-    assert database.transact(lambda c: studies.record_data(c, study_id, "abc+s")) == "abc+s"
-    assert database.transact(lambda c: studies.record_data(c, study_id, "xyz+s")) == "abc+s"
+    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "xy+other")) == "s"
+    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "abc+s")) == "abc+s"
+    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "xyz+s")) == "abc+s"
 
 
 def test_files_are_kept_beside_the_searchs(database: Database, searched: Any, place: Setting, tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_files_are_kept_beside_the_searchs(database: Database, searched: Any, pl
         **{"study": {"name": "apart"}, "budget": {"trials": 1, "epochs": 1}, "data": {"name": "digits"}},
         **{"space": {"dropout": {"low": 0.0, "high": 0.5}}, "pruner": {"name": "none"}},
     }
-    found = studies.start(database, study_spec.from_dict(described), place).study
+    found = study_creation.start(database, study_spec.from_dict(described), place).study
     held = hold(database, found)
     trained(database, held, [0.5])
     database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))

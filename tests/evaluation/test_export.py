@@ -13,7 +13,7 @@ from hpsearch.evaluation.evaluation import Evaluation
 from hpsearch.evaluation.export import ExportedModels, export
 from hpsearch.settings import Setting
 from hpsearch.spec import study_spec
-from hpsearch.storage import studies, study_deletion
+from hpsearch.storage import studies, study_creation, study_deletion
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -35,7 +35,7 @@ def searched(database: Database, tmp_path: Path) -> Callable[..., Study]:
     """A finished search whose best two trials, 1 and 2, have kept a model that says which it is."""
 
     def make(place: Setting | None = None) -> Study:
-        found = studies.start(database, study_spec.from_dict(DESCRIBED), place).study
+        found = study_creation.start(database, study_spec.from_dict(DESCRIBED), place).study
         kept = StudyArtifacts(database, found.artifacts)
         kept.open()
         for number, value in enumerate(VALUES):
@@ -43,7 +43,7 @@ def searched(database: Database, tmp_path: Path) -> Callable[..., Study]:
             trained(database, held, [value])
             (tmp_path / "model").write_bytes(b"model %d" % number)
             kept.finish(held, {}, tmp_path / "model")
-        database.transact(lambda c: studies.settle(c, studies.read(c, found.study_id)))
+        database.transact(lambda c: studies.update_status(c, studies.read(c, found.study_id)))
         return found
 
     return make

@@ -49,10 +49,10 @@ def test_commits_that_nobody_acknowledged(ledger: Ledger, workers: Crew) -> None
     """Where the connection breaks just after a commit, what was written is neither written twice nor given up."""
     start(ledger.database, trials=2, epochs=4)
     functions = [
-        "hpsearch.storage.claims.take",
-        "hpsearch.storage.attempts.sample",
+        "hpsearch.storage.claims.claim_trial",
+        "hpsearch.storage.attempts.store_parameters",
         "hpsearch.storage.attempts.describe",
-        "hpsearch.storage.attempts.store",
+        "hpsearch.storage.attempts.store_epoch",
         "hpsearch.storage.attempts.finish",
     ]
     worker = workers.start("--trials", "2", drain=False, timing=QUICK_TIMING, unacknowledged=functions)
@@ -88,7 +88,9 @@ def test_frozen_past_its_lease_it_writes_nothing(ledger: Ledger, workers: Crew) 
 def test_frozen_inside_a_claim(ledger: Ledger, workers: Crew) -> None:
     """A worker that freezes with the study locked holds the others up for seconds; thawed, it works on."""
     start(ledger.database, trials=2, epochs=20)
-    frozen = workers.start(timing=QUICK_TIMING, at={"function": "hpsearch.storage.studies.settle", "do": "SIGSTOP"})
+    frozen = workers.start(
+        timing=QUICK_TIMING, at={"function": "hpsearch.storage.studies.update_status", "do": "SIGSTOP"}
+    )
     until(frozen.frozen, "the first worker froze in its claim")
     other = workers.start(*("--trials", "1"), drain=False, timing=QUICK_TIMING)
     until(lambda: ledger.attempts(), "the other worker claims")

@@ -29,17 +29,17 @@ EPOCHS = 30
 def searched(database: Database, place: Setting | None = None) -> None:
     """A search whose only trial was best after its last epoch."""
     found = start(database, epochs=EPOCHS, place=place)
-    held = database.transact(lambda c: claims.take(c, found.study_id, WorkerIdentity("w", "somewhere", "CPU")))
+    held = database.transact(lambda c: claims.claim_trial(c, found.study_id, WorkerIdentity("w", "somewhere", "CPU")))
     assert held is not None
     history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(history.refresh)
     _, writes = suggest.suggest(found.spec, history, held.trial_id, 0)
-    database.transact(lambda c: attempts.sample(c, held, writes))
+    database.transact(lambda c: attempts.store_parameters(c, held, writes))
     for epoch in range(1, EPOCHS + 1):
         metrics = EpochMetrics(epoch, 1.0, 0.5, 1.0, epoch / 100, 0.01, 1.0)
         database.transact(lambda c: simulation.record(c, held, metrics, history))
     database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
-    database.transact(lambda c: studies.settle(c, studies.read(c, found.study_id)))
+    database.transact(lambda c: studies.update_status(c, studies.read(c, found.study_id)))
 
 
 def test_host_with_other_images_than_the_searchs_is_refused(ledger: Ledger, workers: Crew) -> None:

@@ -20,7 +20,7 @@ def killed_at(function: str, call: int = 1) -> dict[str, object]:
 def test_killed_before_training(ledger: Ledger, workers: Crew) -> None:
     """Killed before it sampled the trial, or while its trainer loads: the next one trains that trial from the start."""
     start(ledger.database, epochs=EPOCHS)
-    unsampled = workers.start(**killed_at("hpsearch.storage.attempts.sample"))
+    unsampled = workers.start(**killed_at("hpsearch.storage.attempts.store_parameters"))
     assert unsampled.join() == -signal.SIGKILL
     assert (ledger.state(), ledger.params()) == ("RUNNING", {})
 
@@ -40,7 +40,7 @@ def test_killed_before_training(ledger: Ledger, workers: Crew) -> None:
 def test_killed_while_training(ledger: Ledger, workers: Crew) -> None:
     """Killed in an epoch, between a checkpoint and its epoch, and before the tell: no epoch is lost or stored twice."""
     start(ledger.database, epochs=EPOCHS)
-    between = workers.start(**killed_at("hpsearch.storage.attempts.store", 2))
+    between = workers.start(**killed_at("hpsearch.storage.attempts.store_epoch", 2))
     until(lambda: ledger.attempts(), "the first worker holds the trial")
     middle = workers.start(timing=QUICK_TIMING)  # it loads while the first one trains
     assert between.join() == -signal.SIGKILL

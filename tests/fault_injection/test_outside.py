@@ -129,7 +129,7 @@ def test_error_that_nobody_foresaw(ledger: Ledger, workers: Crew) -> None:
     """An error in the worker's own code costs an attempt; the trial is tried again and the worker goes on."""
     start(ledger.database, trials=2)
     worker = workers.start(
-        timing=QUICK_TIMING, at={"function": "hpsearch.storage.attempts.store", "call": 3, "do": "raise"}
+        timing=QUICK_TIMING, at={"function": "hpsearch.storage.attempts.store_epoch", "call": 3, "do": "raise"}
     )
     assert worker.join() == 0
     assert "IntegrityError" in worker.said

@@ -79,6 +79,6 @@ def test_told_to_leave_without_work(ledger: Ledger, workers: Crew) -> None:
 
 def test_told_to_leave_as_it_comes(ledger: Ledger, workers: Crew) -> None:
     """A worker that is told to leave before anybody can see it leaves with 0 too, and its end is in the list."""
-    coming = workers.start(drain=False, at={"function": "hpsearch.storage.workers.enrol", "do": "SIGTERM"})
+    coming = workers.start(drain=False, at={"function": "hpsearch.storage.workers.register", "do": "SIGTERM"})
     assert coming.join() == 0
     assert ledger.rows("select ended_at is not null from hpsearch.workers") == [(True,)]

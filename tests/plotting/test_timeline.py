@@ -16,7 +16,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def make_attempt(
-    worker: str, hours: tuple[float, float | None], end: str | None = AttemptEnd.COMPLETED
+    worker: str, hours: tuple[float, float | None], end: AttemptEnd | None = AttemptEnd.COMPLETED
 ) -> AttemptRecord:
     """Return an attempt of that worker between two hours after the start; one without the second is open."""
     began, ended = (None if hour is None else START + timedelta(hours=hour) for hour in hours)

@@ -29,7 +29,7 @@ def sample(database: Database, held: Attempt, history: ReadOnlyStorage) -> dict[
     """Sample a claimed trial as a worker does."""
     database.transact(history.refresh)
     params, writes = suggest.suggest(held.study.spec, history, held.trial_id, held.trial_number)
-    database.transact(lambda c: attempts.sample(c, held, writes))
+    database.transact(lambda c: attempts.store_parameters(c, held, writes))
     return params
 
 

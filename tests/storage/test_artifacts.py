@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import text
 
 from hpsearch.errors import StoreError, UnreachableError
-from hpsearch.outcomes import TrialOutcome
+from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.settings import Setting
 from hpsearch.storage import attempts, study_deletion
-from hpsearch.storage.artifacts import stores, table
+from hpsearch.storage.artifacts import cleanup, stores, table
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.artifacts.table import PostgresStore
 from hpsearch.storage.attempts import Attempt, LostError
@@ -139,7 +139,7 @@ def test_adopter_goes_on_from_the_last_checkpoint(
     first, kept = hold(database, found, holder("a")), depot(database, found)
     for epoch in (1, 2):
         kept.save_checkpoint(first, epoch, written(tmp_path / "local", f"epoch {epoch}".encode()))
-    database.transact(lambda c: attempts.release(c, first, "preempted"))
+    database.transact(lambda c: attempts.release(c, first, AttemptEnd.PREEMPTED))
     second = hold(database, found, holder("b"))
     assert depot(database, found).fetch(second, tmp_path / "back") is True
     assert (tmp_path / "back").read_bytes() == b"epoch 2"
@@ -158,7 +158,7 @@ def test_checkpoint_goes_when_its_trial_ends(
         kept.save_checkpoint(held, 1, written(tmp_path / "local"))
         assert len(content(place)) == 2
         database.transact(lambda c, held=held, ending=ending: attempts.finish(c, held, ending, {}))
-        kept.clear()
+        kept.remove_leftovers()
         assert len(content(place)) == 1
     assert keys(database) == []
 
@@ -209,7 +209,7 @@ def test_models_of_the_best_trials_are_kept(
     worker, trials = holder("a"), {}
     for value in (0.5, 0.7, 0.4, 0.6):
         trials[value] = complete(database, found, worker, value, written(tmp_path / "model", str(value).encode()))
-    depot(database, found).clear()
+    depot(database, found).remove_leftovers()
     assert keys(database) == sorted(table.make_model_key(trials[value], 1) for value in (0.6, 0.7))
     stored = content(place)
     assert sorted(stored.values()) == [b"0.6", b"0.7", f"{stores.open_store(str(found.artifacts)).name}\n".encode()]
@@ -242,9 +242,9 @@ def test_store_that_fails_ends_no_trial(
     with pytest.raises(StoreError, match="No such file or directory"):
         kept.finish(held, {}, tmp_path / "local")
     database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
-    kept.clear()
+    kept.remove_leftovers()
     an_hour_later(database)
-    table.sweep(database)
+    cleanup.collect_garbage(database)
     assert keys(database) == []
 
 
@@ -260,7 +260,7 @@ def test_deleted_study_leaves_no_file_behind(
         database.transact(lambda c: study_deletion.delete(c, found.study_id))
     else:
         optuna.delete_study(study_name=found.name, storage=database.url.render_as_string(hide_password=False))
-    table.sweep(database)
+    cleanup.collect_garbage(database)
     assert set(content(place)) == {f"{stores.open_store(str(other.artifacts)).name}/study"}
     assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.leftovers"))) == 0
 
@@ -273,15 +273,15 @@ def test_sweep_removes_what_belongs_to_nothing(
     complete(database, found, holder("a"), 0.5, local)
     held, kept = hold(database, found, holder("b")), depot(database, found)
     kept.save_checkpoint(held, 1, local)
-    database.transact(lambda c: attempts.release(c, held, "preempted"))
+    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
     belonging = keys(database)
     stray = (table.make_checkpoint_key(held.trial_id, 1, 9), table.make_model_key(held.trial_id, 1))
     for key in stray:
         put(database, found.artifacts, key, held.trial_id, local)
-    table.sweep(database)
+    cleanup.collect_garbage(database)
     assert keys(database) == sorted([*belonging, *stray])
     an_hour_later(database)
-    table.sweep(database)
+    cleanup.collect_garbage(database)
     assert keys(database) == belonging
     if anywhere:
         assert len(content(anywhere)) == 1 + len(belonging)
@@ -296,7 +296,7 @@ def test_sweep_keeps_pictures_that_are_attached(database: Database, started: Sta
     )
     PostgresStore(database).write("0b5e-loose", io.BytesIO(b"picture"))
     an_hour_later(database)
-    table.sweep(database)
+    cleanup.collect_garbage(database)
     assert keys(database) == [kept]
     assert PostgresStore(database).open_reader(kept).read() == b"weights"
 
@@ -306,11 +306,11 @@ def test_one_worker_sweeps_at_a_time(database: Database, storage: str) -> None:
     PostgresStore(database).write("loose", io.BytesIO(b"picture"))
     an_hour_later(database)
     with closing(psycopg2.connect(storage)) as other, other.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(%s)", (table.SWEEP_LOCK,))
-        table.sweep(database)
+        cursor.execute("select pg_advisory_xact_lock(%s)", (cleanup.CLEANUP_LOCK,))
+        cleanup.collect_garbage(database)
         assert keys(database) == ["loose"]
         other.rollback()
-    table.sweep(database)
+    cleanup.collect_garbage(database)
     assert keys(database) == []
 
 
@@ -324,11 +324,11 @@ def test_leftovers_wait_for_a_host_that_sees_the_place(
     database.transact(lambda c: attempts.finish(c, held, TrialOutcome.ERROR, {}))
     root.rename(tmp_path / "elsewhere")
     root.mkdir()
-    table.sweep(database)
+    cleanup.collect_garbage(database)
     root.rmdir()
     (tmp_path / "elsewhere").rename(root)
     assert len(content(directory)) == 2
-    table.sweep(database)
+    cleanup.collect_garbage(database)
     assert len(content(directory)) == 1
 
 
@@ -340,10 +340,10 @@ def test_file_that_arrives_after_its_removal_is_removed_again(
     held, kept = hold(database, found, holder("a")), depot(database, found)
     kept.save_checkpoint(held, 1, local)
     database.transact(lambda c: attempts.finish(c, held, TrialOutcome.ERROR, {}))
-    kept.clear()
+    kept.remove_leftovers()
     stores.open_store(str(found.artifacts)).put(table.make_checkpoint_key(held.trial_id, 1, 1), local)
     an_hour_later(database)
-    kept.clear()
+    kept.remove_leftovers()
     assert len(content(directory)) == 1
     assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.leftovers"))) == 0
 
@@ -378,7 +378,7 @@ def test_large_file_goes_anywhere(
     held, kept = hold(database, found, holder("a")), depot(database, found)
     large = written(tmp_path / "large", os.urandom(LARGE))
     kept.save_checkpoint(held, 1, large)
-    database.transact(lambda c: attempts.release(c, held, "preempted"))
+    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
     assert kept.fetch(hold(database, found, holder("b")), tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == large.read_bytes()
 

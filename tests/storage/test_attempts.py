@@ -7,16 +7,18 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection, text
 
-from hpsearch.outcomes import TrialOutcome
+from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.storage import attempts, claims, studies
+from hpsearch.storage import attempts, studies
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.small_study import claim, metrics
+
+pytestmark = pytest.mark.usefixtures("server_long_up")
 
 Started = Callable[..., Study]
 Enrol = Callable[[str], WorkerIdentity]
@@ -38,12 +40,6 @@ def expire(database: Database) -> None:
             text("update hpsearch.attempts set held_until = clock_timestamp() - interval '1 hour'")
         )
     )
-
-
-@pytest.fixture(autouse=True)
-def _long_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The tests' server has been up for seconds only, and a lease counts from its start where that is later.
-    monkeypatch.setattr(claims, "EXPIRED", "clock_timestamp() > a.held_until")
 
 
 def rows(database: Database, query: str, **arguments: object) -> list[tuple[object, ...]]:
@@ -110,7 +106,7 @@ def test_worker_that_lost_its_trial_writes_nothing(database: Database, started: 
     with pytest.raises(LostError):
         finish(database, first)
     with pytest.raises(LostError):
-        database.transact(lambda c: attempts.release(c, first, "preempted"))
+        database.transact(lambda c: attempts.release(c, first, AttemptEnd.PREEMPTED))
     with pytest.raises(LostError):
         database.transact(lambda c: attempts.renew(c, first))
     assert rows(database, "select count(*) from hpsearch.epochs") == [(0,)]
@@ -144,7 +140,7 @@ def test_released_trial_is_taken_up_at_once(database: Database, started: Started
     found = started()
     first = claim(database, found, holder("a"))
     assert first is not None
-    database.transact(lambda c: attempts.release(c, first, "preempted"))
+    database.transact(lambda c: attempts.release(c, first, AttemptEnd.PREEMPTED))
     second = claim(database, found, holder("b"))
     assert second is not None
     assert second.trial_id == first.trial_id
@@ -158,7 +154,7 @@ def test_preemptions_are_not_counted_and_losses_without_progress_are(
     for _ in range(5):
         held = claim(database, found, worker)
         assert held is not None
-        database.transact(lambda c, held=held: attempts.release(c, held, "preempted"))
+        database.transact(lambda c, held=held: attempts.release(c, held, AttemptEnd.PREEMPTED))
     for _ in range(3):
         assert claim(database, found, worker) is not None
         expire(database)
@@ -196,7 +192,7 @@ def test_cut_back_forgets_later_epochs_in_both_tables(database: Database, starte
     assert held is not None
     for epoch in (1, 2, 3):
         record(database, held, epoch)
-    database.transact(lambda c: attempts.cut_back(c, held, 1))
+    database.transact(lambda c: attempts.discard_epochs(c, held, 1))
     assert rows(database, "select epoch from hpsearch.epochs") == [(1,)]
     assert rows(database, "select step from trial_intermediate_values") == [(1,)]
 
@@ -291,7 +287,7 @@ def test_adopted_trial_keeps_its_parameters(database: Database, started: Started
     history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(history.refresh)
     params, writes = suggest.suggest(found.spec, history, first.trial_id, first.trial_number)
-    database.transact(lambda c: attempts.sample(c, first, writes))
+    database.transact(lambda c: attempts.store_parameters(c, first, writes))
     expire(database)
     second = claim(database, found, holder("b"))
     assert second is not None
@@ -350,7 +346,7 @@ def test_epoch_that_waited_for_an_adoption_is_refused(database: Database, starte
     waiting = threading.Thread(target=late)
 
     def close(connection: Connection) -> None:
-        attempts.release(connection, held, "preempted")
+        attempts.release(connection, held, AttemptEnd.PREEMPTED)
         waiting.start()
         wait_for_a_lock(database)
 

@@ -11,8 +11,8 @@ import sqlalchemy
 from sqlalchemy import text
 
 from hpsearch.errors import DatabaseError, UnreachableError
-from hpsearch.storage import database
-from hpsearch.storage.database import Database
+from hpsearch.storage import schema
+from hpsearch.storage.database import Database, make_engine_options
 from tests.support.small_study import end_session
 
 OLD_ROWS = (
@@ -29,22 +29,22 @@ def test_ten_first_starts_at_once_make_the_tables_once(empty_storage: str) -> No
     starting = [subprocess.Popen([sys.executable, "-c", PREPARE, empty_storage]) for _ in range(10)]
     assert [process.wait(120) for process in starting] == [0] * 10
     with closing(Database(empty_storage)) as made:
-        assert made.version() == database.SCHEMA_VERSION
+        assert made.read_version() == schema.SCHEMA_VERSION
 
 
 def test_schema_version_is_the_newest_migration() -> None:
     """The constant that is compared at every start is the head of the migrations."""
     from alembic.script import ScriptDirectory
 
-    migrations = Path(database.__file__).parent / "migrations"
-    assert ScriptDirectory(str(migrations)).get_current_head() == database.SCHEMA_VERSION
+    migrations = Path(schema.__file__).parent / "migrations"
+    assert ScriptDirectory(str(migrations)).get_current_head() == schema.SCHEMA_VERSION
 
 
 @pytest.mark.parametrize("version", ["0001", "0002"])
 def test_upgrade_keeps_what_older_tables_hold(empty_storage: str, version: str) -> None:
     """`hpsearch db upgrade` on tables of an older version, with a study, a trial and a file, loses none of them."""
     with closing(Database(empty_storage)) as old:
-        old._create_optuna_tables()
+        schema.create_optuna_tables(old.engine, old.name, make_engine_options("optuna"))
         old.transact(lambda c: _at_version(c, version))
         for statement in OLD_ROWS:
             old.transact(lambda c, statement=statement: c.execute(text(statement)))
@@ -70,19 +70,15 @@ def test_downgrade_and_upgrade_again_end_at_the_newest_tables(storage: str) -> N
         made.transact(lambda c: _at_version(c, "base"))
         assert made.transact(lambda c: c.scalar(text("select to_regclass('hpsearch.studies')"))) is None
         made.transact(lambda c: _at_version(c, "head"))
-        assert made.version() == database.SCHEMA_VERSION
+        assert made.read_version() == schema.SCHEMA_VERSION
 
 
 def _at_version(connection: sqlalchemy.Connection, version: str) -> None:
     """Migrate up or down to a version of our tables."""
     from alembic import command
-    from alembic.config import Config
 
     connection.execute(text("create schema if not exists hpsearch"))
-    config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    (command.downgrade if version == "base" else command.upgrade)(config, version)
+    (command.downgrade if version == "base" else command.upgrade)(schema.make_alembic_config(connection), version)
 
 
 def test_optunas_version_table_and_ours_live_apart(storage: str) -> None:
@@ -94,7 +90,7 @@ def test_optunas_version_table_and_ours_live_apart(storage: str) -> None:
             ]
         )
     assert versions[0].startswith("v")
-    assert versions[1] == database.SCHEMA_VERSION
+    assert versions[1] == schema.SCHEMA_VERSION
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
         assert each is not None
         database.transact(history.refresh)
         _, writes = suggest.suggest(found.spec, history, each.trial_id, each.trial_number)
-        database.transact(lambda c, e=each, w=writes: attempts.sample(c, e, w))
+        database.transact(lambda c, e=each, w=writes: attempts.store_parameters(c, e, w))
         for epoch, value in enumerate(values, start=1):
             database.transact(lambda c, e=each, n=epoch, v=value: simulation.record(c, e, metrics(n, v), history))
         database.transact(lambda c, e=each, how=ending: attempts.finish(c, e, how, {"weights": 7}))
@@ -112,7 +112,7 @@ def test_parameters_are_read_as_optuna_reads_them(database: Database, started: S
         assert held is not None
         database.transact(history.refresh)
         _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
-        database.transact(lambda c, h=held, w=writes: attempts.sample(c, h, w))
+        database.transact(lambda c, h=held, w=writes: attempts.store_parameters(c, h, w))
     _, trials = database.transact(lambda c: results.read(c, "small"))
     storage = database.url.render_as_string(hide_password=False)
     theirs = optuna.load_study(study_name="small", storage=storage).get_trials()

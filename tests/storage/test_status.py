@@ -56,7 +56,7 @@ def test_status_is_whole_on_eighty_columns(database: Database, started: Started,
     held, history = hold(database, found, holder("a"), epochs=1), ReadOnlyStorage(found.study_id, "maximize")
     database.transact(history.refresh)
     _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
-    database.transact(lambda c: attempts.sample(c, held, writes))
+    database.transact(lambda c: attempts.store_parameters(c, held, writes))
     database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     hold(database, found, holder("vm-18575-d4b7a3e1"), epochs=2)
     out = io.StringIO()
@@ -122,7 +122,7 @@ def test_silent_worker_is_gone_for_a_day(database: Database, started: Started, h
     """After a lease it shows as gone, after a day no more, unless a trial is in its name; one that left never."""
     found, silent, holding, left = started(), holder("a"), holder("b"), holder("c")
     hold(database, found, holding)
-    database.transact(lambda c: workers.leave(c, left.worker_id))
+    database.transact(lambda c: workers.unregister(c, left.worker_id))
 
     def shown() -> list[tuple[str, bool]]:
         return [(each.worker, each.gone) for each in read(database).workers]

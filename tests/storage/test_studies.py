@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from hpsearch.errors import NotFoundError, RefusedError
+from hpsearch.outcomes import StudyStatus
 from hpsearch.spec import study_spec
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.storage import studies
+from hpsearch.storage import studies, study_creation
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
@@ -30,7 +31,7 @@ def url(database: Database) -> str:
 
 def test_new_study_is_one_that_optuna_reads(database: Database) -> None:
     """Plain Optuna loads the study by name, with its direction and metric."""
-    studies.start(database, small())
+    study_creation.start(database, small())
     seen = optuna.load_study(study_name="small", storage=url(database))
     assert seen.direction is optuna.study.StudyDirection.MAXIMIZE
     assert seen.metric_names == ["val_accuracy"]
@@ -38,22 +39,22 @@ def test_new_study_is_one_that_optuna_reads(database: Database) -> None:
 
 def test_val_loss_is_minimized(database: Database) -> None:
     """A study of the validation loss is one that Optuna minimizes."""
-    studies.start(database, small(study={"name": "small", "metric": "val_loss"}))
+    study_creation.start(database, small(study={"name": "small", "metric": "val_loss"}))
     seen = optuna.load_study(study_name="small", storage=url(database))
     assert seen.direction is optuna.study.StudyDirection.MINIMIZE
 
 
 def test_same_study_again_updates_budget_and_priority_only(database: Database) -> None:
     """The second start finds the study, and says what changed and what was left."""
-    studies.start(database, small())
-    again = studies.start(
+    study_creation.start(database, small())
+    again = study_creation.start(
         database,
         small(
             study={"name": "small", "priority": 3, "description": "another text"},
             budget={"trials": 9, "epochs": 3, "failures": 7},
         ),
     )
-    assert not again.made
+    assert not again.created
     assert set(again.changes) == {
         "budget.trials: 4 becomes 9",
         "budget.failures: 5 becomes 7",
@@ -66,29 +67,29 @@ def test_same_study_again_updates_budget_and_priority_only(database: Database) -
 
 def test_same_name_with_another_search_is_refused_with_the_differences(database: Database) -> None:
     """A changed space is refused key by key, and nothing is changed."""
-    studies.start(database, small())
+    study_creation.start(database, small())
     other = small(space={"learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}}, budget={"trials": 7, "epochs": 3})
     with pytest.raises(RefusedError) as refused:
-        studies.start(database, other)
+        study_creation.start(database, other)
     assert "space.learning_rate.low: 0.0001 in the database, 0.001 in the file" in str(refused.value)
     assert database.transact(lambda c: studies.find(c, "small")).spec.budget.trials == 4
 
 
 def test_finished_study_opens_again_with_a_larger_budget(database: Database, holder: Enrol) -> None:
     """More trials for a finished study set it running, and they can be claimed."""
-    found = studies.start(database, small()).study
-    database.transact(lambda c: studies.set_status(c, found.study_id, "finished"))
-    again = studies.start(database, small(budget={"trials": 5, "epochs": 3}))
+    found = study_creation.start(database, small()).study
+    database.transact(lambda c: studies.set_status(c, found.study_id, StudyStatus.FINISHED))
+    again = study_creation.start(database, small(budget={"trials": 5, "epochs": 3}))
     assert again.study.status == "running"
     assert claim(database, again.study, holder("w")) is not None
 
 
 def test_finished_study_with_nothing_left_stays_finished(database: Database) -> None:
     """Starting a used-up study again does not set it running."""
-    found = studies.start(database, small(budget={"trials": 1, "epochs": 3})).study
+    found = study_creation.start(database, small(budget={"trials": 1, "epochs": 3})).study
     database.transact(lambda c: c.execute(text("insert into trials (number, study_id, state) values (0, 1, 'FAIL')")))
-    database.transact(lambda c: studies.set_status(c, found.study_id, "finished"))
-    again = studies.start(database, small(budget={"trials": 1, "epochs": 3}))
+    database.transact(lambda c: studies.set_status(c, found.study_id, StudyStatus.FINISHED))
+    again = study_creation.start(database, small(budget={"trials": 1, "epochs": 3}))
     assert again.study.status == "finished"
 
 
@@ -96,7 +97,7 @@ def test_study_of_another_program_is_left_alone(database: Database) -> None:
     """A name that plain Optuna uses is refused."""
     optuna.create_study(study_name="small", storage=url(database))
     with pytest.raises(RefusedError, match="another program"):
-        studies.start(database, small())
+        study_creation.start(database, small())
 
 
 def test_many_starts_of_one_name_make_one_study(database: Database) -> None:
@@ -105,7 +106,7 @@ def test_many_starts_of_one_name_make_one_study(database: Database) -> None:
     def start(_: int) -> bool:
         own = Database(url(database))
         try:
-            return studies.start(own, small()).made
+            return study_creation.start(own, small()).created
         finally:
             own.close()
 
@@ -116,7 +117,7 @@ def test_many_starts_of_one_name_make_one_study(database: Database) -> None:
 
 def test_baselines_are_tried_first(database: Database, holder: Enrol) -> None:
     """Baselines wait as enqueued trials that plain Optuna would pop, and count within the budget."""
-    found = studies.start(database, small(baseline=[{"optimizer": "adam", "learning_rate": 0.01}])).study
+    found = study_creation.start(database, small(baseline=[{"optimizer": "adam", "learning_rate": 0.01}])).study
     seen = optuna.load_study(study_name="small", storage=url(database))
     assert seen.trials[0].system_attrs["fixed_params"] == {"learning_rate": 0.01, "optimizer": "adam"}
     held = claim(database, found, holder("w"))
@@ -129,10 +130,10 @@ def test_grid_is_enumerated_once_times_its_repeats(database: Database) -> None:
     """A grid of six points with two repeats waits as twelve trials; a third repeat adds six."""
     grid = {"optimizer": ["sgd", "adam"], "batch_norm": [True, False], "activation": ["relu"]}
     sections = {"space": grid, "sampler": {"name": "grid"}}
-    studies.start(database, small(**sections, budget={"epochs": 3, "repeats": 2}))
+    study_creation.start(database, small(**sections, budget={"epochs": 3, "repeats": 2}))
     counted = database.transact(lambda c: studies.measure_progress(c, studies.find(c, "small")))
     assert (counted.total, counted.waiting) == (8, 8)
-    studies.start(database, small(**sections, budget={"epochs": 3, "repeats": 3}))
+    study_creation.start(database, small(**sections, budget={"epochs": 3, "repeats": 3}))
     counted = database.transact(lambda c: studies.measure_progress(c, studies.find(c, "small")))
     assert counted.waiting == 12
 
@@ -142,13 +143,13 @@ def test_grid_is_enumerated_once_times_its_repeats(database: Database) -> None:
 )
 def test_names_may_hold_any_printable_character(database: Database, name: str) -> None:
     """A study is found again under whatever printable name it was given."""
-    studies.start(database, small(study={"name": name}))
+    study_creation.start(database, small(study={"name": name}))
     assert database.transact(lambda c: studies.find(c, name)).name == name
 
 
 def test_unknown_study_names_those_there_are(database: Database) -> None:
     """Looking for a study that is not there lists the ones that are."""
-    studies.start(database, small())
+    study_creation.start(database, small())
     with pytest.raises(NotFoundError, match="there is no study tiny: there are small"):
         database.transact(lambda c: studies.find(c, "tiny"))
 
@@ -163,6 +164,6 @@ def test_a_name_that_no_study_can_have_is_not_found(database: Database, name: st
 
 def test_data_fingerprint_is_that_of_the_first_worker(database: Database) -> None:
     """The first recorded fingerprint stays, and every later worker is shown it."""
-    found: Study = studies.start(database, small()).study
-    assert database.transact(lambda c: studies.record_data(c, found.study_id, "first")) == "first"
-    assert database.transact(lambda c: studies.record_data(c, found.study_id, "second")) == "first"
+    found: Study = study_creation.start(database, small()).study
+    assert database.transact(lambda c: studies.record_data_fingerprint(c, found.study_id, "first")) == "first"
+    assert database.transact(lambda c: studies.record_data_fingerprint(c, found.study_id, "second")) == "first"

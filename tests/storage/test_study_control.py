@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import text
 
 from hpsearch.errors import NotFoundError, RefusedError
-from hpsearch.outcomes import TrialOutcome
+from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
-from hpsearch.storage import attempts, claims, studies, study_control
+from hpsearch.storage import attempts, claims, studies, study_control, study_creation
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -25,14 +25,10 @@ from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.small_study import claim, metrics
 
+pytestmark = pytest.mark.usefixtures("server_long_up")
+
 Started = Callable[..., Study]
 Enrol = Callable[[str], WorkerIdentity]
-
-
-@pytest.fixture(autouse=True)
-def _long_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The tests' server has been up for seconds only, and a lease counts from its start where that is later.
-    monkeypatch.setattr(claims, "EXPIRED", "clock_timestamp() > a.held_until")
 
 
 def rows(database: Database, query: str) -> list[tuple[object, ...]]:
@@ -57,7 +53,7 @@ def sampled(database: Database, held: Attempt) -> dict[str, object]:
     history = ReadOnlyStorage(held.study.study_id, "maximize")
     database.transact(history.refresh)
     params, writes = suggest.suggest(held.study.spec, history, held.trial_id, held.trial_number)
-    database.transact(lambda c: attempts.sample(c, held, writes))
+    database.transact(lambda c: attempts.store_parameters(c, held, writes))
     return params
 
 
@@ -90,7 +86,7 @@ def test_paused_study_gives_out_no_trial_until_it_is_resumed(
     turned = pause(database)
     assert (turned.study.status, turned.before, turned.held) == ("paused", "running", 1)
     assert database.transact(lambda c: attempts.renew(c, held)) == "paused"
-    database.transact(lambda c: attempts.release(c, held, "paused"))
+    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PAUSED))
     assert claim(database, found, worker) is None
     assert resume(database).study.status == "running"
     assert hold(database, found, worker).trial_id == held.trial_id
@@ -141,12 +137,12 @@ def test_stop_ends_at_once_what_nobody_holds(database: Database, started: Starte
     expire(database)
     held = hold(database, found, worker)
     assert held.trial_id == released.trial_id
-    database.transact(lambda c: attempts.release(c, held, "preempted"))
+    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
     database.transact(lambda c: c.execute(text("update hpsearch.attempts set held_until = 'infinity'")))
     alive = hold(database, found, worker)
     assert alive.trial_id == released.trial_id
     third = hold(database, found, worker)
-    database.transact(lambda c: attempts.release(c, alive, "preempted"))
+    database.transact(lambda c: attempts.release(c, alive, AttemptEnd.PREEMPTED))
     assert third.trial_number == 2
     expire_one = "update hpsearch.attempts set held_until = '-infinity' where trial_id = :id"
     database.transact(lambda c: c.execute(text(expire_one), {"id": expired.trial_id}))
@@ -172,7 +168,7 @@ def test_trial_released_into_a_stopped_study_ends(database: Database, started: S
     """A worker that was told to leave while its study was stopped leaves no running trial behind."""
     held = hold(database, started(), holder("w"))
     stop(database)
-    database.transact(lambda c: attempts.release(c, held, "preempted"))
+    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
     assert rows(database, "select state::text from trials") == [("PRUNED",)]
 
 
@@ -183,14 +179,14 @@ def test_trial_whose_worker_died_in_a_stopped_study_is_swept(
     found, worker = started(), holder("w")
     hold(database, found, worker)
     stop(database)
-    assert database.transact(claims.sweep) == 0
+    assert database.transact(claims.end_abandoned) == 0
     expire(database)
-    assert database.transact(claims.sweep) == 1
+    assert database.transact(claims.end_abandoned) == 1
     assert rows(database, "select state::text from trials") == [("PRUNED",)]
     resume(database)
     hold(database, found, worker)
     expire(database)
-    assert database.transact(claims.sweep) == 0
+    assert database.transact(claims.end_abandoned) == 0
 
 
 def test_releases_under_a_stop_leave_nothing_running(database: Database, started: Started, holder: Enrol) -> None:
@@ -202,7 +198,7 @@ def test_releases_under_a_stop_leave_nothing_running(database: Database, started
     def release(part: list[Attempt]) -> None:
         own = Database(url)
         for held in part:
-            own.transact(lambda c, held=held: attempts.release(c, held, "preempted"))
+            own.transact(lambda c, held=held: attempts.release(c, held, AttemptEnd.PREEMPTED))
         own.close()
 
     threads = [threading.Thread(target=release, args=(everything[n::4],)) for n in range(4)]
@@ -236,7 +232,7 @@ def test_resumed_with_nothing_left_is_finished(database: Database, started: Star
     found = started(budget={"trials": 1, "epochs": 3})
     held = hold(database, found, holder("w"))
     stop(database)
-    database.transact(lambda c: attempts.release(c, held, "preempted"))
+    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
     assert resume(database).study.status == "finished"
 
 
@@ -343,9 +339,9 @@ def test_start_study_keeps_retries_beyond_the_budget(database: Database, started
     found = started(**grid, budget={"epochs": 3})
     end(database, hold(database, found, holder("w")), TrialOutcome.ERROR)
     retry(database)
-    again = studies.start(database, study_spec.from_dict(_small(**grid, budget={"epochs": 3})))
+    again = study_creation.start(database, study_spec.from_dict(_small(**grid, budget={"epochs": 3})))
     assert (again.changes, again.kept, again.study.spec.budget.trials) == ((), (), 5)
-    studies.start(database, study_spec.from_dict(_small(**grid, budget={"epochs": 3, "repeats": 2})))
+    study_creation.start(database, study_spec.from_dict(_small(**grid, budget={"epochs": 3, "repeats": 2})))
     points = rows(database, "select value_json from trial_system_attributes where key = 'fixed_params'")
     assert len(points) == 9
     assert sorted(points.count(point) for point in set(points)) == [2, 2, 2, 3]

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Connection, text
 
 from hpsearch.errors import NotFoundError
-from hpsearch.outcomes import TrialOutcome
+from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
-from hpsearch.storage import attempts, studies, study_deletion
+from hpsearch.storage import attempts, study_creation, study_deletion
 from hpsearch.storage.artifacts import table
 from hpsearch.storage.artifacts.table import PostgresStore
 from hpsearch.storage.attempts import LostError
@@ -54,14 +54,14 @@ def counts(database: Database) -> dict[str, int]:
 def make(database: Database, name: str, worker: WorkerIdentity, directory: Path) -> Study:
     """A study that has left a row in every table: trials in each state, notes, checkpoint, model, artifacts."""
     described = {**SMALL, "study": {"name": name}, "baseline": [{"optimizer": "sgd", "learning_rate": 0.1}] * 3}
-    found = studies.start(database, study_spec.from_dict(described)).study
+    found = study_creation.start(database, study_spec.from_dict(described)).study
     history = ReadOnlyStorage(found.study_id, "maximize")
     for ending in (TrialOutcome.COMPLETED, TrialOutcome.ERROR, None):
         held = claim(database, found, worker)
         assert held is not None
         database.transact(history.refresh)
         _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
-        database.transact(lambda c, held=held, writes=writes: attempts.sample(c, held, writes))
+        database.transact(lambda c, held=held, writes=writes: attempts.store_parameters(c, held, writes))
         database.transact(lambda c, held=held: simulation.record(c, held, metrics(1), history))
         key = f"picture/{held.trial_id}"
         database.transact(lambda c, held=held, key=key: table.save(c, key, held.trial_id, directory / "file"))
@@ -119,14 +119,14 @@ def _filled(after: dict[str, int]) -> set[str]:
 
 def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, holder: Enrol, tmp_path: Path) -> None:
     """Whatever it writes next is refused, and a renewal says so too."""
-    found = studies.start(database, study_spec.from_dict(SMALL)).study
+    found = study_creation.start(database, study_spec.from_dict(SMALL)).study
     held = claim(database, found, holder("w"))
     assert held is not None
     delete(database, found)
     history = ReadOnlyStorage(found.study_id, "maximize")
     for write in (
         lambda c: simulation.record(c, held, metrics(1), history),
-        lambda c: attempts.release(c, held, "preempted"),
+        lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED),
         lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}),
         lambda c: attempts.renew(c, held),
     ):
@@ -136,7 +136,7 @@ def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, hold
 
 def test_study_is_deleted_once(database: Database) -> None:
     """Deleting what is gone already says so."""
-    found = studies.start(database, study_spec.from_dict(SMALL)).study
+    found = study_creation.start(database, study_spec.from_dict(SMALL)).study
     delete(database, found)
     with pytest.raises(NotFoundError):
         delete(database, found)

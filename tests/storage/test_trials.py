@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from hpsearch.outcomes import TrialOutcome
-from hpsearch.storage import attempts, claims
+from hpsearch.storage import attempts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -72,11 +72,9 @@ def test_trial_that_did_not_fail_has_no_note(
     assert note(database) == ""
 
 
-def test_trial_that_was_given_up_has_a_note(
-    database: Database, started: Started, holder: Enrol, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("server_long_up")
+def test_trial_that_was_given_up_has_a_note(database: Database, started: Started, holder: Enrol) -> None:
     """A trial whose attempts are spent tells them in its note."""
-    monkeypatch.setattr(claims, "EXPIRED", "clock_timestamp() > a.held_until")
     found = started(budget={"trials": 1, "epochs": 3, "attempts": 1})
     assert claim(database, found, holder("w")) is not None
     database.transact(lambda c: c.execute(text("update hpsearch.attempts set held_until = '-infinity'")))

@@ -6,9 +6,10 @@ from typing import Any
 
 from sqlalchemy import text
 
+from hpsearch.outcomes import StudyStatus
 from hpsearch.settings import Setting
 from hpsearch.spec import study_spec
-from hpsearch.storage import studies
+from hpsearch.storage import studies, study_creation
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 
@@ -42,7 +43,7 @@ def start(
         "pruner": {"name": "none"},
         **sections,
     }
-    return studies.start(database, study_spec.from_dict(described), place).study
+    return study_creation.start(database, study_spec.from_dict(described), place).study
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Ledger:
 
     def status(self, study_id: int, status: str) -> None:
         """Pause, resume or stop a study."""
-        self.database.transact(lambda connection: studies.set_status(connection, study_id, status))
+        self.database.transact(lambda connection: studies.set_status(connection, study_id, StudyStatus(status)))
 
     def state(self, trial: int = 0) -> str | None:
         """A trial's state in Optuna's table."""

@@ -32,7 +32,7 @@ def trained(database: Database, held: Attempt, values: Sequence[float]) -> None:
     history = ReadOnlyStorage(held.study.study_id, "maximize")
     database.transact(history.refresh)
     _, writes = suggest.suggest(held.study.spec, history, held.trial_id, held.trial_number)
-    database.transact(lambda c: attempts.sample(c, held, writes))
+    database.transact(lambda c: attempts.store_parameters(c, held, writes))
     for epoch, value in enumerate(values, start=1):
         made = metrics(epoch, value)
         made = replace(made, val_loss=NAN) if isnan(value) else made

@@ -15,7 +15,7 @@ from hpsearch.outcomes import Confusion, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import study_spec
-from hpsearch.storage import attempts, claims, studies, workers
+from hpsearch.storage import attempts, claims, study_creation, workers
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.trials import CONFUSION
@@ -70,7 +70,7 @@ def record(
     verdict = attempts.PrunerVerdict()
     if pruning.is_compared(held, metrics):
         verdict = pruning.decide(connection, held, metrics, history)
-    attempts.store(connection, held, metrics, verdict, confusion)
+    attempts.store_epoch(connection, held, metrics, verdict, confusion)
     return verdict.pruned
 
 
@@ -79,7 +79,7 @@ class Simulation:
 
     def __init__(self, database: Database, described: Mapping[str, Any], hosts: Sequence[str] = ("a",)) -> None:
         self.database = database
-        self.found: Study = studies.start(database, study_spec.from_dict(described)).study
+        self.found: Study = study_creation.start(database, study_spec.from_dict(described)).study
         self.history = ReadOnlyStorage(self.found.study_id, self.found.spec.direction)
         self.rng = np.random.default_rng(1)
         ids = [f"{name}-7-{uuid.uuid4().hex[:8]}" for name in hosts]
@@ -88,7 +88,7 @@ class Simulation:
         ]
         self.clocks = [0.0 for _ in hosts]
         for holder in self.holders:
-            database.transact(partial(workers.enrol, holder=holder, pid=os.getpid()))
+            database.transact(partial(workers.register, worker=holder, pid=os.getpid()))
 
     def run(self, trials: int, endings: Sequence[TrialOutcome] = ()) -> None:
         """So many trials; those of `endings` end so whatever their curve, the last of them for all that follow."""
@@ -115,11 +115,11 @@ class Simulation:
 
     def begin(self, place: int = 0) -> tuple[attempts.Attempt, dict[str, Any]]:
         """Claim and sample a trial."""
-        held = self.database.transact(lambda c: claims.take(c, self.found.study_id, self.holders[place]))
+        held = self.database.transact(lambda c: claims.claim_trial(c, self.found.study_id, self.holders[place]))
         assert held is not None
         self.database.transact(self.history.refresh)
         params, writes = suggest.suggest(self.found.spec, self.history, held.trial_id, held.trial_number)
-        self.database.transact(lambda c: attempts.sample(c, held, writes))
+        self.database.transact(lambda c: attempts.store_parameters(c, held, writes))
         made_by = {"seed": held.trial_number, "backend": "tensorflow", "data": "d" * 64, "versions": VERSIONS}
         self.database.transact(lambda c: attempts.describe(c, held, 1_250_858, made_by))
         return held, params

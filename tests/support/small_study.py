@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {
 
 def claim(database: Database, found: Study, holder: WorkerIdentity) -> Attempt | None:
     """Claim a trial in a transaction."""
-    return database.transact(lambda connection: claims.take(connection, found.study_id, holder))
+    return database.transact(lambda connection: claims.claim_trial(connection, found.study_id, holder))
 
 
 def end_session(database: Database, raw: Any) -> None:

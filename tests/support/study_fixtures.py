@@ -12,7 +12,7 @@ from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.settings import Setting
 from hpsearch.spec import study_spec
-from hpsearch.storage import attempts, studies, workers
+from hpsearch.storage import attempts, claims, study_creation, workers
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -36,7 +36,7 @@ def started(database: Database) -> Callable[..., Study]:
 
     def start(place: Setting | None = None, **sections: Any) -> Study:
         described = {**SMALL, **sections}
-        return studies.start(database, study_spec.from_dict(described), place).study
+        return study_creation.start(database, study_spec.from_dict(described), place).study
 
     return start
 
@@ -47,10 +47,16 @@ def holder(database: Database) -> Callable[[str], WorkerIdentity]:
 
     def enrol(name: str) -> WorkerIdentity:
         made = WorkerIdentity(name, f"host-{name}", "CPU")
-        database.transact(lambda connection: workers.enrol(connection, made, 1))
+        database.transact(lambda connection: workers.register(connection, made, 1))
         return made
 
     return enrol
+
+
+@pytest.fixture
+def server_long_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let leases expire as on a server that has been up for longer than one; the tests' own was started just now."""
+    monkeypatch.setattr(claims, "EXPIRED", "clock_timestamp() > a.held_until")
 
 
 @pytest.fixture(params=["directory", "s3"])
@@ -83,7 +89,7 @@ def begin(database: Database, holder: Callable[[str], WorkerIdentity]) -> Callab
         assert held is not None
         database.transact(history.refresh)
         _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
-        database.transact(lambda c: attempts.sample(c, held, writes))
+        database.transact(lambda c: attempts.store_parameters(c, held, writes))
         for epoch, value in enumerate(values, start=1):
             database.transact(lambda c: simulation.record(c, held, metrics(epoch, value), history))
         return held

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from hpsearch.errors import UnreachableError
-from hpsearch.outcomes import TrialOutcome
+from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
@@ -120,11 +120,11 @@ def swallowed_rung(database: Database, found: Study, worker: WorkerIdentity) -> 
     assert bad is not None
     for told in (metrics(1, 0.9), metrics(2, 0.9)):
         database.transact(lambda c: simulation.record(c, good, told, history))
-    database.transact(lambda c: attempts.release(c, bad, "preempted"))
+    database.transact(lambda c: attempts.release(c, bad, AttemptEnd.PREEMPTED))
     again = claim(database, found, worker)
     assert again is not None
     assert (again.trial_id, again.number) == (bad.trial_id, 2)
-    database.transact(lambda c: attempts.restore(c, again, (metrics(1, 0.1), metrics(2, 0.1))))
+    database.transact(lambda c: attempts.restore_epochs(c, again, (metrics(1, 0.1), metrics(2, 0.1))))
     kept = backlog(database, again)
     kept.add(EpochReport(metrics(3, 0.1), None, None))
     return kept

@@ -15,9 +15,9 @@ def upgrade(storage: Storage = None) -> None:
     from hpsearch.storage.database import connect
 
     with connect(storage, prepare=False) as database:
-        before = database.version()
+        before = database.read_version()
         database.migrate()
-        after = database.version()
+        after = database.read_version()
     print_line(
         f"the tables in {database.name} are at version {after}"
         + (f" (before: {before or 'none'})" if before != after else "")

@@ -23,11 +23,11 @@ def start_study(
     """Put a study into the database, or extend the one there."""
     from hpsearch import settings
     from hpsearch.spec import study_spec
-    from hpsearch.storage import studies
+    from hpsearch.storage import study_creation
 
     spec, artifacts = study_spec.load(file, set_ or (), name, trials), settings.read_artifacts()
     with open_database(storage) as database:
-        started = studies.start(database, spec, artifacts)
+        started = study_creation.start(database, spec, artifacts)
     if as_json:
         console.print_json(messages.make_started_document(started))
     messages.print_started(started, storage)
@@ -110,7 +110,7 @@ def delete(
 ) -> None:
     """Delete a study, its trials and their files."""
     from hpsearch.storage import study_deletion
-    from hpsearch.storage.artifacts import table
+    from hpsearch.storage.artifacts import cleanup
 
     with open_database(storage) as database:
         contents = database.transact(lambda connection: study_deletion.read_contents(connection, name))
@@ -120,5 +120,5 @@ def delete(
             console.print_line(f"{name} stays")
             return
         database.transact(lambda connection: study_deletion.delete(connection, contents.study.study_id))
-        table.sweep(database)  # what it kept elsewhere
+        cleanup.collect_garbage(database)  # what it kept elsewhere
         console.print_line(f"{name} is deleted")

@@ -12,16 +12,16 @@ from hpsearch.storage import optuna_tables, trials
 MATRIX, CURVES = "confusion-matrix.png", "learning-curves.png"
 
 
-def announce(connection: Connection, trial_id: int) -> None:
-    """Attach to a trial the plots that there is something to show in, in the transaction that ends it."""
-    seen = connection.execute(
+def attach_plots(connection: Connection, trial_id: int) -> None:
+    """Attach to a trial the plots for which it has data, in the transaction that ends it."""
+    row = connection.execute(
         text("""
             select exists (select 1 from trial_system_attributes where trial_id = :trial_id and key = :key) as matrix,
                    exists (select 1 from hpsearch.epochs where trial_id = :trial_id) as curves
         """),
         {"trial_id": trial_id, "key": trials.CONFUSION},
     ).one()
-    names = [name for name, there in ((MATRIX, seen.matrix), (CURVES, seen.curves)) if there]
+    names = [name for name, present in ((MATRIX, row.matrix), (CURVES, row.curves)) if present]
     _attach(connection, trial_id, names)
 
 
@@ -29,12 +29,12 @@ def _attach(connection: Connection, trial_id: int, names: Sequence[str]) -> None
     """Give a trial PNG artifacts of these names, as `upload_artifact` would; their content is not stored."""
     from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX, ArtifactMeta
 
-    named = {str(uuid.uuid4()): name for name in names}
-    described = {
+    keys = {str(uuid.uuid4()): name for name in names}
+    attributes = {
         ARTIFACTS_ATTR_PREFIX + key: json.dumps(asdict(ArtifactMeta(key, name, "image/png", None)))
-        for key, name in named.items()
+        for key, name in keys.items()
     }
-    optuna_tables.set_attributes(connection, "system", trial_id, described)
+    optuna_tables.set_attributes(connection, "system", trial_id, attributes)
 
 
 @dataclass(frozen=True)

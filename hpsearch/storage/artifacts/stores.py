@@ -100,7 +100,7 @@ class StudyStore(ABC):
             except ArtifactNotFound:
                 return
 
-    def see(self) -> None:
+    def verify(self) -> None:
         """See that the home is there.
 
         Raises:
@@ -121,7 +121,7 @@ class StudyStore(ABC):
         Raises:
             StoreError: it is not, or cannot.
         """
-        self.see()
+        self.verify()
         probe = f"probe-{uuid.uuid4().hex}"
         with self._telling():
             self.inner.write(probe, io.BytesIO(b"probe"))
@@ -269,7 +269,7 @@ def _s3_client(url: str) -> Any:
 
 
 def open_store(url: str) -> StudyStore:
-    """The store of a home's URL; whether it is there, `see` says.
+    """The store of a home's URL; whether it is there, `verify` checks.
 
     Raises:
         StoreError: boto3 is needed and not installed, or its environment is faulty.

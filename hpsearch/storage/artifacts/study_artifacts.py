@@ -1,8 +1,6 @@
 """What a worker keeps of a study's trials, wherever the study keeps its files: checkpoints, and the best models."""
 
 import contextlib
-import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,56 +10,32 @@ from sqlalchemy import Connection
 from hpsearch.errors import StoreError, UnreachableError
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.storage import attempts, studies
-from hpsearch.storage.artifacts import plots, table
+from hpsearch.storage.artifacts import cleanup, plots, table
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
 
 if TYPE_CHECKING:  # it brings Optuna and boto3 in, and most studies keep their files in Postgres
     from hpsearch.storage.artifacts.stores import StudyStore
 
-CLEANUP_SECONDS = 3600.0
-
-
-class ArtifactCleanup:
-    """Sweeps files that belong to nothing at a worker's start and every `interval` seconds; its slots share it."""
-
-    def __init__(self, database: Database, interval: float = CLEANUP_SECONDS) -> None:
-        self._database = database
-        self._interval = interval
-        self._due = time.monotonic()
-        self._lock = threading.Lock()
-
-    def sweep(self) -> None:
-        """Sweep where it is time to.
-
-        Raises:
-            UnreachableError: the database is away.
-        """
-        with self._lock:
-            if time.monotonic() < self._due:
-                return
-            self._due = time.monotonic() + self._interval
-        table.sweep(self._database)
-
 
 def read_artifact(database: Database, key: str, path: Path) -> bool:
-    """Write a stored file, wherever its study keeps it, to a local one; False where there is nothing.
+    """Write a stored file, wherever its study keeps it, to a local one; return False where there is nothing.
 
     Raises:
-        StoreError: where it is cannot be read from here.
+        StoreError: its store cannot be read from here.
     """
-    home = database.transact(lambda connection: table.find_store(connection, key))
-    if home is None:
+    url = database.transact(lambda connection: table.find_store(connection, key))
+    if url is None:
         return database.transact(lambda connection: table.fetch(connection, key, path))
     from hpsearch.storage.artifacts import stores
 
-    place = stores.open_store(home)
-    place.see()
-    return place.get(key, path)
+    store = stores.open_store(url)
+    store.verify()
+    return store.get(key, path)
 
 
 class StudyArtifacts:
-    """The files of one study; `artifacts` is where they are, None in Postgres."""
+    """The files of one study; `artifacts` is the URL of its store, None for Postgres."""
 
     def __init__(self, database: Database, artifacts: str | None) -> None:
         self.database = database
@@ -69,7 +43,7 @@ class StudyArtifacts:
         self._store: StudyStore | None = None
 
     def open(self) -> None:
-        """See, once, that the study's store can be used from here.
+        """Check, once, that the study's store can be used from here.
 
         Raises:
             StoreError: it cannot.
@@ -77,91 +51,91 @@ class StudyArtifacts:
         if self.artifacts is not None and self._store is None:
             from hpsearch.storage.artifacts import stores
 
-            found = stores.open_store(self.artifacts)
-            found.check()
-            self._store = found
+            store = stores.open_store(self.artifacts)
+            store.check()
+            self._store = store
 
-    def fetch(self, held: Attempt, path: Path) -> bool:
-        """Write the checkpoint that the trial goes on from to a local file; False where there is none.
+    def fetch(self, attempt: Attempt, path: Path) -> bool:
+        """Write the checkpoint that the trial goes on from to a local file; return False where there is none.
 
         Raises:
             StoreError: it cannot be read now.
-            UnreachableError: the database is away.
+            UnreachableError: the database does not answer.
         """
-        key = held.checkpoint
+        key = attempt.checkpoint
         if key is None:
             return False
         if self._store is not None and self.database.transact(lambda connection: table.find_store(connection, key)):
             return self._store.get(key, path)
         return self.database.transact(lambda connection: table.fetch(connection, key, path))
 
-    def save_checkpoint(self, held: Attempt, epoch: int, path: Path) -> None:
+    def save_checkpoint(self, attempt: Attempt, epoch: int, path: Path) -> None:
         """Store a checkpoint and make it the one to go on from; the earlier ones go.
 
         Raises:
             LostError: the attempt was closed.
             StoreError: the store did not take it.
-            UnreachableError: the database is away.
+            UnreachableError: the database does not answer.
         """
-        key = table.make_checkpoint_key(held.trial_id, held.number, epoch)
-        self._bring(held, key, path)
+        key = table.make_checkpoint_key(attempt.trial_id, attempt.number, epoch)
+        self._upload(attempt, key, path)
 
-        def point(connection: Connection) -> None:
+        def set_checkpoint(connection: Connection) -> None:
             # The content before the fence: on a slow line it takes long, and nobody shall wait for the locks meanwhile.
             if self._store is None:
-                table.save(connection, key, held.trial_id, path)
-            attempts.fence(connection, held)
-            attempts.point_at(connection, held, key)
+                table.save(connection, key, attempt.trial_id, path)
+            attempts.fence(connection, attempt)
+            attempts.set_checkpoint(connection, attempt, key)
 
-        self._commit(point, key)
-        self.clear()
+        self._commit(set_checkpoint, key)
+        self.remove_leftovers()
 
     def finish(
-        self, held: Attempt, attributes: Mapping[str, object], model: Path | None, predictions: Path | None = None
+        self, attempt: Attempt, attributes: Mapping[str, object], model: Path | None, predictions: Path | None = None
     ) -> None:
         """End a trial as completed; keep its predictions, and its model where it is among the study's best.
 
         Raises:
             LostError: the attempt was closed.
             StoreError: the store did not take them; the trial has not ended.
-            UnreachableError: the database is away.
+            UnreachableError: the database does not answer.
         """
-        key = table.make_model_key(held.trial_id, held.number)
-        kept: dict[str, Path] = {}
-        if model is not None and self.database.transact(lambda connection: attempts.is_among_best(connection, held)):
-            kept[key] = model
-        predicted = table.make_predictions_key(held.trial_id, held.number)
+        model_key = table.make_model_key(attempt.trial_id, attempt.number)
+        predictions_key = table.make_predictions_key(attempt.trial_id, attempt.number)
+        paths: dict[str, Path] = {}
+        if model is not None and self.database.transact(lambda connection: attempts.is_among_best(connection, attempt)):
+            paths[model_key] = model
         if predictions is not None:
-            kept[predicted] = predictions
-        for each, path in kept.items():
-            self._bring(held, each, path)
+            paths[predictions_key] = predictions
+        for key, path in paths.items():
+            self._upload(attempt, key, path)
 
         def finish(connection: Connection) -> None:
             if self._store is None:
-                for each, path in kept.items():
-                    table.save(connection, each, held.trial_id, path)
+                for key, path in paths.items():
+                    table.save(connection, key, attempt.trial_id, path)
             # Of two that end at once, each would count itself among the best without the other.
-            studies.lock(connection, held.study.study_id)
-            attempts.finish(connection, held, TrialOutcome.COMPLETED, attributes)
-            plots.announce(connection, held.trial_id)
-            attempts.drop_models(connection, held, key)
-            table.remove_predictions(connection, held.trial_id, keep=predicted)
+            studies.lock(connection, attempt.study.study_id)
+            attempts.finish(connection, attempt, TrialOutcome.COMPLETED, attributes)
+            plots.attach_plots(connection, attempt.trial_id)
+            attempts.drop_models(connection, attempt, model_key)
+            table.remove_predictions(connection, attempt.trial_id, keep=predictions_key)
 
-        self._commit(finish, *kept)
+        self._commit(finish, *paths)
 
-    def clear(self) -> None:
-        """Remove what trials have left over in a store outside Postgres; what cannot be removed now is later."""
+    def remove_leftovers(self) -> None:
+        """Remove what trials have left in a store outside Postgres; what cannot be removed now is removed later."""
         if self._store is not None:
             with contextlib.suppress(StoreError, UnreachableError):
-                table.clear(self.database, self._store)
+                cleanup.remove_leftovers(self.database, self._store)
 
-    def _bring(self, held: Attempt, key: str, path: Path) -> None:
-        """Put a file into a store outside Postgres, known before it is there; into Postgres it goes with what it is."""
+    def _upload(self, attempt: Attempt, key: str, path: Path) -> None:
+        """Put a file into a store outside Postgres, its row before it; into Postgres it goes with what names it."""
 
         def announce(connection: Connection) -> None:
-            attempts.fence(connection, held)
+            attempts.fence(connection, attempt)
             if self._store is not None:
-                table.announce(connection, key, held.trial_id, self._store.url)
+                table.announce(connection, key, attempt.trial_id, self._store.url)
 
         self.database.transact(announce)
         if self._store is None:
@@ -173,10 +147,11 @@ class StudyArtifacts:
             raise
 
     def _commit(self, work: Callable[[Connection], None], *keys: str) -> None:
+        """Run the transaction that names the files `keys`; where the attempt was closed, remove them again."""
         try:
             self.database.transact(work)
         except LostError:
-            # Whoever has the trial now may have cleared before this was there.
+            # Whoever has the trial now may have removed the leftovers before this was there.
             if self._store is not None:
                 with contextlib.suppress(StoreError):
                     for key in keys:

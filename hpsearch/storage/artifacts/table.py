@@ -6,7 +6,6 @@ elsewhere becomes a leftover then, and is removed there by whoever next looks af
 
 import io
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,23 +13,16 @@ import psycopg2
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from hpsearch.errors import StoreError
 from hpsearch.storage.database import Database
 
 if TYPE_CHECKING:  # it brings Optuna and boto3 in, and most who use these tables need neither
-    from hpsearch.storage.artifacts.stores import StudyStore
+    pass
 
 PIECE = 2**20
 """Bytes of a file that are in memory at once."""
 
 COPY_TIMEOUT = "10min"
 """For a file on its way to the server: a statement of any other kind takes less than a second."""
-
-GRACE = "interval '1 hour'"
-"""For so long a file may belong to nothing, because its writer is about to say to what."""
-
-SWEEP_LOCK = 0x68707377
-"""The key of the advisory lock that one of all workers sweeps under ("hpsw")."""
 
 COPY = "copy hpsearch.files (key, trial_id, content) from stdin with (format binary)"
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -161,97 +153,6 @@ def _copy(connection: Connection, key: str, trial_id: int | None, content: Binar
         driver.cursor().copy_expert(COPY, stream, PIECE)
     except psycopg2.Error as error:  # as SQLAlchemy would have raised it
         raise DBAPIError.instance(COPY, None, error, psycopg2.Error) from None
-
-
-def sweep(database: Database) -> None:
-    """Remove what belongs to nothing any more; where another worker is at it, leave that to it."""
-    database.transact(_sweep)
-    homes = database.transact(
-        lambda connection: connection.scalars(text("select distinct artifacts from hpsearch.leftovers")).all()
-    )
-    for home in homes:
-        from hpsearch.storage.artifacts import stores
-
-        try:
-            clear(database, stores.open_store(home))
-        except StoreError:
-            continue  # a place that this host does not see; another one may
-
-
-def _sweep(connection: Connection) -> None:
-    if not connection.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": SWEEP_LOCK}):
-        return
-    for belongs in (OF_RUNNING, OF_COMPLETE, ATTACHED):
-        connection.execute(
-            text(f"delete from hpsearch.files f where created_at < clock_timestamp() - {GRACE} and {belongs}")
-        )
-
-
-OF_RUNNING = """
-    key like 'checkpoint/%' and not exists (
-        select 1 from hpsearch.attempts a join trials t using (trial_id)
-         where a.trial_id = f.trial_id and a.checkpoint = f.key and t.state = 'RUNNING')
-"""
-OF_COMPLETE = """
-    (key like 'model/%' or key like 'predictions/%') and not exists (
-        select 1 from trials t where t.trial_id = f.trial_id and t.state = 'COMPLETE')
-"""
-ATTACHED = """
-    trial_id is null and key not like '%/%'
-        and not exists (select 1 from trial_system_attributes where key = 'artifacts:' || f.key)
-        and not exists (select 1 from study_system_attributes where key = 'artifacts:' || f.key)
-"""
-"""A picture belongs to the trial or study that Optuna, or its dashboard, attached it to."""
-
-
-def clear(database: Database, place: "StudyStore") -> None:
-    """Remove from a study's store what no row speaks of any more.
-
-    A file is removed twice, the second time when nobody can still be writing it: a worker that was given up while it
-    wrote may go on later.
-
-    Raises:
-        StoreError: the store cannot be reached from here; what is left stays known.
-    """
-    left = database.transact(lambda connection: _leftovers(connection, place))
-    if not left:
-        return
-    place.see()
-    if any(key is None for _, key in left):
-        place.clear()
-        database.transact(lambda connection: _forget(connection, place))
-        return
-    for _, key in left:
-        assert key is not None
-        place.remove(key)
-    database.transact(lambda connection: _mark_removed(connection, [leftover_id for leftover_id, _ in left]))
-
-
-def _leftovers(connection: Connection, place: "StudyStore") -> Sequence[tuple[int, str | None]]:
-    rows = connection.execute(
-        text(
-            "select leftover_id, key from hpsearch.leftovers where artifacts = :artifacts "
-            f"and (not removed or left_at < clock_timestamp() - {GRACE}) order by leftover_id"
-        ),
-        {"artifacts": place.url},
-    )
-    return [(row.leftover_id, row.key) for row in rows]
-
-
-def _forget(connection: Connection, place: "StudyStore") -> None:
-    connection.execute(text("delete from hpsearch.leftovers where artifacts = :url"), {"url": place.url})
-
-
-def _mark_removed(connection: Connection, leftover_ids: Sequence[int]) -> None:
-    ids = {"ids": list(leftover_ids)}
-    connection.execute(
-        text(
-            "delete from hpsearch.leftovers where leftover_id = any(:ids) and removed "
-            f"or leftover_id = any(:ids) and left_at < clock_timestamp() - {GRACE}"
-        ),
-        ids,
-    )
-    connection.execute(text("update hpsearch.leftovers set removed = true where leftover_id = any(:ids)"), ids)
 
 
 class PostgresStore:

@@ -1,0 +1,181 @@
+"""Put a study into the database, or bring the budget and priority of the one that is there up to date."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, text
+
+from hpsearch.errors import RefusedError
+from hpsearch.outcomes import StudyStatus
+from hpsearch.settings import Setting
+from hpsearch.spec.hyperparameters import Value
+from hpsearch.spec.study_spec import StudySpec
+from hpsearch.storage import optuna_tables, studies
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
+
+NAME_LOCK = 0x68706E61
+"""The class of the advisory locks on names that are about to become studies ("hpna")."""
+
+
+@dataclass(frozen=True)
+class StartResult:
+    """What `start` did: created the study, or found it and changed what `changes` says; `kept` differs and was left."""
+
+    study: Study
+    created: bool
+    changes: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+def start(database: Database, spec: StudySpec, place: Setting | None = None) -> StartResult:
+    """Put a study into the database, or bring the budget and priority of the one that is there up to date.
+
+    Args:
+        database: where.
+        spec: what to search.
+        place: where a new study keeps its files; None in Postgres. One that is there keeps them where it did.
+
+    Raises:
+        RefusedError: the name belongs to another search; its text has the differences, a line each.
+        StoreError: files cannot be kept in `place`.
+    """
+    from hpsearch.storage.artifacts import stores
+
+    store = None
+    if place is not None and database.transact(lambda connection: _is_free(connection, spec.study.name)):
+        store = stores.create_store(place, spec.study.name)
+    result = database.transact(lambda connection: _start(connection, spec, store.url if store else None))
+    if store is not None and result.study.artifacts != store.url:  # somebody else created the study meanwhile
+        store.clear()
+    return result
+
+
+def _is_free(connection: Connection, name: str) -> bool:
+    return connection.scalar(text("select 1 from studies where study_name = :name"), {"name": name}) is None
+
+
+def reserve_name(connection: Connection, name: str) -> bool:
+    """Return whether no study has this name; no other hpsearch gives it to one until the transaction ends."""
+    connection.execute(
+        text("select pg_advisory_xact_lock(:class, hashtext(:name))"), {"class": NAME_LOCK, "name": name}
+    )
+    return _is_free(connection, name)
+
+
+def _start(connection: Connection, spec: StudySpec, artifacts: str | None) -> StartResult:
+    name = spec.study.name
+    if reserve_name(connection, name):
+        return StartResult(create(connection, spec, artifacts), created=True)
+    study = studies.find_if_any(connection, name)
+    if study is None:
+        raise RefusedError(
+            f"{name}: this database has a study of that name made by another program: choose another name"
+        )
+    if study.spec.evaluation:
+        raise RefusedError(f"{name} is in the database as the evaluation of a study: give this one another --name")
+    if study.fingerprint != spec.fingerprint:
+        differences = "\n".join(f"  {line}" for line in study.spec.differences(spec))
+        raise RefusedError(
+            f"{name} is in the database with another search; give this one another --name, or undo:\n{differences}"
+        )
+    return _extend(connection, study, spec)
+
+
+def create(connection: Connection, spec: StudySpec, artifacts: str | None) -> Study:
+    """Create a study under a name that the caller has reserved, its first trials waiting.
+
+    `artifacts` is the URL of the store of its files; None for Postgres.
+    """
+    study_id: int = connection.execute(
+        text("insert into studies (study_name) values (:name) returning study_id"), {"name": spec.study.name}
+    ).scalar_one()
+    connection.execute(
+        text("insert into study_directions (direction, study_id, objective) values (:direction, :study_id, 0)"),
+        {"direction": spec.direction.name, "study_id": study_id},
+    )
+    optuna_tables.set_study_attributes(connection, "system", study_id, {"study:metric_names": [spec.study.metric]})
+    connection.execute(
+        text(
+            "insert into hpsearch.studies (study_id, spec, fingerprint, priority, trials, artifacts) "
+            "values (:study_id, :spec, :fingerprint, :priority, :trials, :artifacts)"
+        ),
+        {"study_id": study_id, "fingerprint": spec.fingerprint, "artifacts": artifacts, **_columns(spec)},
+    )
+    _enqueue(connection, study_id, [*spec.baselines, *_grid(spec)][: spec.budget.trials])
+    return studies.read(connection, study_id)
+
+
+def _extend(connection: Connection, study: Study, spec: StudySpec) -> StartResult:
+    studies.lock(connection, study.study_id)
+    retries = count_retries(connection, study.study_id)
+    spec = _with_trials(spec, spec.budget.trials + retries)
+    section = study.spec.study.model_copy(update={"priority": spec.study.priority})
+    extended = replace(study.spec, budget=spec.budget, study=section)
+    old, new = study.spec.to_json(), spec.to_json()
+    changes = _changes(old, extended.to_json())
+    if study.spec.sampler.name == "grid":
+        total = studies.measure_progress(connection, study).total
+        _enqueue(connection, study.study_id, _grid(extended)[total - retries : spec.budget.trials - retries])
+    _update(connection, study.study_id, extended)
+    progress = studies.measure_progress(connection, studies.read(connection, study.study_id))
+    if study.status in {StudyStatus.FINISHED, StudyStatus.STOPPED} and not progress.is_over(spec.budget.trials):
+        studies.set_status(connection, study.study_id, StudyStatus.RUNNING)
+        changes = (*changes, f"status: {study.status} becomes running")
+    kept = tuple(line for line in _changes(old, new) if line not in changes)
+    return StartResult(studies.read(connection, study.study_id), created=False, changes=changes, kept=kept)
+
+
+def extend_budget(connection: Connection, study: Study, trials: int) -> None:
+    """Add `trials` to the budget. The caller holds the study's lock."""
+    _update(connection, study.study_id, _with_trials(study.spec, study.spec.budget.trials + trials))
+
+
+def count_retries(connection: Connection, study_id: int) -> int:
+    """Count the trials that repeat a failed one; the budget of a study file does not count them."""
+    query = (
+        "select count(*) from trial_user_attributes join trials using (trial_id) "
+        "where study_id = :study_id and key = 'retry_of'"
+    )
+    return int(connection.execute(text(query), {"study_id": study_id}).scalar_one())
+
+
+def _with_trials(spec: StudySpec, trials: int) -> StudySpec:
+    return replace(spec, budget=spec.budget.model_copy(update={"trials": trials}))
+
+
+def _update(connection: Connection, study_id: int, spec: StudySpec) -> None:
+    connection.execute(
+        text(
+            "update hpsearch.studies set spec = :spec, priority = :priority, trials = :trials "
+            "where study_id = :study_id"
+        ),
+        {"study_id": study_id, **_columns(spec)},
+    )
+
+
+def _grid(spec: StudySpec) -> list[dict[str, Value]]:
+    return spec.grid() if spec.sampler.name == "grid" else []
+
+
+def _enqueue(connection: Connection, study_id: int, points: Sequence[Mapping[str, Value]]) -> None:
+    total: int = connection.execute(
+        text("select count(*) from trials where study_id = :study_id"), {"study_id": study_id}
+    ).scalar_one()
+    for number, point in enumerate(points, start=total):
+        optuna_tables.enqueue(connection, study_id, number, point)
+
+
+def _columns(spec: StudySpec) -> dict[str, object]:
+    return {"spec": json.dumps(spec.to_json()), "priority": spec.study.priority, "trials": spec.budget.trials}
+
+
+def _changes(old: object, new: object, path: str = "") -> tuple[str, ...]:
+    """Say what differs between two JSON documents, a line a field."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return tuple(
+            line for key in keys for line in _changes(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+        )
+    return () if old == new else (f"{path}: {json.dumps(old)} becomes {json.dumps(new)}",)
