@@ -157,7 +157,7 @@ def test_checkpoint_goes_when_its_trial_ends(
         held, kept = hold(database, found, holder(str(ending))), depot(database, found)
         kept.save_checkpoint(held, 1, written(tmp_path / "local"))
         assert len(content(place)) == 2
-        database.transact(lambda c, held=held, ending=ending: attempts.finish(c, held, ending, {}))
+        database.transact(lambda c: attempts.finish(c, held, ending, {}))
         kept.remove_leftovers()
         assert len(content(place)) == 1
     assert keys(database) == []

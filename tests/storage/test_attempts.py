@@ -154,7 +154,7 @@ def test_preemptions_are_not_counted_and_losses_without_progress_are(
     for _ in range(5):
         held = claim(database, found, worker)
         assert held is not None
-        database.transact(lambda c, held=held: attempts.release(c, held, AttemptEnd.PREEMPTED))
+        database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
     for _ in range(3):
         assert claim(database, found, worker) is not None
         expire(database)

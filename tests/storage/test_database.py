@@ -47,7 +47,7 @@ def test_upgrade_keeps_what_older_tables_hold(empty_storage: str, version: str) 
         schema.create_optuna_tables(old.engine, old.name, make_engine_options("optuna"))
         old.transact(lambda c: _at_version(c, version))
         for statement in OLD_ROWS:
-            old.transact(lambda c, statement=statement: c.execute(text(statement)))
+            old.transact(lambda c: c.execute(text(statement)))
         with pytest.raises(DatabaseError, match=rf"older hpsearch \({version}.*run hpsearch db upgrade"):
             old.prepare()
     upgrade = [sys.executable, "-m", "hpsearch.cli.main", "db", "upgrade", "--storage", empty_storage]

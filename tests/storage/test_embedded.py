@@ -58,7 +58,8 @@ def ask(url: str, question: str) -> str:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(question)
-            return str(cursor.fetchone()[0]) if cursor.description else ""
+            row = cursor.fetchone() if cursor.description else None
+            return str(row[0]) if row else ""
 
 
 def postmaster(server: embedded.Server) -> int:
@@ -83,25 +84,25 @@ def modes(directory: Path) -> dict[Path, int]:
 
 
 @pytest.fixture
-def fresh(scratch) -> Path:
+def fresh(scratch: Path) -> Path:
     """Where no server has been."""
     return scratch / "home"
 
 
 @pytest.fixture(scope="session")
-def made(session_scratch) -> Path:
+def made(session_scratch: Path) -> Path:
     with embedded.start(session_scratch / "home"):
         return session_scratch / "home"
 
 
 @pytest.fixture
-def directory(made, fresh) -> Path:
+def directory(made: Path, fresh: Path) -> Path:
     """Where a server has been, and stopped: a copy, as initdb is most of a first start."""
     subprocess.run(["cp", "-a", str(made), str(fresh)], check=True)
     return fresh
 
 
-def test_first_start_makes_a_database_that_the_next_finds(fresh):
+def test_first_start_makes_a_database_that_the_next_finds(fresh: Path) -> None:
     """The first start makes cluster and database, the last stop ends the server, the next start has the data."""
     with embedded.start(fresh) as server:
         ask(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -114,7 +115,7 @@ def test_first_start_makes_a_database_that_the_next_finds(fresh):
     assert not runs(fresh)
 
 
-def test_the_cluster_is_utf8_and_takes_no_network(directory, monkeypatch):
+def test_the_cluster_is_utf8_and_takes_no_network(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any name can be stored, sixty workers connect, and neither a port is opened nor PG* variables heeded."""
     monkeypatch.setenv("PGPORT", "6543")
     monkeypatch.setenv("PGDATA", "/nowhere")
@@ -128,13 +129,13 @@ def test_the_cluster_is_utf8_and_takes_no_network(directory, monkeypatch):
         assert stat.S_IMODE((directory / "sockets").stat().st_mode) == 0o700
 
 
-def test_settings_are_for_the_server_started_with_them(directory):
+def test_settings_are_for_the_server_started_with_them(directory: Path) -> None:
     """A test may trade safety for speed on its own server."""
     with embedded.start(directory, {"fsync": "off"}) as server:
         assert ask(server.url, "SHOW fsync") == "off"
 
 
-def test_the_last_user_stops_the_server(directory):
+def test_the_last_user_stops_the_server(directory: Path) -> None:
     """Whoever leaves first leaves it running, the starter too; stopping twice does nothing."""
     first = embedded.start(directory)
     with using(directory):
@@ -147,7 +148,7 @@ def test_the_last_user_stops_the_server(directory):
     assert not runs(directory)
 
 
-def test_a_killed_user_leaves_a_server_that_the_next_uses_and_stops(directory):
+def test_a_killed_user_leaves_a_server_that_the_next_uses_and_stops(directory: Path) -> None:
     """kill -9 of the only user: the next finds the same server, and, being the last, stops it."""
     with using(directory) as process:
         kill(process)
@@ -157,14 +158,14 @@ def test_a_killed_user_leaves_a_server_that_the_next_uses_and_stops(directory):
     assert not runs(directory)
 
 
-def test_a_killed_user_does_not_keep_the_server_up(directory):
+def test_a_killed_user_does_not_keep_the_server_up(directory: Path) -> None:
     """The kernel forgets a killed user, so the last living one still stops the server."""
     with embedded.start(directory), using(directory) as process:
         kill(process)
     assert not runs(directory)
 
 
-def test_a_killed_postmaster_recovers(directory):
+def test_a_killed_postmaster_recovers(directory: Path) -> None:
     """After kill -9 of the server, under a user's eyes, a start recovers what was committed."""
     with embedded.start(directory) as first:
         ask(first.url, "CREATE TABLE kept AS SELECT generate_series(1, 10000) AS n")
@@ -177,7 +178,7 @@ def test_a_killed_postmaster_recovers(directory):
     assert not runs(directory)
 
 
-def test_a_stale_pid_of_another_program_is_not_believed(directory):
+def test_a_stale_pid_of_another_program_is_not_believed(directory: Path) -> None:
     """postmaster.pid left by a crash, its pid now a program that lives: the server starts all the same."""
     with embedded.start(directory) as server:
         pid_file = server.cluster.data / "postmaster.pid"
@@ -192,7 +193,7 @@ def test_a_stale_pid_of_another_program_is_not_believed(directory):
         other.kill()
 
 
-def test_ten_at_once_get_one_server(fresh):
+def test_ten_at_once_get_one_server(fresh: Path) -> None:
     """Ten processes that start on an empty directory get the same server, and the last one stops it."""
     processes = [user(fresh) for _ in range(10)]
     urls = {process.stdout.readline() for process in processes if process.stdout}
@@ -207,7 +208,7 @@ def test_ten_at_once_get_one_server(fresh):
 
 
 @pytest.mark.parametrize("seconds", [0.12, 0.3, 0.5, 0.7])
-def test_a_killed_first_start_leaves_nothing_half_made(fresh, seconds):
+def test_a_killed_first_start_leaves_nothing_half_made(fresh: Path, seconds: float) -> None:
     """kill -9 at any moment of the first start: the next one makes or finds a whole cluster."""
     process = user(fresh)
     time.sleep(seconds)
@@ -220,7 +221,7 @@ def test_a_killed_first_start_leaves_nothing_half_made(fresh, seconds):
         assert [path.name for path in fresh.glob("postgres-18*")] == ["postgres-18"]
 
 
-def test_ctrl_c_in_a_terminal_does_not_reach_the_server(directory):
+def test_ctrl_c_in_a_terminal_does_not_reach_the_server(directory: Path) -> None:
     """The whole process group of the starter is interrupted; the server goes on for the others."""
     with using(directory) as process, embedded.start(directory) as server:
         os.killpg(process.pid, signal.SIGINT)
@@ -228,7 +229,7 @@ def test_ctrl_c_in_a_terminal_does_not_reach_the_server(directory):
         assert ask(server.url, "SELECT 1") == "1"
 
 
-def test_a_long_path_gets_a_short_socket(fresh):
+def test_a_long_path_gets_a_short_socket(fresh: Path) -> None:
     """A directory too deep for a socket's address has its socket in a private one under the system's tmp."""
     deep = fresh.joinpath(*["a-long-name-é, of a fresh"] * 4)
     with embedded.start(deep) as server:
@@ -242,7 +243,9 @@ def test_a_long_path_gets_a_short_socket(fresh):
     assert not sockets.exists()
 
 
-def test_a_socket_directory_of_somebody_else_is_refused(fresh, monkeypatch, scratch):
+def test_a_socket_directory_of_somebody_else_is_refused(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, scratch: Path
+) -> None:
     """What another user put in the shared tmp, or opened to others, is not trusted."""
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     deep = fresh.joinpath(*["a-long-name-of-a-directory"] * 4)
@@ -253,13 +256,13 @@ def test_a_socket_directory_of_somebody_else_is_refused(fresh, monkeypatch, scra
         embedded.start(deep)
 
 
-def test_odd_names_are_quoted(fresh):
+def test_odd_names_are_quoted(fresh: Path) -> None:
     """Spaces, quotes, commas and percent signs in a path reach the server and the URL whole."""
     with embedded.start(fresh / "a \"b\", 50% 'c' é") as server:
         assert ask(server.url, "SELECT 1") == "1"
 
 
-def test_two_directories_two_servers(fresh):
+def test_two_directories_two_servers(fresh: Path) -> None:
     """Each directory has its own server and data, stopped on its own."""
     with embedded.start(fresh / "a") as a, embedded.start(fresh / "b") as b:
         ask(a.url, "CREATE TABLE only_here ()")
@@ -269,7 +272,7 @@ def test_two_directories_two_servers(fresh):
         assert ask(b.url, "SELECT 1") == "1"
 
 
-def test_two_names_of_one_directory_are_one_server(fresh):
+def test_two_names_of_one_directory_are_one_server(fresh: Path) -> None:
     """A symbolic link to the directory leads to the same server."""
     fresh.mkdir()
     alias = fresh.with_name("alias")
@@ -285,7 +288,7 @@ def one_line(raised: pytest.ExceptionInfo[DatabaseError]) -> str:
     return line
 
 
-def test_a_directory_that_cannot_be_made_is_one_line(scratch):
+def test_a_directory_that_cannot_be_made_is_one_line(scratch: Path) -> None:
     """Where the directory cannot be, one line names it and the way out."""
     (scratch / "file").write_text("")
     for wrong in (scratch / "file", scratch / "file" / "home"):
@@ -294,7 +297,7 @@ def test_a_directory_that_cannot_be_made_is_one_line(scratch):
         assert one_line(raised).startswith(f"the embedded Postgres cannot use {wrong} (")
 
 
-def test_a_server_that_dies_at_once_is_one_line(directory):
+def test_a_server_that_dies_at_once_is_one_line(directory: Path) -> None:
     """Postgres's own FATAL line is the reason given, and its log is named."""
     with pytest.raises(DatabaseError) as raised:
         embedded.start(directory, {"shared_buffers": "plenty"})
@@ -304,7 +307,7 @@ def test_a_server_that_dies_at_once_is_one_line(directory):
     assert not runs(directory)
 
 
-def test_a_broken_cluster_is_one_line(directory):
+def test_a_broken_cluster_is_one_line(directory: Path) -> None:
     """A data directory without its files is not made anew over what may be left of it."""
     with embedded.start(directory) as server:
         pass
@@ -313,7 +316,7 @@ def test_a_broken_cluster_is_one_line(directory):
         embedded.start(directory)
 
 
-def test_a_server_on_another_host_is_one_line(directory, monkeypatch):
+def test_a_server_on_another_host_is_one_line(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a shared file system the lock is held but no such process is here: nothing is started over it."""
     monkeypatch.setattr(server_module, "_ELSEWHERE", 0.2)
     with embedded.start(directory) as server:
@@ -324,7 +327,7 @@ def test_a_server_on_another_host_is_one_line(directory, monkeypatch):
     assert not (server.cluster.data / "postmaster.pid").exists()
 
 
-def test_a_slow_start_is_waited_for(directory, monkeypatch):
+def test_a_slow_start_is_waited_for(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that lives but is not ready, as in a long crash recovery, is waited for, not started again."""
     with embedded.start(directory) as server:
         pid_file = server.cluster.data / "postmaster.pid"
@@ -340,7 +343,7 @@ def test_a_slow_start_is_waited_for(directory, monkeypatch):
             assert process.stdout.readline().strip() == server.url
 
 
-def test_the_log_does_not_grow_for_ever(directory):
+def test_the_log_does_not_grow_for_ever(directory: Path) -> None:
     """A log of more than a megabyte is put aside once."""
     with embedded.start(directory) as server:
         pass
@@ -351,7 +354,7 @@ def test_the_log_does_not_grow_for_ever(directory):
 
 
 @as_root
-def test_root_changes_no_parents_mode(fresh):
+def test_root_changes_no_parents_mode(fresh: Path) -> None:
     """Under root Postgres runs as a user of its own, in its own directory; those above stay as they are."""
     fresh.parent.chmod(0o711)
     fresh.mkdir(mode=0o751)
@@ -363,7 +366,9 @@ def test_root_changes_no_parents_mode(fresh):
 
 
 @as_root
-def test_root_keeps_the_cluster_elsewhere_where_its_user_cannot_go(fresh, scratch, monkeypatch):
+def test_root_keeps_the_cluster_elsewhere_where_its_user_cannot_go(
+    fresh: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A directory closed to others stays closed: the cluster is under /var/lib, found again by a link."""
     monkeypatch.setattr(cluster_module, "SYSTEM_DIRECTORY", scratch / "system")
     fresh.mkdir(mode=0o700)
@@ -383,7 +388,9 @@ def test_root_keeps_the_cluster_elsewhere_where_its_user_cannot_go(fresh, scratc
 
 
 @as_root
-def test_root_copies_binaries_that_its_user_cannot_reach(fresh, scratch, monkeypatch):
+def test_root_copies_binaries_that_its_user_cannot_reach(
+    fresh: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the package is in a closed directory, a whole copy of the programs serves, made once."""
     monkeypatch.setattr(cluster_module, "SYSTEM_DIRECTORY", scratch / "system")
     reaches = Account.reaches
@@ -400,7 +407,7 @@ def test_root_copies_binaries_that_its_user_cannot_reach(fresh, scratch, monkeyp
 
 
 @as_root
-def test_root_in_a_users_directory_leaves_it_to_the_user(fresh):
+def test_root_in_a_users_directory_leaves_it_to_the_user(fresh: Path) -> None:
     """Root (sudo) runs the server as the directory's owner and leaves no file that locks the owner out."""
     fresh.mkdir()
     os.chown(fresh, 65534, 65534)

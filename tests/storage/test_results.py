@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import optuna
 
@@ -34,10 +35,10 @@ TRIAL_KEYS = [
 EPOCH_KEYS = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"]
 
 
-def document(database: Database, name: str) -> dict[str, object]:
+def document(database: Database, name: str) -> dict[str, Any]:
     """What the command would print, through JSON."""
     summary, trials = database.transact(lambda c: results.read(c, name))
-    read: dict[str, object] = json.loads(json.dumps(results.make_document(summary, trials), allow_nan=False))
+    read: dict[str, Any] = json.loads(json.dumps(results.make_document(summary, trials), allow_nan=False))
     return read
 
 
@@ -72,10 +73,10 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
         assert each is not None
         database.transact(history.refresh)
         _, writes = suggest.suggest(found.spec, history, each.trial_id, each.trial_number)
-        database.transact(lambda c, e=each, w=writes: attempts.store_parameters(c, e, w))
+        database.transact(lambda c: attempts.store_parameters(c, each, writes))
         for epoch, value in enumerate(values, start=1):
-            database.transact(lambda c, e=each, n=epoch, v=value: simulation.record(c, e, metrics(n, v), history))
-        database.transact(lambda c, e=each, how=ending: attempts.finish(c, e, how, {"weights": 7}))
+            database.transact(lambda c: simulation.record(c, each, metrics(epoch, value), history))
+        database.transact(lambda c: attempts.finish(c, each, ending, {"weights": 7}))
     told = document(database, "small")
     assert told["study"]["counts"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 1, "waiting": 1}
     assert told["study"]["best"] == {"number": 0, "value": 0.3, "params": {"learning_rate": 0.1, "optimizer": "sgd"}}
@@ -112,7 +113,7 @@ def test_parameters_are_read_as_optuna_reads_them(database: Database, started: S
         assert held is not None
         database.transact(history.refresh)
         _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
-        database.transact(lambda c, h=held, w=writes: attempts.store_parameters(c, h, w))
+        database.transact(lambda c: attempts.store_parameters(c, held, writes))
     _, trials = database.transact(lambda c: results.read(c, "small"))
     storage = database.url.render_as_string(hide_password=False)
     theirs = optuna.load_study(study_name="small", storage=storage).get_trials()

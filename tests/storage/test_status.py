@@ -38,7 +38,7 @@ def hold(database: Database, found: Study, worker: WorkerIdentity, epochs: int =
     held, history = claim(database, found, worker), ReadOnlyStorage(found.study_id, "maximize")
     assert held is not None
     for epoch in range(1, epochs + 1):
-        database.transact(lambda c, epoch=epoch: simulation.record(c, held, metrics(epoch), history))
+        database.transact(lambda c: simulation.record(c, held, metrics(epoch), history))
     return held
 
 

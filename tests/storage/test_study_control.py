@@ -198,7 +198,7 @@ def test_releases_under_a_stop_leave_nothing_running(database: Database, started
     def release(part: list[Attempt]) -> None:
         own = Database(url)
         for held in part:
-            own.transact(lambda c, held=held: attempts.release(c, held, AttemptEnd.PREEMPTED))
+            own.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
         own.close()
 
     threads = [threading.Thread(target=release, args=(everything[n::4],)) for n in range(4)]

@@ -61,13 +61,13 @@ def make(database: Database, name: str, worker: WorkerIdentity, directory: Path)
         assert held is not None
         database.transact(history.refresh)
         _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
-        database.transact(lambda c, held=held, writes=writes: attempts.store_parameters(c, held, writes))
-        database.transact(lambda c, held=held: simulation.record(c, held, metrics(1), history))
+        database.transact(lambda c: attempts.store_parameters(c, held, writes))
+        database.transact(lambda c: simulation.record(c, held, metrics(1), history))
         key = f"picture/{held.trial_id}"
-        database.transact(lambda c, held=held, key=key: table.save(c, key, held.trial_id, directory / "file"))
+        database.transact(lambda c: table.save(c, key, held.trial_id, directory / "file"))
         if ending is not None:
             how = ending
-            database.transact(lambda c, held=held, how=how: attempts.finish(c, held, how, {"detail": "x"}))
+            database.transact(lambda c: attempts.finish(c, held, how, {"detail": "x"}))
     return found
 
 
