@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.hyperparameters import Value, fill_defaults
 from hpsearch.training.datasets import cifar10
 from hpsearch.training.protocol import DataRequest, Train
 
@@ -19,7 +19,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before any test here impor
 
 DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
 MakeJob = Callable[..., Train]
-TINY = {"filters": 4, "dense_units": 16, "batch_size": 32, "learning_rate": 0.003, "optimizer": "adam"}
+TINY: dict[str, Value] = {
+    "filters": 4,
+    "dense_units": 16,
+    "batch_size": 32,
+    "learning_rate": 0.003,
+    "optimizer": "adam",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:

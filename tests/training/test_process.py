@@ -172,7 +172,8 @@ def test_a_host_that_is_set_up_wrong_refuses_the_study(
 ) -> None:
     """Where the data cannot be looked for, no trial of the study is to blame, and none fails for it."""
     monkeypatch.delenv("HPSEARCH_DATA_DIR", raising=False)
-    trainer = Trainer(**{name: value})
+    environment: dict[str, Any] = {name: value}
+    trainer = Trainer(**environment)
     trainer.hear(Ready)
     (refused,) = trainer.run(job(data=DataRequest("cifar10", None, 5000, 0)))
     assert isinstance(refused, Refused)

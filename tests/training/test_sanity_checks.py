@@ -1,6 +1,7 @@
 """The sanity checks, with real training: what is sound passes, and every kind of fault is found."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.branches import Branch
-from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.hyperparameters import TABLE, Value, fill_defaults
 from hpsearch.training import backends, epoch, gradient_check, sanity_checks, throughput
 from hpsearch.training.backends import Steps
 from hpsearch.training.datasets import arrays
@@ -22,7 +23,13 @@ pytestmark = pytest.mark.tensorflow
 
 SHAPE = (32, 32, 3)
 DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
-TINY = {"filters": 4, "dense_units": 16, "batch_size": 32, "learning_rate": 0.003, "optimizer": "adam"}
+TINY: dict[str, Value] = {
+    "filters": 4,
+    "dense_units": 16,
+    "batch_size": 32,
+    "learning_rate": 0.003,
+    "optimizer": "adam",
+}
 
 
 def branch(rates: Sequence[float] = (0.003,), **values: Any) -> Branch:
@@ -119,7 +126,7 @@ def test_a_branch_that_does_not_build_is_found_and_the_next_is_checked() -> None
 def test_a_loss_far_from_a_guess_is_found() -> None:
     """Pixels a million times too large give a head that is sure before it has learnt anything."""
     images = arrays.load(DIGITS)
-    loud = replace(images, x_train=images.x_train.astype("float32") * 1e6)
+    loud = replace(images, x_train=images.x_train.astype("float32") * 1e6)  # type: ignore[arg-type]  # no dataset has such pixels
     with pytest.raises(sanity_checks.CheckFault, match=r"not within 10% of ln\(10\) = 2\.303") as found:
         sanity_checks._start(sanity_checks._Subject(loud, 1), branch())
     assert found.value.figures["loss"] > found.value.figures["scaled"] > 2.6
@@ -211,5 +218,5 @@ def test_an_epoch_cut_short_is_extrapolated() -> None:
             batch += 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(throughput.time, "monotonic", lambda: next(clock))
+        patch.setattr(time, "monotonic", lambda: next(clock))
         assert throughput._timed(32 * 1000, 32, run) == 2 * 1000

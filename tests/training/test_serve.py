@@ -14,6 +14,11 @@ def test_share_is_taken_before_the_device(monkeypatch: pytest.MonkeyPatch) -> No
     calls: list[str] = []
     monkeypatch.setenv(settings.TRAINER_MEMORY, str(2**30))
     monkeypatch.setattr(backends.current, "limit_memory", lambda share: calls.append(f"share of {share >> 20} MiB"))
-    monkeypatch.setattr(backends, "name_device", lambda: calls.append("device") or "CPU")
+
+    def name_device() -> str:
+        calls.append("device")
+        return "CPU"
+
+    monkeypatch.setattr(backends, "name_device", name_device)
     serve.describe_process()
     assert calls == ["share of 1024 MiB", "device"]

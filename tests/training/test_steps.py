@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.hyperparameters import TABLE, Value, fill_defaults
 from hpsearch.training import fit
 from hpsearch.training.datasets.arrays import load
 from hpsearch.training.epoch import run_epoch
@@ -47,7 +47,13 @@ def test_steps_are_those_of_keras(chosen: dict[str, Any]) -> None:
 def test_batch_norm_knows_what_it_saw(precision: str) -> None:
     """After three steps on the same images, with weights that stay, the network predicts as it does in training."""
     digits = load(DIGITS)
-    values = {"filters": 4, "dense_units": 8, "dropout": 0.0, "batch_norm": True, "optimizer": "sgd"}
+    values: dict[str, Value] = {
+        "filters": 4,
+        "dense_units": 8,
+        "dropout": 0.0,
+        "batch_norm": True,
+        "optimizer": "sgd",
+    }
     network, steps = fit.build_and_compile(
         fill_defaults({**values, "learning_rate": 1e-9, "precision": precision}), digits, 1
     )
