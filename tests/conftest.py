@@ -1,4 +1,4 @@
-"""What the whole suite shares: a real Postgres, a database a test, and the real images where they are.
+"""The fixtures of the whole suite: a real Postgres, a database per test, and the real images where they are.
 
 A missing service skips a test locally and fails it in CI (`CI=true`).
 """
@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg2
 import pytest
@@ -21,7 +22,7 @@ from hpsearch.storage.embedded.cluster import NAME
 from tests.support import artifact_places
 
 # a test's data need not survive a power cut, and a checkpoint would only slow the others down
-FAST = {
+FAST_SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -31,8 +32,8 @@ FAST = {
 }
 
 # what would send a test to the developer's own studies
-OURS = ("HPSEARCH_STORAGE", "HPSEARCH_ARTIFACTS", "HPSEARCH_DASHBOARD_PASSWORD")
-STRAY = (*OURS, *(f"{name}_FILE" for name in OURS), "PGPORT")
+SETTINGS = ("HPSEARCH_STORAGE", "HPSEARCH_ARTIFACTS", "HPSEARCH_DASHBOARD_PASSWORD")
+DEVELOPERS_VARIABLES = (*SETTINGS, *(f"{name}_FILE" for name in SETTINGS), "PGPORT")
 
 
 pytest_plugins = ["tests.support.study_fixtures", "tests.support.browser_fixtures"]
@@ -50,11 +51,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_stray_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in STRAY:
+    for name in DEVELOPERS_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
-def missing(what: str) -> None:
+def skip_or_fail(what: str) -> NoReturn:
     """Skip the test for want of a service; in CI, fail it."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what}, and CI must have it")
@@ -88,7 +89,7 @@ def session_scratch() -> Iterator[Path]:
         yield directory
 
 
-def with_database(url: str, database: str) -> str:
+def replace_database(url: str, database: str) -> str:
     return re.sub(r"^(\w+://[^/?]*)(/[^?]*)?", rf"\1/{database}", url)
 
 
@@ -107,20 +108,20 @@ def server(session_scratch: Path) -> Iterator[str]:
     if url := os.environ.get("HPSEARCH_TEST_STORAGE"):
         yield url
         return
-    with embedded.start(session_scratch / "server", FAST) as running:
+    with embedded.start(session_scratch / "server", FAST_SETTINGS) as running:
         yield running.url
 
 
 @contextmanager
-def database(server: str, name: str, template: str) -> Iterator[str]:
+def create_database(server: str, name: str, template: str) -> Iterator[str]:
     execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     try:
-        yield with_database(server, name)
+        yield replace_database(server, name)
     finally:
         execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def _fresh(prefix: str) -> str:
+def _make_name(prefix: str) -> str:
     return f"{prefix}_{uuid.uuid4().hex[:12]}"  # the server may be shared with another run of the suite
 
 
@@ -129,24 +130,24 @@ def template(server: str) -> Iterator[str]:
     """The name of a database with all tables in it, to be cloned: migrating each test's own takes seconds."""
     from hpsearch.storage.database import Database  # not for those who only want an empty one: it imports Optuna
 
-    name = _fresh("hpsearch_template")
-    with database(server, name, "template0") as url:
-        with closing(Database(url)) as made:  # a template that somebody is connected to cannot be cloned
-            made.migrate()
+    name = _make_name("hpsearch_template")
+    with create_database(server, name, "template0") as url:
+        with closing(Database(url)) as database:  # a template that somebody is connected to cannot be cloned
+            database.migrate()
         yield name
 
 
 @pytest.fixture
 def storage(server: str, template: str) -> Iterator[str]:
     """The URL of a database of the test's own, migrated and without a study."""
-    with database(server, _fresh("test"), template) as url:
+    with create_database(server, _make_name("test"), template) as url:
         yield url
 
 
 @pytest.fixture
 def empty_storage(server: str) -> Iterator[str]:
     """The URL of a database of the test's own without a single table."""
-    with database(server, _fresh("test"), "template0") as url:
+    with create_database(server, _make_name("test"), "template0") as url:
         yield url
 
 
@@ -160,20 +161,18 @@ def s3() -> Iterator[str]:
 @pytest.fixture
 def data_dir() -> Path:
     """The directory that holds the real CIFAR-10."""
-    named = os.environ.get("HPSEARCH_DATA_DIR")
-    directory = Path(named).expanduser() if named else None
+    variable = os.environ.get("HPSEARCH_DATA_DIR")
+    directory = Path(variable).expanduser() if variable else None
     archives = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
     if directory is None or not any((directory / archive).exists() for archive in archives):
-        missing("CIFAR-10 is not in HPSEARCH_DATA_DIR")
-    assert directory is not None
+        skip_or_fail("CIFAR-10 is not in HPSEARCH_DATA_DIR")
     return directory
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium that can be driven."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        missing("there is no Chromium")
-    assert found is not None
-    return found
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        skip_or_fail("there is no Chromium")
+    return path
