@@ -11,6 +11,7 @@ from hpsearch.analysis import dataframes, findings, importance
 from hpsearch.analysis.findings import Findings
 from hpsearch.analysis.importance import Importance
 from hpsearch.report import report
+from hpsearch.report.material import prepare_material, read_source
 from hpsearch.spec import study_spec
 from hpsearch.storage import results, study_creation
 from hpsearch.storage.database import connect
@@ -69,8 +70,8 @@ def importances(name: str, storage: str | None = None) -> Importance:
 def figures(name: str, storage: str | None = None) -> "dict[str, go.Figure]":
     """Return every plot of the study's report, by the name its picture has there; raises as `trials` does."""
     with connect(storage, "hpsearch notebook") as database:
-        source = database.transact(lambda connection: report.read(connection, name))
-    return {figure.name: figure.plotly() for figure in report.list_figures(report.prepare_material(source))}
+        source = database.transact(lambda connection: read_source(connection, name))
+    return {figure.name: figure.plotly() for figure in report.list_figures(prepare_material(source))}
 
 
 def _read(name: str, storage: str | None) -> tuple[Summary, list[Trial]]:

@@ -1,12 +1,14 @@
 """What a study found, with how sure that is: figures for tables and charts, and sentences for people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hpsearch.analysis import effects, narrative
 from hpsearch.analysis.effects import Effect
 from hpsearch.analysis.narrative import Narrative
+from hpsearch.outcomes import TrialState
 from hpsearch.spec.sections import DATASETS
+from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
 
 
@@ -27,6 +29,15 @@ class Findings:
     configurations: Effect | None
     repeated: bool
     sentences: Narrative
+
+
+def rank_trials(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
+    """Return the complete trials that have a value, the best first; of equals the earlier one."""
+    sign = spec.direction.sign
+    valued = [
+        (trial.value, trial) for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None
+    ]
+    return [trial for _, trial in sorted(valued, key=lambda pair: (-sign * pair[0], pair[1].number))]
 
 
 def analyze_study(summary: Summary, trials: Sequence[Trial]) -> Findings:

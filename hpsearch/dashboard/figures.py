@@ -1,65 +1,66 @@
-"""A study's plots for the dashboard, which has none of its own for these: each fills a card of its study page."""
+"""A study's figures for the dashboard: learning curves and accuracy against time by each hyperparameter.
+
+The dashboard has no plots of its own for these; each of ours fills a card of its study page.
+"""
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 
 import plotly.graph_objects as go
 
 from hpsearch.analysis.effects import Effect
-from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import TrialState
 from hpsearch.plotting import hyperparameter_plots, plotly_renderer
 from hpsearch.plotting.chart import COLOURS, MARKERS, Axis, Chart, Panel, Series
 from hpsearch.spec.dimension import Choices
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Trial
 
-ACCURACY = "mean accuracy (fraction of 1)<br>solid: validation, dotted: training"
+ACCURACY_TITLE = "mean accuracy (fraction of 1)<br>solid: validation, dotted: training"
+CURVES = (
+    (attrgetter("val_accuracy"), "validation", "solid"),
+    (attrgetter("train_accuracy"), "training", "dotted"),
+)
+"""What is drawn of each epoch, its label, and the style of its line."""
 
 
 def make_figures(spec: StudySpec, effects: Sequence[Effect], trials: Sequence[Trial]) -> dict[str, str]:
-    """Plotly figures as JSON, by an id: curves by each hyperparameter, and accuracy against time by each choice."""
-    drawn = {}
+    """Return plotly figures as JSON, by an id: curves by each hyperparameter, and accuracy by time for each choice."""
+    figures = {}
     for effect in effects:
-        marks = tuple(_curves(effect, trials))
-        if not any(mark.x for mark in marks):
+        series = tuple(_make_curves(effect, trials))
+        if not any(curve.x for curve in series):
             continue
-        curves = plotly_renderer.make_figure(Chart((Panel("", Axis("epoch", whole=True), Axis(), marks),)))
-        drawn[f"curves-{effect.name}"] = _card(f"Learning curves by {effect.name}", curves, ACCURACY)
+        curves = plotly_renderer.make_figure(Chart((Panel("", Axis("epoch", whole=True), Axis(), series),)))
+        figures[f"curves-{effect.name}"] = _make_card(f"Learning curves by {effect.name}", curves, ACCURACY_TITLE)
         if isinstance(spec.space.get(effect.name), Choices):
-            time = plotly_renderer.make_figure(hyperparameter_plots.plot_accuracy_by_time(effect, trials))
-            drawn[f"time-{effect.name}"] = _card(f"Accuracy against training time, by {effect.name}", time)
-    return {name: str(figure.to_json()) for name, figure in drawn.items()}
+            by_time = plotly_renderer.make_figure(hyperparameter_plots.plot_accuracy_by_time(effect, trials))
+            figures[f"time-{effect.name}"] = _make_card(f"Accuracy against training time, by {effect.name}", by_time)
+    return {name: str(figure.to_json()) for name, figure in figures.items()}
 
 
-def _curves(effect: Effect, trials: Sequence[Trial]) -> Iterator[Series]:
-    """Means by epoch over the trials that stand for each level, all levels in one pair of axes."""
-    for place, level in enumerate(effect.levels):
-        found = hyperparameter_plots.select_representatives(level, trials)
-        incomplete = "" if any(trial.state == "complete" for trial in found) else ", none complete"
-        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-        for figure, what, line in ((_validation, "validation", "solid"), (_training, "training", "dotted")):
-            means = hyperparameter_plots.average_by_epoch(found, figure)
+def _make_curves(effect: Effect, trials: Sequence[Trial]) -> Iterator[Series]:
+    """Yield means by epoch over the trials that represent each level, all levels in one pair of axes."""
+    for index, level in enumerate(effect.levels):
+        selected = hyperparameter_plots.select_representatives(level, trials)
+        incomplete = "" if any(trial.state == TrialState.COMPLETE for trial in selected) else ", none complete"
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        for figure, name, line in CURVES:
+            means = hyperparameter_plots.average_by_epoch(selected, figure)
             hover = tuple(
-                f"{level.label}, {what}, epoch {epoch}: {hyperparameter_plots.format_estimate(mean)}"
+                f"{level.label}, {name}, epoch {epoch}: {hyperparameter_plots.format_estimate(mean)}"
                 for epoch, mean in means.items()
             )
-            label = f"{level.label} ({len(found)}{incomplete})" if found and line == "solid" else None
+            label = f"{level.label} ({len(selected)}{incomplete})" if selected and line == "solid" else None
             y = tuple(mean.mean for mean in means.values())
             yield Series(tuple(map(float, means)), y, label, line, marker, colour, hover=hover)
 
 
-def _validation(epoch: EpochMetrics) -> float:
-    return epoch.val_accuracy
-
-
-def _training(epoch: EpochMetrics) -> float:
-    return epoch.train_accuracy
-
-
-def _card(title: str, figure: go.Figure, y: str | None = None) -> go.Figure:
-    """The figure as high as its card, with a title like the dashboard's; it stays zoomed when the page is renewed."""
+def _make_card(title: str, figure: go.Figure, y_title: str | None = None) -> go.Figure:
+    """Return the figure as high as its card, with a title like the dashboard's; a zoom survives a page's update."""
     heading = {"text": f"<b>{title}</b>", "x": 0.02, "xanchor": "left", "font": {"size": 19}}
     figure.update_layout(title=heading, height=None, margin_t=64, uirevision="true")
-    figure.update_annotations(text="")  # the panel's title, which the heading says
-    if y is not None:
-        figure.update_yaxes(title_text=y)
+    figure.update_annotations(text="")  # the panel's title, which the heading repeats
+    if y_title is not None:
+        figure.update_yaxes(title_text=y_title)
     return figure

@@ -81,12 +81,12 @@ class PlotArtifactStore(PostgresStore):
 
     def _draw(self, artifact_id: str) -> bytes | None:
         def read(connection: Connection) -> tuple[PlotData, str] | None:
-            plot = plots.find_plot(connection, artifact_id)
-            return (read_plot_data(connection, plot), plot.name) if plot else None
+            reference = plots.find_plot(connection, artifact_id)
+            return (read_plot_data(connection, reference), reference.name) if reference else None
 
         try:
-            found = self.database.transact(read)
+            plot = self.database.transact(read)
         except NotFoundError:  # the study belongs to another program
             return None
         # After the transaction: one plot is drawn at a time, and the server ends a session that idles in one for long.
-        return draw_plot(*found) if found else None
+        return draw_plot(*plot) if plot else None

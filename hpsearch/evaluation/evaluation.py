@@ -122,13 +122,13 @@ def request_evaluation(
         return database.transact(lambda connection: _request(connection, name, *size, again, None))
     parent = Setting(study.artifacts.rpartition("/")[0], f"where {name} keeps its files")
     store = stores.create_store(parent, f"{name} evaluation")
-    made = False
+    is_new = False
     try:
-        evaluation, made = database.transact(lambda connection: _request(connection, name, *size, again, store.url))
+        evaluation, is_new = database.transact(lambda connection: _request(connection, name, *size, again, store.url))
     finally:
-        if not made:  # somebody else made it meanwhile, or there is nothing to evaluate
+        if not is_new:  # somebody else made it meanwhile, or there is nothing to evaluate
             store.clear()
-    return evaluation, made
+    return evaluation, is_new
 
 
 def _find_latest(connection: Connection, name: str, again: bool) -> tuple[Evaluation | None, Study]:

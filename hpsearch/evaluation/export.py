@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from hpsearch.analysis import statistics
+from hpsearch.analysis import findings, statistics
 from hpsearch.errors import RefusedError, UsageError
 from hpsearch.evaluation import model_card
 from hpsearch.evaluation.evaluation import Evaluation, find_evaluation, list_evaluations
@@ -64,12 +64,13 @@ def export(database: Database, name: str, directory: Path) -> ExportedModels:
 
 
 def _check(directory: Path) -> None:
+    """Raise `UsageError` unless `directory` is empty, or can be made."""
     remedy = "name a directory that is not there yet, or is empty"
     try:
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise UsageError(f"{directory} is in the way: {remedy}")
+            raise UsageError(f"{directory} exists and is not an empty directory: {remedy}")
         if not directory.parent.is_dir():
-            raise UsageError(f"{directory.parent} is no directory: {remedy}, in one that is")
+            raise UsageError(f"{directory.parent} is not a directory: {remedy}, in one that is")
     except OSError as error:
         raise UsageError(f"{directory} cannot be used ({error.strerror or error}): {remedy}") from None
 
@@ -108,9 +109,9 @@ def _describe_evaluation(evaluation: Evaluation, summary: Summary, kept: list[Tr
 
 def _describe_search(summary: Summary, kept: list[Trial]) -> ModelCard:
     study = summary.study
-    images, sign = study.spec.data.validation, study.spec.direction.sign
+    images = study.spec.data.validation
     entries = []
-    for trial in sorted(kept, key=lambda trial: (-sign * (trial.value or 0.0), trial.number)):
+    for trial in findings.rank_trials(study.spec, kept):
         accuracy = next(epoch.val_accuracy for epoch in trial.epochs if epoch.epoch == trial.best_epoch)
         interval = statistics.compute_wilson_interval(round(accuracy * images), images)
         entries.append(_make_entry(trial, accuracy, *interval))

@@ -1,6 +1,6 @@
-"""What a report is made of: sections of paragraphs, lists, tables, listings and figures, for whatever shows them.
+"""The parts of a report: sections of paragraphs, lists, tables, code and figures, whatever format it is rendered in.
 
-All texts are plain: whoever shows them escapes them.
+All texts are plain: the renderer escapes them.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A text; a `warning` stands out."""
+    """A text; `tone` says whether it is marked as a note or a warning."""
 
     kind: ClassVar[str] = "paragraph"
     text: str
@@ -24,34 +24,34 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Points:
+class BulletList:
     """A list of texts."""
 
-    kind: ClassVar[str] = "points"
+    kind: ClassVar[str] = "list"
     texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a `head`; `caption` says what they are."""
+    """Rows of cells under column headings, with a caption where that is not empty."""
 
     kind: ClassVar[str] = "table"
-    head: tuple[str, ...]
+    columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
 
 
 @dataclass(frozen=True)
-class Listing:
+class CodeBlock:
     """Lines of code."""
 
-    kind: ClassVar[str] = "listing"
+    kind: ClassVar[str] = "code"
     text: str
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture that can move and one that cannot; `name` is that of its file, of letters, digits and dashes."""
+    """An interactive and a static plot; `name` is that of its file, of letters, digits and dashes."""
 
     kind: ClassVar[str] = "figure"
     name: str
@@ -60,25 +60,27 @@ class Figure:
     png: Callable[[], bytes]
 
 
-Block = Paragraph | Points | Table | Listing | Figure
+Block = Paragraph | BulletList | Table | CodeBlock | Figure
 
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A heading with what stands below it."""
+    """A heading and the blocks below it."""
 
     title: str
     blocks: tuple[Block, ...]
 
     @property
     def anchor(self) -> str:
-        """Where a link leads."""
+        """The fragment of the section's URL."""
         return self.title.lower().replace(" ", "-")
 
 
-def make_figure_block(name: str, caption: str, made: Chart) -> Figure:
-    """A chart as a figure."""
-    kept = name.replace("_", "-")
+def make_figure_block(name: str, caption: str, chart: Chart) -> Figure:
+    """Return a chart as a figure, which is rendered when the report is written."""
     return Figure(
-        kept, caption, lambda: plotly_renderer.make_figure(made), lambda: matplotlib_renderer.render_png(made)
+        name.replace("_", "-"),
+        caption,
+        lambda: plotly_renderer.make_figure(chart),
+        lambda: matplotlib_renderer.render_png(chart),
     )

@@ -9,8 +9,6 @@ from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.report import evaluation_tables
 from hpsearch.report.document import Block, Paragraph, ReportSection, Table, make_figure_block
 
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
-
 
 def describe_test(statuses: Sequence[EvaluationStatus]) -> list[ReportSection]:
     """Return the section on a study's evaluations; none where there is no evaluation."""
@@ -22,7 +20,9 @@ def _describe_evaluation(status: EvaluationStatus) -> list[Block]:
     evaluation, summary = status.evaluation, status.summary
     result = evaluation.result
     if result is None:
-        ended = f"{sum(summary.counts[state] for state in ENDED)} trials of it have ended" if summary else "deleted"
+        ended = "it was deleted"
+        if summary:
+            ended = f"{sum(summary.counts[state] for state in TrialState if state.is_finished)} trials of it have ended"
         name = evaluation.study.name if evaluation.study else "its study"
         return [Paragraph(f"Evaluation {evaluation.number} ({name}) has no result yet: {ended}.")]
     matrix = ConfusionMatrix("ensemble of all models", (), result.ensemble.confusion)

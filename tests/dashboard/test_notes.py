@@ -5,7 +5,7 @@ import pytest
 from hpsearch.dashboard import notes
 
 
-@pytest.mark.parametrize("own", ["", "mine", "a\n\n---\n\nb\n", "\tindented", f"quoting {notes.LINE} once more"])
+@pytest.mark.parametrize("own", ["", "mine", "a\n\n---\n\nb\n", "\tindented", f"quoting {notes.SEPARATOR} once more"])
 def test_own_part_of_a_note_comes_back(own: str) -> None:
     """What somebody wrote is what is stored, whatever was computed above it then and whatever it holds."""
     served = notes.join_note("computed **then**", own)

@@ -19,12 +19,13 @@ from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import optuna_tables
 from hpsearch.storage.attempts import Attempt
-from hpsearch.storage.database import Database, parse_url
+from hpsearch.storage.database import Connection, Database, parse_url
 from hpsearch.storage.studies import Study
 from hpsearch.storage.trials import CONFUSION
 from tests.support import simulation
-from tests.support.dashboard_client import Client, finish
-from tests.support.evaluated_study import train
+from tests.support.dashboard_client import DashboardClient
+from tests.support.evaluated_study import train_trial
+from tests.support.small_study import finish_trial
 
 Started = Callable[..., Study]
 Begin = Callable[..., Attempt]
@@ -39,7 +40,7 @@ POINTS = [
 
 def computed(note: dict[str, Any]) -> str:
     """The computed part of a note, with nothing escaped."""
-    head, line, _ = note["body"].partition(notes.LINE)
+    head, line, _ = note["body"].partition(notes.SEPARATOR)
     assert line
     return re.sub(r"\\(.)", r"\1", head)
 
@@ -78,11 +79,11 @@ def four(database: Database, started: Started, begin: Begin) -> Study:
         baseline=POINTS,
     )
     for values in ((0.1, 0.2), (0.5, 0.7, 0.6), (0.3, 0.4), (0.2, 0.1, 0.3)):
-        finish(database, begin(found, *values), TrialOutcome.COMPLETED)
+        finish_trial(database, begin(found, *values), TrialOutcome.COMPLETED)
     return found
 
 
-def test_study_note_has_the_question_and_the_answer_so_far(four: Study, client: Client) -> None:
+def test_study_note_has_the_question_and_the_answer_so_far(four: Study, client: DashboardClient) -> None:
     """The description as it was typed, how far the search is, and what was found."""
     asked, state, answer, *_ = computed(client.study(four)["note"]).split("\n\n")
     assert asked == "Is *adam* <i>best</i>?"
@@ -92,14 +93,14 @@ def test_study_note_has_the_question_and_the_answer_so_far(four: Study, client: 
 
 
 def test_study_note_follows_the_study(
-    database: Database, four: Study, begin: Begin, client: Client, monkeypatch: pytest.MonkeyPatch
+    database: Database, four: Study, begin: Begin, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each end of a trial and each change of status is in the next answer; nothing new is computed for nothing new."""
     monkeypatch.setattr(plugin, "MAX_COMPUTING_SHARE", float("inf"))
     calls: list[int] = []
     compute = plugin.compute_additions
 
-    def count(connection: Any, study_id: int) -> plugin.PageAdditions:
+    def count(connection: Connection, study_id: int) -> plugin.PageAdditions:
         calls.append(study_id)
         return compute(connection, study_id)
 
@@ -114,7 +115,7 @@ def test_study_note_follows_the_study(
     assert len(calls) == 1
     held = begin(four, 0.9)
     assert "4 of 6 trials ended (4 complete, 1 running)" in look()
-    finish(database, held, TrialOutcome.COMPLETED)
+    finish_trial(database, held, TrialOutcome.COMPLETED)
     assert "Trial 4 is best: val_accuracy 90.0%" in look()
     database.transact(
         lambda c: c.execute(text("update hpsearch.studies set status = 'paused', reason = 'a <b> reason'"))
@@ -125,7 +126,7 @@ def test_study_note_follows_the_study(
 
 
 def test_news_wait_where_computing_takes_long(
-    four: Study, begin: Begin, client: Client, monkeypatch: pytest.MonkeyPatch
+    four: Study, begin: Begin, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What took long to compute is served a while longer, though a trial began since."""
     monkeypatch.setattr(plugin, "MAX_COMPUTING_SHARE", 1e-9)
@@ -136,7 +137,7 @@ def test_news_wait_where_computing_takes_long(
 
 
 def test_best_trials_have_a_note_with_their_rank(
-    database: Database, started: Started, begin: Begin, client: Client
+    database: Database, started: Started, begin: Begin, client: DashboardClient
 ) -> None:
     """The best 20, and no others: rank, value, parameters and the classes that are confused most."""
     found = started(
@@ -149,8 +150,8 @@ def test_best_trials_have_a_note_with_their_rank(
         held = begin(found, float(value))
         attributes = {CONFUSION: matrix.tolist()}
         database.transact(lambda c: optuna_tables.set_attributes(c, "system", held.trial_id, attributes))
-        finish(database, held, TrialOutcome.COMPLETED)
-    finish(database, begin(found), TrialOutcome.ERROR, traceback="ValueError: no")
+        finish_trial(database, held, TrialOutcome.COMPLETED)
+    finish_trial(database, begin(found), TrialOutcome.ERROR, traceback="ValueError: no")
     detail = client.study(found)
     order = np.argsort(-values)
     for rank, number in enumerate(order[:20], start=1):
@@ -165,7 +166,7 @@ def test_best_trials_have_a_note_with_their_rank(
     assert computed(detail["best_trials"][0]["note"]).startswith("**Number 1 of 22")
 
 
-def test_curves_are_the_means_of_each_choice(database: Database, four: Study, client: Client) -> None:
+def test_curves_are_the_means_of_each_choice(database: Database, four: Study, client: DashboardClient) -> None:
     """Mean validation and training accuracy of the trials of each choice by epoch, in the order of the study file."""
     query = "select number, epoch, val_accuracy, train_accuracy from hpsearch.epochs join trials using (trial_id)"
     rows = database.transact(lambda c: c.execute(text(query)).all())
@@ -183,7 +184,7 @@ def test_curves_are_the_means_of_each_choice(database: Database, four: Study, cl
     assert not any("height" in figure["layout"] for figure in drawn.values()), "the page's card has a height"
 
 
-def test_accuracy_is_drawn_against_training_time(four: Study, client: Client) -> None:
+def test_accuracy_is_drawn_against_training_time(four: Study, client: DashboardClient) -> None:
     """A line a choice: after each epoch, of two seconds here, the mean accuracy of its trials."""
     figure = figures(client.study(four))["time-optimizer"]
     assert labels(figure) == ["sgd", "momentum", "adam"]
@@ -201,7 +202,7 @@ def test_study_with_next_to_nothing_is_served(
     database: Database,
     started: Started,
     begin: Begin,
-    client: Client,
+    client: DashboardClient,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """No trial, only failed ones, only a running one without an epoch: a note, no plots, and no complaint."""
@@ -209,7 +210,7 @@ def test_study_with_next_to_nothing_is_served(
     for ending in endings:
         held = begin(found)
         if ending is not None:
-            finish(database, held, ending)
+            finish_trial(database, held, ending)
     detail = client.study(found)
     assert f"{len(endings) - endings.count(None)} of 4 trials ended" in computed(detail["note"])
     assert "is best" not in detail["note"]["body"]
@@ -218,14 +219,14 @@ def test_study_with_next_to_nothing_is_served(
 
 
 def test_study_without_a_complete_trial_is_served(
-    database: Database, started: Started, begin: Begin, client: Client, caplog: pytest.LogCaptureFixture
+    database: Database, started: Started, begin: Begin, client: DashboardClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where all that ended has diverged, its curves are shown as such, and no trial is called the best."""
     found = started(baseline=[{"optimizer": "sgd", "learning_rate": 0.1}])
     held = begin(found)
     lost = EpochMetrics(1, NAN, 0.1, NAN, 0.1, 0.01, 2.0)
     database.transact(lambda c: simulation.record(c, held, lost, ReadOnlyStorage(found.study_id, "maximize")))
-    finish(database, held, TrialOutcome.DIVERGED)
+    finish_trial(database, held, TrialOutcome.DIVERGED)
     detail = client.study(found)
     assert "1 of 4 trials ended (1 pruned)" in computed(detail["note"])
     assert "is best" not in detail["note"]["body"]
@@ -234,33 +235,35 @@ def test_study_without_a_complete_trial_is_served(
     assert caplog.messages == []
 
 
-def test_infeasible_trials_are_marked(database: Database, started: Started, begin: Begin, client: Client) -> None:
+def test_infeasible_trials_are_marked(
+    database: Database, started: Started, begin: Begin, client: DashboardClient
+) -> None:
     """A diverged trial breaks a constraint on its page, a complete one does not, a failed one has none."""
     found = started()
-    finish(database, begin(found, 0.5), TrialOutcome.COMPLETED)
-    finish(database, begin(found, NAN), TrialOutcome.DIVERGED)
-    finish(database, begin(found), TrialOutcome.ERROR)
+    finish_trial(database, begin(found, 0.5), TrialOutcome.COMPLETED)
+    finish_trial(database, begin(found, NAN), TrialOutcome.DIVERGED)
+    finish_trial(database, begin(found), TrialOutcome.ERROR)
     assert [each["constraints"] for each in client.trials(found)] == [[0.0], [1.0], []]
 
 
 def test_page_of_a_long_search_is_given_the_curves_that_it_can_draw(
-    database: Database, started: Started, begin: Begin, client: Client, monkeypatch: pytest.MonkeyPatch
+    database: Database, started: Started, begin: Begin, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some spread over the search, the best, the newest and those that run; the note says so. A small one has all."""
     found = started(budget={"trials": 10, "epochs": 3})
     for number in range(8):
-        finish(database, begin(found, 0.9 if number == 4 else 0.5), TrialOutcome.COMPLETED)
+        finish_trial(database, begin(found, 0.9 if number == 4 else 0.5), TrialOutcome.COMPLETED)
     begin(found, 0.1)
     assert all(each["intermediate_values"] for each in client.trials(found))
     assert plugin.CURVES_REMARK not in client.study(found)["note"]["body"]
-    for where, name, value in ((plugin, "MAX_CURVES", 3), (plugin, "NEWEST", 2), (notes, "BEST", 1)):
+    for where, name, value in ((plugin, "MAX_CURVES", 3), (plugin, "NEWEST", 2), (notes, "MAX_TRIAL_NOTES", 1)):
         monkeypatch.setattr(where, name, value)
     told = client.study(found)
     assert [each["number"] for each in told["trials"] if each["intermediate_values"]] == [0, 3, 4, 6, 7, 8]
     assert plugin.CURVES_REMARK in told["note"]["body"]
 
 
-def test_note_is_stored_without_what_is_computed(database: Database, four: Study, client: Client) -> None:
+def test_note_is_stored_without_what_is_computed(database: Database, four: Study, client: DashboardClient) -> None:
     """A page hands in all that it was served; only what somebody wrote is stored, of studies and of trials."""
     best = client.trials(four)[1]
     for path in (f"/api/studies/{four.study_id}/note", f"/api/studies/{four.study_id}/{best['trial_id']}/note"):
@@ -273,11 +276,11 @@ def test_note_is_stored_without_what_is_computed(database: Database, four: Study
     detail = client.study(four)
     for note in (detail["note"], detail["trials"][1]["note"]):
         assert note["version"] == 1
-        assert note["body"].endswith(f"{notes.LINE}\n\nmine & <b>only</b>")
+        assert note["body"].endswith(f"{notes.SEPARATOR}\n\nmine & <b>only</b>")
         assert "val" in computed(note)
 
 
-def test_study_of_another_program_is_served_as_it_is(storage: str, started: Started, client: Client) -> None:
+def test_study_of_another_program_is_served_as_it_is(storage: str, started: Started, client: DashboardClient) -> None:
     """A study that Optuna alone knows gets no note and no plots."""
     started()
     url = parse_url(storage, "").render_as_string(hide_password=False)
@@ -290,7 +293,7 @@ def test_study_of_another_program_is_served_as_it_is(storage: str, started: Star
 
 
 def test_fault_in_an_addition_costs_no_page(
-    four: Study, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    four: Study, client: DashboardClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where something cannot be computed, the study is served without, and one line says why."""
 
@@ -303,14 +306,14 @@ def test_fault_in_an_addition_costs_no_page(
 
 
 def test_evaluation_ranks_nothing(
-    database: Database, four: Study, begin: Begin, client: Client, tmp_path: Path
+    database: Database, four: Study, begin: Begin, client: DashboardClient, tmp_path: Path
 ) -> None:
     """What was tested is not told as if it were to be chosen from: no rank, no best, no plots."""
     for value in (0.6, 0.6):
-        finish(database, begin(four, value), TrialOutcome.COMPLETED)
+        finish_trial(database, begin(four, value), TrialOutcome.COMPLETED)
     asked, _ = evaluation.request_evaluation(database, four.name, top=1, seeds=2)
     assert asked.study is not None
-    train(database, asked, tmp_path / "predictions.npz")
+    train_trial(database, asked, tmp_path / "predictions.npz")
     detail = client.study(asked.study)
     said = computed(detail["note"])
     assert "1 of 2 trials ended (1 complete, 1 waiting)" in said

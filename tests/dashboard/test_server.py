@@ -30,8 +30,8 @@ from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database, parse_url
 from hpsearch.storage.studies import Study
 from tests.support import simulation
-from tests.support.dashboard_client import Client, finish
-from tests.support.small_study import metrics
+from tests.support.dashboard_client import DashboardClient
+from tests.support.small_study import finish_trial, metrics
 
 Started = Callable[..., Study]
 ODD = '<b>"x"</b> / ünï 日本 %s'
@@ -50,15 +50,15 @@ def compared(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 
 def test_every_kind_of_trial_is_served_as_it_is(
-    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+    database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
     """Complete, diverged, failed, running and waiting trials, with parameters, epochs, values and attributes."""
     points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
     points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002, 0.003)]
     found = started(budget={"trials": 6, "epochs": 3}, baseline=points)
-    finish(database, begin(found, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
-    finish(database, begin(found, 0.25, NAN), TrialOutcome.DIVERGED, detail="the loss is not finite")
-    finish(database, begin(found), TrialOutcome.ERROR, traceback="ValueError: no")
+    finish_trial(database, begin(found, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
+    finish_trial(database, begin(found, 0.25, NAN), TrialOutcome.DIVERGED, detail="the loss is not finite")
+    finish_trial(database, begin(found), TrialOutcome.ERROR, traceback="ValueError: no")
     begin(found, 0.5)
     told = client.study(found)
     trials = told["trials"]
@@ -89,9 +89,9 @@ def test_trials_are_read_as_optuna_reads_them(
     points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
     points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002)]
     found = started(budget={"trials": 5, "epochs": 3}, baseline=points)
-    finish(database, begin(found, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
-    finish(database, begin(found, 0.25, NAN), TrialOutcome.DIVERGED, detail=ODD)
-    finish(database, begin(found, float("inf")), TrialOutcome.PRUNED)
+    finish_trial(database, begin(found, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
+    finish_trial(database, begin(found, 0.25, NAN), TrialOutcome.DIVERGED, detail=ODD)
+    finish_trial(database, begin(found, float("inf")), TrialOutcome.PRUNED)
     begin(found, 0.5)
     url = database.url.render_as_string(hide_password=False)
     theirs, ours = optuna.storages.RDBStorage(url), bulk_storage.BulkStorage(url)
@@ -104,7 +104,7 @@ def test_trials_are_read_as_optuna_reads_them(
     assert [trial.number for trial in ours.get_all_trials(found.study_id, states=(running,))] == [3]
 
 
-def test_studies_are_listed_under_the_names_they_have(started: Started, client: Client) -> None:
+def test_studies_are_listed_under_the_names_they_have(started: Started, client: DashboardClient) -> None:
     """Markup, slashes and any script survive in a name; a study started later is listed too."""
     started(study={"name": ODD})
     assert [each["study_name"] for each in client.get("/api/studies")[1]["study_summaries"]] == [ODD]
@@ -114,7 +114,7 @@ def test_studies_are_listed_under_the_names_they_have(started: Started, client: 
 
 
 def test_importance_names_every_unconditional_hyperparameter(
-    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+    database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
     """The one that decides the value comes first, and the shares add up to one."""
     rates = [10 ** (-4 + 0.3 * step) for step in range(10)]
@@ -122,7 +122,7 @@ def test_importance_names_every_unconditional_hyperparameter(
     found = started(budget={"trials": 10, "epochs": 3}, baseline=points)
     assert client.importance(found) == []
     for rate in rates:
-        finish(database, begin(found, rate), TrialOutcome.COMPLETED)
+        finish_trial(database, begin(found, rate), TrialOutcome.COMPLETED)
     told = client.importance(found)
     assert [bar["name"] for bar in told] == ["learning_rate", "optimizer"]
     assert told[0]["importance"] > told[1]["importance"] >= 0
@@ -130,19 +130,19 @@ def test_importance_names_every_unconditional_hyperparameter(
 
 
 def test_running_trial_is_followed_to_its_end(
-    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+    database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
     """Each epoch, the end and the value of a trial that was seen running are there on the next look."""
     found = started()
     first = begin(found, 0.1)
     second = begin(found, 0.2)
     assert [trial["state"] for trial in client.trials(found)] == ["Running", "Running"]
-    finish(database, second, TrialOutcome.COMPLETED)
+    finish_trial(database, second, TrialOutcome.COMPLETED)
     assert [trial["state"] for trial in client.trials(found)] == ["Running", "Complete"]
     history = ReadOnlyStorage(found.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, first, metrics(2, 0.4), history))
     assert [value["step"] for value in client.trials(found)[0]["intermediate_values"]] == [1, 2]
-    finish(database, first, TrialOutcome.COMPLETED, weights=7)
+    finish_trial(database, first, TrialOutcome.COMPLETED, weights=7)
     ended = client.trials(found)[0]
     assert (ended["state"], ended["values"]) == ("Complete", [0.4])
     assert {"key": "weights", "value": "7"} in ended["user_attrs"]
@@ -151,39 +151,39 @@ def test_running_trial_is_followed_to_its_end(
 
 
 def test_waiting_trial_leaves_the_parameters_of_the_others(
-    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+    database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
     """Parallel coordinates keep their hyperparameters though the dashboard saw trials before they were sampled."""
     found = started(baseline=[{"optimizer": "sgd", "learning_rate": rate} for rate in (0.1, 0.01)])
     assert client.study(found)["intersection_search_space"] == []
     for _ in range(2):
-        finish(database, begin(found, 0.5), TrialOutcome.COMPLETED)
+        finish_trial(database, begin(found, 0.5), TrialOutcome.COMPLETED)
         common = client.study(found)["intersection_search_space"]
         assert [each["name"] for each in common] == ["learning_rate", "optimizer"]
 
 
 def test_study_that_searches_nothing_has_no_importance(
-    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+    database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
     """Trials of the base model alone are shown without an importance, and without an error."""
     found = started(space={})
     for value in (0.1, 0.2, 0.3):
-        finish(database, begin(found, value), TrialOutcome.COMPLETED)
+        finish_trial(database, begin(found, value), TrialOutcome.COMPLETED)
     assert client.importance(found) == []
     assert [trial["values"] for trial in client.trials(found)] == [[0.1], [0.2], [0.3]]
 
 
 def test_trials_that_all_end_alike_have_an_importance(
-    database: Database, started: Started, begin: Callable[..., Attempt], client: Client
+    database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
     """A search that stayed at chance throughout is answered, without an error."""
     found = started()
     for _ in range(3):
-        finish(database, begin(found, 0.1), TrialOutcome.COMPLETED)
+        finish_trial(database, begin(found, 0.1), TrialOutcome.COMPLETED)
     assert {bar["name"] for bar in client.importance(found)} >= {"learning_rate", "optimizer"}
 
 
-def test_study_deleted_elsewhere_is_not_found(storage: str, started: Started, client: Client) -> None:
+def test_study_deleted_elsewhere_is_not_found(storage: str, started: Started, client: DashboardClient) -> None:
     """A study that another program deleted is answered with 404, and the others go on being served."""
     gone, stays = started(), started(study={"name": "stays"})
     client.study(gone)
@@ -192,7 +192,7 @@ def test_study_deleted_elsewhere_is_not_found(storage: str, started: Started, cl
     assert client.study(stays)["name"] == "stays"
 
 
-def test_lost_connections_are_replaced(database: Database, started: Started, client: Client) -> None:
+def test_lost_connections_are_replaced(database: Database, started: Started, client: DashboardClient) -> None:
     """After Postgres threw out every connection, as in a restart, the next request is answered."""
     found = started()
     client.study(found)
@@ -204,7 +204,7 @@ def test_lost_connections_are_replaced(database: Database, started: Started, cli
 
 
 def test_outage_is_a_line_in_the_log(
-    server: str, database: Database, started: Started, client: Client, caplog: pytest.LogCaptureFixture
+    server: str, database: Database, started: Started, client: DashboardClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While the database lets nobody in, each request says why in one line; after that, all is as before."""
     found = started()
@@ -224,7 +224,7 @@ def test_outage_is_a_line_in_the_log(
     assert client.study(found)["name"] == "small"
 
 
-def test_all_threads_are_answered_at_once(started: Started, database: Database, client: Client) -> None:
+def test_all_threads_are_answered_at_once(started: Started, database: Database, client: DashboardClient) -> None:
     """As many requests as there are threads find a connection each, and no more are opened."""
     found = started()
     ready = threading.Barrier(server.THREADS, timeout=30)

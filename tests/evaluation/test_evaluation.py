@@ -27,11 +27,11 @@ from hpsearch.sampling import suggest
 from hpsearch.settings import Setting
 from hpsearch.spec import study_spec
 from hpsearch.spec.sections import DATASETS
-from hpsearch.storage import attempts, studies, study_control, study_creation, study_deletion
+from hpsearch.storage import studies, study_control, study_creation, study_deletion
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from tests.support.evaluated_study import CLASSES, IMAGES, LABELS, WORKER, hold, train, trained
-from tests.support.small_study import claim
+from tests.support.evaluated_study import CLASSES, IMAGES, LABELS, WORKER, add_epochs, claim_trial, train_trial
+from tests.support.small_study import claim, finish_trial
 
 Started = Callable[..., Study]
 
@@ -45,9 +45,9 @@ def searched(database: Database, started: Started) -> Callable[..., Study]:
         budget = {"trials": len(trials), "epochs": 3, "early_stopping": 2, "hours": 3.0}
         found = started(**{"budget": budget, "baseline": baselines, **given})
         for values in trials:
-            held = hold(database, found)
-            trained(database, held, values)
-            database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
+            held = claim_trial(database, found)
+            add_epochs(database, held, values)
+            finish_trial(database, held)
         assert claim(database, found, WORKER) is None  # and so it is finished
         return found
 
@@ -178,7 +178,7 @@ def test_result_is_what_numpy_makes_of_the_predictions(database: Database, searc
     """Accuracies, intervals, figures of each class, confusion matrices and ensembles, recomputed otherwise."""
     searched([0.5], [0.6])
     asked = ask(database, seeds=3)
-    given = [train(database, asked, tmp_path / "p.npz") for _ in range(6)]
+    given = [train_trial(database, asked, tmp_path / "p.npz") for _ in range(6)]
     told = result(database, asked)
     assert (told["images"], told["models"], told["classes"]) == (IMAGES, 6, list(CLASSES))
     for number, configuration in enumerate(told["configurations"]):
@@ -220,10 +220,10 @@ def test_what_failed_is_left_out_and_said(database: Database, searched: Any, tmp
     asked = ask(database, top=1, seeds=3)
     assert asked.study is not None
     for ending in (TrialOutcome.DIVERGED, TrialOutcome.ERROR):
-        held = hold(database, asked.study)
-        trained(database, held, [])
-        database.transact(lambda c: attempts.finish(c, held, ending, {}))
-    train(database, asked, tmp_path / "p.npz")
+        held = claim_trial(database, asked.study)
+        add_epochs(database, held, [])
+        finish_trial(database, held, ending)
+    train_trial(database, asked, tmp_path / "p.npz")
     (only,) = result(database, asked)["configurations"]
     assert only["missing"] == [{"trial": 0, "outcome": "diverged"}, {"trial": 1, "outcome": "error"}]
     assert (only["accuracy"]["models"], only["accuracy"]["std"], only["accuracy"]["low"]) == (1, None, None)
@@ -232,7 +232,7 @@ def test_what_failed_is_left_out_and_said(database: Database, searched: Any, tmp
 
     database.transact(lambda c: study_control.retry(c, "small evaluation"))
     assert result(database, ask(database)) is None  # it is being trained again
-    train(database, asked, tmp_path / "p.npz")
+    train_trial(database, asked, tmp_path / "p.npz")
     (only,) = result(database, ask(database))["configurations"]
     assert only["accuracy"]["models"] == 2
     assert only["missing"] == [{"trial": 0, "outcome": "diverged"}]  # trial 3 made up for trial 1
@@ -245,8 +245,8 @@ def test_evaluation_without_a_model_is_refused_and_may_be_made_again(database: D
     searched([0.5])
     asked = ask(database, top=1, seeds=1)
     assert asked.study is not None
-    held = hold(database, asked.study)
-    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.ERROR, {}))
+    held = claim_trial(database, asked.study)
+    finish_trial(database, held, TrialOutcome.ERROR)
     with pytest.raises(RefusedError, match=r"\(1 error\)"):
         results.read_status(database, asked)
     again = ask(database, again=True)
@@ -262,7 +262,7 @@ def test_second_call_shows_what_is_stored(database: Database, searched: Any, tmp
     assert (made, len(asked.configurations)) == (False, 1)
     assert result(database, asked) is None
     for _ in range(2):
-        train(database, asked, tmp_path / "p.npz")
+        train_trial(database, asked, tmp_path / "p.npz")
     first = result(database, asked)
     database.transact(lambda c: c.execute(text("delete from hpsearch.files")))
     assert result(database, ask(database)) == first
@@ -275,13 +275,13 @@ def test_again_is_counted(database: Database, searched: Any, tmp_path: Path) -> 
     first = ask(database, seeds=1)
     with pytest.raises(RefusedError, match="small evaluation is not over yet"):
         ask(database, again=True)
-    train(database, first, tmp_path / "p.npz")
+    train_trial(database, first, tmp_path / "p.npz")
     kept = result(database, first)
     second = ask(database, seeds=1, again=True)
     assert second.study is not None
     assert (second.number, second.study.name) == (2, "small evaluation 2")
     assert results.read_status(database, second).uses == 1
-    train(database, second, tmp_path / "p.npz")
+    train_trial(database, second, tmp_path / "p.npz")
     assert results.read_status(database, second).uses == 2
 
     assert first.study is not None
@@ -324,11 +324,11 @@ def test_use_is_remembered_without_a_result(database: Database, searched: Any, t
     asked = ask(database, seeds=2)
     assert asked.study is not None
     trainer = asked.study.study_id
-    train(database, asked, tmp_path / "p.npz")
+    train_trial(database, asked, tmp_path / "p.npz")
     database.transact(lambda c: study_deletion.delete(c, trainer))
     second = ask(database, seeds=1)
     assert (second.number, results.read_status(database, second).uses) == (2, 1)
-    train(database, second, tmp_path / "p.npz")
+    train_trial(database, second, tmp_path / "p.npz")
     assert results.read_status(database, second).uses == 2
 
 
@@ -336,13 +336,13 @@ def test_search_that_went_on_is_told(database: Database, searched: Any, tmp_path
     """An evaluation does not know the trials that an extended search has completed since."""
     found = searched([0.5])
     asked = ask(database, seeds=1)
-    train(database, asked, tmp_path / "p.npz")
+    train_trial(database, asked, tmp_path / "p.npz")
     assert not any("gone on" in line for line in evaluation_tables.list_remarks(results.read_status(database, asked)))
     budget = found.spec.budget.model_copy(update={"trials": 2})
     study_creation.start(database, replace(found.spec, budget=budget))
-    held = hold(database, found)
-    trained(database, held, [0.9])
-    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
+    held = claim_trial(database, found)
+    add_epochs(database, held, [0.9])
+    finish_trial(database, held)
     (line,) = (
         line
         for line in evaluation_tables.list_remarks(results.read_status(database, ask(database)))
@@ -388,13 +388,13 @@ def test_two_who_ask_at_once_get_one_evaluation(storage: str, database: Database
 def test_data_are_those_of_the_search(database: Database, searched: Any) -> None:
     """The first worker's images must be the search's; what it adds about the test images holds for the others."""
     found = searched([0.5])
-    database.transact(lambda c: studies.record_data_fingerprint(c, found.study_id, "s"))
+    database.transact(lambda c: studies.record_data(c, found.study_id, "s"))
     asked = ask(database)
     assert asked.study is not None
     study_id = asked.study.study_id
-    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "xy+other")) == "s"
-    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "abc+s")) == "abc+s"
-    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "xyz+s")) == "abc+s"
+    assert database.transact(lambda c: studies.record_data(c, study_id, "xy+other")) == "s"
+    assert database.transact(lambda c: studies.record_data(c, study_id, "abc+s")) == "abc+s"
+    assert database.transact(lambda c: studies.record_data(c, study_id, "xyz+s")) == "abc+s"
 
 
 def test_files_are_kept_beside_the_searchs(database: Database, searched: Any, place: Setting, tmp_path: Path) -> None:
@@ -404,16 +404,16 @@ def test_files_are_kept_beside_the_searchs(database: Database, searched: Any, pl
         **{"space": {"dropout": {"low": 0.0, "high": 0.5}}, "pruner": {"name": "none"}},
     }
     found = study_creation.start(database, study_spec.from_dict(described), place).study
-    held = hold(database, found)
-    trained(database, held, [0.5])
-    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
+    held = claim_trial(database, found)
+    add_epochs(database, held, [0.5])
+    finish_trial(database, held)
     claim(database, found, WORKER)
     asked = ask(database, "apart", seeds=1)
     assert asked.study is not None
     assert asked.study.artifacts is not None
     assert asked.study.artifacts != found.artifacts
     assert asked.study.artifacts.rpartition("/")[0] == str(found.artifacts).rpartition("/")[0]
-    train(database, asked, tmp_path / "p.npz")
+    train_trial(database, asked, tmp_path / "p.npz")
     query = "select artifacts from hpsearch.files where key like 'model/%' or key like 'predictions/%'"
     places = database.transact(lambda c: c.scalars(text(query)).all())
     assert places == [asked.study.artifacts] * 2
@@ -434,7 +434,7 @@ def test_command_says_how_far_it_is_then_shows_the_result(
     waiting = json.loads(hpsearch(*call, "--json").stdout)
     assert (waiting["evaluation"], waiting["status"], waiting["result"]) == ("small evaluation", "running", None)
     asked = ask(database)
-    given = [train(database, asked, tmp_path / "p.npz") for _ in range(2)]
+    given = [train_trial(database, asked, tmp_path / "p.npz") for _ in range(2)]
     shown = hpsearch(*call, "--top", "2")
     assert shown.returncode == ExitCode.DONE
     assert shown.returncode == ExitCode.DONE
@@ -444,7 +444,7 @@ def test_command_says_how_far_it_is_then_shows_the_result(
     assert "the test images have been used once" in shown.stderr
     assert "--again makes that" in shown.stderr
     assert hpsearch(*call, "--again", "--seeds", "1").returncode == ExitCode.DONE
-    train(database, ask(database), tmp_path / "p.npz")
+    train_trial(database, ask(database), tmp_path / "p.npz")
     again = hpsearch(*call)
     assert "have been used 2 times for this study: figures after the first time" in again.stderr
     assert json.loads(hpsearch(*call, "--json").stdout)["test_set_uses"] == 2
@@ -455,7 +455,7 @@ def test_tables_fit_a_terminal(database: Database, searched: Any, tmp_path: Path
     searched([0.5], [0.6])
     asked = ask(database, seeds=2)
     for _ in range(4):
-        train(database, asked, tmp_path / "p.npz")
+        train_trial(database, asked, tmp_path / "p.npz")
     standing = results.read_status(database, asked)
     classes = DATASETS["cifar10"].classes
     assert standing.evaluation.result is not None
@@ -501,7 +501,7 @@ def test_unreachable_home_is_no_result(database: Database, searched: Any, tmp_pa
     root.mkdir()
     searched([0.5])
     asked = ask(database, seeds=1)
-    train(database, asked, tmp_path / "p.npz")
+    train_trial(database, asked, tmp_path / "p.npz")
     database.transact(
         lambda c: c.execute(
             text("update hpsearch.files set content = null, artifacts = :home where key like 'predictions/%'"),

@@ -17,7 +17,7 @@ from hpsearch.storage import studies, study_creation, study_deletion
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from tests.support.evaluated_study import hold, train, trained
+from tests.support.evaluated_study import add_epochs, claim_trial, train_trial
 
 VALUES = (0.5, 0.9, 0.7)
 DESCRIBED: dict[str, Any] = {
@@ -39,8 +39,8 @@ def searched(database: Database, tmp_path: Path) -> Callable[..., Study]:
         kept = StudyArtifacts(database, found.artifacts)
         kept.open()
         for number, value in enumerate(VALUES):
-            held = hold(database, found)
-            trained(database, held, [value])
+            held = claim_trial(database, found)
+            add_epochs(database, held, [value])
             (tmp_path / "model").write_bytes(b"model %d" % number)
             kept.finish(held, {}, tmp_path / "model")
         database.transact(lambda c: studies.update_status(c, studies.read(c, found.study_id)))
@@ -53,7 +53,7 @@ def evaluated(database: Database, tmp_path: Path, models: int = 2, **options: An
     """An evaluation of the best configuration with two seeds, of which so many are trained."""
     asked, _ = evaluation.request_evaluation(database, NAME, 1, 2, **options)
     for _ in range(models):
-        train(database, asked, tmp_path / "p.npz")
+        train_trial(database, asked, tmp_path / "p.npz")
     return asked
 
 
@@ -87,7 +87,7 @@ def test_evaluated_study_gives_its_evaluations_models(database: Database, search
     searched()
     first = evaluated(database, tmp_path, models=1)
     assert not export(database, NAME, tmp_path / "early").tested
-    train(database, first, tmp_path / "p.npz")
+    train_trial(database, first, tmp_path / "p.npz")
     exported = export(database, NAME, tmp_path / "out")
     assert (exported.tested, exported.models, exported.study.name) == (True, 2, f"{NAME} evaluation")
     assert "**60 test images**" in written(exported)
@@ -109,7 +109,7 @@ def test_evaluation_without_a_result_is_not_taken_for_a_search(
     asked = evaluated(database, tmp_path, models=1)
     with pytest.raises(RefusedError, match="is an evaluation without a result"):
         export(database, f"{NAME} evaluation", tmp_path / "halfway")
-    train(database, asked, tmp_path / "p.npz")
+    train_trial(database, asked, tmp_path / "p.npz")
     database.transact(lambda c: study_deletion.delete(c, found.study_id))
     with pytest.raises(RefusedError, match="its search was deleted"):
         export(database, f"{NAME} evaluation", tmp_path / "orphan")
@@ -145,10 +145,10 @@ def test_directory_that_holds_something_is_left_alone(database: Database, search
     assert set(contents(tmp_path / "empty")) == {"README.md", "trial-1.keras", "trial-2.keras"}
     (tmp_path / "file").write_text("mine")
     for where, reason in (
-        (tmp_path / "empty", "is in the way"),
-        (tmp_path / "file", "is in the way"),
-        (tmp_path / "file" / "out", "is no directory|Not a directory"),
-        (tmp_path / "no" / "out", "is no directory"),
+        (tmp_path / "empty", "exists and is not an empty directory"),
+        (tmp_path / "file", "exists and is not an empty directory"),
+        (tmp_path / "file" / "out", "is not a directory|Not a directory"),
+        (tmp_path / "no" / "out", "is not a directory"),
     ):
         with pytest.raises(UsageError, match=reason):
             export(database, NAME, where)

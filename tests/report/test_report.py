@@ -17,19 +17,18 @@ from PIL import Image
 from scipy import stats
 from sqlalchemy import text
 
-from hpsearch.analysis import findings, importance
 from hpsearch.errors import UsageError
 from hpsearch.evaluation import evaluation, results
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.plotting import confusion_matrix, hyperparameter_plots, timeline
 from hpsearch.plotting.chart import Heatmap, Series
 from hpsearch.report import document, hyperparameter_sections, report, run_sections
-from hpsearch.report.hyperparameter_sections import ReportMaterial
+from hpsearch.report.material import ReportMaterial, prepare_material, read_source
 from hpsearch.storage import attempts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.trials import CONFUSION
-from tests.support.evaluated_study import LABELS, hold, train, trained
+from tests.support.evaluated_study import LABELS, add_epochs, claim_trial, train_trial
 from tests.support.simulation import Simulation
 
 GRID: dict[str, Any] = {
@@ -51,18 +50,14 @@ CONDITIONAL: dict[str, Any] = {
 MARKUP = '<b>"x"</b> & | `a` *b* [c](d) $e$ %{y} ünï 日本 </script>'
 
 
-def material(database: Database, name: str) -> ReportMaterial:
+def read_material(database: Database, name: str) -> ReportMaterial:
     """What a report of the study is written from."""
-    source = database.transact(lambda connection: report.read(connection, name))
-    told = source.summary, source.trials
-    return ReportMaterial(
-        *told, findings.analyze_study(*told), importance.compute_importance(*told), source.evaluations, source.now
-    )
+    return prepare_material(database.transact(lambda connection: read_source(connection, name)))
 
 
-def written(database: Database, name: str, place: Path) -> tuple[str, str]:
+def write_report(database: Database, name: str, place: Path) -> tuple[str, str]:
     """The report as HTML without plotly's own script, and as Markdown."""
-    source = database.transact(lambda connection: report.read(connection, name))
+    source = database.transact(lambda connection: read_source(connection, name))
     page = report.write(source, place)
     html = re.sub(r"<script>/\*\*.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     return html, (page.parent / "report.md").read_text(encoding="utf-8")
@@ -95,7 +90,7 @@ def half(values: np.ndarray) -> float:
 
 def test_effects_are_those_of_the_tables(database: Database, grid: Simulation) -> None:
     """Means and intervals of value, seconds and gap, in charts and tables, are those that SQL and numpy find."""
-    made = material(database, "grid")
+    material = read_material(database, "grid")
     values = by_optimizer(database, "select number, value from trials join trial_values using (trial_id)")
     epochs = by_optimizer(
         database,
@@ -107,13 +102,17 @@ def test_effects_are_those_of_the_tables(database: Database, grid: Simulation) -
         "seconds": {name: np.array([np.median(each[1:]) for each, _ in found]) for name, found in epochs.items()},
         "gap": {name: np.array([each for _, each in found]) for name, found in epochs.items()},
     }.items():
-        chart = hyperparameter_plots.plot_effects(made.compared, quantity, made.metric)  # type: ignore[arg-type]
+        chart = hyperparameter_plots.plot_effects(material.compared, quantity, material.metric)  # type: ignore[arg-type]
         (means,) = chart.panels[0].marks
         assert isinstance(means, Series)
         assert means.x == pytest.approx([expected["sgd"].mean(), expected["adam"].mean()])
         assert means.low is not None
         assert means.low[1] == pytest.approx(expected["adam"].mean() - half(expected["adam"]))
-    table = next(block for block in hyperparameter_sections.effects(made).blocks if isinstance(block, document.Table))
+    table = next(
+        block
+        for block in hyperparameter_sections.describe_effects(material).blocks
+        if isinstance(block, document.Table)
+    )
     adam = np.array([value for (value,) in values["adam"]])
     cell = f"{adam.mean() * 100:.1f} ± {half(adam) * 100:.1f}"
     assert re.match(rf"{cell[:-1]}\d*% \(n = 3\)", table.rows[1][3])
@@ -122,7 +121,7 @@ def test_effects_are_those_of_the_tables(database: Database, grid: Simulation) -
 
 def test_curves_and_rate_are_those_of_the_tables(database: Database, grid: Simulation) -> None:
     """The mean curves, the accuracy by time and the epochs to an accuracy are those of the stored epochs."""
-    made = material(database, "grid")
+    material = read_material(database, "grid")
     found = by_optimizer(
         database,
         "select number, array_agg(e.val_accuracy order by epoch), array_agg(e.seconds order by epoch) "
@@ -130,14 +129,14 @@ def test_curves_and_rate_are_those_of_the_tables(database: Database, grid: Simul
     )
     accuracies = {name: np.array([curve for curve, _ in each]) for name, each in found.items()}
     seconds = {name: np.array([np.cumsum(each) for _, each in found[name]]) for name in found}
-    (effect,) = made.compared
-    panels = hyperparameter_plots.plot_curves(effect, made.trials).panels
+    (effect,) = material.compared
+    panels = hyperparameter_plots.plot_curves(effect, material.trials).panels
     line = next(mark for mark in panels[1].marks if isinstance(mark, Series) and mark.label == "validation")
     assert line.y == pytest.approx(accuracies["adam"].mean(axis=0))
-    timed = hyperparameter_plots.plot_accuracy_by_time(effect, made.trials).panels[0].marks[-1]
+    timed = hyperparameter_plots.plot_accuracy_by_time(effect, material.trials).panels[0].marks[-1]
     assert isinstance(timed, Series)
     assert timed.x == pytest.approx(seconds["adam"].mean(axis=0))
-    milestone = made.findings.accuracies[0]
+    milestone = material.findings.accuracies[0]
     first = [int(np.argmax(curve >= milestone)) for curve in accuracies["adam"]]
     reached = hyperparameter_plots.plot_rate(effect).panels[1].marks[-1]
     assert isinstance(reached, Series)
@@ -146,7 +145,7 @@ def test_curves_and_rate_are_those_of_the_tables(database: Database, grid: Simul
 
 def test_confusion_matrix_is_the_stored_one(database: Database, grid: Simulation) -> None:
     """The best trial's matrix has the stored counts and percents; compared configurations are sums over their seeds."""
-    made = material(database, "grid")
+    material = read_material(database, "grid")
     best = rows(database, "select number from trials join trial_values using (trial_id) order by value desc limit 1")
     stored = {
         number: np.array(json.loads(value))
@@ -156,23 +155,23 @@ def test_confusion_matrix_is_the_stored_one(database: Database, grid: Simulation
             f"where key = '{CONFUSION}'",
         )
     }
-    assert made.findings.best is not None
-    own = confusion_matrix.make_trial_matrix(made.findings.best)
+    assert material.findings.best is not None
+    own = confusion_matrix.make_trial_matrix(material.findings.best)
     assert own is not None
-    heat = confusion_matrix.plot_matrices([own], made.classes).panels[0].marks[0]
+    heat = confusion_matrix.plot_matrices([own], material.classes).panels[0].marks[0]
     assert isinstance(heat, Heatmap)
     counts = stored[best[0][0]]
     assert np.array(heat.shades) == pytest.approx(counts / counts.sum(axis=1, keepdims=True))
     assert heat.texts[3][3] == f"{counts[3, 3]}\n{counts[3, 3] / counts[3].sum():.0%}"
     names = by_optimizer(database, "select number, number from trials")
-    sums = {each.label: np.array(each.counts) for each in confusion_matrix.sum_by_configuration(made.trials)}
+    sums = {each.label: np.array(each.counts) for each in confusion_matrix.sum_by_configuration(material.trials)}
     assert (sums["optimizer adam"] == sum(stored[number] for (number,) in names["adam"])).all()
 
 
 def test_utilization_is_held_time_by_time_there(database: Database, grid: Simulation) -> None:
     """A worker's utilization is the time it held a trial by that from its first attempt to the end of its last."""
-    made = material(database, "grid")
-    used = {use.worker: use for use in timeline.measure_utilization(timeline.list_bars(made.trials, made.now))}
+    material = read_material(database, "grid")
+    used = {use.worker: use for use in timeline.measure_utilization(timeline.list_bars(material.trials, material.now))}
     stored = rows(
         database,
         "select worker_id, sum(extract(epoch from ended_at - opened_at))::float / 3600, "
@@ -183,12 +182,12 @@ def test_utilization_is_held_time_by_time_there(database: Database, grid: Simula
         assert used[worker].busy == pytest.approx(held)
         assert used[worker].span == pytest.approx(there)
         assert used[worker].share == pytest.approx(held / there)
-    assert "2 workers" in run_sections.course(made).blocks[0].text  # type: ignore[union-attr]
+    assert "2 workers" in run_sections.describe_utilization(material).blocks[0].text  # type: ignore[union-attr]
 
 
 def test_report_of_a_grid_with_repeats(database: Database, grid: Simulation, tmp_path: Path) -> None:
     """Both forms have every section, the question, the answer with its interval, and a picture a figure."""
-    html, markdown = written(database, "grid", tmp_path / "out")
+    html, markdown = write_report(database, "grid", tmp_path / "out")
     titles = re.findall(r"<h2>(.*?)</h2>", html)
     assert titles == re.findall(r"^## (.*)$", markdown, re.MULTILINE)
     assert titles[:5] == ["The question", "The answer", "Importance", "Effects", "Learning curves"]
@@ -226,7 +225,7 @@ def test_report_of_any_study(
     simulation.run(trials, endings)
     if trials:
         simulation.begin()
-    html, markdown = written(database, "tpe", tmp_path / "out")
+    html, markdown = write_report(database, "tpe", tmp_path / "out")
     assert said in html
     assert "The study is running" in markdown
     assert f"{trials} of 14 trials have ended" in markdown
@@ -246,7 +245,7 @@ def test_names_with_markup_are_shown_letter_by_letter(database: Database, tmp_pa
     simulation = Simulation(database, described, ("<i>h</i>$x$",))
     simulation.run(2)
     place = tmp_path / report.choose_directory(MARKUP)
-    html, markdown = written(database, MARKUP, place)
+    html, markdown = write_report(database, MARKUP, place)
     assert "<b>" not in html
     assert html.count("</script>") == html.count("<script")
     assert "<i>h" not in html
@@ -264,19 +263,19 @@ def test_report_replaces_only_reports(database: Database, tmp_path: Path) -> Non
     Simulation(database, CONDITIONAL)
     place = tmp_path / "out"
     place.mkdir()
-    written(database, "tpe", place)
+    write_report(database, "tpe", place)
     (place / "pictures" / "old.png").write_bytes(b"")
-    written(database, "tpe", place)
+    write_report(database, "tpe", place)
     assert not (place / "pictures" / "old.png").exists()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out"]
     (place / "notes.txt").write_text("mine")
-    source = database.transact(lambda connection: report.read(connection, "tpe"))
+    source = database.transact(lambda connection: read_source(connection, "tpe"))
     with pytest.raises(UsageError, match="holds something else than a report: name another with --out"):
         report.write(source, place)
     assert (place / "notes.txt").read_text() == "mine"
     file = tmp_path / "file"
     file.write_text("mine")
-    with pytest.raises(UsageError, match="is no directory"):
+    with pytest.raises(UsageError, match="is not a directory"):
         report.write(source, file)
 
 
@@ -284,7 +283,7 @@ def test_broken_report_leaves_the_old_one(database: Database, tmp_path: Path, mo
     """A report that cannot be finished leaves nothing behind, and the one before as it was."""
     Simulation(database, CONDITIONAL)
     place = tmp_path / "out"
-    written(database, "tpe", place)
+    write_report(database, "tpe", place)
     before = (place / "report.html").read_bytes()
     write = Path.write_text
 
@@ -294,7 +293,7 @@ def test_broken_report_leaves_the_old_one(database: Database, tmp_path: Path, mo
         return write(self, *arguments, **named)
 
     monkeypatch.setattr(Path, "write_text", full)
-    source = database.transact(lambda connection: report.read(connection, "tpe"))
+    source = database.transact(lambda connection: read_source(connection, "tpe"))
     with pytest.raises(UsageError, match="No space left on device"):
         report.write(source, place)
     assert (place / "report.html").read_bytes() == before
@@ -304,15 +303,15 @@ def test_broken_report_leaves_the_old_one(database: Database, tmp_path: Path, mo
 def test_evaluation_is_told_with_its_study(database: Database, started: Callable[..., Study], tmp_path: Path) -> None:
     """The report of an evaluated study has the test's figures and the ensemble's confusion matrix; so has its own."""
     found = started(budget={"trials": 1, "epochs": 2}, baseline=[{"optimizer": "sgd", "learning_rate": 0.01}])
-    held = hold(database, found)
-    trained(database, held, [0.3, 0.4])
+    held = claim_trial(database, found)
+    add_epochs(database, held, [0.3, 0.4])
     database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
     asked, _ = evaluation.request_evaluation(database, "small", top=1, seeds=2)
     assert asked.study is not None
-    assert "has no result yet: 0 trials of it have ended" in written(database, "small", tmp_path / "before")[1]
-    given = [train(database, asked, tmp_path / "predictions.npz") for _ in range(2)]
+    assert "has no result yet: 0 trials of it have ended" in write_report(database, "small", tmp_path / "before")[1]
+    given = [train_trial(database, asked, tmp_path / "predictions.npz") for _ in range(2)]
     results.read_status(database, asked)
-    html, markdown = written(database, "small", tmp_path / "after")
+    html, markdown = write_report(database, "small", tmp_path / "after")
     accuracies = [(each.argmax(axis=1) == LABELS).mean() for each in given]
     assert f"{np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}" in markdown
     assert "> The test images have been used once for this study." in markdown
@@ -323,7 +322,7 @@ def test_evaluation_is_told_with_its_study(database: Database, started: Callable
     texts = json.loads(figure[1])["data"][0]["text"]
     assert [[int(cell.split("<")[0]) for cell in row] for row in texts] == counts
     assert "&lt;b&gt;dog&lt;/b&gt;" in json.loads(figure[1])["layout"]["yaxis"]["ticktext"]
-    own = written(database, asked.study.name, tmp_path / "own")[1]
+    own = write_report(database, asked.study.name, tmp_path / "own")[1]
     assert "It is an evaluation of another study" in own
     assert "reaches test accuracy" in own
 
@@ -363,10 +362,10 @@ def test_one_of_a_thing_is_told_in_the_singular(database: Database) -> None:
     """A study of one trial of one epoch, which two attempts made, has no `1 trials`, `1 epochs` or `1 failed ones`."""
     one = {"study": {"name": "one"}, "budget": {"trials": 1, "epochs": 1}, "space": {"optimizer": ["adam"]}}
     Simulation(database, one).run(1)
-    made = material(database, "one")
-    (trial,) = made.trials
+    material = read_material(database, "one")
+    (trial,) = material.trials
     again = replace(trial, history=(*trial.history, *trial.history), retry_of=0)
-    told = str(report.list_sections(replace(made, trials=[again])))
+    told = str(report.list_sections(replace(material, trials=[again])))
     assert "1 trial of up to 1 epoch on cifar10" in told
     assert "1 trial took more than one attempt; 1 failed trial was retried." in told
     assert re.findall(r"(?<![\d.,])1 (?:epochs|trials|attempts|failed ones)\b", told) == []

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from hpsearch.report import report
+from hpsearch.report.material import read_source
 from hpsearch.storage.database import Database
 from tests.support.simulation import Simulation
 
@@ -25,7 +26,7 @@ def page(storage: str, tmp_path: Path) -> Path:
     """The report of a grid with repeats whose name is full of markup."""
     database = Database(storage)
     Simulation(database, SEARCH).run(8)
-    source = database.transact(lambda connection: report.read(connection, NAME))
+    source = database.transact(lambda connection: read_source(connection, NAME))
     database.close()
     return report.write(source, tmp_path / "out")
 

@@ -5,14 +5,10 @@ import json
 import sys
 from typing import Any
 
-from hpsearch.outcomes import TrialOutcome
-from hpsearch.storage import attempts
-from hpsearch.storage.attempts import Attempt
-from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 
 
-class Client:
+class DashboardClient:
     """Calls a WSGI application as a browser would, without a socket."""
 
     def __init__(self, application: Any) -> None:
@@ -68,8 +64,3 @@ class Client:
         self.application._inmemory_cache._trials_last_fetched_at.clear()
         (served,) = (plugin for plugin in self.application.plugins if plugin.name == "hpsearch")
         served._cache.clear()
-
-
-def finish(database: Database, held: Attempt, ending: TrialOutcome, **attributes: object) -> None:
-    """End a trial."""
-    database.transact(lambda c: attempts.finish(c, held, ending, attributes))

@@ -1,4 +1,4 @@
-"""A search with complete trials, and an evaluation of it whose models predict as they are told."""
+"""An evaluation of a search, whose models predict given probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,43 +27,44 @@ LABELS = np.arange(IMAGES) % 3
 WORKER = WorkerIdentity("w", "somewhere", "CPU")
 
 
-def trained(database: Database, held: Attempt, values: Sequence[float]) -> None:
-    """A held trial is sampled, and has an epoch of each value; NaN is one that was not validated."""
-    history = ReadOnlyStorage(held.study.study_id, "maximize")
+def add_epochs(database: Database, attempt: Attempt, values: Sequence[float]) -> None:
+    """Sample a claimed trial, and store an epoch of each value; NaN is one that was not validated."""
+    history = ReadOnlyStorage(attempt.study.study_id, "maximize")
     database.transact(history.refresh)
-    _, writes = suggest.suggest(held.study.spec, history, held.trial_id, held.trial_number)
-    database.transact(lambda c: attempts.store_parameters(c, held, writes))
-    for epoch, value in enumerate(values, start=1):
-        made = metrics(epoch, value)
-        made = replace(made, val_loss=NAN) if isnan(value) else made
-        database.transact(lambda c: simulation.record(c, held, made, history))
+    _, writes = suggest.suggest(attempt.study.spec, history, attempt.trial_id, attempt.trial_number)
+    database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
+    for number, value in enumerate(values, start=1):
+        epoch = metrics(number, value)
+        epoch = replace(epoch, val_loss=NAN) if isnan(value) else epoch
+        database.transact(lambda c: simulation.record(c, attempt, epoch, history))
 
 
-def hold(database: Database, found: Study) -> Attempt:
-    held = claim(database, found, WORKER)
-    assert held is not None
-    return held
+def claim_trial(database: Database, study: Study) -> Attempt:
+    """Claim a trial of a study that has one left."""
+    attempt = claim(database, study, WORKER)
+    assert attempt is not None
+    return attempt
 
 
-def probabilities(seed: int, right: float) -> np.ndarray:
-    """Of a model that is right in about that fraction of the images."""
+def draw_probabilities(seed: int, accuracy: float) -> np.ndarray:
+    """Return the probabilities (images × classes) of a model that is right in about that fraction of the images."""
     generator = np.random.default_rng(seed)
-    guesses = np.where(generator.random(IMAGES) < right, LABELS, generator.integers(0, 3, IMAGES))
+    guesses = np.where(generator.random(IMAGES) < accuracy, LABELS, generator.integers(0, 3, IMAGES))
     raw = generator.random((IMAGES, 3)) + 2 * np.eye(3)[guesses]
     shares: np.ndarray = raw / raw.sum(axis=1, keepdims=True)
     return shares.astype(np.float32)
 
 
-def train(database: Database, asked: Evaluation, file: Path, right: float = 0.8) -> np.ndarray:
-    """A trial of the evaluation is trained and tested; what it predicted."""
-    assert asked.study is not None
-    held = hold(database, asked.study)
-    given = probabilities(held.trial_number, right)
-    epochs = asked.study.spec.budget.epochs
-    trained(database, held, [NAN] * (epochs - 1) + [float((given.argmax(axis=1) == LABELS).mean())])
-    save(Predictions(given, LABELS, CLASSES), file)
+def train_trial(database: Database, evaluation: Evaluation, file: Path, accuracy: float = 0.8) -> np.ndarray:
+    """Complete a trial of the evaluation, and return what its model predicted for the test images."""
+    assert evaluation.study is not None
+    attempt = claim_trial(database, evaluation.study)
+    probabilities = draw_probabilities(attempt.trial_number, accuracy)
+    epochs = evaluation.study.spec.budget.epochs
+    add_epochs(database, attempt, [NAN] * (epochs - 1) + [float((probabilities.argmax(axis=1) == LABELS).mean())])
+    save(Predictions(probabilities, LABELS, CLASSES), file)
     file.with_suffix(".keras").write_bytes(b"model")
-    depot = StudyArtifacts(database, asked.study.artifacts)
-    depot.open()
-    depot.finish(held, {}, file.with_suffix(".keras"), file)
-    return given
+    artifacts = StudyArtifacts(database, evaluation.study.artifacts)
+    artifacts.open()
+    artifacts.finish(attempt, {}, file.with_suffix(".keras"), file)
+    return probabilities

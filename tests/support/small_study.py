@@ -6,7 +6,8 @@ from typing import Any
 import psycopg2
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.storage import claims
+from hpsearch.outcomes import TrialOutcome
+from hpsearch.storage import attempts, claims
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -28,6 +29,13 @@ SMALL: dict[str, Any] = {
 def claim(database: Database, found: Study, holder: WorkerIdentity) -> Attempt | None:
     """Claim a trial in a transaction."""
     return database.transact(lambda connection: claims.claim_trial(connection, found.study_id, holder))
+
+
+def finish_trial(
+    database: Database, attempt: Attempt, outcome: TrialOutcome = TrialOutcome.COMPLETED, **attributes: object
+) -> None:
+    """End a trial."""
+    database.transact(lambda connection: attempts.finish(connection, attempt, outcome, attributes))
 
 
 def end_session(database: Database, raw: Any) -> None:

@@ -18,7 +18,7 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
 from tests.support import artifact_places, simulation
-from tests.support.dashboard_client import Client
+from tests.support.dashboard_client import DashboardClient
 from tests.support.small_study import SMALL, claim, metrics
 
 
@@ -71,10 +71,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def client(database: Database) -> Client:
+def client(database: Database) -> DashboardClient:
     """A client of the dashboard over the test's database."""
     _importance.param_importance_cache.clear()  # kept for the process by study id, and each test has a study 1
-    return Client(server.build_application(database))
+    return DashboardClient(server.build_application(database))
 
 
 @pytest.fixture

@@ -92,9 +92,10 @@ def report(
     Says what each hyperparameter does, and how sure that is.
     """
     from hpsearch.report import report
+    from hpsearch.report.material import read_source
 
     directory = out or report.choose_directory(name)
     report.check_directory(directory)
     with open_database(storage) as database:
-        source = database.transact(lambda connection: report.read(connection, name))
+        source = database.transact(lambda connection: read_source(connection, name))
     messages.print_report_path(report.write(source, directory))

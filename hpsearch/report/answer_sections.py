@@ -1,0 +1,98 @@
+"""The first sections of a report: the question, the answer in sentences, and which hyperparameters matter."""
+
+from hpsearch.analysis import findings
+from hpsearch.formatting import format_count, format_params, format_value
+from hpsearch.plotting import chart
+from hpsearch.plotting.chart import Axis, Bars, Chart, Panel
+from hpsearch.report.document import Block, BulletList, Paragraph, ReportSection, Table, make_figure_block
+from hpsearch.report.material import ReportMaterial
+from hpsearch.spec.dimension import Choices, Dimension
+
+MAX_BEST = 10
+"""Rows of the table of the best trials."""
+
+
+def describe_question(material: ReportMaterial) -> ReportSection:
+    """Describe what was asked, and what was searched."""
+    spec = material.summary.study.spec
+    chosen = "each written out in the study" if spec.listed else f"chosen by the {spec.sampler.name} sampler"
+    search = (
+        f"{format_count(spec.budget.trials, 'trial')} of up to {format_count(spec.budget.epochs, 'epoch')} on "
+        f"{spec.data.name}, {chosen}; pruner: {spec.pruner.name}; metric: {spec.study.metric}."
+    )
+    question = spec.study.description.strip() or "The study asks no question of its own: which hyperparameters do best?"
+    blocks: list[Block] = [Paragraph(question), Paragraph(search)]
+    if spec.evaluation:
+        tested = (
+            "It is an evaluation of another study: every model was trained on training and validation images, and what "
+            "is called validation below is the test."
+        )
+        blocks.append(Paragraph(tested, "note"))
+    elif spec.space:
+        blocks.append(Paragraph("Searched, with everything else fixed:"))
+        blocks.append(BulletList(tuple(f"{name}: {_format_dimension(each)}" for name, each in spec.space.items())))
+    else:
+        blocks.append(Paragraph("Nothing is searched: the base model is trained."))
+    return ReportSection("The question", tuple(blocks))
+
+
+def _format_dimension(dimension: Dimension) -> str:
+    """`0.0001 to 0.1, logarithmic; where optimizer is sgd or momentum`."""
+    if isinstance(dimension, Choices):
+        values = ", ".join(format_value(value) for value in dimension.values)
+    else:
+        steps = f" in steps of {dimension.step:g}" if dimension.step else ""
+        values = f"{dimension.low:g} to {dimension.high:g}{', logarithmic' if dimension.log else ''}{steps}"
+    conditions = [
+        f"{parent} is {' or '.join(format_value(value) for value in allowed)}"
+        for parent, allowed in (dimension.when or {}).items()
+    ]
+    return f"{values}; where {' and '.join(conditions)}" if conditions else values
+
+
+def describe_answer(material: ReportMaterial) -> ReportSection:
+    """Give the answer in sentences, its caveats, and the best trials."""
+    narrative = material.findings.sentences
+    blocks: list[Block] = [BulletList(narrative.answer)]
+    blocks += [Paragraph(caveat, "note") for caveat in narrative.caveats]
+    best = findings.rank_trials(material.summary.study.spec, material.trials)[:MAX_BEST]
+    if best:
+        rows = tuple(
+            (
+                str(trial.number),
+                f"{trial.value:.4f}",
+                f"{trial.best_epoch} of {len(trial.epochs)}",
+                format_params(trial.params),
+            )
+            for trial in best
+        )
+        blocks.append(Table(("trial", material.metric, "best epoch", "hyperparameters"), rows, "The best trials"))
+    return ReportSection("The answer", tuple(blocks))
+
+
+def describe_importance(material: ReportMaterial) -> ReportSection:
+    """Say which hyperparameters matter, and from what that was computed."""
+    importance = material.importance
+    blocks: list[Block] = [Paragraph(statement) for statement in importance.statements]
+    blocks += [Paragraph(warning, "warning") for warning in importance.warnings]
+    if importance.shares:
+        caption = (
+            f"Shares over the values of {importance.trials} trials until epoch {importance.epoch}; the thin lines are "
+            "the range over resamples of the trials."
+        )
+        blocks.append(make_figure_block("importance", caption, _plot_importance(material)))
+    return ReportSection("Importance", tuple(blocks))
+
+
+def _plot_importance(material: ReportMaterial) -> Chart:
+    shares = material.importance.shares
+    bars = Bars(
+        tuple(float(row) for row in range(len(shares))),
+        tuple(share.share for share in shares),
+        low=tuple(share.low for share in shares),
+        high=tuple(share.high for share in shares),
+        hover=tuple(f"{share.name}: {share.share:.2f} ({share.low:.2f} to {share.high:.2f})" for share in shares),
+    )
+    rows = chart.make_row_axis([share.name for share in shares])
+    panel = Panel("", Axis("share of the importance (fraction of 1)", low=0.0, high=1.0), rows, (bars,))
+    return Chart((panel,), width=560, height=50 + 28 * max(2, len(shares)))

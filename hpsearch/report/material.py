@@ -1,0 +1,82 @@
+"""What a report is written from: a study's trials and evaluations, and what the analysis finds in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hpsearch.analysis import findings, importance
+from hpsearch.analysis.effects import Effect
+from hpsearch.analysis.findings import Findings
+from hpsearch.analysis.importance import Importance
+from hpsearch.evaluation.results import EvaluationStatus, read_statuses
+from hpsearch.spec.sections import DATASETS
+from hpsearch.storage import results
+from hpsearch.storage.database import Connection, read_clock
+from hpsearch.storage.results import Summary, Trial
+
+
+@dataclass(frozen=True)
+class ReportSource:
+    """What a report is about, all read in one transaction; `now` is the server's clock."""
+
+    summary: Summary
+    trials: Sequence[Trial]
+    evaluations: Sequence[EvaluationStatus]
+    now: datetime
+
+
+@dataclass(frozen=True)
+class ReportMaterial:
+    """The source of a report, with what was computed from it."""
+
+    summary: Summary
+    trials: Sequence[Trial]
+    evaluations: Sequence[EvaluationStatus]
+    now: datetime
+    findings: Findings
+    importance: Importance
+
+    @property
+    def metric(self) -> str:
+        """What the study optimizes."""
+        return self.findings.metric
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the data's classes."""
+        return DATASETS[self.summary.study.spec.data.name].classes
+
+    @property
+    def compared(self) -> tuple[Effect, ...]:
+        """The whole configurations, where they are few, then each hyperparameter; those that trials have begun for."""
+        configurations = self.findings.configurations
+        effects = (*([configurations] if configurations else []), *self.findings.effects)
+        return tuple(effect for effect in effects if any(level.trials for level in effect.levels))
+
+    @property
+    def names_by_importance(self) -> tuple[str, ...]:
+        """The searched hyperparameters, the most important ones first where that is known."""
+        return tuple(share.name for share in self.importance.shares) or self.summary.study.spec.searched
+
+
+def read_source(connection: Connection, name: str) -> ReportSource:
+    """Read what there is to report of a study.
+
+    Raises:
+        NotFoundError: there is no such study.
+    """
+    summary, trials = results.read(connection, name)
+    return ReportSource(summary, trials, read_statuses(connection, summary), read_clock(connection))
+
+
+def prepare_material(source: ReportSource) -> ReportMaterial:
+    """Analyze the source of a report; this takes seconds, so it is not done in the transaction."""
+    summary, trials = source.summary, source.trials
+    return ReportMaterial(
+        summary,
+        trials,
+        source.evaluations,
+        source.now,
+        findings.analyze_study(summary, trials),
+        importance.compute_importance(summary, trials),
+    )
