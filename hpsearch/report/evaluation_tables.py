@@ -74,7 +74,7 @@ def make_confusion_table(result: EvaluationResult) -> CaptionedTable:
     """Make the confusion matrix of the ensemble of all models; fits a terminal as `make_tables` does."""
     headings, names = _label_classes(result.classes)
     return CaptionedTable(
-        "confusion matrix of the ensemble of all: a row for each true class, a column for what it was taken for",
+        "confusion matrix of the ensemble of all: a row for each true class, a column for each predicted class",
         ("class", *headings),
         tuple((name, *map(str, row)) for name, row in zip(names, result.ensemble.confusion, strict=True)),
     )

@@ -250,13 +250,13 @@ def _make_matrix_blocks(
     material: ReportMaterial, name: str, subject: str, matrices: Sequence[ConfusionMatrix]
 ) -> list[Block]:
     caption = (
-        f"{subject}: validation images by class (rows) and by what they were taken for (columns) at each trial's best "
-        "epoch, as counts and percent of the row; shaded by the percent."
+        f"{subject}: validation images by true class (rows) and predicted class (columns) at each trial's best epoch, "
+        "as counts and percent of the row; shaded by the percent."
     )
     rows = tuple(
         (matrix.label, f"{matrix.accuracy:.1%}", ", ".join(map(str, matrix.find_confused_pairs(material.classes))))
         for matrix in matrices
     )
-    columns = ("", "correct", "confused most (true class as taken for, percent of the class)")
+    columns = ("", "correct", "confused most (true class as predicted class, percent of the true class)")
     chart = confusion_matrix.plot_matrices(matrices, material.classes)
     return [make_figure_block(name, caption, chart), Table(columns, rows)]

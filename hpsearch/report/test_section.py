@@ -27,16 +27,19 @@ def _describe_evaluation(status: EvaluationStatus) -> list[Block]:
         return [Paragraph(f"Evaluation {evaluation.number} ({name}) has no result yet: {ended}.")]
     matrix = ConfusionMatrix("ensemble of all models", (), result.ensemble.confusion)
     caption = (
-        "Test images by class (rows) and by what the ensemble of all models took them for (columns), as counts and "
-        "percent of the row."
+        "Test images by true class (rows) and by the class that the ensemble of all models predicts (columns), as "
+        "counts and percent of the row."
     )
     chart = confusion_matrix.plot_matrices([matrix], result.classes)
     return [
-        *(Table(each.columns, each.rows, each.caption) for each in evaluation_tables.make_tables(evaluation)),
+        *(
+            Table(table.columns, table.rows, _capitalize(table.caption))
+            for table in evaluation_tables.make_tables(evaluation)
+        ),
         make_figure_block(f"confusion-test-{evaluation.number}", caption, chart),
-        *(Paragraph(_capitalize(line), "note") for line in evaluation_tables.list_remarks(status)),
+        *(Paragraph(f"{_capitalize(line)}.", "note") for line in evaluation_tables.list_remarks(status)),
     ]
 
 
 def _capitalize(line: str) -> str:
-    return f"{line[:1].upper()}{line[1:]}."
+    return f"{line[:1].upper()}{line[1:]}"
