@@ -36,8 +36,8 @@ BOTH = {"confusion-matrix.png", "learning-curves.png"}
 def pictures(database: Database, number: int = 0) -> dict[str, tuple[int, int]]:
     """Width and height of each picture of a trial, as Optuna's own API finds them."""
     url = database.url.render_as_string(hide_password=False)
-    found = optuna.load_study(study_name="small", storage=url)
-    metas = get_all_artifact_meta(found.trials[number], storage=found._storage)
+    study = optuna.load_study(study_name="small", storage=url)
+    metas = get_all_artifact_meta(study.trials[number], storage=study._storage)
     assert {meta.mimetype for meta in metas} <= {"image/png"}
     opened = {meta.filename: PlotArtifactStore(database).open_reader(meta.artifact_id) for meta in metas}
     return {name: Image.open(io.BytesIO(file.read())).size for name, file in opened.items()}
@@ -48,10 +48,10 @@ def attributes(database: Database) -> dict[str, object]:
     return dict(optuna.load_study(study_name="small", storage=url).trials[0].user_attrs)
 
 
-def report(database: Database, found: Study, held: attempts.Attempt, values: list[float]) -> bool:
+def report(database: Database, study: Study, attempt: attempts.Attempt, values: list[float]) -> bool:
     """Store epochs as a worker does; True where the pruner ended the trial."""
     backlog = EpochQueue(
-        database, held, ReadOnlyStorage(found.study_id, "maximize"), StudyArtifacts(database, None), print
+        database, attempt, ReadOnlyStorage(study.study_id, "maximize"), StudyArtifacts(database, None), print
     )
     for epoch, value in enumerate(values, start=1):
         backlog.add(EpochReport(metrics(epoch, value), None, MATRIX if value == max(values[:epoch]) else None))
@@ -60,19 +60,19 @@ def report(database: Database, found: Study, held: attempts.Attempt, values: lis
 
 def test_complete_trial_has_its_pictures(database: Database, started: Started, holder: Enrol, tmp_path: Path) -> None:
     """A trial that completes carries its confusion matrix and learning curves, and says what it confuses most."""
-    found = started()
-    held = claim(database, found, holder("w"))
-    assert held is not None
-    report(database, found, held, [0.3, 0.5, 0.4])
+    study = started()
+    attempt = claim(database, study, holder("w"))
+    assert attempt is not None
+    report(database, study, attempt, [0.3, 0.5, 0.4])
     model = tmp_path / "model.keras"
     model.write_bytes(b"model")
-    StudyArtifacts(database, None).finish(held, {}, model)
+    StudyArtifacts(database, None).finish(attempt, {}, model)
     sizes = pictures(database)
     assert set(sizes) == BOTH
     assert min(min(size) for size in sizes.values()) > 300
-    told = attributes(database)
-    assert told["worst_confused"] == "9 as 0 9%, 9 as 1 9%, 9 as 2 9%"  # 9 of 20 + 81
-    assert told["device"] == "CPU"
+    user_attributes = attributes(database)
+    assert user_attributes["worst_confused"] == "9 as 0 9%, 9 as 1 9%, 9 as 2 9%"  # 9 of 20 + 81
+    assert user_attributes["device"] == "CPU"
     assert (
         database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.files where trial_id is null"))) == 0
     )
@@ -80,23 +80,23 @@ def test_complete_trial_has_its_pictures(database: Database, started: Started, h
 
 def test_pruned_trial_has_its_pictures(database: Database, started: Started, holder: Enrol) -> None:
     """A trial that the pruner ends has them in the same moment."""
-    found = started(pruner={"name": "median", "n_startup_trials": 1})
-    good, bad = claim(database, found, holder("w")), claim(database, found, holder("v"))
+    study = started(pruner={"name": "median", "n_startup_trials": 1})
+    good, bad = claim(database, study, holder("w")), claim(database, study, holder("v"))
     assert good is not None
     assert bad is not None
-    report(database, found, good, [0.8, 0.8])
+    report(database, study, good, [0.8, 0.8])
     database.transact(lambda c: attempts.finish(c, good, TrialOutcome.COMPLETED, {}))
-    assert report(database, found, bad, [0.1])
+    assert report(database, study, bad, [0.1])
     assert set(pictures(database, 1)) == BOTH
 
 
 def test_trial_of_a_stopped_study_has_its_pictures(database: Database, started: Started, holder: Enrol) -> None:
     """A trial that nobody holds when its study is stopped ends with pictures too."""
-    found = started()
-    held = claim(database, found, holder("w"))
-    assert held is not None
-    report(database, found, held, [0.3])
-    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
+    study = started()
+    attempt = claim(database, study, holder("w"))
+    assert attempt is not None
+    report(database, study, attempt, [0.3])
+    database.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED))
     database.transact(lambda c: study_control.stop(c, "small"))
     assert set(pictures(database)) == BOTH
 
@@ -104,20 +104,20 @@ def test_trial_of_a_stopped_study_has_its_pictures(database: Database, started: 
 @pytest.mark.usefixtures("server_long_up")
 def test_trial_without_an_epoch_has_none(database: Database, started: Started, holder: Enrol) -> None:
     """Where nothing was trained there is nothing to draw."""
-    found = started(budget={"trials": 1, "epochs": 3, "attempts": 1})
-    assert claim(database, found, holder("w")) is not None
+    study = started(budget={"trials": 1, "epochs": 3, "attempts": 1})
+    assert claim(database, study, holder("w")) is not None
     database.transact(lambda c: c.execute(text("update hpsearch.attempts set held_until = '-infinity'")))
-    assert claim(database, found, holder("v")) is None
+    assert claim(database, study, holder("v")) is None
     assert pictures(database) == {}
 
 
 def test_pictures_go_with_their_study(database: Database, started: Started, holder: Enrol) -> None:
     """Nobody can look at them any more when the study is deleted by whatever tool."""
-    found = started()
-    held = claim(database, found, holder("w"))
-    assert held is not None
-    report(database, found, held, [0.3])
-    database.transact(lambda c: plots.attach_plots(c, held.trial_id))
+    study = started()
+    attempt = claim(database, study, holder("w"))
+    assert attempt is not None
+    report(database, study, attempt, [0.3])
+    database.transact(lambda c: plots.attach_plots(c, attempt.trial_id))
     url = database.url.render_as_string(hide_password=False)
     loaded = optuna.load_study(study_name="small", storage=url)
     metas = get_all_artifact_meta(loaded.trials[0], storage=loaded._storage)
@@ -130,16 +130,16 @@ def test_pictures_go_with_their_study(database: Database, started: Started, hold
 
 def test_confusion_of_a_cut_epoch_is_forgotten(database: Database, started: Started, holder: Enrol) -> None:
     """After a loss, the matrix is that of the best epoch the checkpoint brought along."""
-    found = started()
-    held = claim(database, found, holder("w"))
-    assert held is not None
-    report(database, found, held, [0.3, 0.5])
+    study = started()
+    attempt = claim(database, study, holder("w"))
+    assert attempt is not None
+    report(database, study, attempt, [0.3, 0.5])
     older: Confusion = tuple(tuple(7 if i == j else 0 for j in range(10)) for i in range(10))
 
     def adopt(connection: Connection) -> Confusion | None:
-        attempts.discard_epochs(connection, held, 1)
-        attempts.restore_epochs(connection, held, (metrics(1, 0.3),), older)
-        return trials.read_confusion(connection, held.trial_id)
+        attempts.discard_epochs(connection, attempt, 1)
+        attempts.restore_epochs(connection, attempt, (metrics(1, 0.3),), older)
+        return trials.read_confusion(connection, attempt.trial_id)
 
     assert database.transact(adopt) == older
 
@@ -148,11 +148,11 @@ def test_no_connection_waits_for_a_picture(
     database: Database, started: Started, holder: Enrol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one is drawn none is taken: the server throws out who idles in a transaction."""
-    found = started()
-    held = claim(database, found, holder("w"))
-    assert held is not None
-    report(database, found, held, [0.3, 0.5])
-    database.transact(lambda c: plots.attach_plots(c, held.trial_id))
+    study = started()
+    attempt = claim(database, study, holder("w"))
+    assert attempt is not None
+    report(database, study, attempt, [0.3, 0.5])
+    database.transact(lambda c: plots.attach_plots(c, attempt.trial_id))
     taken, drawn = [], drawings.draw_learning_curves
 
     def draw(*arguments: Any) -> bytes:

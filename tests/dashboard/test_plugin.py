@@ -61,8 +61,8 @@ def traces(figure: dict[str, Any]) -> list[tuple[str, str, list[float], list[flo
 
 def numbers(packed: dict[str, str]) -> list[float]:
     """An array as plotly packs it."""
-    found: list[float] = np.frombuffer(base64.b64decode(packed["bdata"]), packed["dtype"]).tolist()
-    return found
+    values: list[float] = np.frombuffer(base64.b64decode(packed["bdata"]), packed["dtype"]).tolist()
+    return values
 
 
 def labels(figure: dict[str, Any]) -> list[str]:
@@ -73,20 +73,20 @@ def labels(figure: dict[str, Any]) -> list[str]:
 @pytest.fixture
 def four(database: Database, started: Started, begin: Begin) -> Study:
     """A study with four complete trials, of which trial 1 is the best."""
-    found = started(
+    study = started(
         study={"name": '<b>"x"</b>', "description": "Is *adam* <i>best</i>?"},
         budget={"trials": 6, "epochs": 3},
         baseline=POINTS,
     )
     for values in ((0.1, 0.2), (0.5, 0.7, 0.6), (0.3, 0.4), (0.2, 0.1, 0.3)):
-        finish_trial(database, begin(found, *values), TrialOutcome.COMPLETED)
-    return found
+        finish_trial(database, begin(study, *values), TrialOutcome.COMPLETED)
+    return study
 
 
 def test_study_note_has_the_question_and_the_answer_so_far(four: Study, client: DashboardClient) -> None:
     """The description as it was typed, how far the search is, and what was found."""
-    asked, state, answer, *_ = computed(client.study(four)["note"]).split("\n\n")
-    assert asked == "Is *adam* <i>best</i>?"
+    question, state, answer, *_ = computed(client.study(four)["note"]).split("\n\n")
+    assert question == "Is *adam* <i>best</i>?"
     assert state == "**running**, 4 of 6 trials ended (4 complete)"
     assert "* Trial 1 is best: val_accuracy 70.0% at epoch 2" in answer
     assert "with learning_rate 0.01, optimizer momentum, momentum 0.75" in answer
@@ -113,9 +113,9 @@ def test_study_note_follows_the_study(
     look()
     look()
     assert len(calls) == 1
-    held = begin(four, 0.9)
+    attempt = begin(four, 0.9)
     assert "4 of 6 trials ended (4 complete, 1 running)" in look()
-    finish_trial(database, held, TrialOutcome.COMPLETED)
+    finish_trial(database, attempt, TrialOutcome.COMPLETED)
     assert "Trial 4 is best: val_accuracy 90.0%" in look()
     database.transact(
         lambda c: c.execute(text("update hpsearch.studies set status = 'paused', reason = 'a <b> reason'"))
@@ -140,27 +140,27 @@ def test_best_trials_have_a_note_with_their_rank(
     database: Database, started: Started, begin: Begin, client: DashboardClient
 ) -> None:
     """The best 20, and no others: rank, value, parameters and the classes that are confused most."""
-    found = started(
+    study = started(
         space={"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}, budget={"trials": 23, "epochs": 3}
     )
     values = np.random.default_rng(1).permutation(22) / 100 + 0.1
     matrix = np.full((10, 10), 1) + np.eye(10, dtype=int) * 90
     matrix[3, 5], matrix[3, 3] = 41, 50
     for value in values:
-        held = begin(found, float(value))
+        attempt = begin(study, float(value))
         attributes = {CONFUSION: matrix.tolist()}
-        database.transact(lambda c: optuna_tables.set_attributes(c, "system", held.trial_id, attributes))
-        finish_trial(database, held, TrialOutcome.COMPLETED)
-    finish_trial(database, begin(found), TrialOutcome.ERROR, traceback="ValueError: no")
-    detail = client.study(found)
+        database.transact(lambda c: optuna_tables.set_attributes(c, "system", attempt.trial_id, attributes))
+        finish_trial(database, attempt, TrialOutcome.COMPLETED)
+    finish_trial(database, begin(study), TrialOutcome.ERROR, traceback="ValueError: no")
+    detail = client.study(study)
     order = np.argsort(-values)
     for rank, number in enumerate(order[:20], start=1):
-        said = computed(detail["trials"][number]["note"])
-        assert said.startswith(
+        note = computed(detail["trials"][number]["note"])
+        assert note.startswith(
             f"**Number {rank} of 22 complete trials**: val_accuracy {values[number]:.4f} at epoch 1 of 1"
         )
-        assert "learning_rate " in said
-        assert "Confused most: 3 as 5 41%" in said
+        assert "learning_rate " in note
+        assert "Confused most: 3 as 5 41%" in note
     assert [detail["trials"][number]["note"]["body"] for number in order[20:]] == ["", ""]
     assert detail["trials"][22]["note"]["body"].startswith("**Failed: error**")
     assert computed(detail["best_trials"][0]["note"]).startswith("**Number 1 of 22")
@@ -206,12 +206,12 @@ def test_study_with_next_to_nothing_is_served(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """No trial, only failed ones, only a running one without an epoch: a note, no plots, and no complaint."""
-    found = started()
+    study = started()
     for ending in endings:
-        held = begin(found)
+        attempt = begin(study)
         if ending is not None:
-            finish_trial(database, held, ending)
-    detail = client.study(found)
+            finish_trial(database, attempt, ending)
+    detail = client.study(study)
     assert f"{len(endings) - endings.count(None)} of 4 trials ended" in computed(detail["note"])
     assert "is best" not in detail["note"]["body"]
     assert figures(detail) == {}
@@ -222,12 +222,12 @@ def test_study_without_a_complete_trial_is_served(
     database: Database, started: Started, begin: Begin, client: DashboardClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where all that ended has diverged, its curves are shown as such, and no trial is called the best."""
-    found = started(baseline=[{"optimizer": "sgd", "learning_rate": 0.1}])
-    held = begin(found)
+    study = started(baseline=[{"optimizer": "sgd", "learning_rate": 0.1}])
+    attempt = begin(study)
     lost = EpochMetrics(1, NAN, 0.1, NAN, 0.1, 0.01, 2.0)
-    database.transact(lambda c: simulation.record(c, held, lost, ReadOnlyStorage(found.study_id, "maximize")))
-    finish_trial(database, held, TrialOutcome.DIVERGED)
-    detail = client.study(found)
+    database.transact(lambda c: simulation.record(c, attempt, lost, ReadOnlyStorage(study.study_id, "maximize")))
+    finish_trial(database, attempt, TrialOutcome.DIVERGED)
+    detail = client.study(study)
     assert "1 of 4 trials ended (1 pruned)" in computed(detail["note"])
     assert "is best" not in detail["note"]["body"]
     assert labels(figures(detail)["curves-optimizer"]) == ["sgd (1, none complete)"]
@@ -239,28 +239,28 @@ def test_infeasible_trials_are_marked(
     database: Database, started: Started, begin: Begin, client: DashboardClient
 ) -> None:
     """A diverged trial breaks a constraint on its page, a complete one does not, a failed one has none."""
-    found = started()
-    finish_trial(database, begin(found, 0.5), TrialOutcome.COMPLETED)
-    finish_trial(database, begin(found, NAN), TrialOutcome.DIVERGED)
-    finish_trial(database, begin(found), TrialOutcome.ERROR)
-    assert [each["constraints"] for each in client.trials(found)] == [[0.0], [1.0], []]
+    study = started()
+    finish_trial(database, begin(study, 0.5), TrialOutcome.COMPLETED)
+    finish_trial(database, begin(study, NAN), TrialOutcome.DIVERGED)
+    finish_trial(database, begin(study), TrialOutcome.ERROR)
+    assert [each["constraints"] for each in client.trials(study)] == [[0.0], [1.0], []]
 
 
 def test_page_of_a_long_search_is_given_the_curves_that_it_can_draw(
     database: Database, started: Started, begin: Begin, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some spread over the search, the best, the newest and those that run; the note says so. A small one has all."""
-    found = started(budget={"trials": 10, "epochs": 3})
+    study = started(budget={"trials": 10, "epochs": 3})
     for number in range(8):
-        finish_trial(database, begin(found, 0.9 if number == 4 else 0.5), TrialOutcome.COMPLETED)
-    begin(found, 0.1)
-    assert all(each["intermediate_values"] for each in client.trials(found))
-    assert plugin.CURVES_REMARK not in client.study(found)["note"]["body"]
+        finish_trial(database, begin(study, 0.9 if number == 4 else 0.5), TrialOutcome.COMPLETED)
+    begin(study, 0.1)
+    assert all(each["intermediate_values"] for each in client.trials(study))
+    assert plugin.CURVES_REMARK not in client.study(study)["note"]["body"]
     for where, name, value in ((plugin, "MAX_CURVES", 3), (plugin, "NEWEST", 2), (notes, "MAX_TRIAL_NOTES", 1)):
         monkeypatch.setattr(where, name, value)
-    told = client.study(found)
-    assert [each["number"] for each in told["trials"] if each["intermediate_values"]] == [0, 3, 4, 6, 7, 8]
-    assert plugin.CURVES_REMARK in told["note"]["body"]
+    detail = client.study(study)
+    assert [each["number"] for each in detail["trials"] if each["intermediate_values"]] == [0, 3, 4, 6, 7, 8]
+    assert plugin.CURVES_REMARK in detail["note"]["body"]
 
 
 def test_note_is_stored_without_what_is_computed(database: Database, four: Study, client: DashboardClient) -> None:
@@ -311,13 +311,13 @@ def test_evaluation_ranks_nothing(
     """What was tested is not told as if it were to be chosen from: no rank, no best, no plots."""
     for value in (0.6, 0.6):
         finish_trial(database, begin(four, value), TrialOutcome.COMPLETED)
-    asked, _ = evaluation.request_evaluation(database, four.name, top=1, seeds=2)
-    assert asked.study is not None
-    train_trial(database, asked, tmp_path / "predictions.npz")
-    detail = client.study(asked.study)
-    said = computed(detail["note"])
-    assert "1 of 2 trials ended (1 complete, 1 waiting)" in said
-    assert "hpsearch evaluate" in said
-    assert "best:" not in said
+    requested, _ = evaluation.request_evaluation(database, four.name, top=1, seeds=2)
+    assert requested.study is not None
+    train_trial(database, requested, tmp_path / "predictions.npz")
+    detail = client.study(requested.study)
+    note = computed(detail["note"])
+    assert "1 of 2 trials ended (1 complete, 1 waiting)" in note
+    assert "hpsearch evaluate" in note
+    assert "best:" not in note
     assert figures(detail) == {}
     assert detail["trials"][0]["note"]["body"] == ""

@@ -55,13 +55,13 @@ def test_every_kind_of_trial_is_served_as_it_is(
     """Complete, diverged, failed, running and waiting trials, with parameters, epochs, values and attributes."""
     points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
     points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002, 0.003)]
-    found = started(budget={"trials": 6, "epochs": 3}, baseline=points)
-    finish_trial(database, begin(found, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
-    finish_trial(database, begin(found, 0.25, NAN), TrialOutcome.DIVERGED, detail="the loss is not finite")
-    finish_trial(database, begin(found), TrialOutcome.ERROR, traceback="ValueError: no")
-    begin(found, 0.5)
-    told = client.study(found)
-    trials = told["trials"]
+    study = started(budget={"trials": 6, "epochs": 3}, baseline=points)
+    finish_trial(database, begin(study, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
+    finish_trial(database, begin(study, 0.25, NAN), TrialOutcome.DIVERGED, detail="the loss is not finite")
+    finish_trial(database, begin(study), TrialOutcome.ERROR, traceback="ValueError: no")
+    begin(study, 0.5)
+    answer = client.study(study)
+    trials = answer["trials"]
     assert [trial["state"] for trial in trials] == ["Complete", "Pruned", "Fail", "Running", "Waiting"]
     assert shown(trials[0]) == {"learning_rate": "0.1", "optimizer": "momentum", "momentum": "0.75"}
     assert shown(trials[1]) == {"learning_rate": "0.01", "optimizer": "sgd"}
@@ -74,10 +74,10 @@ def test_every_kind_of_trial_is_served_as_it_is(
     assert trials[0]["values"] == [0.3]
     assert {"key": "weights", "value": "7"} in trials[0]["user_attrs"]
     assert {"key": "outcome", "value": "diverged"} in trials[1]["user_attrs"]
-    assert [trial["number"] for trial in told["best_trials"]] == [0]
-    assert told["directions"] == ["maximize"]
-    assert told["objective_names"] == ["val_accuracy"]
-    assert told["has_intermediate_values"] is True
+    assert [trial["number"] for trial in answer["best_trials"]] == [0]
+    assert answer["directions"] == ["maximize"]
+    assert answer["objective_names"] == ["val_accuracy"]
+    assert answer["has_intermediate_values"] is True
     assert all(trials[number]["datetime_complete"] for number in (0, 1, 2)), "the timeline draws from these"
     assert all(trial["datetime_start"] for trial in trials[:4])
 
@@ -88,20 +88,20 @@ def test_trials_are_read_as_optuna_reads_them(
     """In bulk, all at once or only what is new, they equal what Optuna's own storage makes of the same rows."""
     points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
     points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002)]
-    found = started(budget={"trials": 5, "epochs": 3}, baseline=points)
-    finish_trial(database, begin(found, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
-    finish_trial(database, begin(found, 0.25, NAN), TrialOutcome.DIVERGED, detail=ODD)
-    finish_trial(database, begin(found, float("inf")), TrialOutcome.PRUNED)
-    begin(found, 0.5)
+    study = started(budget={"trials": 5, "epochs": 3}, baseline=points)
+    finish_trial(database, begin(study, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
+    finish_trial(database, begin(study, 0.25, NAN), TrialOutcome.DIVERGED, detail=ODD)
+    finish_trial(database, begin(study, float("inf")), TrialOutcome.PRUNED)
+    begin(study, 0.5)
     url = database.url.render_as_string(hide_password=False)
     theirs, ours = optuna.storages.RDBStorage(url), bulk_storage.BulkStorage(url)
     for included, newest in ((set(), -1), ({2}, 3), (set(), 3)):
-        expected = theirs._get_trials(found.study_id, None, included, newest)
-        read = ours._get_trials(found.study_id, None, included, newest)
+        expected = theirs._get_trials(study.study_id, None, included, newest)
+        read = ours._get_trials(study.study_id, None, included, newest)
         assert len(read) == (4 if newest < 0 else 1 + len(included))
         assert [compared(trial) for trial in read] == [compared(trial) for trial in expected]
     running = optuna.trial.TrialState.RUNNING
-    assert [trial.number for trial in ours.get_all_trials(found.study_id, states=(running,))] == [3]
+    assert [trial.number for trial in ours.get_all_trials(study.study_id, states=(running,))] == [3]
 
 
 def test_studies_are_listed_under_the_names_they_have(started: Started, client: DashboardClient) -> None:
@@ -119,46 +119,46 @@ def test_importance_names_every_unconditional_hyperparameter(
     """The one that decides the value comes first, and the shares add up to one."""
     rates = [10 ** (-4 + 0.3 * step) for step in range(10)]
     points = [{"optimizer": ("sgd", "adam")[n % 2], "learning_rate": rate} for n, rate in enumerate(rates)]
-    found = started(budget={"trials": 10, "epochs": 3}, baseline=points)
-    assert client.importance(found) == []
+    study = started(budget={"trials": 10, "epochs": 3}, baseline=points)
+    assert client.importance(study) == []
     for rate in rates:
-        finish_trial(database, begin(found, rate), TrialOutcome.COMPLETED)
-    told = client.importance(found)
-    assert [bar["name"] for bar in told] == ["learning_rate", "optimizer"]
-    assert told[0]["importance"] > told[1]["importance"] >= 0
-    assert sum(bar["importance"] for bar in told) == pytest.approx(1)
+        finish_trial(database, begin(study, rate), TrialOutcome.COMPLETED)
+    answer = client.importance(study)
+    assert [bar["name"] for bar in answer] == ["learning_rate", "optimizer"]
+    assert answer[0]["importance"] > answer[1]["importance"] >= 0
+    assert sum(bar["importance"] for bar in answer) == pytest.approx(1)
 
 
 def test_running_trial_is_followed_to_its_end(
     database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
     """Each epoch, the end and the value of a trial that was seen running are there on the next look."""
-    found = started()
-    first = begin(found, 0.1)
-    second = begin(found, 0.2)
-    assert [trial["state"] for trial in client.trials(found)] == ["Running", "Running"]
+    study = started()
+    first = begin(study, 0.1)
+    second = begin(study, 0.2)
+    assert [trial["state"] for trial in client.trials(study)] == ["Running", "Running"]
     finish_trial(database, second, TrialOutcome.COMPLETED)
-    assert [trial["state"] for trial in client.trials(found)] == ["Running", "Complete"]
-    history = ReadOnlyStorage(found.study_id, "maximize")
+    assert [trial["state"] for trial in client.trials(study)] == ["Running", "Complete"]
+    history = ReadOnlyStorage(study.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, first, metrics(2, 0.4), history))
-    assert [value["step"] for value in client.trials(found)[0]["intermediate_values"]] == [1, 2]
+    assert [value["step"] for value in client.trials(study)[0]["intermediate_values"]] == [1, 2]
     finish_trial(database, first, TrialOutcome.COMPLETED, weights=7)
-    ended = client.trials(found)[0]
+    ended = client.trials(study)[0]
     assert (ended["state"], ended["values"]) == ("Complete", [0.4])
     assert {"key": "weights", "value": "7"} in ended["user_attrs"]
-    begin(found, 0.3)
-    assert [trial["state"] for trial in client.trials(found)] == ["Complete", "Complete", "Running"]
+    begin(study, 0.3)
+    assert [trial["state"] for trial in client.trials(study)] == ["Complete", "Complete", "Running"]
 
 
 def test_waiting_trial_leaves_the_parameters_of_the_others(
     database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
     """Parallel coordinates keep their hyperparameters though the dashboard saw trials before they were sampled."""
-    found = started(baseline=[{"optimizer": "sgd", "learning_rate": rate} for rate in (0.1, 0.01)])
-    assert client.study(found)["intersection_search_space"] == []
+    study = started(baseline=[{"optimizer": "sgd", "learning_rate": rate} for rate in (0.1, 0.01)])
+    assert client.study(study)["intersection_search_space"] == []
     for _ in range(2):
-        finish_trial(database, begin(found, 0.5), TrialOutcome.COMPLETED)
-        common = client.study(found)["intersection_search_space"]
+        finish_trial(database, begin(study, 0.5), TrialOutcome.COMPLETED)
+        common = client.study(study)["intersection_search_space"]
         assert [each["name"] for each in common] == ["learning_rate", "optimizer"]
 
 
@@ -166,21 +166,21 @@ def test_study_that_searches_nothing_has_no_importance(
     database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
     """Trials of the base model alone are shown without an importance, and without an error."""
-    found = started(space={})
+    study = started(space={})
     for value in (0.1, 0.2, 0.3):
-        finish_trial(database, begin(found, value), TrialOutcome.COMPLETED)
-    assert client.importance(found) == []
-    assert [trial["values"] for trial in client.trials(found)] == [[0.1], [0.2], [0.3]]
+        finish_trial(database, begin(study, value), TrialOutcome.COMPLETED)
+    assert client.importance(study) == []
+    assert [trial["values"] for trial in client.trials(study)] == [[0.1], [0.2], [0.3]]
 
 
 def test_trials_that_all_end_alike_have_an_importance(
     database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
     """A search that stayed at chance throughout is answered, without an error."""
-    found = started()
+    study = started()
     for _ in range(3):
-        finish_trial(database, begin(found, 0.1), TrialOutcome.COMPLETED)
-    assert {bar["name"] for bar in client.importance(found)} >= {"learning_rate", "optimizer"}
+        finish_trial(database, begin(study, 0.1), TrialOutcome.COMPLETED)
+    assert {bar["name"] for bar in client.importance(study)} >= {"learning_rate", "optimizer"}
 
 
 def test_study_deleted_elsewhere_is_not_found(storage: str, started: Started, client: DashboardClient) -> None:
@@ -194,21 +194,21 @@ def test_study_deleted_elsewhere_is_not_found(storage: str, started: Started, cl
 
 def test_lost_connections_are_replaced(database: Database, started: Started, client: DashboardClient) -> None:
     """After Postgres threw out every connection, as in a restart, the next request is answered."""
-    found = started()
-    client.study(found)
+    study = started()
+    client.study(study)
     query = "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = :name"
     ended = database.transact(lambda c: c.scalars(text(query), {"name": "hpsearch dashboard"}).all())
     assert ended
     assert all(ended)
-    assert client.study(found)["name"] == "small"
+    assert client.study(study)["name"] == "small"
 
 
 def test_outage_is_a_line_in_the_log(
     server: str, database: Database, started: Started, client: DashboardClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While the database lets nobody in, each request says why in one line; after that, all is as before."""
-    found = started()
-    client.study(found)
+    study = started()
+    client.study(study)
     caplog.clear()
     with closing(psycopg2.connect(server)) as elsewhere, elsewhere.cursor() as cursor:
         elsewhere.autocommit = True
@@ -217,22 +217,22 @@ def test_outage_is_a_line_in_the_log(
         cursor.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s", (name,))
         assert client.get("/api/studies")[0] == 500
         cursor.execute(f'alter database "{name}" allow_connections true')
-    (said,) = caplog.messages
-    assert said.startswith("the database does not answer: ")
-    assert "not currently accepting connections" in said
-    assert "\n" not in said
-    assert client.study(found)["name"] == "small"
+    (message,) = caplog.messages
+    assert message.startswith("the database does not answer: ")
+    assert "not currently accepting connections" in message
+    assert "\n" not in message
+    assert client.study(study)["name"] == "small"
 
 
 def test_all_threads_are_answered_at_once(started: Started, database: Database, client: DashboardClient) -> None:
     """As many requests as there are threads find a connection each, and no more are opened."""
-    found = started()
+    study = started()
     ready = threading.Barrier(server.THREADS, timeout=30)
     statuses: list[int] = []
 
     def ask() -> None:
         ready.wait()
-        statuses.extend(client.get(f"/api/studies/{found.study_id}")[0] for _ in range(5))
+        statuses.extend(client.get(f"/api/studies/{study.study_id}")[0] for _ in range(5))
 
     threads = [threading.Thread(target=ask) for _ in range(server.THREADS)]
     for thread in threads:
@@ -342,13 +342,13 @@ def test_command_serves_the_storage_it_was_given(storage: str, started: Started)
     """`--storage URL` is what the address it prints shows, and the line holds no password."""
     started(study={"name": ODD})
     with command("--storage", storage) as (_, url):
-        told = json.loads(fetch(url.replace("/dashboard", "/api/studies")))
-        assert [each["study_name"] for each in told["study_summaries"]] == [ODD]
+        answer = json.loads(fetch(url.replace("/dashboard", "/api/studies")))
+        assert [each["study_name"] for each in answer["study_summaries"]] == [ODD]
 
 
-def paths(found: Study, trial_id: int) -> list[tuple[str, str, Any]]:
+def paths(study: Study, trial_id: int) -> list[tuple[str, str, Any]]:
     """What the dashboard's pages can ask for that changes something."""
-    study_id, file = found.study_id, {"file": "data:text/plain;base64,eA==", "filename": "x.txt"}
+    study_id, file = study.study_id, {"file": "data:text/plain;base64,eA==", "filename": "x.txt"}
     return [
         ("DELETE", f"/api/studies/{study_id}", {"remove_associated_artifacts": True}),
         ("POST", f"/api/studies/{study_id}/rename", {"study_name": "other"}),
@@ -379,15 +379,15 @@ def test_command_is_read_only(
     storage: str, database: Database, started: Started, begin: Callable[..., Attempt]
 ) -> None:
     """Nothing that a page or a program asks for changes a row, and the reason says how to have it."""
-    found = started()
-    held = begin(found, 0.5)
+    study = started()
+    attempt = begin(study, 0.5)
     before = content(database)
     with command("--storage", storage) as (_, url):
         address = url.removesuffix("/dashboard")
-        for method, path, body in paths(found, held.trial_id):
-            status, told = ask(method, address + path, body)
+        for method, path, body in paths(study, attempt.trial_id):
+            status, answer = ask(method, address + path, body)
             assert (method, path, status) == (method, path, 403)
-            assert "--edit" in json.loads(told)["reason"]
+            assert "--edit" in json.loads(answer)["reason"]
         assert ask("GET", address + "/api/studies", Host="rebound.example:80")[0] == 403
         assert ask("GET", address + "/api/studies")[0] == 200
     assert content(database) == before
@@ -397,44 +397,44 @@ def test_command_edits_what_breaks_nothing(
     storage: str, database: Database, started: Started, begin: Callable[..., Attempt]
 ) -> None:
     """With --edit notes, files and the end of a trial are stored; the study stays, under its name."""
-    found = started()
-    held = begin(found, 0.5)
+    study = started()
+    attempt = begin(study, 0.5)
     with command("--storage", storage, "--edit") as (_, url):
         address = url.removesuffix("/dashboard")
-        elsewhere = ask("PUT", f"{address}/api/studies/{found.study_id}/note", {}, Origin="http://evil.example")
+        elsewhere = ask("PUT", f"{address}/api/studies/{study.study_id}/note", {}, Origin="http://evil.example")
         assert elsewhere[0] == 403
-        *asked, upload_study, upload_trial = paths(found, held.trial_id)
+        *asked, upload_study, upload_trial = paths(study, attempt.trial_id)
         answers = [ask(*each) for each in [(m, address + path, body) for m, path, body in (upload_trial, *asked)]]
         assert [status for status, _ in answers] == [201, 403, 403, 403, 200, 200, 200, 403]
         assert "hpsearch delete NAME" in json.loads(answers[1][1])["reason"]
-        status, told = ask("POST", address + upload_study[1], upload_study[2])
+        status, answer = ask("POST", address + upload_study[1], upload_study[2])
         assert status == 201
-        uploaded = f"/artifacts/{found.study_id}/{json.loads(told)['artifact_id']}"
+        uploaded = f"/artifacts/{study.study_id}/{json.loads(answer)['artifact_id']}"
         assert fetch(address + uploaded) == "x"
         assert ask("DELETE", address + "/api" + uploaded) == (200, "{}")
         (listed,) = json.loads(fetch(address + "/api/studies"))["study_summaries"]
-        assert listed["study_name"] == found.name
-        shown = json.loads(fetch(f"{address}/api/studies/{found.study_id}"))
+        assert listed["study_name"] == study.name
+        shown = json.loads(fetch(f"{address}/api/studies/{study.study_id}"))
         assert shown["note"]["body"].endswith("noted")
         assert shown["trials"][0]["note"]["body"] == "noted"
         assert shown["trials"][0]["state"] == "Fail"
     with pytest.raises(attempts.LostError):
-        database.transact(lambda c: attempts.fence(c, held))
+        database.transact(lambda c: attempts.fence(c, attempt))
 
 
 def test_command_asks_for_its_password_everywhere(storage: str, started: Started, tmp_path: Path) -> None:
     """On every address, with a password from a file: pages, data and changes want it; no output holds it."""
-    found = started()
+    study = started()
     (tmp_path / "password").write_text(SECRET + "\n")
     options = {"HPSEARCH_DASHBOARD_PASSWORD_FILE": str(tmp_path / "password")}
     known = {"Authorization": "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()}
     with command("--storage", storage, "--host", "0.0.0.0", "--edit", **options) as (running, url):
         address = url.replace("0.0.0.0", "127.0.0.1").removesuffix("/dashboard")
-        for method, path, body in [("GET", "/", None), ("GET", "/dashboard", None), *paths(found, 1)]:
+        for method, path, body in [("GET", "/", None), ("GET", "/dashboard", None), *paths(study, 1)]:
             assert ask(method, address + path, body)[0] == 401
             assert ask(method, address + path, body, Authorization="Basic bWU6d3Jvbmc=")[0] == 401
         assert ask("GET", address + "/api/studies", **known, Host="any.example")[0] == 200
-        assert ask("DELETE", f"{address}/api/studies/{found.study_id}", **known)[0] == 403
+        assert ask("DELETE", f"{address}/api/studies/{study.study_id}", **known)[0] == 403
         running.send_signal(signal.SIGTERM)
         output = running.communicate(timeout=60)
     assert output == ("", "")

@@ -40,16 +40,18 @@ Started = Callable[..., Study]
 def searched(database: Database, started: Started) -> Callable[..., Study]:
     """A search whose complete trials have these values of each of their epochs; sgd at that many hundredths."""
 
-    def make(*trials: Sequence[float], rates: Sequence[float] = (0.01, 0.02, 0.03, 0.04, 0.05), **given: Any) -> Study:
+    def make(
+        *trials: Sequence[float], rates: Sequence[float] = (0.01, 0.02, 0.03, 0.04, 0.05), **sections: Any
+    ) -> Study:
         baselines = [{"optimizer": "sgd", "learning_rate": rate} for _, rate in zip(trials, rates, strict=False)]
         budget = {"trials": len(trials), "epochs": 3, "early_stopping": 2, "hours": 3.0}
-        found = started(**{"budget": budget, "baseline": baselines, **given})
+        study = started(**{"budget": budget, "baseline": baselines, **sections})
         for values in trials:
-            held = claim_trial(database, found)
-            add_epochs(database, held, values)
-            finish_trial(database, held)
-        assert claim(database, found, WORKER) is None  # and so it is finished
-        return found
+            attempt = claim_trial(database, study)
+            add_epochs(database, attempt, values)
+            finish_trial(database, attempt)
+        assert claim(database, study, WORKER) is None  # and so it is finished
+        return study
 
     return make
 
@@ -58,9 +60,9 @@ def ask(database: Database, name: str = "small", **options: Any) -> Evaluation:
     return evaluation.request_evaluation(database, name, **options)[0]
 
 
-def result(database: Database, asked: Evaluation) -> Any:
+def result(database: Database, requested: Evaluation) -> Any:
     """The result as `evaluate --json` prints it."""
-    return results.make_document(results.read_status(database, asked))["result"]
+    return results.make_document(results.read_status(database, requested))["result"]
 
 
 def hpsearch(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -77,24 +79,24 @@ def test_best_distinct_configurations_are_trained_once_a_seed(database: Database
     """The best K by the mean of their trials, all of them before any again, for the best trial's best epoch."""
     # The second and the fourth trial are of one configuration: 0.9 and 0.5 on average are less than 0.8.
     searched([0.1, 0.8, 0.7], [0.9], [0.75, 0.3], [0.5], [0.2], rates=(0.01, 0.02, 0.03, 0.02, 0.05))
-    asked = ask(database, top=3, seeds=2)
-    rates = [each.params["learning_rate"] for each in asked.configurations]
+    requested = ask(database, top=3, seeds=2)
+    rates = [each.params["learning_rate"] for each in requested.configurations]
     assert rates == pytest.approx([0.01, 0.03, 0.02])
-    assert [each.trial for each in asked.configurations] == [0, 2, 1]
-    assert [each.value for each in asked.configurations] == pytest.approx([0.8, 0.75, 0.7])
-    assert asked.study is not None
-    made = asked.study.spec
-    assert asked.study.name == "small evaluation"
-    budget = made.budget
+    assert [each.trial for each in requested.configurations] == [0, 2, 1]
+    assert [each.value for each in requested.configurations] == pytest.approx([0.8, 0.75, 0.7])
+    assert requested.study is not None
+    spec = requested.study.spec
+    assert requested.study.name == "small evaluation"
+    budget = spec.budget
     assert (budget.trials, budget.epochs, budget.hours, budget.early_stopping, budget.repeats) == (6, 1, None, None, 2)
-    assert (made.pruner.name, made.study.keep_models, made.evaluation) == ("none", 6, 1)
+    assert (spec.pruner.name, spec.study.keep_models, spec.evaluation) == ("none", 6, 1)
     waiting = database.transact(
         lambda c: c.scalars(
             text(
                 "select value_json::json ->> 'learning_rate' from trial_system_attributes join trials using (trial_id) "
                 "where study_id = :study_id and key = 'fixed_params' order by number"
             ),
-            {"study_id": asked.study.study_id if asked.study else 0},
+            {"study_id": requested.study.study_id if requested.study else 0},
         ).all()
     )
     assert [float(rate) for rate in waiting] == pytest.approx([0.01, 0.03, 0.02] * 2)
@@ -103,10 +105,10 @@ def test_best_distinct_configurations_are_trained_once_a_seed(database: Database
 def test_epochs_are_those_after_which_the_best_trial_was_best(database: Database, searched: Any) -> None:
     """Not those it was trained for."""
     searched([0.1, 0.2, 0.3], [0.4, 0.9, 0.8])
-    asked = ask(database)
-    assert asked.study is not None
-    assert asked.study.spec.budget.epochs == 2
-    assert asked.study.spec.budget.trials == 2 * evaluation.DEFAULT_SEEDS
+    requested = ask(database)
+    assert requested.study is not None
+    assert requested.study.spec.budget.epochs == 2
+    assert requested.study.spec.budget.trials == 2 * evaluation.DEFAULT_SEEDS
 
 
 def test_lowest_loss_is_best(database: Database, searched: Any) -> None:
@@ -130,15 +132,15 @@ def test_lowest_loss_is_best(database: Database, searched: Any) -> None:
 
 def test_spec_survives_the_database_and_no_file_can_say_it(database: Database, searched: Any) -> None:
     """The flag comes back from JSON, is part of the fingerprint, and is no section of a study file."""
-    found = searched([0.5])
-    asked = ask(database)
-    assert asked.study is not None
-    stored = json.loads(json.dumps(asked.study.spec.to_json()))
-    assert study_spec.StudySpec.from_json(stored) == asked.study.spec
-    assert study_spec.StudySpec.from_json({**stored, "evaluation": 0}).fingerprint != asked.study.fingerprint
+    study = searched([0.5])
+    requested = ask(database)
+    assert requested.study is not None
+    stored = json.loads(json.dumps(requested.study.spec.to_json()))
+    assert study_spec.StudySpec.from_json(stored) == requested.study.spec
+    assert study_spec.StudySpec.from_json({**stored, "evaluation": 0}).fingerprint != requested.study.fingerprint
     assert (
-        study_spec.StudySpec.from_json({k: v for k, v in found.spec.to_json().items() if k != "evaluation"})
-        == found.spec
+        study_spec.StudySpec.from_json({k: v for k, v in study.spec.to_json().items() if k != "evaluation"})
+        == study.spec
     )
     with pytest.raises(UsageError, match="evaluation: unknown"):
         study_spec.from_dict({"study": {"name": "x"}, "space": {"dropout": [0.1, 0.2]}, "evaluation": 1})
@@ -146,9 +148,9 @@ def test_spec_survives_the_database_and_no_file_can_say_it(database: Database, s
 
 def test_study_file_of_that_name_does_not_touch_an_evaluation(database: Database, searched: Any) -> None:
     """`start-study` with an evaluation's name is refused."""
-    found = searched([0.5])
+    study = searched([0.5])
     ask(database)
-    named = found.spec.to_json()["study"] | {"name": "small evaluation"}
+    named = study.spec.to_json()["study"] | {"name": "small evaluation"}
     with pytest.raises(RefusedError, match="as the evaluation of a study"):
         study_creation.start(database, study_spec.from_dict({"study": named, "space": {"dropout": [0.1, 0.2]}}))
 
@@ -157,9 +159,9 @@ def test_names_are_free_and_fit(database: Database, started: Started, searched: 
     """A name that is taken gets a number; a long one is cut, and what is special in it stays."""
     started(study={"name": "small evaluation"})
     searched([0.5])
-    asked = ask(database)
-    assert asked.study is not None
-    assert asked.study.name == "small evaluation 2"
+    requested = ask(database)
+    assert requested.study is not None
+    assert requested.study.name == "small evaluation 2"
     long = "<b>%s 'ü✓" * 64
     searched([0.5], study={"name": long[:512]})
     other = ask(database, long[:512])
@@ -177,12 +179,12 @@ def test_seeds_are_the_evaluations_own(searched: Any) -> None:
 def test_result_is_what_numpy_makes_of_the_predictions(database: Database, searched: Any, tmp_path: Path) -> None:
     """Accuracies, intervals, figures of each class, confusion matrices and ensembles, recomputed otherwise."""
     searched([0.5], [0.6])
-    asked = ask(database, seeds=3)
-    given = [train_trial(database, asked, tmp_path / "p.npz") for _ in range(6)]
-    told = result(database, asked)
-    assert (told["images"], told["models"], told["classes"]) == (IMAGES, 6, list(CLASSES))
-    for number, configuration in enumerate(told["configurations"]):
-        mine = given[number::2]
+    requested = ask(database, seeds=3)
+    probabilities = [train_trial(database, requested, tmp_path / "p.npz") for _ in range(6)]
+    document = result(database, requested)
+    assert (document["images"], document["models"], document["classes"]) == (IMAGES, 6, list(CLASSES))
+    for number, configuration in enumerate(document["configurations"]):
+        mine = probabilities[number::2]
         accuracies = [float((each.argmax(axis=1) == LABELS).mean()) for each in mine]
         assert [each["accuracy"] for each in configuration["models"]] == accuracies
         assert [each["trial"] for each in configuration["models"]] == [number, number + 2, number + 4]
@@ -200,31 +202,31 @@ def test_result_is_what_numpy_makes_of_the_predictions(database: Database, searc
             for i in range(3)
         ]
         check_ensemble(configuration["ensemble"], mine)
-    check_ensemble(told["ensemble"], given)
+    check_ensemble(document["ensemble"], probabilities)
 
 
-def check_ensemble(told: Any, models: Sequence[np.ndarray]) -> None:
+def check_ensemble(ensemble: Any, models: Sequence[np.ndarray]) -> None:
     guesses = sum(models).argmax(axis=1)  # type: ignore[union-attr]
     right, z = int((guesses == LABELS).sum()), stats.norm.ppf(0.975)
     share = right / IMAGES
-    assert told["accuracy"] == share
+    assert ensemble["accuracy"] == share
     middle, scale = share + z**2 / (2 * IMAGES), 1 + z**2 / IMAGES
     half = z * np.sqrt(share * (1 - share) / IMAGES + z**2 / (4 * IMAGES**2))
-    assert (told["low"], told["high"]) == pytest.approx(((middle - half) / scale, (middle + half) / scale))
-    assert np.trace(told["confusion"]) == right
+    assert (ensemble["low"], ensemble["high"]) == pytest.approx(((middle - half) / scale, (middle + half) / scale))
+    assert np.trace(ensemble["confusion"]) == right
 
 
 def test_what_failed_is_left_out_and_said(database: Database, searched: Any, tmp_path: Path) -> None:
     """Figures are over the trials that completed; a retry that completes later is counted in."""
     searched([0.5], [0.6])
-    asked = ask(database, top=1, seeds=3)
-    assert asked.study is not None
+    requested = ask(database, top=1, seeds=3)
+    assert requested.study is not None
     for ending in (TrialOutcome.DIVERGED, TrialOutcome.ERROR):
-        held = claim_trial(database, asked.study)
-        add_epochs(database, held, [])
-        finish_trial(database, held, ending)
-    train_trial(database, asked, tmp_path / "p.npz")
-    (only,) = result(database, asked)["configurations"]
+        attempt = claim_trial(database, requested.study)
+        add_epochs(database, attempt, [])
+        finish_trial(database, attempt, ending)
+    train_trial(database, requested, tmp_path / "p.npz")
+    (only,) = result(database, requested)["configurations"]
     assert only["missing"] == [{"trial": 0, "outcome": "diverged"}, {"trial": 1, "outcome": "error"}]
     assert (only["accuracy"]["models"], only["accuracy"]["std"], only["accuracy"]["low"]) == (1, None, None)
     shown = hpsearch("evaluate", "small", "--storage", database.url.render_as_string(hide_password=False))
@@ -232,7 +234,7 @@ def test_what_failed_is_left_out_and_said(database: Database, searched: Any, tmp
 
     database.transact(lambda c: study_control.retry(c, "small evaluation"))
     assert result(database, ask(database)) is None  # it is being trained again
-    train_trial(database, asked, tmp_path / "p.npz")
+    train_trial(database, requested, tmp_path / "p.npz")
     (only,) = result(database, ask(database))["configurations"]
     assert only["accuracy"]["models"] == 2
     assert only["missing"] == [{"trial": 0, "outcome": "diverged"}]  # trial 3 made up for trial 1
@@ -243,12 +245,12 @@ def test_what_failed_is_left_out_and_said(database: Database, searched: Any, tmp
 def test_evaluation_without_a_model_is_refused_and_may_be_made_again(database: Database, searched: Any) -> None:
     """Where every trial failed there is nothing to show; the test images were not used."""
     searched([0.5])
-    asked = ask(database, top=1, seeds=1)
-    assert asked.study is not None
-    held = claim_trial(database, asked.study)
-    finish_trial(database, held, TrialOutcome.ERROR)
+    requested = ask(database, top=1, seeds=1)
+    assert requested.study is not None
+    attempt = claim_trial(database, requested.study)
+    finish_trial(database, attempt, TrialOutcome.ERROR)
     with pytest.raises(RefusedError, match=r"\(1 error\)"):
-        results.read_status(database, asked)
+        results.read_status(database, requested)
     again = ask(database, again=True)
     assert again.number == 2
     assert results.read_status(database, again).uses == 0
@@ -258,12 +260,12 @@ def test_second_call_shows_what_is_stored(database: Database, searched: Any, tmp
     """It makes no study and counts nothing anew: the result stands also when the predictions are gone."""
     searched([0.5])
     assert evaluation.request_evaluation(database, "small", 1, 2)[1]
-    asked, made = evaluation.request_evaluation(database, "small", 3, 4)
-    assert (made, len(asked.configurations)) == (False, 1)
-    assert result(database, asked) is None
+    requested, is_new = evaluation.request_evaluation(database, "small", 3, 4)
+    assert (is_new, len(requested.configurations)) == (False, 1)
+    assert result(database, requested) is None
     for _ in range(2):
-        train_trial(database, asked, tmp_path / "p.npz")
-    first = result(database, asked)
+        train_trial(database, requested, tmp_path / "p.npz")
+    first = result(database, requested)
     database.transact(lambda c: c.execute(text("delete from hpsearch.files")))
     assert result(database, ask(database)) == first
     assert len(database.transact(studies.list_all)) == 2
@@ -271,7 +273,7 @@ def test_second_call_shows_what_is_stored(database: Database, searched: Any, tmp
 
 def test_again_is_counted(database: Database, searched: Any, tmp_path: Path) -> None:
     """Each evaluation whose models saw the test images is a use of them, also after its study was deleted."""
-    found = searched([0.5])
+    study = searched([0.5])
     first = ask(database, seeds=1)
     with pytest.raises(RefusedError, match="small evaluation is not over yet"):
         ask(database, again=True)
@@ -287,7 +289,7 @@ def test_again_is_counted(database: Database, searched: Any, tmp_path: Path) -> 
     assert first.study is not None
     for trainer in (first.study, second.study):
         database.transact(lambda c: study_deletion.delete(c, trainer.study_id))
-    left = database.transact(lambda c: evaluation.list_evaluations(c, found))
+    left = database.transact(lambda c: evaluation.list_evaluations(c, study))
     assert [(each.number, each.study, each.is_used) for each in left] == [(1, None, True), (2, None, True)]
     assert left[0].result is not None
     assert left[0].result.to_json() == kept
@@ -298,12 +300,12 @@ def test_again_is_counted(database: Database, searched: Any, tmp_path: Path) -> 
 
 def test_deleted_search_leaves_its_evaluation_a_study(database: Database, searched: Any) -> None:
     """The rows that name it go; the study that trained its best is there, and says what it is no evaluation of."""
-    found = searched([0.5])
-    asked = ask(database)
-    database.transact(lambda c: study_deletion.delete(c, found.study_id))
+    study = searched([0.5])
+    requested = ask(database)
+    database.transact(lambda c: study_deletion.delete(c, study.study_id))
     assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.evaluations"))) == 0
-    assert asked.study is not None
-    assert database.transact(lambda c: studies.find(c, "small evaluation")).study_id == asked.study.study_id
+    assert requested.study is not None
+    assert database.transact(lambda c: studies.find(c, "small evaluation")).study_id == requested.study.study_id
     with pytest.raises(RefusedError, match="small evaluation is itself an evaluation: name a search"):
         ask(database, "small evaluation")
 
@@ -311,9 +313,9 @@ def test_deleted_search_leaves_its_evaluation_a_study(database: Database, search
 def test_evaluation_deleted_before_a_result_is_as_never_asked(database: Database, searched: Any) -> None:
     """The next call makes one, with seeds of its own."""
     searched([0.5])
-    asked = ask(database)
-    assert asked.study is not None
-    trainer = asked.study.study_id
+    requested = ask(database)
+    assert requested.study is not None
+    trainer = requested.study.study_id
     database.transact(lambda c: study_deletion.delete(c, trainer))
     assert ask(database).number == 2
 
@@ -321,10 +323,10 @@ def test_evaluation_deleted_before_a_result_is_as_never_asked(database: Database
 def test_use_is_remembered_without_a_result(database: Database, searched: Any, tmp_path: Path) -> None:
     """Whoever deletes an evaluation halfway may have seen what its first models came to."""
     searched([0.5])
-    asked = ask(database, seeds=2)
-    assert asked.study is not None
-    trainer = asked.study.study_id
-    train_trial(database, asked, tmp_path / "p.npz")
+    requested = ask(database, seeds=2)
+    assert requested.study is not None
+    trainer = requested.study.study_id
+    train_trial(database, requested, tmp_path / "p.npz")
     database.transact(lambda c: study_deletion.delete(c, trainer))
     second = ask(database, seeds=1)
     assert (second.number, results.read_status(database, second).uses) == (2, 1)
@@ -334,15 +336,17 @@ def test_use_is_remembered_without_a_result(database: Database, searched: Any, t
 
 def test_search_that_went_on_is_told(database: Database, searched: Any, tmp_path: Path) -> None:
     """An evaluation does not know the trials that an extended search has completed since."""
-    found = searched([0.5])
-    asked = ask(database, seeds=1)
-    train_trial(database, asked, tmp_path / "p.npz")
-    assert not any("gone on" in line for line in evaluation_tables.list_remarks(results.read_status(database, asked)))
-    budget = found.spec.budget.model_copy(update={"trials": 2})
-    study_creation.start(database, replace(found.spec, budget=budget))
-    held = claim_trial(database, found)
-    add_epochs(database, held, [0.9])
-    finish_trial(database, held)
+    study = searched([0.5])
+    requested = ask(database, seeds=1)
+    train_trial(database, requested, tmp_path / "p.npz")
+    assert not any(
+        "gone on" in line for line in evaluation_tables.list_remarks(results.read_status(database, requested))
+    )
+    budget = study.spec.budget.model_copy(update={"trials": 2})
+    study_creation.start(database, replace(study.spec, budget=budget))
+    attempt = claim_trial(database, study)
+    add_epochs(database, attempt, [0.9])
+    finish_trial(database, attempt)
     (line,) = (
         line
         for line in evaluation_tables.list_remarks(results.read_status(database, ask(database)))
@@ -380,21 +384,21 @@ def test_two_who_ask_at_once_get_one_evaluation(storage: str, database: Database
         )
         for _ in range(2)
     ]
-    told = [json.loads(process.communicate(timeout=120)[0]) for process in asking]
-    assert told[0] == told[1]
+    document = [json.loads(process.communicate(timeout=120)[0]) for process in asking]
+    assert document[0] == document[1]
     assert len(database.transact(studies.list_all)) == 2
 
 
 def test_data_are_those_of_the_search(database: Database, searched: Any) -> None:
     """The first worker's images must be the search's; what it adds about the test images holds for the others."""
-    found = searched([0.5])
-    database.transact(lambda c: studies.record_data(c, found.study_id, "s"))
-    asked = ask(database)
-    assert asked.study is not None
-    study_id = asked.study.study_id
-    assert database.transact(lambda c: studies.record_data(c, study_id, "xy+other")) == "s"
-    assert database.transact(lambda c: studies.record_data(c, study_id, "abc+s")) == "abc+s"
-    assert database.transact(lambda c: studies.record_data(c, study_id, "xyz+s")) == "abc+s"
+    study = searched([0.5])
+    database.transact(lambda c: studies.record_data_fingerprint(c, study.study_id, "s"))
+    requested = ask(database)
+    assert requested.study is not None
+    study_id = requested.study.study_id
+    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "xy+other")) == "s"
+    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "abc+s")) == "abc+s"
+    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "xyz+s")) == "abc+s"
 
 
 def test_files_are_kept_beside_the_searchs(database: Database, searched: Any, place: Setting, tmp_path: Path) -> None:
@@ -403,21 +407,21 @@ def test_files_are_kept_beside_the_searchs(database: Database, searched: Any, pl
         **{"study": {"name": "apart"}, "budget": {"trials": 1, "epochs": 1}, "data": {"name": "digits"}},
         **{"space": {"dropout": {"low": 0.0, "high": 0.5}}, "pruner": {"name": "none"}},
     }
-    found = study_creation.start(database, study_spec.from_dict(described), place).study
-    held = claim_trial(database, found)
-    add_epochs(database, held, [0.5])
-    finish_trial(database, held)
-    claim(database, found, WORKER)
-    asked = ask(database, "apart", seeds=1)
-    assert asked.study is not None
-    assert asked.study.artifacts is not None
-    assert asked.study.artifacts != found.artifacts
-    assert asked.study.artifacts.rpartition("/")[0] == str(found.artifacts).rpartition("/")[0]
-    train_trial(database, asked, tmp_path / "p.npz")
+    study = study_creation.start(database, study_spec.from_dict(described), place).study
+    attempt = claim_trial(database, study)
+    add_epochs(database, attempt, [0.5])
+    finish_trial(database, attempt)
+    claim(database, study, WORKER)
+    requested = ask(database, "apart", seeds=1)
+    assert requested.study is not None
+    assert requested.study.artifacts is not None
+    assert requested.study.artifacts != study.artifacts
+    assert requested.study.artifacts.rpartition("/")[0] == str(study.artifacts).rpartition("/")[0]
+    train_trial(database, requested, tmp_path / "p.npz")
     query = "select artifacts from hpsearch.files where key like 'model/%' or key like 'predictions/%'"
     places = database.transact(lambda c: c.scalars(text(query)).all())
-    assert places == [asked.study.artifacts] * 2
-    assert result(database, asked)["models"] == 1
+    assert places == [requested.study.artifacts] * 2
+    assert result(database, requested)["models"] == 1
 
 
 def test_command_says_how_far_it_is_then_shows_the_result(
@@ -433,12 +437,12 @@ def test_command_says_how_far_it_is_then_shows_the_result(
     assert "worker --drain --study 'small evaluation'" in first.stderr
     waiting = json.loads(hpsearch(*call, "--json").stdout)
     assert (waiting["evaluation"], waiting["status"], waiting["result"]) == ("small evaluation", "running", None)
-    asked = ask(database)
-    given = [train_trial(database, asked, tmp_path / "p.npz") for _ in range(2)]
+    requested = ask(database)
+    probabilities = [train_trial(database, requested, tmp_path / "p.npz") for _ in range(2)]
     shown = hpsearch(*call, "--top", "2")
     assert shown.returncode == ExitCode.DONE
     assert shown.returncode == ExitCode.DONE
-    accuracies = [float((each.argmax(axis=1) == LABELS).mean()) for each in given]
+    accuracies = [float((each.argmax(axis=1) == LABELS).mean()) for each in probabilities]
     assert f"{np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}" in shown.stdout
     assert "<b>dog</b>" in shown.stdout
     assert "the test images have been used once" in shown.stderr
@@ -453,10 +457,10 @@ def test_command_says_how_far_it_is_then_shows_the_result(
 def test_tables_fit_a_terminal(database: Database, searched: Any, tmp_path: Path) -> None:
     """Nothing is cut off at 80 columns, also with the long names of CIFAR-10's classes and large counts."""
     searched([0.5], [0.6])
-    asked = ask(database, seeds=2)
+    requested = ask(database, seeds=2)
     for _ in range(4):
-        train_trial(database, asked, tmp_path / "p.npz")
-    standing = results.read_status(database, asked)
+        train_trial(database, requested, tmp_path / "p.npz")
+    standing = results.read_status(database, requested)
     classes = DATASETS["cifar10"].classes
     assert standing.evaluation.result is not None
     counts = (np.eye(10, dtype=int) * 949 + 5).tolist()
@@ -500,8 +504,8 @@ def test_unreachable_home_is_no_result(database: Database, searched: Any, tmp_pa
     root = tmp_path / "root"
     root.mkdir()
     searched([0.5])
-    asked = ask(database, seeds=1)
-    train_trial(database, asked, tmp_path / "p.npz")
+    requested = ask(database, seeds=1)
+    train_trial(database, requested, tmp_path / "p.npz")
     database.transact(
         lambda c: c.execute(
             text("update hpsearch.files set content = null, artifacts = :home where key like 'predictions/%'"),
@@ -509,5 +513,5 @@ def test_unreachable_home_is_no_result(database: Database, searched: Any, tmp_pa
         )
     )
     with pytest.raises(StoreError, match="is not there"):
-        results.read_status(database, asked)
+        results.read_status(database, requested)
     assert database.transact(lambda c: c.scalar(text("select result from hpsearch.evaluations"))) is None

@@ -35,26 +35,26 @@ def searched(database: Database, tmp_path: Path) -> Callable[..., Study]:
     """A finished search whose best two trials, 1 and 2, have kept a model that says which it is."""
 
     def make(place: Setting | None = None) -> Study:
-        found = study_creation.start(database, study_spec.from_dict(DESCRIBED), place).study
-        kept = StudyArtifacts(database, found.artifacts)
+        study = study_creation.start(database, study_spec.from_dict(DESCRIBED), place).study
+        kept = StudyArtifacts(database, study.artifacts)
         kept.open()
         for number, value in enumerate(VALUES):
-            held = claim_trial(database, found)
-            add_epochs(database, held, [value])
+            attempt = claim_trial(database, study)
+            add_epochs(database, attempt, [value])
             (tmp_path / "model").write_bytes(b"model %d" % number)
-            kept.finish(held, {}, tmp_path / "model")
-        database.transact(lambda c: studies.update_status(c, studies.read(c, found.study_id)))
-        return found
+            kept.finish(attempt, {}, tmp_path / "model")
+        database.transact(lambda c: studies.update_status(c, studies.read(c, study.study_id)))
+        return study
 
     return make
 
 
 def evaluated(database: Database, tmp_path: Path, models: int = 2, **options: Any) -> Evaluation:
     """An evaluation of the best configuration with two seeds, of which so many are trained."""
-    asked, _ = evaluation.request_evaluation(database, NAME, 1, 2, **options)
+    requested, _ = evaluation.request_evaluation(database, NAME, 1, 2, **options)
     for _ in range(models):
-        train_trial(database, asked, tmp_path / "p.npz")
-    return asked
+        train_trial(database, requested, tmp_path / "p.npz")
+    return requested
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -71,9 +71,9 @@ def test_search_gives_its_kept_models_the_best_first(
     """Wherever they are kept; with Wilson's intervals for the validation images, and a name that is only text."""
     searched(place)
     exported = export(database, NAME, tmp_path / "out")
-    found = contents(tmp_path / "out")
-    readme = found.pop("README.md").decode()
-    assert found == {"trial-1.keras": b"model 1", "trial-2.keras": b"model 2"}
+    files = contents(tmp_path / "out")
+    readme = files.pop("README.md").decode()
+    assert files == {"trial-1.keras": b"model 1", "trial-2.keras": b"model 2"}
     assert (exported.models, exported.tested) == (2, False)
     assert "search \\<i\\>small\\</i\\>, made" in readme
     assert "**300 validation images**" in readme
@@ -105,12 +105,12 @@ def test_evaluation_without_a_result_is_not_taken_for_a_search(
     database: Database, searched: Any, tmp_path: Path
 ) -> None:
     """Its values are of test images: halfway, and when its search was deleted, its models are refused."""
-    found = searched()
-    asked = evaluated(database, tmp_path, models=1)
+    study = searched()
+    requested = evaluated(database, tmp_path, models=1)
     with pytest.raises(RefusedError, match="is an evaluation without a result"):
         export(database, f"{NAME} evaluation", tmp_path / "halfway")
-    train_trial(database, asked, tmp_path / "p.npz")
-    database.transact(lambda c: study_deletion.delete(c, found.study_id))
+    train_trial(database, requested, tmp_path / "p.npz")
+    database.transact(lambda c: study_deletion.delete(c, study.study_id))
     with pytest.raises(RefusedError, match="its search was deleted"):
         export(database, f"{NAME} evaluation", tmp_path / "orphan")
     assert not (tmp_path / "halfway").exists()
@@ -158,7 +158,7 @@ def test_directory_that_holds_something_is_left_alone(database: Database, search
 def test_export_that_fails_leaves_nothing(database: Database, searched: Any, tmp_path: Path) -> None:
     """With a model gone from where it was kept there is no directory, nor a part of one."""
     (tmp_path / "root").mkdir()
-    found = searched(Setting(str(tmp_path / "root"), "HPSEARCH_ARTIFACTS"))
+    study = searched(Setting(str(tmp_path / "root"), "HPSEARCH_ARTIFACTS"))
     home = next((tmp_path / "root").iterdir())
     for model in home.glob("model-*"):
         model.unlink()
@@ -169,6 +169,6 @@ def test_export_that_fails_leaves_nothing(database: Database, searched: Any, tmp
         assert list((tmp_path / "here").iterdir()) == []
     database.transact(lambda c: c.execute(text("delete from hpsearch.files")))
     with pytest.raises(RefusedError, match="has no model to export"):
-        export(database, found.name, tmp_path / "here" / "out")
+        export(database, study.name, tmp_path / "here" / "out")
     with pytest.raises(NotFoundError):
         export(database, "nowhere", tmp_path / "here" / "out")

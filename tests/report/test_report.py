@@ -309,15 +309,15 @@ def test_evaluation_is_told_with_its_study(database: Database, started: Callable
     asked, _ = evaluation.request_evaluation(database, "small", top=1, seeds=2)
     assert asked.study is not None
     assert "has no result yet: 0 trials of it have ended" in write_report(database, "small", tmp_path / "before")[1]
-    given = [train_trial(database, asked, tmp_path / "predictions.npz") for _ in range(2)]
+    probabilities = [train_trial(database, asked, tmp_path / "predictions.npz") for _ in range(2)]
     results.read_status(database, asked)
     html, markdown = write_report(database, "small", tmp_path / "after")
-    accuracies = [(each.argmax(axis=1) == LABELS).mean() for each in given]
+    accuracies = [(each.argmax(axis=1) == LABELS).mean() for each in probabilities]
     assert f"{np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}" in markdown
     assert "> The test images have been used once for this study." in markdown
     figure = re.search(r'<figure id="confusion-test-1">.*?json">(.*?)</script>', html, re.DOTALL)
     assert figure is not None
-    together = np.mean(given, axis=0).argmax(axis=1)
+    together = np.mean(probabilities, axis=0).argmax(axis=1)
     counts = [[int(((i == LABELS) & (together == j)).sum()) for j in range(3)] for i in range(3)]
     texts = json.loads(figure[1])["data"][0]["text"]
     assert [[int(cell.split("<")[0]) for cell in row] for row in texts] == counts
@@ -365,7 +365,7 @@ def test_one_of_a_thing_is_told_in_the_singular(database: Database) -> None:
     material = read_material(database, "one")
     (trial,) = material.trials
     again = replace(trial, history=(*trial.history, *trial.history), retry_of=0)
-    told = str(report.list_sections(replace(material, trials=[again])))
-    assert "1 trial of up to 1 epoch on cifar10" in told
-    assert "1 trial took more than one attempt; 1 failed trial was retried." in told
-    assert re.findall(r"(?<![\d.,])1 (?:epochs|trials|attempts|failed ones)\b", told) == []
+    sections = str(report.list_sections(replace(material, trials=[again])))
+    assert "1 trial of up to 1 epoch on cifar10" in sections
+    assert "1 trial took more than one attempt; 1 failed trial was retried." in sections
+    assert re.findall(r"(?<![\d.,])1 (?:epochs|trials|attempts|failed ones)\b", sections) == []

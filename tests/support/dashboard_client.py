@@ -23,44 +23,44 @@ class DashboardClient:
         """Status of a PUT."""
         return self.ask("PUT", path, "", json.dumps(body).encode())[0]
 
-    def ask(self, method: str, path: str, query: str = "", sent: bytes = b"") -> tuple[int, bytes]:
+    def ask(self, method: str, path: str, query: str = "", content: bytes = b"") -> tuple[int, bytes]:
         """Status and content of an answer."""
-        said: list[str] = []
+        statuses: list[str] = []
         environ = {
             "REQUEST_METHOD": method,
             "PATH_INFO": path,
             "QUERY_STRING": query,
             "CONTENT_TYPE": "application/json",
-            "CONTENT_LENGTH": str(len(sent)),
-            "wsgi.input": io.BytesIO(sent),
+            "CONTENT_LENGTH": str(len(content)),
+            "wsgi.input": io.BytesIO(content),
             "SERVER_NAME": "test",
             "SERVER_PORT": "80",
             "wsgi.url_scheme": "http",
             "wsgi.errors": sys.stderr,
         }
-        body = b"".join(self.application(environ, lambda status, *_: said.append(status)))
-        return int(said[0].split()[0]), body
+        body = b"".join(self.application(environ, lambda status, *_: statuses.append(status)))
+        return int(statuses[0].split()[0]), body
 
-    def study(self, found: Study) -> dict[str, Any]:
+    def study(self, study: Study) -> dict[str, Any]:
         """What the study's page is made from, as it is now."""
         self.forget()
-        status, told = self.get(f"/api/studies/{found.study_id}")
-        assert status == 200, told
-        return dict(told)
+        status, answer = self.get(f"/api/studies/{study.study_id}")
+        assert status == 200, answer
+        return dict(answer)
 
-    def trials(self, found: Study) -> list[dict[str, Any]]:
+    def trials(self, study: Study) -> list[dict[str, Any]]:
         """The trials of the study's page, as they are now."""
-        return list(self.study(found)["trials"])
+        return list(self.study(study)["trials"])
 
-    def importance(self, found: Study) -> list[dict[str, Any]]:
+    def importance(self, study: Study) -> list[dict[str, Any]]:
         """The importance plot's bars."""
         self.forget()
-        status, told = self.get(f"/api/studies/{found.study_id}/param_importances")
-        assert status == 200, told
-        return list(told["param_importances"][0])
+        status, answer = self.get(f"/api/studies/{study.study_id}/param_importances")
+        assert status == 200, answer
+        return list(answer["param_importances"][0])
 
     def forget(self) -> None:
         """As if the seconds had passed for which the dashboard answers from memory; Optuna's cache stays."""
         self.application._inmemory_cache._trials_last_fetched_at.clear()
-        (served,) = (plugin for plugin in self.application.plugins if plugin.name == "hpsearch")
-        served._cache.clear()
+        (plugin,) = (plugin for plugin in self.application.plugins if plugin.name == "hpsearch")
+        plugin._cache.clear()
