@@ -15,6 +15,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 ON_CODE = [page for page in PAGES if page.stem in ("architecture", "CONTRIBUTING") or page.parent.name == "decisions"]
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 CODE = re.compile(r"`([\w./-]+/[\w.-]*|[\w-]+\.py)`")
+ATTRIBUTE = re.compile(r"`([a-z_]+)\.([A-Za-z_]+)`")
 PLACES = (ROOT, ROOT / "hpsearch")
 
 
@@ -60,6 +61,16 @@ def test_every_named_file_is_there(page: Path) -> None:
     modules = {file.name for directory in ("hpsearch", "benchmarks") for file in (ROOT / directory).rglob("*.py")}
     there = {name for name in named if name in modules or any((place / name).exists() for place in PLACES)}
     assert sorted(named - there) == []
+
+
+@pytest.mark.parametrize("page", ON_CODE, ids=lambda page: page.stem)
+def test_every_named_function_is_there(page: Path) -> None:
+    """What a page calls `module.name` is defined in a module of that name."""
+    for module, name in ATTRIBUTE.findall(prose(page)):
+        files = list((ROOT / "hpsearch").rglob(f"{module}.py"))
+        defined = re.compile(rf"^(def|class) {name}\b|^{name}\b.* = ", re.MULTILINE)
+        if files and f".{name}" not in (".py", ".md"):
+            assert any(defined.search(file.read_text("utf-8")) for file in files), f"{module}.{name}"
 
 
 def test_the_table_of_outcomes_is_that_of_the_code() -> None:
