@@ -17,7 +17,8 @@ import keras
 from training import spread
 from training_sides import accuracies
 
-from hpsearch.spec.hyperparameters import Value, fill_defaults
+from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.rows import Value
 from hpsearch.training import backends
 from hpsearch.training.datasets import arrays
 from hpsearch.training.datasets.arrays import ImageArrays

@@ -4,7 +4,7 @@ import optuna
 from coordination_workers import ACTIVATIONS, EPOCHS, OPTIMIZERS, STUDY, Side, work
 from sqlalchemy import Connection, text
 
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import study_creation
 from hpsearch.storage.database import Database
 
@@ -44,7 +44,7 @@ def start_ours(database: Database, sampler: str | None, pruner: str) -> None:
         "sampler": {"name": sampler} if sampler else {},
         "pruner": {"name": pruner},
     }
-    study_creation.start(database, study_spec.from_dict(described))
+    study_creation.start(database, loader.from_dict(described))
 
 
 def start_optuna(database: Database) -> None:

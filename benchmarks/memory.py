@@ -9,7 +9,7 @@ import argparse
 import os
 import platform
 
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.training import protocol
 from hpsearch.worker import slot, trainer_process
 from hpsearch.worker.wakeup import WakeupPipe
@@ -23,7 +23,7 @@ def trainer_memory(trials: int) -> None:
     memories = []
     activations, optimizers = ("relu", "prelu", "maxout", "tanh", "elu"), ("sgd", "adam", "rmsprop")
     described = {"study": {"name": "memory"}, "data": {"name": "digits"}, "fixed": TINY}
-    base = study_spec.from_dict(described)
+    base = loader.from_dict(described)
     with trainer_process.make_work_directory() as directory:
         for number in range(trials):
             chosen = {

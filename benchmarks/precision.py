@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpsearch.spec.hyperparameters import Value, fill_defaults
+from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.rows import Value
 from hpsearch.training.protocol import DataRequest
 
 RESULTS = Path(__file__).parents[1] / "build" / "bench" / "precision"

@@ -29,7 +29,7 @@ import psutil
 from sqlalchemy import text
 from synthetic_history import SPACE, fill
 
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import embedded, study_creation
 from hpsearch.storage.database import Database
 
@@ -141,7 +141,7 @@ def cold_worker(runs: int) -> None:
         described = {"study": {"name": "cold"}, "data": {"name": "digits"}, "space": SPACE}
         with embedded.start(place) as server, contextlib.closing(Database(server.url)) as database:
             database.prepare()
-            study_creation.start(database, study_spec.from_dict(described))
+            study_creation.start(database, loader.from_dict(described))
 
         def opened() -> float:
             with embedded.start(place) as server, contextlib.closing(Database(server.url)) as database:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import study_creation
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import connect
@@ -44,7 +44,7 @@ class EpochPrinter:
 
 def main() -> None:
     """Serve the study until it is over, or until killed."""
-    described = study_spec.from_dict(json.loads(sys.argv[1]))
+    described = loader.from_dict(json.loads(sys.argv[1]))
     with connect(None, "hpsearch benchmark") as database:
         study_creation.start(database, described)
         Worker(database, EpochPrinter(), study_names=[described.study.name], drain=True).serve()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "bench"
@@ -123,7 +123,7 @@ def launch(task: Task, name: str, seed: int, trials: int) -> Launch:
 
 def _service(task: Task, variant: Variant, seed: int) -> Launch:
     described = study(task, variant, seed)
-    complete = study_spec.from_dict(described).to_json()
+    complete = loader.from_dict(described).to_json()
     configuration = {"sampler": complete["sampler"], "pruner": complete["pruner"]}
     if variant.environment:
         configuration["environment"] = dict(variant.environment)

@@ -12,7 +12,7 @@ from hpsearch.analysis.findings import Findings
 from hpsearch.analysis.importance import Importance
 from hpsearch.report import report
 from hpsearch.report.material import prepare_material, read_source
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import results, study_creation
 from hpsearch.storage.database import connect
 from hpsearch.storage.results import Summary, Trial
@@ -35,7 +35,7 @@ def start_study(study: Mapping[str, Any], storage: str | None = None) -> StartRe
         RefusedError: the name belongs to another search.
         DatabaseError: the database cannot be reached or used.
     """
-    spec = study_spec.from_dict(study)
+    spec = loader.from_dict(study)
     with connect(storage, "hpsearch notebook") as database:
         return study_creation.start(database, spec, settings.read_artifacts())
 

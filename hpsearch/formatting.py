@@ -1,5 +1,6 @@
 """Values as text for a reader."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 
 
@@ -41,3 +42,12 @@ def format_duration(seconds: float) -> str:
         return f"{minutes} min"
     hours = round(minutes / 60)
     return f"{minutes // 60} h {minutes % 60:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def format_toml(value: object) -> str:
+    """Return `value` on one line, close to how TOML spells it, shortened where it is long."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(format_toml(item) for item in value)}]" if len(value) <= 10 else reprlib.repr(value)
+    return repr(value) if isinstance(value, float) else reprlib.repr(value)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.outcomes import TrialOutcome
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -91,4 +91,4 @@ def test_the_annotated_study_file_is_one() -> None:
     """The TOML of docs/study-file-example.md is a study, also with what is commented out in it."""
     [block] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/study-file-example.md").read_text("utf-8"), re.DOTALL)
     for text in (block, re.sub(r"^# (\w+ = )", r"\1", block, flags=re.MULTILINE)):
-        assert study_spec.from_dict(tomllib.loads(text)).study.name == "cifar10-cnn"
+        assert loader.from_dict(tomllib.loads(text)).study.name == "cifar10-cnn"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpsearch.formatting import format_distinct
 from hpsearch.spec.dimension import Choices, Dimension, Range
-from hpsearch.spec.hyperparameters import Value
+from hpsearch.spec.rows import Value
 
 MAX_BINS = 5
 MAX_POINTS = 12

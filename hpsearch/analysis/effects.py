@@ -14,7 +14,7 @@ from hpsearch.formatting import format_params, format_value, join_words
 from hpsearch.metrics import Direction
 from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.spec import search_space
-from hpsearch.spec.hyperparameters import Value
+from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Trial
 

@@ -7,7 +7,6 @@ from hpsearch.analysis import effects, narrative
 from hpsearch.analysis.effects import Effect
 from hpsearch.analysis.narrative import Narrative
 from hpsearch.outcomes import TrialState
-from hpsearch.spec.sections import DATASETS
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
 
@@ -43,7 +42,7 @@ def rank_trials(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
 def analyze_study(summary: Summary, trials: Sequence[Trial]) -> Findings:
     """Return what the trials of a study say, from what `results.read` returns."""
     spec = summary.study.spec
-    accuracies = effects.choose_milestones(trials, len(DATASETS[spec.data.name].classes))
+    accuracies = effects.choose_milestones(trials, len(spec.data.classes))
     facts = effects.collect_facts(trials, accuracies)
     measured = effects.measure_effects(spec, facts, accuracies)
     configurations = effects.compare_configurations(spec, facts, accuracies)

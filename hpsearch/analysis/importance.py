@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hpsearch.metrics import find_best_epoch
 from hpsearch.outcomes import TrialState
 from hpsearch.spec.dimension import Choices, Dimension
-from hpsearch.spec.hyperparameters import Value
+from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
 

@@ -11,7 +11,7 @@ from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.devices import Gpu
 from hpsearch.formatting import format_params
 from hpsearch.outcomes import TrialState
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import results, study_creation
 from hpsearch.storage.database import Database
@@ -43,12 +43,12 @@ def run(database: Database, display: PlainProgress, gpu: Gpu | None) -> Quicksta
 
 def _choose_spec(display: PlainProgress) -> StudySpec:
     if _have_cifar10():
-        return study_spec.load(study_spec.QUICKSTART)
+        return loader.load(loader.QUICKSTART)
     display.note(
         "CIFAR-10 is neither on disk nor downloadable: this quickstart searches on scikit-learn's digits, resized to "
         "32×32×3, instead (HPSEARCH_DATA_DIR says where cifar-10-python.tar.gz is)"
     )
-    return study_spec.load(study_spec.QUICKSTART, DIGITS, name="quickstart-digits")
+    return loader.load(loader.QUICKSTART, DIGITS, name="quickstart-digits")
 
 
 def _have_cifar10() -> bool:

@@ -9,7 +9,6 @@ from hpsearch.analysis.narrative import Narrative
 from hpsearch.formatting import format_params
 from hpsearch.markdown import escape, escape_lines
 from hpsearch.outcomes import TrialState
-from hpsearch.spec.sections import DATASETS
 from hpsearch.storage.results import Summary, Trial
 
 MAX_TRIAL_NOTES = 20
@@ -59,7 +58,7 @@ def write_trial_notes(summary: Summary, trials: Iterable[Trial]) -> Mapping[int,
     """Write the notes of the best trials, by number: rank, value, hyperparameters, and the classes confused most."""
     spec = summary.study.spec
     ranked = findings.rank_trials(spec, trials)
-    classes = DATASETS[spec.data.name].classes
+    classes = spec.data.classes
     notes = {}
     for rank, trial in enumerate(ranked[:MAX_TRIAL_NOTES], start=1):
         value = f"{escape(spec.study.metric)} {trial.value:.4f} at epoch {trial.best_epoch} of {len(trial.epochs)}"

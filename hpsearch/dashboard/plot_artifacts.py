@@ -14,7 +14,6 @@ from hpsearch.errors import NotFoundError
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion
 from hpsearch.plotting import trial_plots
-from hpsearch.spec.sections import DATASETS
 from hpsearch.storage import studies, trials
 from hpsearch.storage.artifacts import plots
 from hpsearch.storage.artifacts.plots import PlotReference
@@ -41,7 +40,7 @@ def read_plot_data(connection: Connection, plot: PlotReference) -> PlotData:
     spec = studies.read(connection, plot.study_id).spec
     return PlotData(
         "test" if spec.evaluation else "validation",
-        tuple(DATASETS[spec.data.name].classes),
+        tuple(spec.data.classes),
         trials.read_epochs(connection, plot.trial_id),
         trials.read_confusion(connection, plot.trial_id),
     )

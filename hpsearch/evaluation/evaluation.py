@@ -15,7 +15,8 @@ from hpsearch.evaluation.scores import EvaluationResult
 from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.settings import Setting
 from hpsearch.spec import sections
-from hpsearch.spec.sections import Method
+from hpsearch.spec.pruners import NoPrunerConfig
+from hpsearch.spec.samplers import RandomConfig
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import evaluations, results, studies, study_creation
 from hpsearch.storage.artifacts import stores
@@ -220,8 +221,8 @@ def _make_spec(study: Study, best: Sequence[Configuration], seeds: int, epochs: 
             update={"description": description, "keep_models": trials, "priority": study.priority}
         ),
         budget=source.budget.model_copy(update=budget),
-        sampler=Method("random", MappingProxyType({})),  # never asked: every trial is a baseline
-        pruner=Method("none", MappingProxyType({})),
+        sampler=RandomConfig(),  # never asked: every trial is a baseline
+        pruner=NoPrunerConfig(),
         baselines=tuple(MappingProxyType(dict(each.params)) for _ in range(seeds) for each in best),
         evaluation=number,
     )

@@ -13,7 +13,6 @@ from hpsearch.evaluation.evaluation import Evaluation, find_evaluation, list_eva
 from hpsearch.evaluation.model_card import ModelCard, ModelCardEntry
 from hpsearch.evaluation.results import read_status
 from hpsearch.outcomes import TrialState
-from hpsearch.spec.sections import DATASETS
 from hpsearch.storage import results, studies
 from hpsearch.storage.artifacts import study_artifacts, table
 from hpsearch.storage.database import Connection, Database
@@ -115,7 +114,7 @@ def _describe_search(summary: Summary, kept: list[Trial]) -> ModelCard:
         accuracy = next(epoch.val_accuracy for epoch in trial.epochs if epoch.epoch == trial.best_epoch)
         interval = statistics.compute_wilson_interval(round(accuracy * images), images)
         entries.append(_make_entry(trial, accuracy, *interval))
-    return ModelCard(study, None, tuple(entries), images, DATASETS[study.spec.data.name].classes)
+    return ModelCard(study, None, tuple(entries), images, study.spec.data.classes)
 
 
 def _make_entry(trial: Trial, accuracy: float, low: float, high: float) -> ModelCardEntry:

@@ -9,7 +9,6 @@ from hpsearch.analysis.effects import Effect
 from hpsearch.analysis.findings import Findings
 from hpsearch.analysis.importance import Importance
 from hpsearch.evaluation.results import EvaluationStatus, read_statuses
-from hpsearch.spec.sections import DATASETS
 from hpsearch.storage import results
 from hpsearch.storage.database import Connection, read_clock
 from hpsearch.storage.results import Summary, Trial
@@ -44,7 +43,7 @@ class ReportMaterial:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the data's classes."""
-        return DATASETS[self.summary.study.spec.data.name].classes
+        return self.summary.study.spec.data.classes
 
     @property
     def compared(self) -> tuple[Effect, ...]:

@@ -19,7 +19,8 @@ from optuna.distributions import (
 )
 
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.spec.study_spec import Choices, Dimension, StudySpec
+from hpsearch.spec.dimension import Choices, Dimension
+from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.optuna_tables import TrialWrites
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

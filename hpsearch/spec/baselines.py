@@ -3,38 +3,41 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpsearch.spec import search_space as spaces
+from hpsearch.formatting import format_toml
+from hpsearch.spec import search_space
 from hpsearch.spec.dimension import Dimension
-from hpsearch.spec.hyperparameters import TABLE, Value, fill_defaults
-from hpsearch.spec.sections import BudgetSection, Method
-from hpsearch.spec.validation import describe_unknown, format_toml
+from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.rows import Value
+from hpsearch.spec.validation import describe_unknown, make_error, refuse
 
 
-def parse(
-    raw: object, fixed: Mapping[str, Value], space: Mapping[str, Dimension], faults: list[str]
-) -> list[dict[str, Value]]:
-    """Each baseline with every searched hyperparameter active in it; those with a fault are left out."""
+def parse_baselines(
+    raw: object, fixed: Mapping[str, Value], space: Mapping[str, Dimension]
+) -> tuple[dict[str, Value], ...]:
+    """Return each baseline with every searched hyperparameter that is active in it.
+
+    Raises:
+        ValidationError: with every fault.
+    """
     if not isinstance(raw, list) or not all(isinstance(entry, dict) for entry in raw):
-        faults.append(f"baseline: {format_toml(raw)} is not a list of tables: write [[baseline]] above each")
-        return []
-    baselines = []
+        raise make_error([f"baseline: {format_toml(raw)} is not a list of tables: write [[baseline]] above each"])
+    faults: list[str] = []
+    baselines: list[dict[str, Value]] = []
     for i, entry in enumerate(raw):
-        found = list(_misnamed(entry, f"baseline[{i}]", fixed, space))
-        if not found:
-            baselines.append(_complete(entry, f"baseline[{i}]", fixed, space, found))
-        faults += found
-    return baselines
+        field = f"baseline[{i}]"
+        misnamed = list(_find_misnamed(entry, field, fixed, space))
+        if misnamed:
+            faults += misnamed
+            continue
+        given = {name: TABLE[name].cast(value) for name, value in entry.items()}
+        baseline = _select_active(fill_defaults({**fixed, **given}), space)
+        baselines.append(baseline)
+        faults += _find_outside(baseline, given, field, fixed, space)
+    refuse(faults)
+    return tuple(baselines)
 
 
-def check(count: int, budget: BudgetSection | None, sampler: Method | None) -> Iterator[str]:
-    """Whether the study has room for `count` baselines."""
-    if count and sampler and sampler.name == "grid":
-        yield "baseline: a grid tries its own points only: drop [[baseline]] or choose another sampler"
-    elif budget and count > budget.trials:
-        yield f"baseline: {count} do not fit into budget.trials = {budget.trials}: drop some or raise it"
-
-
-def _misnamed(
+def _find_misnamed(
     entry: Mapping[str, Any], field: str, fixed: Mapping[str, Value], space: Mapping[str, Dimension]
 ) -> Iterator[str]:
     for name, value in entry.items():
@@ -49,27 +52,27 @@ def _misnamed(
             yield f"{field}.{name}: is not searched: drop it here or add it to [space]"
 
 
-def _complete(
-    entry: Mapping[str, Value],
+def _select_active(values: Mapping[str, Value], space: Mapping[str, Dimension]) -> dict[str, Value]:
+    active: dict[str, Value] = {}
+    for name in search_space.order_names(space):
+        if search_space.is_active(space, name, active):
+            active[name] = values[name]
+    return {name: active[name] for name in space if name in active}
+
+
+def _find_outside(
+    baseline: Mapping[str, Value],
+    given: Mapping[str, Value],
     field: str,
     fixed: Mapping[str, Value],
     space: Mapping[str, Dimension],
-    faults: list[str],
-) -> dict[str, Value]:
-    given = {name: TABLE[name].cast(value) for name, value in entry.items()}
+) -> Iterator[str]:
     values = fill_defaults({**fixed, **given})
-    chosen: dict[str, Value] = {}
-    for name in spaces.order_names(space):
-        if not spaces.is_active(space, name, chosen):
+    for name in search_space.order_names(space):
+        if name not in baseline:
             if name in given:
                 parents = [f"{parent} = {format_toml(values[parent])}" for parent in space[name].when or ()]
-                faults.append(f"{field}.{name}: is not searched with {' and '.join(parents)}: drop it here")
-            continue
-        chosen[name] = values[name]
-        if not space[name].holds(values[name]):
-            what = "" if name in given else "the default "
-            remedy = "" if name in given else ", name one"
-            faults.append(
-                f"{field}.{name}: {what}{format_toml(values[name])} is outside the space: {space[name]}{remedy}"
-            )
-    return {name: chosen[name] for name in space if name in chosen}
+                yield f"{field}.{name}: is not searched with {' and '.join(parents)}: drop it here"
+        elif not space[name].holds(values[name]):
+            which, remedy = ("", "") if name in given else ("the default ", ", name one")
+            yield f"{field}.{name}: {which}{format_toml(values[name])} is outside the space: {space[name]}{remedy}"

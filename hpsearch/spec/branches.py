@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from hpsearch.formatting import format_toml
 from hpsearch.spec.dimension import Choices, Dimension, Range
-from hpsearch.spec.hyperparameters import Value, fill_defaults
+from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.spec.validation import format_toml
 
 AXES = ("optimizer", "activation", "batch_norm")
 LAYERS = ("activation", "batch_norm")

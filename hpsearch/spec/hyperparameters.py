@@ -1,63 +1,13 @@
-"""THE table: every hyperparameter, its type, default, bounds and one-line meaning.
+"""The table of hyperparameters.
 
-The study file's validation, the search space, the errors and the reference in the README derive from it. The defaults
-are the base model, so that a study with an empty `[space]` trains exactly that model.
+The study file's validation, the search space, the errors and the reference in docs/study-file.md derive from it. The
+defaults are the base model, so that a study with an empty `[space]` trains exactly that model.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
-Value = float | int | str | bool
-
-
-@dataclass(frozen=True)
-class Hyperparameter:
-    """One row of the table.
-
-    `low` and `high` are inclusive bounds of a number (`above_low` makes `low` exclusive); `choices` the words of a
-    choice; `default` None means "as the hyperparameter named by `default_from`".
-    """
-
-    name: str
-    kind: type[float] | type[int] | type[str] | type[bool]
-    default: Value | None
-    meaning: str
-    low: float = -math.inf
-    high: float = math.inf
-    above_low: bool = False
-    choices: tuple[str, ...] = ()
-    default_from: str | None = None
-
-    def fault(self, value: object) -> str | None:
-        """What is wrong with `value` and what would be right; None where it is fine."""
-        if self.kind is bool:
-            return None if isinstance(value, bool) else f"{value!r} is not true or false"
-        if self.kind is str:
-            return None if value in self.choices else f"{value!r} is unknown: one of {', '.join(self.choices)}"
-        if isinstance(value, bool) or not isinstance(value, int if self.kind is int else (int, float)):
-            return f"{value!r} is not a {'whole number' if self.kind is int else 'number'}"
-        if not math.isfinite(value):
-            return f"{value!r} is not finite"
-        if value < self.low or value > self.high or (self.above_low and value == self.low):
-            return f"{value!r} is out of bounds: {self.bounds}"
-        return None
-
-    @property
-    def bounds(self) -> str:
-        """The admissible values, as a reader would write them."""
-        if self.kind is bool:
-            return "true or false"
-        if self.kind is str:
-            return ", ".join(self.choices)
-        over = f"{'above' if self.above_low else 'from'} {self.low:g}"
-        return f"{over} to {self.high:g}" if math.isfinite(self.high) else f"{over} up"
-
-    def cast(self, value: Value) -> Value:
-        """`value` in the type of this row: 1 becomes 1.0 where a float is meant."""
-        return float(value) if self.kind is float else value
-
+from hpsearch.spec.rows import Hyperparameter, Value
 
 ROWS = (
     Hyperparameter("learning_rate", float, 0.001, "Step size of the optimizer, at the start.", 0.0, 10.0, True),

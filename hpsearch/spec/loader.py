@@ -1,12 +1,24 @@
-"""A study file as plain tables: its text, its TOML, and what the command line puts over it."""
+"""Reading a study file: its text, its TOML, what the command line puts over it, and the spec that comes of it."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from pydantic import ValidationError
+
 from hpsearch.errors import StudyFileError
-from hpsearch.spec.validation import escape_controls, format_toml
+from hpsearch.formatting import format_toml
+from hpsearch.spec.samplers import decide_groups
+from hpsearch.spec.sections import StudyFile, list_study_faults
+from hpsearch.spec.study_spec import StudySpec, freeze
+from hpsearch.spec.validation import escape_controls
+
+DEFAULT = Path(__file__).parent / "studies" / "cifar10-cnn.toml"
+"""The study of `hpsearch start-study` without a file."""
+QUICKSTART = Path(__file__).parent / "studies" / "quickstart.toml"
+"""The study of `hpsearch quickstart`."""
 
 LARGEST_FILE = 1 << 20
 """Bytes; what is longer is no study file, and `/dev/zero` never ends."""
@@ -14,8 +26,64 @@ INT64 = range(-(2**63), 2**63)
 """TOML's whole numbers."""
 
 
-def read(path: Path) -> str:
-    """The text of the file.
+def load(
+    path: Path | None, overrides: Sequence[str] = (), name: str | None = None, trials: int | None = None
+) -> StudySpec:
+    """Return the study of the file at `path` (None: the default study).
+
+    Args:
+        overrides: `key=value`, the key dotted as in TOML; the value is TOML, else a string.
+        name: replaces `study.name`.
+        trials: replaces `budget.trials`.
+
+    Raises:
+        StudyFileError: with every fault, a line each.
+    """
+    path = path or DEFAULT
+    return from_toml(_read_text(path), overrides, name, trials, source=str(path))
+
+
+def from_toml(
+    text: str,
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    trials: int | None = None,
+    source: str = "the study file",
+) -> StudySpec:
+    """Return the study that `text` describes; otherwise as `load`."""
+    return from_dict(_parse_toml(text, source), overrides, name, trials)
+
+
+def from_dict(
+    raw: Mapping[str, Any], overrides: Sequence[str] = (), name: str | None = None, trials: int | None = None
+) -> StudySpec:
+    """Return the study that `raw`, shaped as the TOML file, describes; otherwise as `load`."""
+    faults: list[str] = []
+    merged = _override(raw, overrides, {"study.name": name, "budget.trials": trials}, faults)
+    try:
+        file = StudyFile.model_validate(merged)
+    except ValidationError as invalid:
+        raise _refuse([*faults, *list_study_faults(invalid)]) from None
+    if faults:
+        raise _refuse(faults)
+    return StudySpec(
+        file.study,
+        file.budget,
+        file.data,
+        freeze(file.fixed),
+        MappingProxyType(dict(file.space)),
+        decide_groups(file.sampler, file.space),
+        file.pruner,
+        tuple(freeze(baseline) for baseline in file.baseline),
+    )
+
+
+def _refuse(faults: Sequence[str]) -> StudyFileError:
+    return StudyFileError([escape_controls(fault) for fault in faults])
+
+
+def _read_text(path: Path) -> str:
+    """Return the text of the file.
 
     Raises:
         StudyFileError: there is none to read.
@@ -38,11 +106,11 @@ def read(path: Path) -> str:
                 return data.decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 fault = f"not UTF-8 at byte {error.start + 1}: save it as UTF-8"
-    raise StudyFileError([escape_controls(f"{path}: {fault}")])
+    raise _refuse([f"{path}: {fault}"])
 
 
-def parse(text: str, source: str) -> dict[str, Any]:
-    """The tables of `text`, which came from `source`.
+def _parse_toml(text: str, source: str) -> dict[str, Any]:
+    """Return the tables of `text`, which came from `source`.
 
     Raises:
         StudyFileError: it is not TOML.
@@ -53,13 +121,15 @@ def parse(text: str, source: str) -> dict[str, Any]:
         fault = "nested too deeply: a study file has tables in tables, no deeper"
     except ValueError as error:
         fault = f"not TOML: {error}"
-    raise StudyFileError([escape_controls(f"{source}: {fault}")])
+    raise _refuse([f"{source}: {fault}"])
 
 
-def override(
+def _override(
     raw: Mapping[str, Any], overrides: Sequence[str], given: Mapping[str, Any], faults: list[str]
 ) -> dict[str, Any]:
-    """`raw` with the overrides (`key=value`) and then what is `given` by dotted key and not None.
+    """Return `raw` with the overrides (`key=value`) and then what is `given` by dotted key and not None.
+
+    Adds a fault for each override that cannot be read.
 
     Raises:
         StudyFileError: a number is none of TOML's.
@@ -77,7 +147,7 @@ def override(
     too_large = list(_too_large(merged, ""))
     if too_large:
         # No comparison with a float survives these, so there is no looking for further faults.
-        raise StudyFileError([escape_controls(fault) for fault in [*faults, *too_large]])
+        raise _refuse([*faults, *too_large])
     return merged
 
 

@@ -3,39 +3,106 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self, cast
 
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
+
+from hpsearch.formatting import format_toml
 from hpsearch.spec import dimension as dimensions
-from hpsearch.spec.dimension import Choices, Dimension
-from hpsearch.spec.hyperparameters import TABLE, Value
-from hpsearch.spec.validation import describe_unknown, format_toml
+from hpsearch.spec.dimension import Choices, Dimension, cast_number, make_choices, make_range, to_fraction
+from hpsearch.spec.hyperparameters import TABLE
+from hpsearch.spec.rows import Hyperparameter, Value
+from hpsearch.spec.validation import Section, describe_unknown, list_faults, make_error, refuse
 
 LARGEST_GRID = 100_000
 """Trials; a grid is enumerated in memory and stored when the study starts."""
 
+When = dict[str, list[Any]]
 
-def parse(raw: Mapping[str, Any], faults: list[str]) -> dict[str, Dimension]:
-    """`[space]` as dimensions; those with a fault are left out."""
+
+class ChoicesEntry(Section):
+    """`{ choices = [...], when = ... }`, validated with its row as the context."""
+
+    choices: list[Any] = Field(description="The values.")
+    when: When | None = Field(None, description="{ parent = [values with which this is searched] }.")
+
+    @model_validator(mode="after")
+    def _fit_row(self, info: ValidationInfo) -> Self:
+        row = cast(Hyperparameter, info.context)
+        wrong = [fault for value in self.choices if (fault := row.fault(value))]
+        if not self.choices:
+            wrong.append(f"the list is empty: list values of {row.bounds}")
+        refuse(f"space.{row.name}: {fault}" for fault in wrong)
+        values = [row.cast(value) for value in self.choices]
+        repeated = dict.fromkeys(value for value in values if values.count(value) > 1)
+        refuse(f"space.{row.name}: {format_toml(value)} is listed more than once: list it once" for value in repeated)
+        return self
+
+
+class RangeEntry(Section):
+    """`{ low = ..., high = ... }`, validated with its row as the context."""
+
+    low: Any = Field(description="The smallest value.")
+    high: Any = Field(description="The largest value.")
+    log: bool = Field(False, description="Sample the logarithm: true for what spans orders of magnitude.")
+    step: Any = Field(None, description="The distance between values; any value by default.")
+    when: When | None = Field(None, description="{ parent = [values with which this is searched] }.")
+
+    @model_validator(mode="after")
+    def _fit_row(self, info: ValidationInfo) -> Self:
+        row = cast(Hyperparameter, info.context)
+        field = f"space.{row.name}"
+        ends = (("low", self.low), ("high", self.high))
+        refuse(f"{field}.{key}: {fault}" for key, end in ends if (fault := row.fault(end)))
+        faults = []
+        if self.low >= self.high:
+            faults.append(f"{field}.low: {self.low!r} is not below high = {self.high!r}: exchange or change them")
+        if self.log and self.low <= 0:
+            faults.append(f"{field}.low: {self.low!r} has no logarithm: above 0, or without log = true")
+        refuse([*faults, *(f"{field}.step: {fault}" for fault in self._find_step_faults(row))])
+        return self
+
+    def _find_step_faults(self, row: Hyperparameter) -> Iterator[str]:
+        step, whole = self.step, row.kind is int
+        if step is None:
+            return
+        if isinstance(step, bool) or not isinstance(step, int if whole else (int, float)) or not math.isfinite(step):
+            yield f"{format_toml(step)} is not a {'whole number' if whole else 'number'}: the distance between values"
+        elif step <= 0:
+            yield f"{step!r} is out of bounds: above 0"
+        elif self.log:
+            yield "cannot go with log = true: drop one of them"
+        elif self.low < self.high and (span := to_fraction(self.high) - to_fraction(self.low)) % to_fraction(step):
+            last = to_fraction(self.low) + span // to_fraction(step) * to_fraction(step)
+            near = f"high = {cast_number(row, last)!r}" if last > self.low else f"at most {cast_number(row, span)!r}"
+            yield f"{step!r} does not lead from low = {self.low!r} to high = {self.high!r}: {near} would fit"
+
+
+def parse_space(raw: Mapping[str, Any]) -> dict[str, Dimension]:
+    """Return `[space]` as dimensions.
+
+    Raises:
+        ValidationError: with every fault.
+    """
     space: dict[str, Dimension] = {}
+    faults: list[str] = []
     for name, entry in raw.items():
-        found: list[str] = []
         row = TABLE.get(name)
         if row is None:
-            found.append(f"space.{name}: {describe_unknown(name, TABLE)}")
-        else:
-            dimension = dimensions.parse(row, entry, found)
-            if dimension is not None and not found:
-                space[name] = dimension
-        faults += found
+            faults.append(f"space.{name}: {describe_unknown(name, TABLE)}")
+            continue
+        try:
+            space[name] = _parse_dimension(row, entry)
+        except ValidationError as invalid:
+            faults += list_faults(invalid, f"space.{name}")
     broken = raw.keys() - space.keys()
-    faults += [fault for name in space for fault in _when_faults(name, space, broken)]
-    if not faults:
-        faults += _cycle_faults(space)
+    faults += [fault for name in space for fault in _find_condition_faults(name, space, broken)]
+    refuse(faults or _find_cycle_faults(space))
     return space
 
 
 def order_names(space: Mapping[str, Dimension]) -> tuple[str, ...]:
-    """The names, parents before children, else in the order of the file; those in a cycle are left out."""
+    """Return the names, parents before children, else in the order of the file; those in a cycle are left out."""
     done: list[str] = []
     waiting = list(space)
     while waiting:
@@ -48,7 +115,7 @@ def order_names(space: Mapping[str, Dimension]) -> tuple[str, ...]:
 
 
 def is_active(space: Mapping[str, Dimension], name: str, params: Mapping[str, Value]) -> bool:
-    """Whether a trial with `params` has the searched hyperparameter `name`: all its ancestors let it."""
+    """Return whether a trial with `params` has the searched hyperparameter `name`: all its ancestors let it."""
     return all(
         parent in params and params[parent] in values and is_active(space, parent, params)
         for parent, values in (space[name].when or {}).items()
@@ -56,7 +123,7 @@ def is_active(space: Mapping[str, Dimension], name: str, params: Mapping[str, Va
 
 
 def list_grid(space: Mapping[str, Dimension]) -> list[dict[str, Value]]:
-    """Every combination once, the last dimension of the file fastest, without what is inactive in it."""
+    """Return every combination once, the last dimension of the file fastest, without what is inactive in it."""
     points: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
     for values in itertools.product(*(dimension.points() for dimension in space.values())):
         full = dict(zip(space, values, strict=True))
@@ -66,7 +133,7 @@ def list_grid(space: Mapping[str, Dimension]) -> list[dict[str, Value]]:
 
 
 def find_grid_faults(space: Mapping[str, Dimension]) -> Iterator[str]:
-    """Why `space` is no grid."""
+    """Yield the reasons why `space` is no grid."""
     if not space:
         yield "space: is empty, which is no grid: list values of a hyperparameter, or choose another sampler"
     for name, dimension in space.items():
@@ -78,16 +145,33 @@ def find_grid_faults(space: Mapping[str, Dimension]) -> Iterator[str]:
 
 
 def to_json(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
-    """A list, since Postgres keeps the order of nothing else."""
+    """Return a list for `from_json`, since Postgres keeps the order of nothing else."""
     return [{"name": name, **dimensions.to_json(dimension)} for name, dimension in space.items()]
 
 
 def from_json(stored: list[dict[str, Any]]) -> dict[str, Dimension]:
-    """What `to_json` wrote."""
+    """Return the space that `to_json` wrote."""
     return {entry["name"]: dimensions.from_json(TABLE[entry["name"]], entry) for entry in stored}
 
 
-def _when_faults(name: str, space: Mapping[str, Dimension], broken: set[str]) -> Iterator[str]:
+def _parse_dimension(row: Hyperparameter, entry: object) -> Dimension:
+    if isinstance(entry, list):
+        entry = {"choices": entry}
+    if not isinstance(entry, dict):
+        example = "[true, false]" if row.kind is bool else f'["{row.choices[0]}", ...]' if row.choices else "[...]"
+        numeric = " or { low = ..., high = ... }" if row.kind in (int, float) else ""
+        wrong = f"{format_toml(entry)} is one value: list several, {example}{numeric}, or move it to [fixed]"
+        raise make_error([f"space.{row.name}: {wrong}"])
+    if "choices" in entry:
+        listed = ChoicesEntry.model_validate(entry, context=row)
+        return make_choices(row, listed.choices, listed.when)
+    if row.kind in (bool, str):
+        raise make_error([f"space.{row.name}: a range needs a number: list values of {row.bounds}"])
+    ends = RangeEntry.model_validate(entry, context=row)
+    return make_range(row, ends.low, ends.high, ends.log, ends.step, ends.when)
+
+
+def _find_condition_faults(name: str, space: Mapping[str, Dimension], broken: set[str]) -> Iterator[str]:
     when = space[name].when
     if when is not None and not when:
         yield f"space.{name}.when: is empty: name a parent and its values, or drop it"
@@ -114,7 +198,7 @@ def _when_faults(name: str, space: Mapping[str, Dimension], broken: set[str]) ->
                 yield f"{field}: {format_toml(value)} is not a value of {parent}: some of {dimension}"
 
 
-def _cycle_faults(space: Mapping[str, Dimension]) -> Iterator[str]:
+def _find_cycle_faults(space: Mapping[str, Dimension]) -> Iterator[str]:
     stuck = [name for name in space if name not in order_names(space)]
     for name in stuck:
         parents = ", ".join(parent for parent in space[name].when or () if parent in stuck)

@@ -1,55 +1,23 @@
-"""The spec of a study: a TOML file, checked and frozen (the reference is docs/study-file.md)."""
+"""The spec of a study: a study file, checked and frozen (the reference is docs/study-file.md)."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hpsearch.errors import StudyFileError
+from hpsearch.formatting import format_toml
 from hpsearch.metrics import METRICS, Direction
-from hpsearch.spec import baselines as firsts
-from hpsearch.spec import loader
-from hpsearch.spec import search_space as spaces
-from hpsearch.spec.dimension import Choices, Dimension, Range, canonical
-from hpsearch.spec.hyperparameters import TABLE, Value, fill_defaults
-from hpsearch.spec.sections import (
-    DEFAULT_SAMPLER,
-    PRUNERS,
-    SAMPLERS,
-    BudgetSection,
-    DataSection,
-    Method,
-    StudySection,
-    choose_default_pruner,
-    method,
-    sampler_faults,
-    stored_method,
-    target_faults,
-)
-from hpsearch.spec.validation import describe_unknown, escape_controls, format_toml, known, read, table
-
-__all__ = [
-    "DEFAULT",
-    "QUICKSTART",
-    "Choices",
-    "Dimension",
-    "Range",
-    "StudySpec",
-    "from_dict",
-    "from_toml",
-    "load",
-]
-
-DEFAULT = Path(__file__).parent / "studies" / "cifar10-cnn.toml"
-"""The study of `hpsearch start-study` without a file."""
-QUICKSTART = Path(__file__).parent / "studies" / "quickstart.toml"
-"""The study of `hpsearch quickstart`."""
-
-SECTIONS = ("study", "budget", "data", "fixed", "space", "sampler", "pruner", "baseline")
+from hpsearch.spec import search_space
+from hpsearch.spec.dimension import Dimension, canonical
+from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.pruners import PRUNERS, PrunerConfig, choose_default_pruner
+from hpsearch.spec.rows import Value
+from hpsearch.spec.samplers import SAMPLERS, SamplerConfig, TpeConfig, decide_groups
+from hpsearch.spec.sections import BudgetSection, DataSection, StudySection
+from hpsearch.spec.validation import read_stored, read_stored_method
 
 
 @dataclass(frozen=True)
@@ -61,8 +29,8 @@ class StudySpec:
     data: DataSection
     fixed: Mapping[str, Value]
     space: Mapping[str, Dimension]
-    sampler: Method
-    pruner: Method
+    sampler: SamplerConfig
+    pruner: PrunerConfig
     baselines: tuple[Mapping[str, Value], ...]
     """Each with every searched hyperparameter that is active in it."""
     evaluation: int = 0
@@ -89,7 +57,7 @@ class StudySpec:
     @cached_property
     def searched(self) -> tuple[str, ...]:
         """The searched hyperparameters, parents before children."""
-        return spaces.order_names(self.space)
+        return search_space.order_names(self.space)
 
     def fixed_values(self) -> dict[str, Value | None]:
         """Every row of the table that is not searched; None where it follows one that is."""
@@ -103,15 +71,15 @@ class StudySpec:
 
     def active(self, name: str, params: Mapping[str, Value]) -> bool:
         """Whether a trial with `params` (at least the ancestors of `name`) samples the searched `name`."""
-        return spaces.is_active(self.space, name, params)
+        return search_space.is_active(self.space, name, params)
 
     def compares_after(self, epoch: int) -> bool:
         """Whether the pruner compares trials after `epoch`."""
-        return PRUNERS[self.pruner.name](**self.pruner.options).compares(epoch)
+        return self.pruner.compares_after(epoch)
 
     def grid(self) -> list[dict[str, Value]]:
         """The points of a grid, all of them `repeats` times over."""
-        return [dict(point) for _ in range(self.budget.repeats) for point in spaces.list_grid(self.space)]
+        return [dict(point) for _ in range(self.budget.repeats) for point in search_space.list_grid(self.space)]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -136,9 +104,9 @@ class StudySpec:
             "budget": self.budget.model_dump(),
             "data": self.data.model_dump(),
             "fixed": dict(self.fixed),
-            "space": spaces.to_json(self.space),
-            "sampler": {"name": self.sampler.name, "options": dict(self.sampler.options)},
-            "pruner": {"name": self.pruner.name, "options": dict(self.pruner.options)},
+            "space": search_space.to_json(self.space),
+            "sampler": {"name": self.sampler.name, "options": self.sampler.options},
+            "pruner": {"name": self.pruner.name, "options": self.pruner.options},
             "baselines": [dict(baseline) for baseline in self.baselines],
             "evaluation": self.evaluation,
         }
@@ -146,18 +114,18 @@ class StudySpec:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "StudySpec":
         """What `to_json` wrote, here or in an older version, whose absent keys take their defaults."""
-        budget = known(BudgetSection, stored.get("budget", {}))
-        space = spaces.from_json(stored.get("space", []))
-        sampler = stored_method(stored.get("sampler", {}), SAMPLERS, DEFAULT_SAMPLER)
+        budget = read_stored(BudgetSection, stored.get("budget", {}))
+        space = search_space.from_json(stored.get("space", []))
+        sampler = read_stored_method(stored.get("sampler", {}), SAMPLERS, TpeConfig())
         return cls(
-            known(StudySection, stored["study"]),
+            read_stored(StudySection, stored["study"]),
             budget,
-            known(DataSection, stored.get("data", {})),
-            _frozen(stored.get("fixed", {})),
+            read_stored(DataSection, stored.get("data", {})),
+            freeze(stored.get("fixed", {})),
             MappingProxyType(space),
-            _grouped(sampler, space),
-            stored_method(stored.get("pruner", {}), PRUNERS, choose_default_pruner(budget.epochs, sampler.name)),
-            tuple(_frozen(baseline) for baseline in stored.get("baselines", [])),
+            decide_groups(sampler, space),
+            read_stored_method(stored.get("pruner", {}), PRUNERS, choose_default_pruner(budget.epochs, sampler.name)),
+            tuple(freeze(baseline) for baseline in stored.get("baselines", [])),
             stored.get("evaluation", 0),
         )
 
@@ -212,132 +180,8 @@ class StudySpec:
         return f"{format_toml(fill_defaults(self.fixed)[name])} (the default)"
 
 
-def load(
-    path: Path | None, overrides: Sequence[str] = (), name: str | None = None, trials: int | None = None
-) -> StudySpec:
-    """The study of the file at `path` (None: the default study).
-
-    Args:
-        overrides: `key=value`, the key dotted as in TOML; the value is TOML, else a string.
-        name: replaces `study.name`.
-        trials: replaces `budget.trials`.
-
-    Raises:
-        StudyFileError: with every fault, a line each.
-    """
-    path = path or DEFAULT
-    return from_toml(loader.read(path), overrides, name, trials, source=str(path))
-
-
-def from_toml(
-    text: str,
-    overrides: Sequence[str] = (),
-    name: str | None = None,
-    trials: int | None = None,
-    source: str = "the study file",
-) -> StudySpec:
-    """The study that `text` describes; otherwise as `load`."""
-    return from_dict(loader.parse(text, source), overrides, name, trials)
-
-
-def from_dict(
-    raw: Mapping[str, Any], overrides: Sequence[str] = (), name: str | None = None, trials: int | None = None
-) -> StudySpec:
-    """The study that `raw`, shaped as the TOML file, describes; otherwise as `load`."""
-    faults: list[str] = []
-    merged = loader.override(raw, overrides, {"study.name": name, "budget.trials": trials}, faults)
-    faults += [f"{section}: {describe_unknown(section, SECTIONS)}" for section in merged if section not in SECTIONS]
-    spec = _read(merged, faults)
-    if spec is None or faults:
-        raise StudyFileError([escape_controls(fault) for fault in faults])
-    return spec
-
-
-def _read(raw: Mapping[str, Any], faults: list[str]) -> StudySpec | None:
-    study = read(StudySection, table(raw, "study", faults), "study", faults)
-    data = read(DataSection, table(raw, "data", faults), "data", faults)
-    kept, searched = table(raw, "fixed", faults), table(raw, "space", faults)
-    fixed = _fixed(kept, faults)
-    faults += [f"fixed.{name}: is searched too: keep it in [fixed] or in [space]" for name in kept if name in searched]
-    before = len(faults)
-    space = spaces.parse(searched, faults)
-    sound = len(faults) == before
-    sampler = method(table(raw, "sampler", faults), "sampler", SAMPLERS, DEFAULT_SAMPLER, faults)
-    budget = _budget(table(raw, "budget", faults), space if sound else None, sampler, faults)
-    usual = choose_default_pruner(budget.epochs if budget else 1, sampler.name if sampler else DEFAULT_SAMPLER.name)
-    pruner = method(table(raw, "pruner", faults), "pruner", PRUNERS, usual, faults)
-    if data:
-        faults += data.faults()
-    if sampler:
-        faults += sampler_faults(sampler)
-    if study and budget:
-        faults += target_faults(budget.target, study.metric)
-    baselines = firsts.parse(raw.get("baseline", []), fixed, space, faults) if sound else []
-    faults += firsts.check(len(baselines), budget, sampler)
-    if study is None or budget is None or data is None or sampler is None or pruner is None:
-        return None
-    return StudySpec(
-        study,
-        budget,
-        data,
-        _frozen(fixed),
-        MappingProxyType(space),
-        _grouped(sampler, space),
-        pruner,
-        tuple(_frozen(baseline) for baseline in baselines),
-    )
-
-
-def _fixed(raw: Mapping[str, Any], faults: list[str]) -> dict[str, Value]:
-    values: dict[str, Value] = {}
-    for name, value in raw.items():
-        fault = TABLE[name].fault(value) if name in TABLE else describe_unknown(name, TABLE)
-        if fault is None:
-            values[name] = TABLE[name].cast(value)
-        else:
-            faults.append(f"fixed.{name}: {fault}")
-    return values
-
-
-def _budget(
-    raw: Mapping[str, Any], space: Mapping[str, Dimension] | None, sampler: Method | None, faults: list[str]
-) -> BudgetSection | None:
-    """`[budget]` with the default of `trials` that fits; `space` is None where it has faults of its own."""
-    if space is None or sampler is None:
-        return read(BudgetSection, raw, "budget", faults)
-    if sampler.name != "grid":
-        budget = read(BudgetSection, raw if space else {"trials": 1, **raw}, "budget", faults)
-        if budget and budget.repeats > 1:
-            faults.append('budget.repeats: needs a grid: drop it, or set sampler.name = "grid"')
-        return budget
-    broken = list(spaces.find_grid_faults(space))
-    faults += broken
-    budget = read(BudgetSection, raw, "budget", faults)
-    if broken or not budget:
-        return budget
-    points = len(spaces.list_grid(space))
-    whole = points * budget.repeats
-    if whole > spaces.LARGEST_GRID:
-        faults.append(f"budget.repeats: {points} points make {whole} trials, over {spaces.LARGEST_GRID}: repeat less")
-    elif budget.trials > whole and "trials" in raw:
-        faults.append(
-            f"budget.trials: {budget.trials} are more than the grid has: {points} points × {budget.repeats} repeats "
-            f"make {whole}, the default"
-        )
-    return budget if "trials" in raw else budget.model_copy(update={"trials": whole})
-
-
-def _grouped(sampler: Method, space: Mapping[str, Dimension]) -> Method:
-    """TPE with its groups decided; see `sections.Tpe`."""
-    if sampler.name != "tpe" or "group" in sampler.options:
-        return sampler
-    conditional = any(dimension.when for dimension in space.values())
-    group = conditional and sampler.options["multivariate"]
-    return Method(sampler.name, MappingProxyType({**sampler.options, "group": group}))
-
-
-def _frozen(values: Mapping[str, Value]) -> Mapping[str, Value]:
-    """A read-only copy in the types of the table, which a journey through JSON may have bent."""
+def freeze(values: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Return a read-only copy in the types of the table: JSON makes an int of 1.0."""
     return MappingProxyType({name: TABLE[name].cast(value) for name, value in values.items()})
 
 

@@ -1,26 +1,24 @@
-"""A fault of the study file: one line, `field: what is wrong, what would be right`.
+"""What is wrong with a study file, one line a fault: `field: what is wrong, what would be right`.
 
-The readers of the file's parts add theirs to one list, so that a user learns of all of them at once.
+Pydantic collects the errors of all sections. Each `Section` puts its own into the words of its fields' descriptions;
+rules across fields raise `make_error` with whole lines.
 """
 
 import difflib
-import reprlib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from hpsearch.formatting import format_toml
 
-class Section(BaseModel):
-    """A table of the study file: nothing is coerced, an unknown key is a fault."""
+WHOLE = "whole"
+"""The type of an error whose line begins with the full name of the field."""
+RELATIVE = "relative"
+"""The type of an error whose line begins with the name of the field within its section."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-M = TypeVar("M", bound=Section)
-
-SHAPES = {
+MESSAGES = {
     "int_type": "is not a whole number",
     "float_type": "is not a number",
     "finite_number": "is not finite",
@@ -28,79 +26,149 @@ SHAPES = {
     "bool_type": "is not true or false",
     "list_type": "is not a list",
     "dict_type": "is not a table",
-    "model_type": "is not a table",
     "greater_than": "is out of bounds: above {gt}",
     "greater_than_equal": "is out of bounds: {ge} or more",
     "less_than_equal": "is out of bounds: {le} or less",
     "literal_error": "is unknown: one of {expected}",
     "value_error": "{error}",
 }
-"""What pydantic's kinds of error say here."""
+"""What is said for each of pydantic's types of error."""
+
+
+class Section(BaseModel):
+    """A table of the study file: nothing is coerced, an unknown key is a fault."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @classmethod
+    def list_keys(cls) -> list[str]:
+        """Return the keys that a user can set."""
+        return list(cls.model_fields)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _describe_errors(cls, raw: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(raw)
+        except ValidationError as invalid:
+            raise _combine(RELATIVE, [_describe(cls, error) for error in invalid.errors(include_url=False)]) from None
+
+
+class MethodConfig(Section):
+    """A sampler or pruner: the section's `name` selects which options there are."""
+
+    name: str
+
+    @classmethod
+    def list_keys(cls) -> list[str]:
+        """Return the options' names."""
+        return [key for key in cls.model_fields if key != "name"]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every option that has a value."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
+S = TypeVar("S", bound=Section)
+C = TypeVar("C", bound=MethodConfig)
+
+
+def make_error(lines: Iterable[str]) -> ValidationError:
+    """Return the error of a validation that fails with `lines`, each a whole fault."""
+    return _combine(WHOLE, lines)
+
+
+def refuse(lines: Iterable[str]) -> None:
+    """Fail the validation where there are `lines`, each a whole fault.
+
+    Raises:
+        ValidationError: with an error a line.
+    """
+    faults = list(lines)
+    if faults:
+        raise make_error(faults)
+
+
+def list_faults(invalid: ValidationError, section: str) -> list[str]:
+    """Return a line for each error that a `Section`, which the file has under the name `section`, was refused with."""
+    return [describe_error(error, section) for error in invalid.errors(include_url=False)]
+
+
+def describe_error(error: ErrorDetails, section: str) -> str:
+    """Return the line for an error of a `Section` or of `refuse`."""
+    line: str = error["ctx"]["line"]
+    return line if error["type"] == WHOLE else f"{section}.{line}"
 
 
 def describe_unknown(word: str, known: Iterable[str]) -> str:
-    """`unknown: did you mean ...`, or all that is known where nothing comes near `word`."""
+    """Return `unknown: did you mean ...`, or all that is known where nothing is similar to `word`."""
     names = list(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    if near:
-        return f"unknown: did you mean {near[0]}?"
+    similar = difflib.get_close_matches(word, names, n=1)
+    if similar:
+        return f"unknown: did you mean {similar[0]}?"
     return f"unknown: one of {', '.join(names)}" if names else "unknown: nothing can be set here"
 
 
-def format_toml(value: object) -> str:
-    """`value` on one line, near to how TOML spells it, cut where it is long."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(format_toml(item) for item in value)}]" if len(value) <= 10 else reprlib.repr(value)
-    return repr(value) if isinstance(value, float) else reprlib.repr(value)
-
-
 def escape_controls(fault: str) -> str:
-    """`fault` without what would break the line or the terminal: a TOML key may hold anything."""
+    """Return `fault` with unprintable characters escaped: a TOML key may hold line breaks and terminal codes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in fault)
 
 
-def table(raw: Mapping[str, Any], field: str, faults: list[str]) -> dict[str, Any]:
-    """The table `field` of `raw`; empty where it is absent or, which is a fault, something else."""
-    value = raw.get(field, {})
-    if isinstance(value, dict):
-        return value
-    faults.append(f"{field}: {format_toml(value)} is not a table: write [{field}] above its keys")
-    return {}
+def index_by_name(*models: type[C]) -> dict[str, type[C]]:
+    """Return the configs of a union by the name that selects each."""
+    return {model.model_fields["name"].default: model for model in models}
 
 
-def read(model: type[M], raw: Mapping[str, Any], field: str, faults: list[str]) -> M | None:
-    """`raw` as `model`, or None and its faults."""
-    try:
-        return model.model_validate(dict(raw))
-    except ValidationError as invalid:
-        faults += [_line(model, error, field) for error in invalid.errors(include_url=False)]
-        return None
+def add_default_name(raw: Mapping[str, Any], field: str, models: Mapping[str, type[C]], default: C) -> dict[str, Any]:
+    """Return the section of a sampler or pruner with its name; without one it changes options of the default.
+
+    Raises:
+        ValidationError: the name is none of `models`.
+    """
+    options = {**default.model_dump(), **raw} if "name" not in raw else dict(raw)
+    name = options["name"]
+    if not isinstance(name, str) or name not in models:
+        raise make_error([f"{field}.name: {name!r} is {describe_unknown(str(name), models)}"])
+    return options
 
 
-def known(model: type[M], stored: Mapping[str, Any]) -> M:
-    """`stored` as `model`, whichever version wrote it: unknown keys are dropped, absent ones take defaults."""
+def read_stored(model: type[S], stored: Mapping[str, Any]) -> S:
+    """Return `stored` as `model`, whichever version wrote it: unknown keys are dropped, absent ones take defaults."""
     return model.model_validate({key: value for key, value in stored.items() if key in model.model_fields})
 
 
-def _line(model: type[Section], error: ErrorDetails, field: str) -> str:
+def read_stored_method(stored: Mapping[str, Any], models: Mapping[str, type[C]], default: C) -> C:
+    """Return a sampler or pruner as `StudySpec.to_json` wrote it; `default` where nothing is stored."""
+    name, options = stored.get("name", default.name), stored.get("options", {} if stored else default.options)
+    return read_stored(models[name], options)
+
+
+def _combine(kind: str, lines: Iterable[str]) -> ValidationError:
+    # The line travels as a value: as the template, its braces would be filled in.
+    errors: list[InitErrorDetails] = [
+        {"type": PydanticCustomError(kind, "{line}", {"line": line}), "input": None} for line in lines
+    ]
+    return ValidationError.from_exception_data("study file", errors)
+
+
+def _describe(model: type[Section], error: ErrorDetails) -> str:
     key = str(error["loc"][0]) if error["loc"] else ""
-    where = ".".join([field, *map(str, error["loc"])])
+    field = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return f"{where}: {describe_unknown(key, model.model_fields)}"
+        return f"{field}: {describe_unknown(key, model.list_keys())}"
     if error["type"] == "missing":
-        return f"{where}: missing: {_meaning(model, key)}"
-    shape = SHAPES.get(error["type"])
-    if shape is None:
-        return f"{where}: {format_toml(error['input'])}: {error['msg']}"
+        return f"{field}: missing: {_read_meaning(model, key)}"
+    message = MESSAGES.get(error["type"])
+    if message is None:
+        return f"{field}: {format_toml(error['input'])}: {error['msg']}"
     bounds = {key: f"{value:g}" if isinstance(value, float) else value for key, value in error.get("ctx", {}).items()}
-    said = shape.format(**bounds)
-    remedy = "" if ":" in said else f": {_meaning(model, key)}"
-    return f"{where}: {format_toml(error['input'])} {said}{remedy}"
+    wrong = message.format(**bounds)
+    remedy = "" if ":" in wrong else f": {_read_meaning(model, key)}"
+    return f"{field}: {format_toml(error['input'])} {wrong}{remedy}"
 
 
-def _meaning(model: type[Section], key: str) -> str:
+def _read_meaning(model: type[Section], key: str) -> str:
     info = model.model_fields.get(key)
     meaning = (info.description if info else None) or "see the reference of the study file"
     return meaning[0].lower() + meaning[1:].rstrip(".")

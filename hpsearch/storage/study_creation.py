@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from hpsearch.errors import RefusedError
 from hpsearch.outcomes import StudyStatus
 from hpsearch.settings import Setting
-from hpsearch.spec.hyperparameters import Value
+from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import optuna_tables, studies
 from hpsearch.storage.database import Database

@@ -9,7 +9,6 @@ from hpsearch import outcomes
 from hpsearch.markdown import fence_code
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.outcomes import Confusion, TrialOutcome, TrialState
-from hpsearch.spec.sections import DATASETS
 from hpsearch.storage import optuna_tables
 from hpsearch.storage.artifacts import table
 from hpsearch.storage.studies import Study
@@ -87,7 +86,7 @@ def _summary(epochs: tuple[EpochMetrics, ...]) -> dict[str, object]:
 
 
 def _confused(matrix: Confusion | None, study: Study) -> dict[str, object]:
-    classes = DATASETS[study.spec.data.name].classes
+    classes = study.spec.data.classes
     pairs = outcomes.find_confused_pairs(matrix, classes) if matrix else ()
     return {"worst_confused": ", ".join(str(pair) for pair in pairs)} if pairs else {}
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd
 from hpsearch.spec.branches import Branch
-from hpsearch.spec.hyperparameters import Value
+from hpsearch.spec.rows import Value
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.spec.hyperparameters import Value
+from hpsearch.spec.rows import Value
 from hpsearch.storage.attempts import Attempt
 from hpsearch.training.protocol import BatchProgress
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hpsearch.sampling import suggest
-from hpsearch.spec.hyperparameters import Value
+from hpsearch.spec.rows import Value
 from hpsearch.storage.attempts import Attempt
 from hpsearch.training import protocol
 

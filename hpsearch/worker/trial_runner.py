@@ -13,7 +13,7 @@ from hpsearch.errors import HpsearchError, NotFoundError, StoreError, Unreachabl
 from hpsearch.outcomes import TrainingEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.spec.hyperparameters import Value
+from hpsearch.spec.rows import Value
 from hpsearch.storage import attempts, studies
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import LostError

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from hpsearch.analysis import bins
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 
 
 def label_levels(name: str, entry: Any, tried: list[Any]) -> list[str]:
     """Return the labels of the levels; each value that was tried is in exactly one."""
-    dimension = study_spec.from_dict({"study": {"name": "x"}, "space": {name: entry}}).space[name]
+    dimension = loader.from_dict({"study": {"name": "x"}, "space": {name: entry}}).space[name]
     levels = bins.make_bins(dimension, tried)
     assert [sum(level.contains(value) for level in levels) for value in tried] == [1] * len(tried)
     return [level.label for level in levels]
@@ -45,7 +45,7 @@ def label_levels(name: str, entry: Any, tried: list[Any]) -> list[str]:
 )
 def test_levels_have_round_edges(name: str, entry: Any, labels: list[str]) -> None:
     """Choices and few points are levels as they are; ranges have at most five bins between round numbers."""
-    dimension = study_spec.from_dict({"study": {"name": "x"}, "space": {name: entry}}).space[name]
+    dimension = loader.from_dict({"study": {"name": "x"}, "space": {name: entry}}).space[name]
     if isinstance(entry, list):
         tried: list[Any] = entry
     elif "step" in entry:

@@ -8,8 +8,8 @@ from scipy import stats
 
 from hpsearch.analysis import importance
 from hpsearch.analysis.findings import analyze_study
-from hpsearch.spec import study_spec
-from hpsearch.spec.hyperparameters import Value
+from hpsearch.spec import loader
+from hpsearch.spec.rows import Value
 from tests.support.synthetic_trials import SEARCH, analyze, make_summary, make_trial
 
 NAN = float("nan")
@@ -43,8 +43,8 @@ def test_a_list_of_configurations_is_compared_as_one() -> None:
 def test_a_list_that_leaves_trials_to_the_sampler_is_a_search() -> None:
     """Baselines that do not fill the budget are where a search begins."""
     described = {"study": {"name": "x"}, "space": {"optimizer": ["sgd", "adam"]}, "baseline": [{"optimizer": "adam"}]}
-    assert not study_spec.from_dict(described).listed
-    assert study_spec.from_dict(described, trials=1).listed
+    assert not loader.from_dict(described).listed
+    assert loader.from_dict(described, trials=1).listed
 
 
 def test_an_evaluation_compares_its_configurations_on_the_test_images() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hpsearch.analysis import importance
 from hpsearch.analysis.importance import Importance
 from hpsearch.sampling import suggest
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from tests.support.synthetic_trials import make_summary, make_trial
 
 SPACE: dict[str, Any] = {
@@ -25,7 +25,7 @@ Landscape = Callable[[dict[str, Any]], float]
 
 def draw_points(count: int, landscape: Landscape, noise: float = 0.01, searched: dict[str, Any] = SPACE) -> list[Any]:
     """Return random configurations with their values."""
-    random, spec = np.random.default_rng(0), study_spec.from_dict({"study": {"name": "x"}, "space": searched})
+    random, spec = np.random.default_rng(0), loader.from_dict({"study": {"name": "x"}, "space": searched})
     points = []
     for _ in range(count):
         params: dict[str, Any] = {
@@ -69,7 +69,7 @@ def test_shares_are_those_of_optunas_evaluator() -> None:
     """Where nothing is conditional, Optuna's mean decrease in impurity has the same shares."""
     searched = {name: SPACE[name] for name in ("learning_rate", "optimizer", "dropout")}
     points = draw_points(80, by_rate, searched=searched)
-    spec = study_spec.from_dict({"study": {"name": "x"}, "space": searched})
+    spec = loader.from_dict({"study": {"name": "x"}, "space": searched})
     study = optuna.create_study(direction="maximize")
     distributions = {name: suggest.make_distribution(spec.space[name]) for name in spec.searched}
     study.add_trials(

@@ -18,7 +18,7 @@ from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import attempts, claims, study_creation, workers
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
@@ -78,7 +78,7 @@ class Searcher:
 def searcher(storage: str) -> Iterator[Searcher]:
     """A worker on a study with 12 complete trials, whose value follows the learning rate, and one that diverged."""
     database = Database(storage)
-    found = study_creation.start(database, study_spec.from_dict(SEARCH)).study
+    found = study_creation.start(database, loader.from_dict(SEARCH)).study
     worker = Searcher(database, found)
     for rate in RATES:
         worker.finish(worker.begin(rate, rate * 2, rate * 4))

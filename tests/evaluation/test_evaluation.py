@@ -25,8 +25,8 @@ from hpsearch.outcomes import TrialOutcome
 from hpsearch.report import evaluation_tables
 from hpsearch.sampling import suggest
 from hpsearch.settings import Setting
-from hpsearch.spec import study_spec
-from hpsearch.spec.sections import DATASETS
+from hpsearch.spec import loader, study_spec
+from hpsearch.spec.sections import DataSection
 from hpsearch.storage import studies, study_control, study_creation, study_deletion
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -143,7 +143,7 @@ def test_spec_survives_the_database_and_no_file_can_say_it(database: Database, s
         == study.spec
     )
     with pytest.raises(UsageError, match="evaluation: unknown"):
-        study_spec.from_dict({"study": {"name": "x"}, "space": {"dropout": [0.1, 0.2]}, "evaluation": 1})
+        loader.from_dict({"study": {"name": "x"}, "space": {"dropout": [0.1, 0.2]}, "evaluation": 1})
 
 
 def test_study_file_of_that_name_does_not_touch_an_evaluation(database: Database, searched: Any) -> None:
@@ -152,7 +152,7 @@ def test_study_file_of_that_name_does_not_touch_an_evaluation(database: Database
     ask(database)
     named = study.spec.to_json()["study"] | {"name": "small evaluation"}
     with pytest.raises(RefusedError, match="as the evaluation of a study"):
-        study_creation.start(database, study_spec.from_dict({"study": named, "space": {"dropout": [0.1, 0.2]}}))
+        study_creation.start(database, loader.from_dict({"study": named, "space": {"dropout": [0.1, 0.2]}}))
 
 
 def test_names_are_free_and_fit(database: Database, started: Started, searched: Any) -> None:
@@ -407,7 +407,7 @@ def test_files_are_kept_beside_the_searchs(database: Database, searched: Any, pl
         **{"study": {"name": "apart"}, "budget": {"trials": 1, "epochs": 1}, "data": {"name": "digits"}},
         **{"space": {"dropout": {"low": 0.0, "high": 0.5}}, "pruner": {"name": "none"}},
     }
-    study = study_creation.start(database, study_spec.from_dict(described), place).study
+    study = study_creation.start(database, loader.from_dict(described), place).study
     attempt = claim_trial(database, study)
     add_epochs(database, attempt, [0.5])
     finish_trial(database, attempt)
@@ -461,7 +461,7 @@ def test_tables_fit_a_terminal(database: Database, searched: Any, tmp_path: Path
     for _ in range(4):
         train_trial(database, requested, tmp_path / "p.npz")
     standing = results.read_status(database, requested)
-    classes = DATASETS["cifar10"].classes
+    classes = DataSection(name="cifar10").classes
     assert standing.evaluation.result is not None
     counts = (np.eye(10, dtype=int) * 949 + 5).tolist()
     named = standing.evaluation.result.to_json() | {"classes": classes}

@@ -12,7 +12,7 @@ from hpsearch.evaluation import evaluation, results
 from hpsearch.evaluation.evaluation import Evaluation
 from hpsearch.evaluation.export import ExportedModels, export
 from hpsearch.settings import Setting
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import studies, study_creation, study_deletion
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.database import Database
@@ -35,7 +35,7 @@ def searched(database: Database, tmp_path: Path) -> Callable[..., Study]:
     """A finished search whose best two trials, 1 and 2, have kept a model that says which it is."""
 
     def make(place: Setting | None = None) -> Study:
-        study = study_creation.start(database, study_spec.from_dict(DESCRIBED), place).study
+        study = study_creation.start(database, loader.from_dict(DESCRIBED), place).study
         kept = StudyArtifacts(database, study.artifacts)
         kept.open()
         for number, value in enumerate(VALUES):

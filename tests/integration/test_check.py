@@ -12,7 +12,7 @@ import pytest
 from hpsearch.cli import precheck_view
 from hpsearch.devices import Gpu
 from hpsearch.errors import ExitCode, NotFoundError
-from hpsearch.spec import branches, study_spec
+from hpsearch.spec import branches, loader
 from hpsearch.training.protocol import Checking, Finding
 from hpsearch.worker import precheck
 from hpsearch.worker.precheck import PrecheckReport
@@ -83,7 +83,7 @@ def test_a_sound_study_is_told_what_it_costs(study_file: Path) -> None:
 
 def test_one_is_no_plural(study_file: Path) -> None:
     """The estimate of one trial of one epoch, from the seconds that an epoch took."""
-    described = study_spec.load(study_file, ("budget.epochs=1", "budget.trials=1"))
+    described = loader.load(study_file, ("budget.epochs=1", "budget.trials=1"))
     every = branches.list_branches(described)
     found = [Finding("speed", branch.named(branches.LAYERS), {"seconds": 2.0}) for branch in every]
     estimate, *_ = precheck_view.describe_cost(PrecheckReport(described, every, "CPU", findings=found))
@@ -118,9 +118,7 @@ def test_a_gpu_that_the_framework_does_not_see_is_no_device(study_file: Path) ->
     """What the CPU takes is not given out as what the GPU does: it ends before anything is checked."""
     told: list[object] = []
     with pytest.raises(NotFoundError, match="does not see the GPU and would train on the CPU"):
-        precheck.run(
-            study_spec.load(study_file), Gpu(0, "GPU-none", "NVIDIA H200", 2**37), lambda *said: told.append(said)
-        )
+        precheck.run(loader.load(study_file), Gpu(0, "GPU-none", "NVIDIA H200", 2**37), lambda *said: told.append(said))
     assert told == []
 
 
@@ -133,7 +131,7 @@ def test_a_process_that_dies_is_a_fault_of_the_branch(study_file: Path) -> None:
                 if "hpsearch.training.process" in child.cmdline():
                     child.kill()
 
-    report = precheck.run(study_spec.load(study_file), None, told)
+    report = precheck.run(loader.load(study_file), None, told)
     assert [finding.check for finding in report.findings][:2] == ["build", "build"]
     (fault,) = report.faults
     # It may have been a message further when it was killed.

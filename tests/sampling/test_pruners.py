@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from hpsearch.sampling import suggest
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 
 EPOCHS = 20
 
@@ -30,7 +30,7 @@ def test_pruner_ends_trials_after_the_epochs_at_which_it_compares(pruner: dict[s
     """Asked after every epoch, Optuna's pruner ends a trial that is poor at one at which it is to compare, and only
     there."""
     budget = {"trials": 1, "epochs": EPOCHS}
-    described = study_spec.from_dict({"study": {"name": "x"}, "budget": budget, "pruner": pruner})
+    described = loader.from_dict({"study": {"name": "x"}, "budget": budget, "pruner": pruner})
     study = optuna.create_study(direction="maximize", pruner=suggest.make_pruner(described))
 
     def ends(poor_at: int | None) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.cli import precheck_view
-from hpsearch.spec import branches, study_spec
+from hpsearch.spec import branches, loader
 from hpsearch.spec.branches import AXES, LAYERS, Branch
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
 from hpsearch.spec.study_spec import StudySpec
@@ -23,7 +23,7 @@ batch_norm = { choices = [false, true], when = { dropout = [0.25] } }
 
 
 def study(text: str, *overrides: str) -> StudySpec:
-    return study_spec.from_toml(text, overrides, name="x")
+    return loader.from_toml(text, overrides, name="x")
 
 
 def axes(branch: Branch) -> tuple[object, ...]:
@@ -32,7 +32,7 @@ def axes(branch: Branch) -> tuple[object, ...]:
 
 def test_the_default_study_has_every_combination_once():
     """All optimizers, activations and batch norms meet; the rest is the base model's."""
-    default = study_spec.load(None)
+    default = loader.load(None)
     found = branches.list_branches(default)
     every = itertools.product(TABLE["optimizer"].choices, TABLE["activation"].choices, (True, False))
     assert sorted(map(axes, found)) == sorted(every)
@@ -72,7 +72,7 @@ def test_a_condition_on_what_is_no_axis_is_followed():
 @pytest.mark.parametrize("name", ["activations", "optimizers", "regularization", "learning-rate", "quickstart"])
 def test_branches_of_a_shipped_study_are_what_its_trials_train(name):
     """The axes of the branches are those of the points of a grid; every base is a configuration of the study."""
-    shipped = study_spec.load(STUDIES / f"{name}.toml")
+    shipped = loader.load(STUDIES / f"{name}.toml")
     found = {axes(branch) for branch in branches.list_branches(shipped)}
     if shipped.sampler.name == "grid":
         points = [shipped.hyperparameters(point) for point in shipped.grid()]
@@ -119,7 +119,7 @@ def test_rates_that_are_searched_with_one_optimizer_are_the_default_with_another
 
 def test_one_each_takes_the_branch_that_is_most_like_the_base():
     """Each optimizer is checked with the base's activation and batch norm, where the space has them together."""
-    default = study_spec.load(None)
+    default = loader.load(None)
     found = branches.select_one_each(branches.list_branches(default), ("optimizer",), branches.choose_base(default))
     assert [axes(branch) for branch in found] == [(name, "relu", False) for name in TABLE["optimizer"].choices]
 

@@ -1,17 +1,13 @@
-"""The studies that come with the service, and the reference of the study file: both say what the code does."""
+"""The studies that come with the service."""
 
 import re
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pydantic_core import PydanticUndefined
 
-from hpsearch.spec import study_spec
-from hpsearch.spec.hyperparameters import ROWS, TABLE, fill_defaults
-from hpsearch.spec.sections import PRUNERS, SAMPLERS, BudgetSection, DataSection, StudySection
-from hpsearch.spec.validation import Section
+from hpsearch.spec import dimension, loader, study_spec
+from hpsearch.spec.hyperparameters import TABLE, fill_defaults
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.toml"))
@@ -23,7 +19,7 @@ every_study = pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.ste
 @every_study
 def test_a_shipped_study_is_named_as_its_file_and_says_what_it_asks(path):
     """Every file in studies/ is valid, carries its own name, and asks a question in its comments and description."""
-    study = study_spec.load(path).study
+    study = loader.load(path).study
     assert study.name == path.stem
     assert study.description.endswith("?")
     assert re.match(r"# .*?\?", path.read_text().replace("\n# ", " "))
@@ -39,8 +35,8 @@ def test_the_recipe_in_a_shipped_study_works_and_makes_it_smaller(path):
     options = [(words[i], words[i + 1]) for i in range(3, len(words) - 1) if words[i].startswith("--")]
     sets = [value for option, value in options if option == "--set"]
     given = dict(options)
-    whole = study_spec.load(path)
-    small = study_spec.load(path, sets, given.get("--name"), int(given["--trials"]) if "--trials" in given else None)
+    whole = loader.load(path)
+    small = loader.load(path, sets, given.get("--name"), int(given["--trials"]) if "--trials" in given else None)
     assert small.study.name != whole.study.name
 
     def images(s: study_spec.StudySpec) -> int:
@@ -51,31 +47,31 @@ def test_the_recipe_in_a_shipped_study_works_and_makes_it_smaller(path):
 
 def test_the_package_ships_the_default_study():
     """Without a file, start-study reads what studies/cifar10-cnn.toml says, to the byte."""
-    assert study_spec.DEFAULT.read_bytes() == (ROOT / "studies/cifar10-cnn.toml").read_bytes()
-    assert study_spec.load(None) == study_spec.load(ROOT / "studies/cifar10-cnn.toml")
+    assert loader.DEFAULT.read_bytes() == (ROOT / "studies/cifar10-cnn.toml").read_bytes()
+    assert loader.load(None) == loader.load(ROOT / "studies/cifar10-cnn.toml")
 
 
 def test_the_package_ships_the_quickstart():
     """The quickstart reads what studies/quickstart.toml says, to the byte."""
-    assert study_spec.QUICKSTART.read_bytes() == (ROOT / "studies/quickstart.toml").read_bytes()
+    assert loader.QUICKSTART.read_bytes() == (ROOT / "studies/quickstart.toml").read_bytes()
 
 
 def test_the_default_study_searches_the_five_hyperparameters():
     """The default study is the search of the five, with the ranges that its issue gives and no more."""
-    default = study_spec.load(None)
+    default = loader.load(None)
     assert list(default.space) == FIVE
-    assert default.space["learning_rate"] == study_spec.Range(1e-5, 1e-1, log=True)
-    assert default.space["dropout"] == study_spec.Range(0.0, 0.5)
+    assert default.space["learning_rate"] == dimension.Range(1e-5, 1e-1, log=True)
+    assert default.space["dropout"] == dimension.Range(0.0, 0.5)
     assert set(default.space["optimizer"].points()) == set(TABLE["optimizer"].choices)
     assert set(default.space["activation"].points()) == set(TABLE["activation"].choices)
-    assert default.space["batch_norm"] == study_spec.Choices((True, False))
+    assert default.space["batch_norm"] == dimension.Choices((True, False))
     assert (default.budget.trials, default.budget.epochs, default.data.name) == (100, 30, "cifar10")
     assert default.hyperparameters(default.baselines[0]) == fill_defaults({})
 
 
 def test_the_quickstart_searches_the_same_five():
     """The quickstart is a small form of the default study, and cuts no trial short."""
-    quick = study_spec.load(study_spec.QUICKSTART)
+    quick = loader.load(loader.QUICKSTART)
     assert list(quick.space) == FIVE
     assert quick.pruner.name == "none"
     assert quick.budget.patience > quick.budget.epochs
@@ -101,7 +97,7 @@ def test_the_quickstart_searches_the_same_five():
 )
 def test_an_experiment_of_the_course_project_trains_exactly_its_configurations(name, trained):
     """Each experiment trains what the course project compared, nothing else differs, three times each, to the end."""
-    study = study_spec.load(ROOT / f"studies/{name}.toml")
+    study = loader.load(ROOT / f"studies/{name}.toml")
     models = [study.hyperparameters(point) for point in study.grid()]
     expected = [fill_defaults({"dropout": 0.25, **changed}) for changed in trained]
     for model in expected:
@@ -109,70 +105,3 @@ def test_an_experiment_of_the_course_project_trains_exactly_its_configurations(n
     assert len(models) == 3 * len(expected) == study.budget.trials
     assert study.pruner.name == "none"
     assert study.budget.patience > study.budget.epochs
-
-
-@pytest.mark.parametrize("name", ["study", "budget", "data", "hyperparameters", "samplers", "pruners"])
-def test_the_reference_holds_the_tables_that_the_code_yields(name):
-    """docs/study-file.md lists every key, hyperparameter and option with its default; this file run prints them."""
-    assert tables()[name] in (ROOT / "docs/study-file.md").read_text()
-
-
-def test_every_example_in_the_reference_is_a_study():
-    """What docs/study-file.md shows of a file can be copied into one."""
-    text = (ROOT / "docs/study-file.md").read_text()
-    blocks = re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)
-    files = [block.replace("\n    ", "\n")[4:] for block in blocks if block.startswith("    [")]
-    assert len(files) == 4
-    for file in files:
-        searched = '[space]\noptimizer = ["adam", "nesterov"]\nlearning_rate = { low = 1e-4, high = 1e-1 }\n'
-        head = searched if file.startswith("[[") else ""
-        assert study_spec.from_toml(head + file, name="example").study.name == "example"
-
-
-def tables() -> dict[str, str]:
-    """The tables of docs/study-file.md."""
-    return {
-        "study": section(StudySection),
-        "budget": section(BudgetSection),
-        "data": section(DataSection),
-        "hyperparameters": hyperparameters(),
-        "samplers": methods(SAMPLERS),
-        "pruners": methods(PRUNERS),
-    }
-
-
-def hyperparameters() -> str:
-    rows = ["| hyperparameter | values | default | meaning |", "|---|---|---|---|"]
-    for row in ROWS:
-        values = f"whole number, {row.bounds}" if row.kind is int else row.bounds
-        default = f"as `{row.default_from}`" if row.default is None else f"`{toml(row.default)}`"
-        rows.append(f"| `{row.name}` | {values} | {default} | {row.meaning} |")
-    return "\n".join(rows)
-
-
-def section(model: type[Section]) -> str:
-    rows = ["| key | default | meaning |", "|---|---|---|"]
-    for key, info in model.model_fields.items():
-        required = info.default is PydanticUndefined
-        default = "required" if required else "none" if info.default is None else f"`{toml(info.default)}`"
-        rows.append(f"| `{key}` | {default} | {info.description} |")
-    return "\n".join(rows)
-
-
-def methods(models: Mapping[str, type[Section]]) -> str:
-    rows = ["| name | option | default | meaning |", "|---|---|---|---|"]
-    for name, model in models.items():
-        if not model.model_fields:
-            rows.append(f"| `{name}` | | | |")
-        rows += [f"| `{name}` {row}" for row in section(model).splitlines()[2:]]
-    return "\n".join(rows)
-
-
-def toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
-if __name__ == "__main__":
-    print("\n\n".join(tables().values()))

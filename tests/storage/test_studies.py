@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from hpsearch.errors import NotFoundError, RefusedError
 from hpsearch.outcomes import StudyStatus
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import studies, study_creation
 from hpsearch.storage.database import Database
@@ -22,7 +22,7 @@ Enrol = Callable[[str], WorkerIdentity]
 
 
 def small(**sections: object) -> StudySpec:
-    return study_spec.from_dict({**copy.deepcopy(SMALL), **sections})
+    return loader.from_dict({**copy.deepcopy(SMALL), **sections})
 
 
 def url(database: Database) -> str:

@@ -16,7 +16,7 @@ from hpsearch.errors import NotFoundError, RefusedError
 from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import attempts, claims, studies, study_control, study_creation
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
@@ -339,9 +339,9 @@ def test_start_study_keeps_retries_beyond_the_budget(database: Database, started
     found = started(**grid, budget={"epochs": 3})
     end(database, hold(database, found, holder("w")), TrialOutcome.ERROR)
     retry(database)
-    again = study_creation.start(database, study_spec.from_dict(_small(**grid, budget={"epochs": 3})))
+    again = study_creation.start(database, loader.from_dict(_small(**grid, budget={"epochs": 3})))
     assert (again.changes, again.kept, again.study.spec.budget.trials) == ((), (), 5)
-    study_creation.start(database, study_spec.from_dict(_small(**grid, budget={"epochs": 3, "repeats": 2})))
+    study_creation.start(database, loader.from_dict(_small(**grid, budget={"epochs": 3, "repeats": 2})))
     points = rows(database, "select value_json from trial_system_attributes where key = 'fixed_params'")
     assert len(points) == 9
     assert sorted(points.count(point) for point in set(points)) == [2, 2, 2, 3]

@@ -11,7 +11,7 @@ from hpsearch.errors import NotFoundError
 from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import attempts, study_creation, study_deletion
 from hpsearch.storage.artifacts import table
 from hpsearch.storage.artifacts.table import PostgresStore
@@ -54,7 +54,7 @@ def counts(database: Database) -> dict[str, int]:
 def make(database: Database, name: str, worker: WorkerIdentity, directory: Path) -> Study:
     """A study that has left a row in every table: trials in each state, notes, checkpoint, model, artifacts."""
     described = {**SMALL, "study": {"name": name}, "baseline": [{"optimizer": "sgd", "learning_rate": 0.1}] * 3}
-    found = study_creation.start(database, study_spec.from_dict(described)).study
+    found = study_creation.start(database, loader.from_dict(described)).study
     history = ReadOnlyStorage(found.study_id, "maximize")
     for ending in (TrialOutcome.COMPLETED, TrialOutcome.ERROR, None):
         held = claim(database, found, worker)
@@ -119,7 +119,7 @@ def _filled(after: dict[str, int]) -> set[str]:
 
 def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, holder: Enrol, tmp_path: Path) -> None:
     """Whatever it writes next is refused, and a renewal says so too."""
-    found = study_creation.start(database, study_spec.from_dict(SMALL)).study
+    found = study_creation.start(database, loader.from_dict(SMALL)).study
     held = claim(database, found, holder("w"))
     assert held is not None
     delete(database, found)
@@ -136,7 +136,7 @@ def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, hold
 
 def test_study_is_deleted_once(database: Database) -> None:
     """Deleting what is gone already says so."""
-    found = study_creation.start(database, study_spec.from_dict(SMALL)).study
+    found = study_creation.start(database, loader.from_dict(SMALL)).study
     delete(database, found)
     with pytest.raises(NotFoundError):
         delete(database, found)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from hpsearch.outcomes import StudyStatus
 from hpsearch.settings import Setting
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import studies, study_creation
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -43,7 +43,7 @@ def start(
         "pruner": {"name": "none"},
         **sections,
     }
-    return study_creation.start(database, study_spec.from_dict(described), place).study
+    return study_creation.start(database, loader.from_dict(described), place).study
 
 
 @dataclass(frozen=True)

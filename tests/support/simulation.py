@@ -14,7 +14,7 @@ from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import attempts, claims, study_creation, workers
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -79,7 +79,7 @@ class Simulation:
 
     def __init__(self, database: Database, described: Mapping[str, Any], hosts: Sequence[str] = ("a",)) -> None:
         self.database = database
-        self.found: Study = study_creation.start(database, study_spec.from_dict(described)).study
+        self.found: Study = study_creation.start(database, loader.from_dict(described)).study
         self.history = ReadOnlyStorage(self.found.study_id, self.found.spec.direction)
         self.rng = np.random.default_rng(1)
         ids = [f"{name}-7-{uuid.uuid4().hex[:8]}" for name in hosts]

@@ -11,7 +11,7 @@ from hpsearch.dashboard import server
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.settings import Setting
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage import attempts, claims, study_creation, workers
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
@@ -36,7 +36,7 @@ def started(database: Database) -> Callable[..., Study]:
 
     def start(place: Setting | None = None, **sections: Any) -> Study:
         described = {**SMALL, **sections}
-        return study_creation.start(database, study_spec.from_dict(described), place).study
+        return study_creation.start(database, loader.from_dict(described), place).study
 
     return start
 

@@ -10,7 +10,7 @@ from hpsearch.analysis.findings import Findings, analyze_study
 from hpsearch.analysis.statistics import Difference
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.outcomes import StudyStatus, TrialOutcome, TrialState
-from hpsearch.spec import study_spec
+from hpsearch.spec import loader
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
 
@@ -76,7 +76,7 @@ def make_trial(
 
 def make_summary(described: Mapping[str, Any], trials: Sequence[Trial], status: str = "finished") -> Summary:
     """Return the summary of the study that is `described` as in its file, with these trials."""
-    spec = study_spec.from_dict({"study": {"name": "synthetic"}, **described})
+    spec = loader.from_dict({"study": {"name": "synthetic"}, **described})
     study = Study(1, spec.study.name, spec, spec.fingerprint, StudyStatus(status), None, 0, None, None)
     counts = {state.value: sum(trial.state == state for trial in trials) for state in TrialState}
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]

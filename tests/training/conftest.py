@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import Value, fill_defaults
+from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.rows import Value
 from hpsearch.training.datasets import cifar10
 from hpsearch.training.protocol import DataRequest, Train
 

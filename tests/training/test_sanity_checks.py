@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.branches import Branch
-from hpsearch.spec.hyperparameters import TABLE, Value, fill_defaults
+from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.rows import Value
 from hpsearch.training import backends, epoch, gradient_check, sanity_checks, throughput
 from hpsearch.training.backends import Steps
 from hpsearch.training.datasets import arrays

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import TABLE, Value, fill_defaults
+from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.rows import Value
 from hpsearch.training import fit
 from hpsearch.training.datasets.arrays import load
 from hpsearch.training.epoch import run_epoch

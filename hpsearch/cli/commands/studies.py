@@ -22,10 +22,10 @@ def start_study(
 ) -> None:
     """Put a study into the database, or extend the one there."""
     from hpsearch import settings
-    from hpsearch.spec import study_spec
+    from hpsearch.spec import loader
     from hpsearch.storage import study_creation
 
-    spec, artifacts = study_spec.load(file, set_ or (), name, trials), settings.read_artifacts()
+    spec, artifacts = loader.load(file, set_ or (), name, trials), settings.read_artifacts()
     with open_database(storage) as database:
         started = study_creation.start(database, spec, artifacts)
     if as_json:
@@ -48,10 +48,10 @@ def check(
     """
     from hpsearch import devices
     from hpsearch.cli import precheck_view
-    from hpsearch.spec import study_spec
+    from hpsearch.spec import loader
     from hpsearch.worker import precheck
 
-    spec, device = study_spec.load(file, set_ or (), name, trials), devices.choose_device(gpu, cpu)
+    spec, device = loader.load(file, set_ or (), name, trials), devices.choose_device(gpu, cpu)
     with precheck_view.show_progress() as show:
         report = precheck.run(spec, device, show)
     precheck_view.print_report(report)

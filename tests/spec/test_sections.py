@@ -1,0 +1,145 @@
+"""The keys of [study], [budget] and [data], their defaults and bounds, and rules across sections."""
+
+import pytest
+
+from hpsearch.errors import StudyFileError
+from hpsearch.spec import loader
+from tests.support.study_files import FIVE, list_faults, read
+
+
+def test_a_search_has_a_hundred_trials_of_thirty_epochs():
+    """The budget of a search that names none."""
+    budget = read(FIVE).budget
+    assert (budget.trials, budget.epochs, budget.failures, budget.attempts, budget.patience) == (100, 30, 5, 3, 2)
+    assert (budget.hours, budget.target, budget.early_stopping, budget.repeats) == (None, None, None, 1)
+
+
+def test_metric_decides_the_direction():
+    """Accuracy is to be high, loss to be low."""
+    assert read("", "study.metric=val_loss").direction == "minimize"
+
+
+@pytest.mark.parametrize(("name", "validation"), [("cifar10", 5000), ("digits", 300)])
+def test_the_hold_out_fits_the_dataset(name, validation):
+    """Each dataset has a hold-out of its own size by default."""
+    assert read("", f"data.name={name}").data.validation == validation
+
+
+@pytest.mark.parametrize("name", ["x" * 512, "Größe ≤ 3 <b>&amp;</b> 'q' \"r\"", "学習率 🧪", "../../etc", "--help"])
+def test_a_name_may_hold_any_printable_character(name):
+    """Names are text, not identifiers."""
+    assert loader.from_toml("", name=name).study.name == name
+
+
+def test_repeats_need_a_grid():
+    """A sampler other than the grid has no points to repeat."""
+    assert list_faults(FIVE, "budget.repeats=2") == [
+        'budget.repeats: needs a grid: drop it, or set sampler.name = "grid"'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[fixd]", "fixd: unknown: did you mean fixed?"),
+        ("[zzz]", "zzz: unknown: one of study, budget, data, fixed, space, sampler, pruner, baseline"),
+        ("[budget]\ntrails = 3", "budget.trails: unknown: did you mean trials?"),
+        ("[fixed]\ndropot = 0.1", "fixed.dropot: unknown: did you mean dropout?"),
+        ("[fixed]\ndropout = 0.96", "fixed.dropout: 0.96 is out of bounds: from 0 to 0.95"),
+        ("[fixed]\ndropout = inf", "fixed.dropout: inf is not finite"),
+        ("[fixed]\nbatch_norm = 1", "fixed.batch_norm: 1 is not true or false"),
+        ("[space]\nlearning_rat = [1]", "space.learning_rat: unknown: did you mean learning_rate?"),
+        (
+            "[fixed]\ndropout = 0.1\n[space]\ndropout = [0.1, 0.2]",
+            "fixed.dropout: is searched too: keep it in [fixed] or in [space]",
+        ),
+    ],
+)
+def test_a_name_or_value_that_the_table_does_not_know(text, fault):
+    """Unknown sections, keys and hyperparameters are named with what was probably meant."""
+    assert list_faults(text) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("study.name=", "study.name: '' is empty: give the study a name"),
+        ("study.name='   '", "study.name: '   ' is empty: give the study a name"),
+        (
+            "study.name='''a\nb'''",
+            "study.name: 'a\\nb' is not printable: leave out line breaks and control characters",
+        ),
+        ("study.name=3", "study.name: 3 is not a string: a name for the study (or give --name)"),
+        (
+            'study.description="a\\u0000"',
+            "study.description: 'a\\x00' holds a null character: Postgres keeps any text but that",
+        ),
+        ("study.description=\udcff", "study.description: '\\udcff' is not UTF-8: write it in that"),
+        ("study.seed=-1", "study.seed: -1 is out of bounds: 0 or more"),
+        ("study.seed=4294967296", "study.seed: 4294967296 is out of bounds: 4294967295 or less"),
+        (
+            "study.seed=1.0",
+            "study.seed: 1.0 is not a whole number: seed of the split, the sampler and every training",
+        ),
+        ("study.priority=9999999999", "study.priority: 9999999999 is out of bounds: 2147483647 or less"),
+        ("study.metric=loss", "study.metric: 'loss' is unknown: one of 'val_accuracy' or 'val_loss'"),
+        ("study.keep_models=-1", "study.keep_models: -1 is out of bounds: 0 or more"),
+        ("budget.epochs=true", "budget.epochs: true is not a whole number: epochs a trial trains for"),
+        ("budget.hours=0", "budget.hours: 0 is out of bounds: above 0"),
+        ("budget.hours=inf", "budget.hours: inf is not finite: hours since the start, pauses excluded"),
+        (
+            "budget.target=nan",
+            "budget.target: nan is not finite: the study ends when a trial reaches this value of the metric",
+        ),
+        (
+            "budget.target=80",
+            "budget.target: 80.0 is no val_accuracy to reach: a fraction above 0, at most 1, such as 0.8",
+        ),
+        ("data.name=mnist", "data.name: 'mnist' is unknown: one of 'cifar10' or 'digits'"),
+        ("data=3", "data: 3 is not a table: write [data] above its keys"),
+        (
+            "data.validation=50000",
+            "data.validation: 50000 of the 50000 images of cifar10 cannot be held out: from 10 to 49990",
+        ),
+        (
+            "data.validation=9",
+            "data.validation: 9 of the 50000 images of cifar10 cannot be held out: from 10 to 49990",
+        ),
+        (
+            "data={name='digits', validation=1437}",
+            "data.validation: 1437 of the 1437 images of digits cannot be held out: from 10 to 1427",
+        ),
+        (
+            "data.train_limit=45001",
+            "data.train_limit: 45001 is out of bounds: from 10 to 45000, what 5000 validation images leave of 50000",
+        ),
+        (
+            "fixed.l1=" + "9" * 400,
+            "fixed.l1: 999999999999999999...9999999999999999999 is too large: TOML's whole numbers have 64 bits",
+        ),
+    ],
+)
+def test_a_value_out_of_bounds(override, fault):
+    """Numbers have bounds, words a list, and nothing is coerced."""
+    assert list_faults("", override) == [fault]
+
+
+@pytest.mark.parametrize("key", ["trials", "epochs", "failures", "attempts", "patience", "early_stopping", "repeats"])
+@pytest.mark.parametrize("value", ["0", "-3"])
+def test_a_count_is_at_least_one(key, value):
+    """Nothing is done zero times or less."""
+    assert list_faults("", f"budget.{key}={value}") == [f"budget.{key}: {value} is out of bounds: 1 or more"]
+
+
+def test_a_name_is_required():
+    """A study without a name is refused with both ways to name it."""
+    with pytest.raises(StudyFileError) as refused:
+        loader.from_toml("")
+    assert refused.value.faults == ("study.name: missing: a name for the study (or give --name)",)
+
+
+@pytest.mark.parametrize("name", ["x" * 513, "a\x7f", "a\udcff", "a\x1b[31m"])
+def test_a_name_that_cannot_be_printed_or_stored(name):
+    """A name has at most 512 printable characters."""
+    with pytest.raises(StudyFileError, match=r"^study\.name: "):
+        loader.from_toml("", name=name)
