@@ -1,13 +1,19 @@
-"""The branches of a search space: every optimizer, activation and batch norm that its trials can combine."""
+"""The branches of a search space: every optimizer, activation and batch norm that its trials can combine.
+
+The trainer imports this with the protocol, so it imports no pydantic.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hpsearch.formatting import format_toml
 from hpsearch.spec.dimension import Choices, Dimension, Range
 from hpsearch.spec.hyperparameters import fill_defaults
 from hpsearch.spec.rows import Value
-from hpsearch.spec.study_spec import StudySpec
+
+if TYPE_CHECKING:
+    from hpsearch.spec.study_spec import StudySpec
 
 AXES = ("optimizer", "activation", "batch_norm")
 LAYERS = ("activation", "batch_norm")
@@ -29,45 +35,45 @@ class Branch:
     rates: tuple[float, ...]
 
     def named(self, axes: Sequence[str] = AXES) -> str:
-        """`optimizer=adam activation=relu batch_norm=true`."""
-        said = ((axis, self.values[axis]) for axis in axes)
-        return " ".join(f"{axis}={value if isinstance(value, str) else format_toml(value)}" for axis, value in said)
+        """Return the name of the branch: `optimizer=adam activation=relu batch_norm=true`."""
+        values = ((axis, self.values[axis]) for axis in axes)
+        return " ".join(f"{axis}={value if isinstance(value, str) else format_toml(value)}" for axis, value in values)
 
     def differences(self, other: Mapping[str, Value]) -> int:
-        """On how many axes it is not `other`, which holds every row of the table."""
+        """Return on how many axes it differs from `other`, which holds every row of the table."""
         return sum(self.values[axis] != other[axis] for axis in AXES)
 
 
-def choose_base(spec: StudySpec) -> dict[str, Value]:
-    """Every row of the table for the first baseline, else for the defaults; where they are outside, a value inside."""
+def choose_base(spec: "StudySpec") -> dict[str, Value]:
+    """Return every row of the table for the first baseline, else for the defaults; a value inside where they are not."""
     return spec.hyperparameters(_base(spec))
 
 
-def list_branches(spec: StudySpec) -> tuple[Branch, ...]:
-    """Every combination of the axes that a trial can have, once; what is not searched has its one value."""
-    found: dict[tuple[Value, ...], Branch] = {}
-    usual = _base(spec)
-    for params in _combinations(spec, usual, list(spec.searched), _open(spec), {}):
+def list_branches(spec: "StudySpec") -> tuple[Branch, ...]:
+    """Return every combination of the axes that a trial can have, once; what is not searched has its one value."""
+    by_axes: dict[tuple[Value, ...], Branch] = {}
+    preferred = _base(spec)
+    for params in _combinations(spec, preferred, list(spec.searched), _open(spec), {}):
         values = spec.hyperparameters(params)
-        found.setdefault(tuple(values[axis] for axis in AXES), Branch(values, _rates(spec, params)))
-    return tuple(found.values())
+        by_axes.setdefault(tuple(values[axis] for axis in AXES), Branch(values, _rates(spec, params)))
+    return tuple(by_axes.values())
 
 
-def select_one_each(among: Sequence[Branch], axes: Sequence[str], base: Mapping[str, Value]) -> tuple[Branch, ...]:
-    """A branch for each combination of `axes`: the one that is otherwise most like `base`."""
-    found: dict[tuple[Value, ...], Branch] = {}
-    for branch in sorted(among, key=lambda branch: branch.differences(base)):
-        found.setdefault(tuple(branch.values[axis] for axis in axes), branch)
-    return tuple(branch for branch in among if branch in found.values())
+def select_one_each(branches: Sequence[Branch], axes: Sequence[str], base: Mapping[str, Value]) -> tuple[Branch, ...]:
+    """Return a branch for each combination of `axes`: the one that is otherwise most like `base`."""
+    chosen: dict[tuple[Value, ...], Branch] = {}
+    for branch in sorted(branches, key=lambda branch: branch.differences(base)):
+        chosen.setdefault(tuple(branch.values[axis] for axis in axes), branch)
+    return tuple(branch for branch in branches if branch in chosen.values())
 
 
-def _base(spec: StudySpec) -> dict[str, Value]:
+def _base(spec: "StudySpec") -> dict[str, Value]:
     if spec.baselines:
         return dict(spec.baselines[0])
     return next(_combinations(spec, {}, list(spec.searched), frozenset(), {}))
 
 
-def _open(spec: StudySpec) -> frozenset[str]:
+def _open(spec: "StudySpec") -> frozenset[str]:
     """The searched axes and what decides whether they are active; each value of these is followed."""
     names = {name for name in AXES if name in spec.space}
     waiting = list(names)
@@ -79,25 +85,25 @@ def _open(spec: StudySpec) -> frozenset[str]:
 
 
 def _combinations(
-    spec: StudySpec, usual: Mapping[str, Value], names: list[str], open_: frozenset[str], chosen: dict[str, Value]
+    spec: "StudySpec", preferred: Mapping[str, Value], names: list[str], open_: frozenset[str], chosen: dict[str, Value]
 ) -> Iterator[dict[str, Value]]:
-    """The params of trials: `open_` names take each of their values, the others the usual or a typical one."""
+    """The params of trials: `open_` names take each of their values, the others the preferred or a typical one."""
     if not names:
         yield chosen
         return
     name, *rest = names
     if not spec.active(name, chosen):
-        yield from _combinations(spec, usual, rest, open_, chosen)
+        yield from _combinations(spec, preferred, rest, open_, chosen)
         return
     dimension = spec.space[name]
-    first = _typical(dimension, usual.get(name, fill_defaults({**spec.fixed, **chosen})[name]))
+    first = _typical(dimension, preferred.get(name, fill_defaults({**spec.fixed, **chosen})[name]))
     values: tuple[Value, ...] = (first,)
     if name in open_:
-        # The file's order for the axes; the others begin with the usual value, since what is found first is kept.
+        # The file's order for the axes; the others begin with the preferred value, since what is found first is kept.
         every = dimension.points()
         values = every if name in AXES else (first, *(value for value in every if value != first))
     for value in values:
-        yield from _combinations(spec, usual, rest, open_, {**chosen, name: value})
+        yield from _combinations(spec, preferred, rest, open_, {**chosen, name: value})
 
 
 def _typical(dimension: Dimension, preferred: Value) -> Value:
@@ -117,7 +123,7 @@ def _between(dimension: Range, share: float) -> float:
     return float(low * (high / low) ** share if dimension.log else low + (high - low) * share)
 
 
-def _rates(spec: StudySpec, params: Mapping[str, Value]) -> tuple[float, ...]:
+def _rates(spec: "StudySpec", params: Mapping[str, Value]) -> tuple[float, ...]:
     dimension = spec.space.get("learning_rate")
     if dimension is None or not spec.active("learning_rate", params):
         return (float(spec.hyperparameters(params)["learning_rate"]),)
