@@ -19,9 +19,8 @@ from training_sides import accuracies
 
 from hpsearch.spec.hyperparameters import fill_defaults
 from hpsearch.spec.rows import Value
-from hpsearch.training import backends
-from hpsearch.training.datasets import arrays
-from hpsearch.training.datasets.arrays import ImageArrays
+from hpsearch.training import backends, loading
+from hpsearch.training.loading import ImageArrays
 from hpsearch.training.protocol import DataRequest
 
 BATCH = 128
@@ -81,7 +80,7 @@ def main() -> None:
         return
     if options.quick:
         options.images, options.epochs, options.seeds = 640, 2, 1
-    dataset = arrays.load(DataRequest("cifar10", options.images, VALIDATION, 0))
+    dataset = loading.load(DataRequest("cifar10", options.images, VALIDATION, 0))
     steps = -(-options.images // BATCH)
     print(f"accuracy in %, mean ± standard deviation of {options.seeds} seeds; {steps} steps an epoch\n")
     print(f"| epoch | {' | '.join(map(str, range(1, options.epochs + 1)))} |")

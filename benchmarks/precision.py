@@ -64,11 +64,10 @@ def trainings(
     """
     import numpy as np
 
-    from hpsearch.training import backends, fit
-    from hpsearch.training.datasets import arrays
+    from hpsearch.training import backends, fit, loading
     from hpsearch.training.epoch import predict, run_epoch, score
 
-    dataset = arrays.load(DataRequest("cifar10", images, VALIDATION, 0))
+    dataset = loading.load(DataRequest("cifar10", images, VALIDATION, 0))
     hyperparameters: Mapping[str, Any] = fill_defaults({**WIDTH, **values})
     model, steps = fit.build_and_compile(hyperparameters, dataset, 0)
     for seed in seeds:

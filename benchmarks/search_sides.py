@@ -181,7 +181,7 @@ def _save_images(task: Task, seed: int, file: Path) -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import numpy as np
 
-    from hpsearch.training.datasets.arrays import load
+    from hpsearch.training.loading import load
     from hpsearch.training.protocol import DataRequest
 
     data = load(DataRequest(task.data["name"], task.data.get("train_limit"), task.data["validation"], seed))

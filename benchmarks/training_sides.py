@@ -19,11 +19,10 @@ import keras
 import numpy as np
 
 from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import backends, fit
+from hpsearch.training import backends, fit, loading, optimizers
 from hpsearch.training.backends import Layers
-from hpsearch.training.datasets import arrays
-from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.epoch import predict, run_epoch, score
+from hpsearch.training.loading import ImageArrays
 from hpsearch.training.models import cnn
 from hpsearch.training.protocol import DataRequest, Train
 
@@ -36,7 +35,7 @@ def plain(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch
     """Train as a user would write it: float32 arrays, `fit` with validation data."""
     layers = Layers(precision=how.pop("precision", None))
     network = cnn.build(values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
-    network.compile(cnn.make_optimizer(values), LOSS, metrics=["accuracy"], **how)
+    network.compile(optimizers.make_optimizer(values), LOSS, metrics=["accuracy"], **how)
     network.fit(
         dataset.x_train.astype(np.float32),
         dataset.y_train,
@@ -118,7 +117,7 @@ def main() -> None:
     side, what, *numbers = sys.argv[1:]
     images, validation, batch, epochs, *trials = map(int, numbers)
     values = fill_defaults({"batch_size": batch})
-    dataset = arrays.load(DataRequest("cifar10", images, validation, 0))
+    dataset = loading.load(DataRequest("cifar10", images, validation, 0))
     _ = dataset.resident
     print(json.dumps({"backend": keras.backend.backend(), "version": backends.read_version()}), flush=True)
     last = [time.process_time(), time.monotonic()]

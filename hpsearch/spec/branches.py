@@ -45,7 +45,7 @@ class Branch:
 
 
 def choose_base(spec: "StudySpec") -> dict[str, Value]:
-    """Return every row of the table for the first baseline, else for the defaults; a value inside where they are not."""
+    """Return every row of the table for the first baseline, else for the defaults, or a value in the space."""
     return spec.hyperparameters(_base(spec))
 
 

@@ -1,20 +1,33 @@
-"""What a study needs to know of a dataset without its images."""
+"""What a study needs to know of a dataset without its images; each file of `training/datasets` describes one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
+from typing import Any
+
+from hpsearch.spec.registry import DATASETS, import_modules
 
 
 @dataclass(frozen=True)
-class DatasetInfo:
-    """How many images a dataset has to train and validate on, how many of them validate by default, and of what."""
+class Dataset:
+    """The facts about a dataset, and how to read its images."""
 
+    name: str
     images: int
+    """To train and validate on; test images are not counted."""
     validation: int
+    """How many of `images` validate by default."""
+    shape: tuple[int, int, int]
+    """Height, width and channels of an image."""
     classes: tuple[str, ...]
+    """Names, in the order of the labels."""
+    read: Callable[[], tuple[Any, ...]]
+    """Returns all of it as `training.loading.RawImages`; imports what it needs when it is called."""
 
 
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-DATASETS: Mapping[str, DatasetInfo] = MappingProxyType(
-    {"cifar10": DatasetInfo(50_000, 5_000, CIFAR10), "digits": DatasetInfo(1_437, 300, tuple("0123456789"))}
-)
+@cache
+def list_datasets() -> Mapping[str, Dataset]:
+    """Return every dataset by its name."""
+    datasets = [module.DATASET for module in import_modules(DATASETS)]
+    return MappingProxyType({dataset.name: dataset for dataset in datasets})

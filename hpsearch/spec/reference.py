@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
+from hpsearch.spec.datasets import list_datasets
 from hpsearch.spec.hyperparameters import ROWS
 from hpsearch.spec.pruners import PRUNERS
 from hpsearch.spec.samplers import SAMPLERS
@@ -22,6 +23,7 @@ def make_tables() -> dict[str, str]:
         "study": _make_section_table(StudySection),
         "budget": _make_section_table(BudgetSection),
         "data": _make_section_table(DataSection),
+        "datasets": _make_dataset_table(),
         "hyperparameters": _make_hyperparameter_table(),
         "samplers": _make_option_table(SAMPLERS),
         "pruners": _make_option_table(PRUNERS),
@@ -36,6 +38,16 @@ def fill_tables(page: str) -> str:
     """
     tables = make_tables()
     return TABLE_BLOCK.sub(lambda block: f"{block[1]}\n{tables[block[2]]}\n\n{block[3]}", page)
+
+
+def _make_dataset_table() -> str:
+    lines = ["| dataset | images | by default held out | image | classes |", "|---|---|---|---|---|"]
+    for dataset in list_datasets().values():
+        shape = "×".join(map(str, dataset.shape))
+        lines.append(
+            f"| `{dataset.name}` | {dataset.images:,} | {dataset.validation:,} | {shape} | {len(dataset.classes)} |"
+        )
+    return "\n".join(lines)
 
 
 def _make_hyperparameter_table() -> str:

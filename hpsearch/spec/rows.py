@@ -11,7 +11,8 @@ class Hyperparameter:
     """One row of the table.
 
     `low` and `high` are inclusive bounds of a number (`above_low` makes `low` exclusive); `choices` the words of a
-    choice; `default` None means "as the hyperparameter named by `default_from`".
+    choice; `default` None means "as the hyperparameter named by `default_from`". Rows are shown by ascending
+    `place`, of whichever file they are.
     """
 
     name: str
@@ -23,9 +24,10 @@ class Hyperparameter:
     above_low: bool = False
     choices: tuple[str, ...] = ()
     default_from: str | None = None
+    place: int = 1000
 
     def fault(self, value: object) -> str | None:
-        """What is wrong with `value` and what would be right; None where it is fine."""
+        """Return what is wrong with `value` and what would be right; None where it is fine."""
         if self.kind is bool:
             return None if isinstance(value, bool) else f"{value!r} is not true or false"
         if self.kind is str:
@@ -49,5 +51,5 @@ class Hyperparameter:
         return f"{over} to {self.high:g}" if math.isfinite(self.high) else f"{over} up"
 
     def cast(self, value: Value) -> Value:
-        """`value` in the type of this row: 1 becomes 1.0 where a float is meant."""
+        """Return `value` in the type of this row: 1 becomes 1.0 where a float is meant."""
         return float(value) if self.kind is float else value

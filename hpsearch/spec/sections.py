@@ -19,10 +19,10 @@ from pydantic import (
     model_validator,
 )
 
-from hpsearch.formatting import format_toml
+from hpsearch.formatting import format_toml, join_words
 from hpsearch.spec import search_space
 from hpsearch.spec.baselines import parse_baselines
-from hpsearch.spec.datasets import DATASETS
+from hpsearch.spec.datasets import Dataset, list_datasets
 from hpsearch.spec.dimension import Dimension
 from hpsearch.spec.hyperparameters import TABLE
 from hpsearch.spec.pruners import PRUNERS, AnyPruner, choose_default_pruner
@@ -39,6 +39,8 @@ from hpsearch.spec.validation import (
 
 Count = Annotated[int, Field(ge=1, le=INT32)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
+
+DEFAULT_DATASET = "cifar10"
 
 SECTIONS = ("study", "budget", "data", "fixed", "space", "sampler", "pruner", "baseline")
 """In the order of the documentation."""
@@ -97,36 +99,53 @@ class BudgetSection(Section):
     repeats: Count = Field(1, description="Trainings of each point of a grid, each with a seed of its own.")
 
 
+def _describe_holdouts() -> str:
+    others = [dataset for dataset in list_datasets().values() if dataset.name != DEFAULT_DATASET]
+    return ", ".join(f"for {dataset.name} {dataset.validation}" for dataset in others)
+
+
 class DataSection(Section):
     """`[data]`."""
 
-    name: Literal["cifar10", "digits"] = Field("cifar10", description="The dataset: cifar10 or digits.")
+    name: str = Field(DEFAULT_DATASET, description=f"The dataset: {join_words(list(list_datasets()), 'or')}.")
     train_limit: Count | None = Field(None, description="Train on this many images only; all by default.")
     validation: Count = Field(
-        5_000, description="Images held out of the training set, stratified; for digits 300 by default."
+        list_datasets()[DEFAULT_DATASET].validation,
+        description=f"Images held out of the training set, stratified; {_describe_holdouts()} by default.",
     )
 
     @property
     def remaining(self) -> int:
         """Images left to train on."""
-        return DATASETS[self.name].images - self.validation
+        return self._dataset.images - self.validation
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the dataset's classes."""
-        return DATASETS[self.name].classes
+        return self._dataset.classes
+
+    @property
+    def _dataset(self) -> Dataset:
+        return list_datasets()[self.name]
+
+    @field_validator("name")
+    @classmethod
+    def _require_known(cls, name: str) -> str:
+        if name not in list_datasets():
+            raise ValueError(f"is unknown: one of {join_words([repr(known) for known in list_datasets()], 'or')}")
+        return name
 
     @model_validator(mode="before")
     @classmethod
     def _default_validation(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        name = raw.get("name", "cifar10")
-        dataset = DATASETS.get(name) if isinstance(name, str) else None
+        name = raw.get("name", DEFAULT_DATASET)
+        dataset = list_datasets().get(name) if isinstance(name, str) else None
         return {"validation": dataset.validation, **raw} if dataset else raw
 
     @model_validator(mode="after")
     def _fit_dataset(self) -> Self:
         # Each part of a stratified split needs an image of every class.
-        images, classes = DATASETS[self.name].images, len(self.classes)
+        images, classes = self._dataset.images, len(self.classes)
         if not classes <= self.validation <= images - classes:
             raise make_error(
                 [

@@ -1,4 +1,4 @@
-"""`python -m hpsearch.training.fetch`: see that CIFAR-10 is on this host, downloading it where it is not.
+"""`python -m hpsearch.training.download`: see that CIFAR-10 is on this host, downloading it where it is not.
 
 Exits with 0 where it is there now, else with a line on stderr that says why not. Progress goes to stdout.
 """
@@ -6,13 +6,13 @@ Exits with 0 where it is there now, else with a line on stderr that says why not
 import sys
 
 from hpsearch.errors import ExitCode, HpsearchError
-from hpsearch.training.datasets import arrays
+from hpsearch.training.datasets import cifar10
 
 
 def main() -> int:
     """The exit code."""
     try:
-        arrays.fetch_cifar10()
+        cifar10.fetch()
     except HpsearchError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

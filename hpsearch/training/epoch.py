@@ -14,7 +14,7 @@ from sklearn.metrics import confusion_matrix
 from hpsearch.outcomes import Confusion
 from hpsearch.training import backends
 from hpsearch.training.backends import Probabilities, Steps
-from hpsearch.training.datasets.cifar10 import Labels
+from hpsearch.training.loading import Labels
 
 OnBatch = Callable[[int, float], bool]
 """Called after every few batches with how many there were so far, and the mean loss over them; False ends the pass."""

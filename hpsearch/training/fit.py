@@ -13,11 +13,11 @@ import numpy as np
 
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
-from hpsearch.training import backends, checkpoint
+from hpsearch.training import backends, checkpoint, optimizers
 from hpsearch.training.backends import STOCK, Layers, Probabilities, Steps
 from hpsearch.training.checkpoint import Checkpoint
-from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.epoch import EpochFigures, OnBatch, compile_for, confusion, predict, run_epoch, score
+from hpsearch.training.loading import ImageArrays
 from hpsearch.training.models import cnn
 from hpsearch.training.predictions import Predictions, save
 from hpsearch.training.protocol import Released, Stop, Train
@@ -72,7 +72,7 @@ def build_and_compile(hyperparameters: Mapping[str, Any], dataset: ImageArrays, 
     current = backends.current
     own = Layers(choose_precision(hyperparameters), current.make_dropout, current.make_batch_norm, current.make_prelu)
     network = _build(hyperparameters, dataset, seed, own)
-    return network, compile_for(network, cnn.make_optimizer(hyperparameters))
+    return network, compile_for(network, optimizers.make_optimizer(hyperparameters))
 
 
 def choose_precision(hyperparameters: Mapping[str, Any]) -> str:

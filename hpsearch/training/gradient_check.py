@@ -14,11 +14,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.training import backends
+from hpsearch.training import backends, optimizers
 from hpsearch.training.backends import Steps
-from hpsearch.training.datasets.arrays import PixelStatistics
-from hpsearch.training.datasets.cifar10 import Images, Labels
 from hpsearch.training.epoch import compile_for, run_epoch
+from hpsearch.training.loading import Images, Labels, PixelStatistics
 from hpsearch.training.models import cnn
 
 Array = npt.NDArray[np.float64]
@@ -77,7 +76,7 @@ def check(
     values = {**hyperparameters, **SMALL, "optimizer": "sgd", "learning_rate": 1.0}
     with _double_precision():
         network = cnn.build(values, input_shape, classes, seed, PixelStatistics((127.5,) * 3, (73.6,) * 3))
-        steps = compile_for(network, cnn.make_optimizer(values))
+        steps = compile_for(network, optimizers.make_optimizer(values))
         for variable in network.trainable_variables:
             variable.assign(_array(variable) + generator.normal(0, NOISE, variable.shape))
         weights = Weights(network.trainable_variables)

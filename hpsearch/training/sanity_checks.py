@@ -14,12 +14,10 @@ import keras
 import numpy as np
 
 from hpsearch.spec.branches import AXES, LAYERS, Branch, select_one_each
-from hpsearch.training import backends, fit, gradient_check, throughput
+from hpsearch.training import backends, fit, gradient_check, loading, throughput
 from hpsearch.training.backends import Steps
-from hpsearch.training.datasets import arrays
-from hpsearch.training.datasets.arrays import ImageArrays
-from hpsearch.training.datasets.cifar10 import Images, Labels
 from hpsearch.training.epoch import run_epoch
+from hpsearch.training.loading import ImageArrays, Images, Labels
 from hpsearch.training.models import cnn
 from hpsearch.training.protocol import Check, Checking, Finding, Layer, Network
 
@@ -85,7 +83,7 @@ def check(job: Check) -> Iterator[Network | Checking | Finding]:
     Raises:
         NotFoundError: the images are not to be had on this host.
     """
-    subject = _Subject(arrays.load(job.data), job.seed)
+    subject = _Subject(loading.load(job.data), job.seed)
     layers = select_one_each(job.branches, LAYERS, job.base)
     optimizers = select_one_each(job.branches, ("optimizer",), job.base)
     yield from _network(subject, job.base)

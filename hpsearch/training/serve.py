@@ -16,9 +16,8 @@ from hpsearch import settings
 from hpsearch.errors import HpsearchError, NotFoundError
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
-from hpsearch.training import backends, fit, sanity_checks
+from hpsearch.training import backends, fit, loading, sanity_checks
 from hpsearch.training.connection import SupervisorConnection
-from hpsearch.training.datasets import arrays
 from hpsearch.training.protocol import (
     Check,
     Checked,
@@ -94,7 +93,7 @@ def _check(job: Check, connection: SupervisorConnection) -> Checked | Refused:
 
 
 def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
-    dataset = arrays.load(job.data)
+    dataset = loading.load(job.data)
     training = fit.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
     weights, precision = training.model.count_params(), fit.choose_precision(job.hyperparameters)

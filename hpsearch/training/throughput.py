@@ -10,8 +10,8 @@ import numpy as np
 import psutil
 
 from hpsearch.training import backends, fit
-from hpsearch.training.datasets.arrays import ImageArrays
 from hpsearch.training.epoch import predict, run_epoch
+from hpsearch.training.loading import ImageArrays
 
 STEPS, SECONDS = 300, 3.0
 """A pass over the images is cut off after so many batches or seconds, whichever comes first, and extrapolated."""

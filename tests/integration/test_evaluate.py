@@ -15,7 +15,7 @@ import pytest
 from hpsearch.storage.artifacts import table
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import find
-from hpsearch.training.datasets import arrays
+from hpsearch.training import loading
 from hpsearch.training.predictions import load
 from hpsearch.training.protocol import DataRequest
 
@@ -122,7 +122,7 @@ def test_search_is_evaluated_and_exported(storage: str, hpsearch: Run, tmp_path:
     worked = hpsearch("worker", "--cpu", "--drain")
     assert "nan" not in worked.stderr
     told = json.loads(hpsearch("evaluate", NAME, "--json").stdout)
-    digits = arrays.load(DataRequest("digits", 150, 100, 0))
+    digits = loading.load(DataRequest("digits", 150, 100, 0))
     stored = stored_predictions(storage, f"{NAME} evaluation", tmp_path)
     (only,) = told["result"]["configurations"]
     accuracies = [float((stored[number].argmax(axis=1) == digits.y_test).mean()) for number in (0, 1)]
@@ -156,7 +156,7 @@ def check_search(hpsearch: Run, directory: Path, scratch: Path) -> None:
     """The models of a search that nobody has tested are told as that."""
     assert sorted(path.name for path in directory.iterdir()) == ["README.md", "trial-0.keras", "trial-1.keras"]
     trials: Any = json.loads(hpsearch("results", NAME, "--json").stdout)["trials"]
-    digits = arrays.load(DataRequest("digits", 150, 100, 0))
+    digits = loading.load(DataRequest("digits", 150, 100, 0))
     made = predicted(directory, digits.x_val, scratch)
     readme = (directory / "README.md").read_text()
     assert "search a \\<b\\>small\\</b\\> \\| search's 100%, made" in readme

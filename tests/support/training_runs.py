@@ -6,8 +6,7 @@ import numpy as np
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd
-from hpsearch.training import fit
-from hpsearch.training.datasets import arrays
+from hpsearch.training import fit, loading
 from hpsearch.training.protocol import Released, Stop, Train
 
 
@@ -37,7 +36,7 @@ class Recorder:
 
 def run(job: Train, recorder: Recorder | None = None) -> tuple[TrainingEnd | Released, Recorder]:
     recorder = recorder or Recorder()
-    training = fit.prepare(job, arrays.load(job.data))
+    training = fit.prepare(job, loading.load(job.data))
     return fit.train(training, recorder.report, recorder.progress), recorder
 
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 import keras
 import pytest
 
-from hpsearch.training import backends, fit
-from hpsearch.training.datasets import arrays
+from hpsearch.training import backends, fit, loading
 from hpsearch.training.protocol import Train
 
 pytestmark = pytest.mark.tensorflow
@@ -33,7 +32,7 @@ def test_graphs_of_a_trial_are_forgotten(job: Callable[..., Train]) -> None:
 
     def graphs() -> int:
         given = job({"l2": 1e-4, "batch_norm": True}, epochs=1)
-        fit.train(fit.prepare(given, arrays.load(given.data)), lambda *_: None, lambda *_: None)
+        fit.train(fit.prepare(given, loading.load(given.data)), lambda *_: None, lambda *_: None)
         backends.current.free_memory()
         return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
 

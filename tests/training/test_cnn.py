@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
-from hpsearch.training.datasets.arrays import PixelStatistics
 from hpsearch.training.epoch import compile_for, run_epoch
-from hpsearch.training.models.cnn import build, make_optimizer
+from hpsearch.training.loading import PixelStatistics
+from hpsearch.training.models.cnn import build
+from hpsearch.training.optimizers import make_optimizer
 
 pytestmark = pytest.mark.tensorflow
 

@@ -12,7 +12,8 @@ import pytest
 
 from hpsearch import settings
 from hpsearch.errors import NotFoundError, UsageError
-from hpsearch.training.datasets import arrays, cifar10
+from hpsearch.training import loading
+from hpsearch.training.datasets import cifar10, digits
 from hpsearch.training.protocol import DataRequest
 
 pytestmark = pytest.mark.tensorflow
@@ -22,18 +23,27 @@ DIGITS = DataRequest("digits", train_limit=300, validation=200, seed=0)
 
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
-    arrays.load.cache_clear()
+    loading.load.cache_clear()
     yield
-    arrays.load.cache_clear()
+    loading.load.cache_clear()
 
 
 def rows(images: np.ndarray) -> set[bytes]:
     return {image.tobytes() for image in images}
 
 
+def test_the_facts_about_the_digits_are_those_of_its_images() -> None:
+    """A study is checked against the facts; the trainer reads the images."""
+    facts = digits.DATASET
+    x, y, *_, classes = facts.read()
+    assert len(x) == len(y) == facts.images
+    assert x.shape[1:] == facts.shape
+    assert classes == facts.classes
+
+
 def test_digits_are_split_without_overlap() -> None:
     """Of 1,797 digits 360 are for testing, always the same; the rest is training and validation."""
-    digits = arrays.load(replace(DIGITS, train_limit=None))
+    digits = loading.load(replace(DIGITS, train_limit=None))
     assert digits.x_train.shape == (1237, 32, 32, 3)
     assert (len(digits.y_val), len(digits.y_test)) == (200, 360)
     parts = rows(digits.x_train), rows(digits.x_val), rows(digits.x_test)
@@ -45,17 +55,17 @@ def test_digits_are_split_without_overlap() -> None:
 
 def test_every_part_is_stratified() -> None:
     """Each class has its share of each part, give or take one image."""
-    digits = arrays.load(DIGITS)
-    whole = np.bincount(np.concatenate([arrays.load(replace(DIGITS, train_limit=None)).y_train, digits.y_val]))
+    digits = loading.load(DIGITS)
+    whole = np.bincount(np.concatenate([loading.load(replace(DIGITS, train_limit=None)).y_train, digits.y_val]))
     for labels in (digits.y_train, digits.y_val):
         assert np.abs(np.bincount(labels) - whole * len(labels) / whole.sum()).max() <= 1
 
 
 def test_split_follows_from_the_seed() -> None:
     """The same on every host, as the fingerprint says; another seed holds out others, and leaves the test images."""
-    first = arrays.load(DIGITS)
-    arrays.load.cache_clear()
-    again, other = arrays.load(DIGITS), arrays.load(replace(DIGITS, seed=1))
+    first = loading.load(DIGITS)
+    loading.load.cache_clear()
+    again, other = loading.load(DIGITS), loading.load(replace(DIGITS, seed=1))
     assert first.fingerprint == again.fingerprint
     assert np.array_equal(first.x_train, again.x_train)
     assert first.fingerprint != other.fingerprint
@@ -65,11 +75,11 @@ def test_split_follows_from_the_seed() -> None:
 
 def test_limit_leaves_the_validation_images() -> None:
     """A study with fewer training images is judged by the same validation images."""
-    few, many = arrays.load(DIGITS), arrays.load(replace(DIGITS, train_limit=None))
+    few, many = loading.load(DIGITS), loading.load(replace(DIGITS, train_limit=None))
     assert len(few.y_train) == 300
     assert np.array_equal(few.x_val, many.x_val)
     assert rows(few.x_train) < rows(many.x_train)
-    assert len(arrays.load(replace(DIGITS, train_limit=1237)).y_train) == 1237
+    assert len(loading.load(replace(DIGITS, train_limit=1237)).y_train) == 1237
 
 
 @pytest.mark.parametrize(
@@ -84,26 +94,26 @@ def test_limit_leaves_the_validation_images() -> None:
 def test_more_than_there_is_is_a_usage_error(asked: DataRequest, said: str) -> None:
     """One line says what was asked and what there is."""
     with pytest.raises(UsageError, match=said):
-        arrays.load(asked)
+        loading.load(asked)
 
 
 def test_unknown_dataset_is_not_found() -> None:
     """The line names those there are."""
     with pytest.raises(NotFoundError, match="no dataset is called 'mnist': there are cifar10, digits"):
-        arrays.load(replace(DIGITS, name="mnist"))
+        loading.load(replace(DIGITS, name="mnist"))
 
 
 def test_only_the_latest_dataset_is_kept() -> None:
     """The next trial of a study finds its images in memory; another study's replace them."""
-    first = arrays.load(DIGITS)
-    assert arrays.load(DIGITS) is first
-    arrays.load(replace(DIGITS, seed=1))
-    assert arrays.load(DIGITS) is not first
+    first = loading.load(DIGITS)
+    assert loading.load(DIGITS) is first
+    loading.load(replace(DIGITS, seed=1))
+    assert loading.load(DIGITS) is not first
 
 
 def test_statistics_are_of_the_training_images() -> None:
     """Mean and deviation a channel, over the training images alone."""
-    digits = arrays.load(DIGITS)
+    digits = loading.load(DIGITS)
     pixels = digits.x_train.reshape(-1, 3).astype(float)
     assert digits.statistics.mean == pytest.approx(pixels.mean(axis=0))
     assert digits.statistics.deviation == pytest.approx(pixels.std(axis=0))
@@ -137,8 +147,8 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cifar_archive: bytes) 
     site = Site()
     site.content = cifar_archive
     monkeypatch.setattr(cifar10, "BATCH_IMAGES", 20)
-    monkeypatch.setattr(arrays, "ORIGIN", site.url)
-    monkeypatch.setattr(arrays, "SHA256", hashlib.sha256(cifar_archive).hexdigest())
+    monkeypatch.setattr(cifar10, "ORIGIN", site.url)
+    monkeypatch.setattr(cifar10, "SHA256", hashlib.sha256(cifar_archive).hexdigest())
     monkeypatch.delenv("HPSEARCH_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield site
@@ -155,19 +165,19 @@ def cached() -> list[str]:
 
 def test_download_is_kept(site: Site) -> None:
     """CIFAR-10 is fetched once, and read from the cache from then on."""
-    first = arrays.load(CIFAR)
+    first = loading.load(CIFAR)
     assert len(first.y_train) == 50
     assert cached() == [cifar10.ARCHIVE]
-    arrays.load.cache_clear()
-    assert arrays.load(CIFAR).fingerprint == first.fingerprint
+    loading.load.cache_clear()
+    assert loading.load(CIFAR).fingerprint == first.fingerprint
     assert site.asked == 1
 
 
 def test_wrong_checksum_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not the published archive is thrown away."""
-    monkeypatch.setattr(arrays, "SHA256", "0" * 64)
+    monkeypatch.setattr(cifar10, "SHA256", "0" * 64)
     with pytest.raises(NotFoundError, match="cannot be downloaded"):
-        arrays.load(CIFAR)
+        loading.load(CIFAR)
     assert cached() == []
 
 
@@ -175,16 +185,16 @@ def test_broken_off_download_leaves_nothing(site: Site) -> None:
     """A connection that ends early leaves no half file for the next start to trip over."""
     site.sent = 1000
     with pytest.raises(NotFoundError, match="cannot be downloaded"):
-        arrays.load(CIFAR)
+        loading.load(CIFAR)
     assert cached() == []
 
 
 def test_no_network_says_what_to_do(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One line names every place that was looked at, and where to put the images."""
-    monkeypatch.setattr(arrays, "ORIGIN", "http://127.0.0.1:9/nothing")
+    monkeypatch.setattr(cifar10, "ORIGIN", "http://127.0.0.1:9/nothing")
     monkeypatch.setenv("HPSEARCH_DATA_DIR", str(tmp_path / "mine"))
     with pytest.raises(NotFoundError) as caught:
-        arrays.load(CIFAR)
+        loading.load(CIFAR)
     said = str(caught.value)
     assert "\n" not in said
     for part in (
@@ -200,7 +210,7 @@ def test_no_network_says_what_to_do(site: Site, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.data
 def test_real_images(data_dir: Path) -> None:
     """The real CIFAR-10: 45,000, 5,000 and 10,000 images, a tenth of them in each class."""
-    cifar = arrays.load(DataRequest("cifar10", None, 5000, 0))
+    cifar = loading.load(DataRequest("cifar10", None, 5000, 0))
     assert cifar.x_train.shape == (45_000, 32, 32, 3)
     assert [np.bincount(labels).tolist() for labels in (cifar.y_train, cifar.y_val, cifar.y_test)] == [
         [4500] * 10,

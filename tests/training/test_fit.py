@@ -12,8 +12,7 @@ import pytest
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
-from hpsearch.training import fit
-from hpsearch.training.datasets import arrays
+from hpsearch.training import fit, loading
 from hpsearch.training.protocol import Released, Stop, Train
 from tests.support.training_runs import Recorder, figures, predictions, run
 
@@ -62,7 +61,7 @@ def test_resumed_training_is_the_uninterrupted_one(job: MakeJob, tmp_path: Path,
     assert isinstance(released, Released)
     assert released.epoch == 2
     elsewhere = replace(given, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
-    training = fit.prepare(elsewhere, arrays.load(given.data))
+    training = fit.prepare(elsewhere, loading.load(given.data))
     assert list(training.epochs) == before.epochs
     recorder = Recorder()
     again = fit.train(training, recorder.report, recorder.progress)
@@ -85,7 +84,7 @@ def test_checkpoint_is_on_disk_before_its_epoch(job: MakeJob) -> None:
         return recorder.report(epoch, path, confusion)
 
     given = job(epochs=2)
-    fit.train(fit.prepare(given, arrays.load(given.data)), report, recorder.progress)
+    fit.train(fit.prepare(given, loading.load(given.data)), report, recorder.progress)
     assert seen == [["epoch-1.npz"], ["epoch-2.npz"]]
 
 
@@ -93,7 +92,7 @@ def test_confusion_is_told_of_epochs_that_are_best_so_far(job: MakeJob) -> None:
     """A matrix counts every validation image once, its diagonal is the accuracy; a worse epoch sends none."""
     given = job(epochs=5)
     _, recorder = run(given)
-    images = len(arrays.load(given.data).y_val)
+    images = len(loading.load(given.data).y_val)
     highest = 0.0
     for metrics, matrix in zip(recorder.epochs, recorder.confusions, strict=True):
         assert (matrix is not None) == (metrics.val_accuracy > highest)
@@ -127,7 +126,7 @@ def test_stop_while_validating_is_obeyed(job: MakeJob) -> None:
         return Stop(True) if recorder.batches.count((2, 7, 7)) == 2 else None  # once for training, then for validating
 
     given = job()
-    released = fit.train(fit.prepare(given, arrays.load(given.data)), recorder.report, progress)
+    released = fit.train(fit.prepare(given, loading.load(given.data)), recorder.report, progress)
     assert isinstance(released, Released)
     assert released.epoch == 1
 
@@ -137,11 +136,11 @@ def test_stop_before_the_first_epoch_keeps_what_was_there(job: MakeJob) -> None:
     given = job()
     released, _ = run(given, Recorder(stop_after=2))
     assert isinstance(released, Released)
-    training = fit.prepare(replace(given, checkpoint=released.checkpoint), arrays.load(given.data))
+    training = fit.prepare(replace(given, checkpoint=released.checkpoint), loading.load(given.data))
     left = fit.leave(training, Stop(checkpoint=True))
     assert left.epoch == 2
-    assert fit.prepare(replace(given, checkpoint=left.checkpoint), arrays.load(given.data)).epochs == training.epochs
-    assert fit.leave(fit.prepare(given, arrays.load(given.data)), Stop(checkpoint=True)) == Released(0, None)
+    assert fit.prepare(replace(given, checkpoint=left.checkpoint), loading.load(given.data)).epochs == training.epochs
+    assert fit.leave(fit.prepare(given, loading.load(given.data)), Stop(checkpoint=True)) == Released(0, None)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut off", "text", "another model", "no epochs"])
@@ -160,7 +159,7 @@ def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: 
         np.savez(path, **{**content_by_name, "epochs": np.array("[]")})
     elif damage != "another model":
         path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "text": b"hello"}[damage])
-    training = fit.prepare(replace(given, checkpoint=str(path)), arrays.load(given.data))
+    training = fit.prepare(replace(given, checkpoint=str(path)), loading.load(given.data))
     assert training.epochs == ()
     assert training.start is None
 
@@ -185,7 +184,7 @@ def test_saved_model_is_of_the_best_epoch(job: MakeJob) -> None:
     assert isinstance(outcome, TrainingEnd)
     best = min(recorder.epochs, key=lambda epoch: epoch.val_loss)
     assert best.epoch < 4  # or it would show nothing
-    digits = arrays.load(given.data)
+    digits = loading.load(given.data)
     import keras
 
     model = keras.models.load_model(outcome.model)

@@ -11,8 +11,8 @@ import pytest
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import TrainingEnd, TrialOutcome
-from hpsearch.training import fit
-from hpsearch.training.datasets import arrays
+from hpsearch.training import fit, loading
+from hpsearch.training.datasets import digits
 from hpsearch.training.predictions import load
 from hpsearch.training.protocol import DataRequest, Released, Train
 from tests.support.training_runs import Recorder, figures, predictions, run
@@ -31,8 +31,8 @@ def rows(images: np.ndarray) -> list[bytes]:
 
 def test_data_are_the_searchs_and_the_test_images() -> None:
     """The training images are the search's two parts, each image once; what is validated on are the test images."""
-    search = arrays.load(SEARCH)
-    tested = arrays.load(TEST)
+    search = loading.load(SEARCH)
+    tested = loading.load(TEST)
     assert len(tested.y_train) == 300
     assert rows(tested.x_train) == rows(np.concatenate([search.x_train, search.x_val]))
     assert np.bincount(tested.y_train).tolist() == (np.bincount(search.y_train) + np.bincount(search.y_val)).tolist()
@@ -47,15 +47,16 @@ def test_fingerprint_covers_the_test_images(monkeypatch: pytest.MonkeyPatch) -> 
     """Another test image is other data for an evaluation, and none for a search."""
 
     def fingerprints() -> tuple[str, str]:
-        arrays.load.cache_clear()
-        return arrays.load(SEARCH).fingerprint, arrays.load(TEST).fingerprint
+        loading.load.cache_clear()
+        return loading.load(SEARCH).fingerprint, loading.load(TEST).fingerprint
 
     before = fingerprints()
-    x, y, x_test, y_test, classes = arrays._digits()
+    x, y, x_test, y_test, classes = digits.read_images()
     x_test[7, 3, 3] ^= 1
-    monkeypatch.setattr(arrays, "SOURCES", {"digits": lambda: (x, y, x_test, y_test, classes)})
+    changed = replace(digits.DATASET, read=lambda: (x, y, x_test, y_test, classes))
+    monkeypatch.setattr(loading, "list_datasets", lambda: {"digits": changed})
     after = fingerprints()
-    arrays.load.cache_clear()
+    loading.load.cache_clear()
     assert before[0] == after[0]
     assert before[1] != after[1]
 
@@ -70,12 +71,12 @@ def test_test_images_are_seen_after_the_last_epoch_only(job: MakeJob) -> None:
     assert {batches for _, _, batches in recorder.batches} == {10}  # 300 images by 32
     found = load(Path(str(outcome.predictions)))
     assert found is not None
-    digits = arrays.load(SEARCH)
-    assert np.array_equal(found.labels, digits.y_test)
-    assert found.classes == digits.classes
+    images = loading.load(SEARCH)
+    assert np.array_equal(found.labels, images.y_test)
+    assert found.classes == images.classes
     assert np.allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
-    assert recorder.epochs[-1].val_accuracy == (found.probabilities.argmax(axis=1) == digits.y_test).mean()
-    right = found.probabilities[np.arange(len(digits.y_test)), digits.y_test].astype(np.float64)
+    assert recorder.epochs[-1].val_accuracy == (found.probabilities.argmax(axis=1) == images.y_test).mean()
+    right = found.probabilities[np.arange(len(images.y_test)), images.y_test].astype(np.float64)
     assert recorder.epochs[-1].val_loss == pytest.approx(-np.log(right).mean())
 
 
@@ -88,7 +89,7 @@ def test_predictions_are_those_of_the_model_that_is_kept(job: MakeJob) -> None:
     assert isinstance(outcome, TrainingEnd)
     found = load(Path(str(outcome.predictions)))
     assert found is not None
-    again = keras.models.load_model(outcome.model).predict(arrays.load(TEST).x_test, batch_size=128, verbose=0)
+    again = keras.models.load_model(outcome.model).predict(loading.load(TEST).x_test, batch_size=128, verbose=0)
     assert np.allclose(found.probabilities, again, atol=1e-6)
 
 
@@ -100,7 +101,7 @@ def test_interrupted_evaluation_is_the_uninterrupted_one(job: MakeJob, tmp_path:
     released, before = run(given, Recorder(stop_after=stop))
     assert isinstance(released, Released)
     elsewhere = replace(given, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
-    training = fit.prepare(elsewhere, arrays.load(given.data))
+    training = fit.prepare(elsewhere, loading.load(given.data))
     assert [epoch.epoch for epoch in training.epochs] == list(range(1, stop + 1))
     recorder = Recorder()
     again = fit.train(training, recorder.report, recorder.progress)

@@ -13,10 +13,9 @@ import pytest
 from hpsearch.spec.branches import Branch
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
 from hpsearch.spec.rows import Value
-from hpsearch.training import backends, epoch, gradient_check, sanity_checks, throughput
+from hpsearch.training import backends, epoch, gradient_check, loading, sanity_checks, throughput
 from hpsearch.training.backends import Steps
-from hpsearch.training.datasets import arrays
-from hpsearch.training.datasets.arrays import PixelStatistics
+from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.models import cnn
 from hpsearch.training.protocol import Check, Checking, DataRequest, Finding, Network
 
@@ -82,7 +81,7 @@ def test_the_network_is_told_layer_by_layer() -> None:
 
 def test_the_loss_at_the_start_is_that_of_the_untrained_model() -> None:
     """Both figures are the cross-entropy of the first images, recomputed from what the model predicts."""
-    images = arrays.load(DIGITS)
+    images = loading.load(DIGITS)
     values = fill_defaults({**TINY, "dropout": 0.0})
     made = cnn.build(values, SHAPE, 10, 1, images.statistics)
     head = made.get_layer("head")
@@ -99,13 +98,13 @@ def test_a_learning_rate_that_does_not_learn_is_found() -> None:
     with pytest.raises(
         sanity_checks.CheckFault, match=r"of 4 batches is not lowered in 4 passes: 2\.3.* at 5, 2\.3.* at 10$"
     ):
-        sanity_checks._optimizer(sanity_checks._Subject(arrays.load(DIGITS), 1), branch([10.0, 5.0], optimizer="sgd"))
+        sanity_checks._optimizer(sanity_checks._Subject(loading.load(DIGITS), 1), branch([10.0, 5.0], optimizer="sgd"))
 
 
 def test_one_good_learning_rate_is_enough() -> None:
     """A range whose far end is hopeless is no fault."""
     found = sanity_checks._optimizer(
-        sanity_checks._Subject(arrays.load(DIGITS), 1), branch([10.0, 1e-5], optimizer="sgd")
+        sanity_checks._Subject(loading.load(DIGITS), 1), branch([10.0, 1e-5], optimizer="sgd")
     )
     assert found["rate"] == 1e-5
     assert found["after"] < found["before"]
@@ -126,7 +125,7 @@ def test_a_branch_that_does_not_build_is_found_and_the_next_is_checked() -> None
 
 def test_a_loss_far_from_a_guess_is_found() -> None:
     """Pixels a million times too large give a head that is sure before it has learnt anything."""
-    images = arrays.load(DIGITS)
+    images = loading.load(DIGITS)
     loud = replace(images, x_train=images.x_train.astype("float32") * 1e6)  # type: ignore[arg-type]  # no dataset has such pixels
     with pytest.raises(sanity_checks.CheckFault, match=r"not within 10% of ln\(10\) = 2\.303") as found:
         sanity_checks._start(sanity_checks._Subject(loud, 1), branch())
@@ -139,7 +138,7 @@ def test_images_that_cannot_be_learnt_by_heart_are_found(monkeypatch: pytest.Mon
     with pytest.raises(
         sanity_checks.CheckFault, match=r"^32 images are not learnt by heart: after 60 steps of adam at 0\.001"
     ):
-        sanity_checks._heart(sanity_checks._Subject(arrays.load(DIGITS), 1), branch(filters=1, dense_units=1))
+        sanity_checks._heart(sanity_checks._Subject(loading.load(DIGITS), 1), branch(filters=1, dense_units=1))
 
 
 class TestGradient:
@@ -206,7 +205,7 @@ class TestGradient:
         with pytest.raises(
             sanity_checks.CheckFault, match=r"not the numerical one at head/bias\[\d\]: relative error 9\.1e-02"
         ):
-            sanity_checks._gradient(sanity_checks._Subject(arrays.load(DIGITS), 1), branch())
+            sanity_checks._gradient(sanity_checks._Subject(loading.load(DIGITS), 1), branch())
 
 
 def test_an_epoch_cut_short_is_extrapolated() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
 from hpsearch.spec.rows import Value
-from hpsearch.training import fit
-from hpsearch.training.datasets.arrays import load
+from hpsearch.training import fit, optimizers
 from hpsearch.training.epoch import run_epoch
+from hpsearch.training.loading import load
 from hpsearch.training.models import cnn
 from hpsearch.training.protocol import DataRequest
 
@@ -31,7 +31,7 @@ def test_steps_are_those_of_keras(chosen: dict[str, Any]) -> None:
     ours, steps = fit.build_and_compile(values, digits, 1)
     theirs = cnn.build(values, (32, 32, 3), 10, 1, digits.statistics)
     theirs.compile(
-        cnn.make_optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
+        optimizers.make_optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
     )
     figures = run_epoch(steps, *digits.resident.training, np.arange(200), 30, lambda *_: True)
     seen = theirs.fit(digits.x_train, digits.y_train, 30, shuffle=False, verbose=0).history

@@ -1,39 +1,70 @@
-"""Hyperparameters -> a Keras model and its optimizer.
+"""The built-in convolutional network and its hyperparameters.
 
-The network is the base model of DESIGN.md: two blocks of two convolutions, a dense layer, a softmax head. It takes
-raw pixels and is made of stock Keras layers only, so that a saved model predicts wherever Keras is, without this
-package.
+Two blocks of two convolutions, a dense layer, a softmax head. It takes raw pixels and is made of stock Keras layers
+only, so that a saved model predicts wherever Keras is, without this package. The study file's table has the rows from
+here, so Keras is imported when a network is built.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-import numpy as np
+from hpsearch.spec.rows import Hyperparameter
 
-from hpsearch.training.backends import STOCK, Layers
-from hpsearch.training.datasets.arrays import PixelStatistics
+if TYPE_CHECKING:
+    import keras
 
-LEAKY_SLOPE = 0.1
-SHIFT = 0.1  # of height and width, either way
+    from hpsearch.training.backends import Layers
+    from hpsearch.training.loading import PixelStatistics
 
-BATCH_NORM_MOMENTUM = 0.9
-"""What batch norm's moving averages keep at each step: PyTorch's default.
-
-Keras's, 0.99, remembers hundreds of steps, and a search takes few, in which the weights change fast: at 40 an epoch, a
-network that had two thirds of its training images right was still at chance in validation after six epochs.
-"""
-
-OPTIMIZERS: Mapping[str, type[keras.optimizers.Optimizer]] = {
-    "sgd": keras.optimizers.SGD,
-    "momentum": keras.optimizers.SGD,
-    "nesterov": keras.optimizers.SGD,
-    "adam": keras.optimizers.Adam,
-    "adagrad": keras.optimizers.Adagrad,
-    "rmsprop": keras.optimizers.RMSprop,
-}
+ROWS = (
+    Hyperparameter(
+        "activation",
+        str,
+        "relu",
+        "After each convolution and the dense layer; leaky_relu has slope 0.1, maxout is the maximum of two layers.",
+        choices=("sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout"),
+        place=40,
+    ),
+    Hyperparameter("dropout", float, 0.25, "Fraction of units dropped after each block.", 0.0, 0.95, place=50),
+    Hyperparameter(
+        "dense_dropout",
+        float,
+        None,
+        "Fraction dropped after the dense layer.",
+        0.0,
+        0.95,
+        default_from="dropout",
+        place=60,
+    ),
+    Hyperparameter("batch_norm", bool, False, "Batch normalization before each activation.", place=70),
+    Hyperparameter(
+        "l1", float, 0.0, "L1 penalty on convolution and dense kernels, not the head's.", 0.0, 10.0, place=80
+    ),
+    Hyperparameter(
+        "l2", float, 0.0, "L2 penalty on convolution and dense kernels, not the head's.", 0.0, 10.0, place=90
+    ),
+    Hyperparameter(
+        "initializer",
+        str,
+        "glorot_uniform",
+        "Initial convolution and dense kernels.",
+        choices=(
+            "glorot_uniform",
+            "glorot_normal",
+            "he_uniform",
+            "he_normal",
+            "lecun_uniform",
+            "lecun_normal",
+            "random_normal",
+            "random_uniform",
+        ),
+        place=110,
+    ),
+    Hyperparameter("filter_size", int, 3, "Height and width of the convolutions.", 1, 10, place=120),
+    Hyperparameter("filters", int, 32, "Filters in the first block; the second has twice as many.", 1, 1024, place=130),
+    Hyperparameter("dense_units", int, 512, "Units of the dense layer.", 1, 16384, place=140),
+)
 
 
 def build(
@@ -41,10 +72,10 @@ def build(
     input_shape: tuple[int, int, int],
     classes: int,
     seed: int,
-    statistics: PixelStatistics,
-    layers: Layers = STOCK,
-) -> keras.Model:
-    """The untrained network, not compiled.
+    statistics: "PixelStatistics",
+    layers: "Layers | None" = None,
+) -> "keras.Model":
+    """Return the untrained network, not compiled.
 
     Args:
         hyperparameters: every row of the table.
@@ -52,7 +83,7 @@ def build(
         classes: width of the softmax.
         seed: of the initial kernels, dropout and augmentation; the same seed gives the same weights.
         statistics: of the training images, for `preprocessing = "standardize"`.
-        layers: what dropout, batch norm, PReLU and precision between preprocessing and head are.
+        layers: what dropout, batch norm, PReLU and precision between preprocessing and head are; Keras's by default.
 
     Returns:
         A model from raw pixels 0..255, (batch, height, width, channels) of any number type, to probabilities
@@ -62,107 +93,36 @@ def build(
         KeyError: a hyperparameter is missing.
         ValueError: a hyperparameter has a value that Keras refuses.
     """
-    seeds = _seeds(seed)
+    import keras
+
+    from hpsearch.training import model_layers
+    from hpsearch.training.backends import STOCK
+
+    def convolve(width: int, padding: str) -> keras.layers.Layer:
+        options = model_layers.make_kernel_options(hyperparameters, seeds)
+        return keras.layers.Conv2D(width, hyperparameters["filter_size"], padding=padding, **options)
+
+    def connect() -> keras.layers.Layer:
+        options = model_layers.make_kernel_options(hyperparameters, seeds)
+        return keras.layers.Dense(hyperparameters["dense_units"], **options)
+
+    layers = layers or STOCK
+    seeds = model_layers.draw_seeds(seed)
     filters, rate = hyperparameters["filters"], hyperparameters["dropout"]
     image = keras.Input(input_shape, name="image")
-    x = _augment(image, seeds) if hyperparameters["augment"] else image
-    x = _preprocess(x, hyperparameters["preprocessing"], statistics)
-    with _computing_in(layers.precision):
+    x = model_layers.augment(image, seeds) if hyperparameters["augment"] else image
+    x = model_layers.preprocess(x, hyperparameters["preprocessing"], statistics)
+    with model_layers.compute_in(layers.precision):
         for width in (filters, 2 * filters):
             for padding in ("same", "valid"):
-                x = _activate(x, hyperparameters, layers, partial(_conv, hyperparameters, width, padding, seeds))
+                x = model_layers.activate(x, hyperparameters, layers, partial(convolve, width, padding))
             x = keras.layers.MaxPooling2D(2)(x)
             x = layers.dropout(rate, seed=next(seeds))(x)
         x = keras.layers.Flatten()(x)
-        x = _activate(x, hyperparameters, layers, partial(_dense, hyperparameters, seeds))
+        x = model_layers.activate(x, hyperparameters, layers, connect)
         x = layers.dropout(hyperparameters["dense_dropout"], seed=next(seeds))(x)
     # The head starts from the same initializer as the rest, but carries no penalty: l1 and l2 would pull its
     # probabilities towards uniform rather than simplify the features.
-    start = _initializer(hyperparameters, seeds)
+    start = model_layers.make_initializer(hyperparameters, seeds)
     head = keras.layers.Dense(classes, "softmax", kernel_initializer=start, name="head")
     return keras.Model(image, head(x), name="cnn")
-
-
-def make_optimizer(hyperparameters: Mapping[str, Any]) -> keras.optimizers.Optimizer:
-    """The optimizer with its starting learning rate; what the table does not name stays at Keras's default.
-
-    Raises:
-        KeyError: a hyperparameter is missing, or the optimizer is not in the table.
-    """
-    name = hyperparameters["optimizer"]
-    options: dict[str, Any] = {"learning_rate": hyperparameters["learning_rate"]}
-    if name in ("momentum", "nesterov"):
-        options.update(momentum=hyperparameters["momentum"], nesterov=name == "nesterov")
-    return OPTIMIZERS[name](**options)
-
-
-@contextmanager
-def _computing_in(precision: str | None) -> Iterator[None]:
-    """Layers made inside have that dtype policy."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision or before)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def _seeds(seed: int) -> Iterator[int]:
-    """An endless row of seeds: two layers that shared one would start from the same numbers."""
-    generator = np.random.default_rng(seed)
-    while True:
-        yield int(generator.integers(2**31))
-
-
-def _augment(image: Any, seeds: Iterator[int]) -> Any:
-    flipped = keras.layers.RandomFlip("horizontal", seed=next(seeds))(image)
-    return keras.layers.RandomTranslation(SHIFT, SHIFT, seed=next(seeds))(flipped)
-
-
-def _preprocess(image: Any, how: str, statistics: PixelStatistics) -> Any:
-    if how == "scale":
-        return keras.layers.Rescaling(1 / 255)(image)
-    scale = [1 / deviation for deviation in statistics.deviation]
-    offset = [-mean / deviation for mean, deviation in zip(statistics.mean, statistics.deviation, strict=True)]
-    return keras.layers.Rescaling(scale, offset)(image)
-
-
-def _activate(
-    x: Any, hyperparameters: Mapping[str, Any], layers: Layers, layer: Callable[[], keras.layers.Layer]
-) -> Any:
-    """`x` through a fresh layer, batch norm where it is on, and the activation; maxout has two of the former."""
-
-    def linear() -> Any:
-        y = layer()(x)
-        return layers.batch_norm(momentum=BATCH_NORM_MOMENTUM)(y) if hyperparameters["batch_norm"] else y
-
-    activation = hyperparameters["activation"]
-    if activation == "maxout":
-        return keras.layers.Maximum()([linear(), linear()])
-    if activation == "prelu":
-        return layers.prelu()(linear())
-    if activation == "leaky_relu":
-        return keras.layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(linear())
-    return keras.layers.Activation(activation)(linear())
-
-
-def _conv(hyperparameters: Mapping[str, Any], filters: int, padding: str, seeds: Iterator[int]) -> keras.layers.Layer:
-    return keras.layers.Conv2D(
-        filters, hyperparameters["filter_size"], padding=padding, **_kernel(hyperparameters, seeds)
-    )
-
-
-def _dense(hyperparameters: Mapping[str, Any], seeds: Iterator[int]) -> keras.layers.Layer:
-    return keras.layers.Dense(hyperparameters["dense_units"], **_kernel(hyperparameters, seeds))
-
-
-def _kernel(hyperparameters: Mapping[str, Any], seeds: Iterator[int]) -> dict[str, Any]:
-    l1, l2 = hyperparameters["l1"], hyperparameters["l2"]
-    return {
-        "kernel_initializer": _initializer(hyperparameters, seeds),
-        "kernel_regularizer": keras.regularizers.L1L2(l1, l2) if l1 or l2 else None,
-    }
-
-
-def _initializer(hyperparameters: Mapping[str, Any], seeds: Iterator[int]) -> keras.initializers.Initializer:
-    return type(keras.initializers.get(hyperparameters["initializer"]))(seed=next(seeds))

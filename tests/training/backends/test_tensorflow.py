@@ -6,7 +6,7 @@ import pytest
 
 from hpsearch.spec.hyperparameters import fill_defaults
 from hpsearch.training import backends, fit
-from hpsearch.training.datasets.arrays import load
+from hpsearch.training.loading import load
 from hpsearch.training.models import cnn
 from hpsearch.training.protocol import DataRequest
 

@@ -1,36 +1,26 @@
-"""Datasets: loading them, and the split into training, validation and test images."""
+"""A study's images: loaded, split into training, validation and test images, and identified by a fingerprint."""
 
 import hashlib
-import logging
 import math
-import socket
-import tempfile
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-from sklearn.datasets import load_digits
+import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from hpsearch import settings
 from hpsearch.errors import NotFoundError, UsageError
+from hpsearch.spec.datasets import Dataset, list_datasets
 from hpsearch.training import backends
-from hpsearch.training.datasets import cifar10
-from hpsearch.training.datasets.cifar10 import Images, Labels
 from hpsearch.training.protocol import DataRequest
 
-# The archive and checksum that keras.datasets.cifar10 uses.
-ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-TIMEOUT = 60.0  # seconds without a byte, after which the download is given up
-
-log = logging.getLogger(__name__)
-
-Raw = tuple[Images, Labels, Images, Labels, tuple[str, ...]]
+Images = npt.NDArray[np.uint8]
+"""(n, height, width, channels) of 0..255."""
+Labels = npt.NDArray[np.int64]
+"""(n,), counted from 0."""
+RawImages = tuple[Images, Labels, Images, Labels, tuple[str, ...]]
+"""Training images and labels, test images and labels, names of the classes."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +85,7 @@ class ImageArrays:
 
 @lru_cache(maxsize=1)  # a trainer serves one study for long; two datasets at once would be memory for nothing
 def load(data: DataRequest) -> ImageArrays:
-    """The images of a study, the same on every host.
+    """Return the images of a study, the same on every host.
 
     The validation images are a stratified hold-out of the training set, drawn by `data.seed`; `data.train_limit`
     then keeps a stratified part of the rest. The test images are the dataset's own.
@@ -104,12 +94,13 @@ def load(data: DataRequest) -> ImageArrays:
         NotFoundError: the dataset is nowhere to be had, is damaged, or has no such name.
         UsageError: it has fewer images than `data` asks for.
     """
-    if data.name not in SOURCES:
-        raise NotFoundError(f"no dataset is called {data.name!r}: there are {', '.join(SOURCES)}")
-    x, y, x_test, y_test, classes = _read(data.name)
-    rest, validation = _part(y, np.arange(len(y)), data.validation, data.seed, f"validation of {data.name}")
+    datasets = list_datasets()
+    if data.name not in datasets:
+        raise NotFoundError(f"no dataset is called {data.name!r}: there are {', '.join(datasets)}")
+    x, y, x_test, y_test, classes = _read(datasets[data.name])
+    rest, validation = split_stratified(y, np.arange(len(y)), data.validation, data.seed, f"validation of {data.name}")
     if data.train_limit is not None and data.train_limit != len(rest):
-        _, rest = _part(y, rest, data.train_limit, data.seed, f"train_limit of {data.name}")
+        _, rest = split_stratified(y, rest, data.train_limit, data.seed, f"train_limit of {data.name}")
     parts = x[rest], y[rest], x[validation], y[validation]
     searched, tested = _fingerprint(*parts), (x_test, y_test)
     if not data.test:
@@ -119,19 +110,24 @@ def load(data: DataRequest) -> ImageArrays:
     return ImageArrays(x[known], y[known], *tested, *tested, classes, fingerprint)
 
 
-def _read(name: str) -> Raw:
-    """All images. That they cannot be read, for whatever reason, is this host's fault and not the study's."""
+def _read(dataset: Dataset) -> RawImages:
+    """Return all images. That they cannot be read, for whatever reason, is this host's fault and not the study's."""
     try:
-        return SOURCES[name]()
+        images: RawImages = dataset.read()
     except (NotFoundError, MemoryError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise NotFoundError(f"{name} cannot be read on this host: {reason}") from error
+        raise NotFoundError(f"{dataset.name} cannot be read on this host: {reason}") from error
+    return images
 
 
-def _part(y: Labels, among: Labels, count: int, seed: int, what: str) -> tuple[Labels, Labels]:
-    """Splits the indices `among` into (all others, `count`), both stratified by label."""
+def split_stratified(y: Labels, among: Labels, count: int, seed: int, what: str) -> tuple[Labels, Labels]:
+    """Split the indices `among` into (all others, `count`), both stratified by label.
+
+    Raises:
+        UsageError: a part would have no image of some class; `what` names the part.
+    """
     classes = len(np.unique(y))
     most = len(among) - classes  # every class needs an image on either side
     if not classes <= count <= most:
@@ -146,58 +142,3 @@ def _fingerprint(*arrays: Images | Labels) -> str:
         digest.update(f"{array.shape}{array.dtype.str}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _digits() -> Raw:
-    """scikit-learn's 1,797 handwritten digits, 8x8 of 0..16, as 32x32 pixels in three equal channels."""
-    digits = load_digits()
-    grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    x = np.repeat(grey.repeat(4, axis=1).repeat(4, axis=2)[..., np.newaxis], 3, axis=3)
-    y = digits.target.astype(np.int64)
-    train, test = _part(y, np.arange(len(y)), 360, 0, "test")  # fixed: 1,437 and 360
-    return x[train], y[train], x[test], y[test], tuple(str(name) for name in digits.target_names)
-
-
-def fetch_cifar10() -> Path:
-    """Where CIFAR-10 is on this host, for `cifar10.read`; downloaded now where it was not there.
-
-    Raises:
-        NotFoundError: it is neither here nor to be had.
-    """
-    return cifar10.find_source() or _download()
-
-
-def _cifar10() -> Raw:
-    return cifar10.read(fetch_cifar10())
-
-
-def _download() -> Path:
-    """Fetches CIFAR-10 into the cache; it appears there whole, with the right checksum, or not at all."""
-    cache = settings.find_cache_dir()
-    previous = socket.getdefaulttimeout()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as directory:
-            log.info("downloading CIFAR-10 (163 MiB) from %s", ORIGIN)
-            socket.setdefaulttimeout(TIMEOUT)
-            file = keras.utils.get_file(
-                cifar10.ARCHIVE,
-                ORIGIN,
-                file_hash=SHA256,
-                hash_algorithm="sha256",
-                cache_dir=directory,
-                cache_subdir="",
-            )
-            return Path(file).replace(cache / cifar10.ARCHIVE)
-    except Exception as error:  # noqa: BLE001 get_file raises bare Exception for what goes wrong on the way
-        looked = " nor in ".join(str(place) for place in cifar10.list_places())
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise NotFoundError(
-            f"CIFAR-10 is not in {looked}, and cannot be downloaded ({reason}): put {cifar10.ARCHIVE} or "
-            f"{cifar10.DIRECTORY} into a directory and name that in HPSEARCH_DATA_DIR"
-        ) from None
-    finally:
-        socket.setdefaulttimeout(previous)
-
-
-SOURCES: Mapping[str, Callable[[], Raw]] = {"cifar10": _cifar10, "digits": _digits}

@@ -1,0 +1,38 @@
+"""registry.py: datasets and models are found by their files, without a framework."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from hpsearch import training
+from hpsearch.spec import datasets, registry
+from hpsearch.spec.hyperparameters import ROWS
+
+FOLDER = Path(training.__file__).parent
+
+
+def list_files(folder: str) -> set[str]:
+    return {path.stem for path in (FOLDER / folder).glob("*.py")} - {"__init__"}
+
+
+def test_a_file_is_a_dataset() -> None:
+    """Each file of training/datasets describes the dataset of its name."""
+    assert set(datasets.list_datasets()) == list_files("datasets")
+
+
+def test_a_file_is_a_model() -> None:
+    """The table has every row of each file of training/models, once, in the order of their places."""
+    models = registry.import_modules(registry.MODELS)
+    assert {model.__name__.rpartition(".")[2] for model in models} == list_files("models")
+    assert all(row in ROWS for model in models for row in model.ROWS)
+    assert len({row.name for row in ROWS}) == len({row.place for row in ROWS}) == len(ROWS)
+
+
+def test_reading_a_study_imports_no_framework() -> None:
+    """The command line reads a study in less time than Keras or numpy take to load."""
+    script = (
+        "import sys; from hpsearch.spec import loader; loader.load(None); "
+        "print([name for name in ('keras', 'tensorflow', 'jax', 'numpy', 'sklearn', 'optuna') if name in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert printed == "[]\n"
