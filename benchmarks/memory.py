@@ -27,7 +27,7 @@ def trainer_memory(trials: int) -> None:
     with trainer_process.make_work_directory() as directory:
         for number in range(trials):
             chosen = {
-                **base.hyperparameters({}),
+                **base.resolve_params({}),
                 "activation": activations[number % len(activations)],
                 "optimizer": optimizers[number % len(optimizers)],
                 "batch_norm": bool(number % 2),

@@ -52,7 +52,7 @@ def _list_points(dimension: Dimension) -> Sequence[Value]:
     if isinstance(dimension, Choices):
         return dimension.values
     if dimension.size is not None:
-        return dimension.points() if dimension.size <= MAX_POINTS else ()
+        return dimension.list_points() if dimension.size <= MAX_POINTS else ()
     few = dimension.integer and dimension.high - dimension.low < MAX_POINTS
     return range(int(dimension.low), int(dimension.high) + 1) if few else ()
 

@@ -102,7 +102,7 @@ def _format_memory(figures: Mapping[str, float]) -> str:
 
 def list_optimizers(report: PrecheckReport) -> Iterator[Row]:
     """Yield the learning rate at which each optimizer lowered the loss, or the last one that was tried."""
-    optimizers = {branch.named(): str(branch.values["optimizer"]) for branch in report.branches}
+    optimizers = {branch.format_name(): str(branch.values["optimizer"]) for branch in report.branches}
     for finding in report.found("optimizer"):
         yield optimizers[finding.branch], *_list_losses(finding)
 

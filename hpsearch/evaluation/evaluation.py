@@ -196,7 +196,7 @@ def _rank_configurations(spec: StudySpec, trials: Sequence[Trial]) -> list[Confi
 
 def make_identity(spec: StudySpec) -> Callable[[Mapping[str, Any]], str]:
     """Return a function of parameters whose value is the same for those that train the same model."""
-    return lambda params: json.dumps(spec.hyperparameters(params), sort_keys=True)
+    return lambda params: json.dumps(spec.resolve_params(params), sort_keys=True)
 
 
 def _make_spec(study: Study, best: Sequence[Configuration], seeds: int, epochs: int, number: int) -> StudySpec:

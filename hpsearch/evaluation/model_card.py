@@ -133,7 +133,7 @@ def _origin(card: ModelCard) -> Iterator[str]:
         yield f"- data: {study.spec.data.name}, fingerprint `{study.data_fingerprint}`"
     versions = {", ".join(f"{name} {version}" for name, version in model.versions.items()) for model in card.models}
     yield from (f"- with {line}" for line in sorted(versions) if line)
-    fixed = {name: value for name, value in study.spec.fixed_values().items() if value is not None}
+    fixed = {name: value for name, value in study.spec.list_unsearched().items() if value is not None}
     yield f"- not searched, the same in all: {_format_params(fixed)}"
 
 

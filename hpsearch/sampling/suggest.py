@@ -62,7 +62,7 @@ def suggest(
     asked = optuna.trial.Trial(study, trial_id)
     chosen: dict[str, Any] = {}
     for name in spec.searched:
-        if spec.active(name, chosen):
+        if spec.is_active(name, chosen):
             chosen[name] = asked._suggest(name, make_distribution(spec.space[name]))
     return chosen, history.take_writes()
 

@@ -42,7 +42,7 @@ def _find_misnamed(
 ) -> Iterator[str]:
     for name, value in entry.items():
         if name in space:
-            if fault := TABLE[name].fault(value):
+            if fault := TABLE[name].find_fault(value):
                 yield f"{field}.{name}: {fault}"
         elif name not in TABLE:
             yield f"{field}.{name}: {describe_unknown(name, space)}"
@@ -73,6 +73,6 @@ def _find_outside(
             if name in given:
                 parents = [f"{parent} = {format_toml(values[parent])}" for parent in space[name].when or ()]
                 yield f"{field}.{name}: is not searched with {' and '.join(parents)}: drop it here"
-        elif not space[name].holds(values[name]):
+        elif not space[name].contains(values[name]):
             which, remedy = ("", "") if name in given else ("the default ", ", name one")
             yield f"{field}.{name}: {which}{format_toml(values[name])} is outside the space: {space[name]}{remedy}"

@@ -34,19 +34,19 @@ class Branch:
     values: Mapping[str, Value]
     rates: tuple[float, ...]
 
-    def named(self, axes: Sequence[str] = AXES) -> str:
+    def format_name(self, axes: Sequence[str] = AXES) -> str:
         """Return the name of the branch: `optimizer=adam activation=relu batch_norm=true`."""
         values = ((axis, self.values[axis]) for axis in axes)
         return " ".join(f"{axis}={value if isinstance(value, str) else format_toml(value)}" for axis, value in values)
 
-    def differences(self, other: Mapping[str, Value]) -> int:
+    def count_differences(self, other: Mapping[str, Value]) -> int:
         """Return on how many axes it differs from `other`, which holds every row of the table."""
         return sum(self.values[axis] != other[axis] for axis in AXES)
 
 
 def choose_base(spec: "StudySpec") -> dict[str, Value]:
     """Return every row of the table for the first baseline, else for the defaults, or a value in the space."""
-    return spec.hyperparameters(_base(spec))
+    return spec.resolve_params(_base(spec))
 
 
 def list_branches(spec: "StudySpec") -> tuple[Branch, ...]:
@@ -54,7 +54,7 @@ def list_branches(spec: "StudySpec") -> tuple[Branch, ...]:
     by_axes: dict[tuple[Value, ...], Branch] = {}
     preferred = _base(spec)
     for params in _combinations(spec, preferred, list(spec.searched), _open(spec), {}):
-        values = spec.hyperparameters(params)
+        values = spec.resolve_params(params)
         by_axes.setdefault(tuple(values[axis] for axis in AXES), Branch(values, _rates(spec, params)))
     return tuple(by_axes.values())
 
@@ -62,7 +62,7 @@ def list_branches(spec: "StudySpec") -> tuple[Branch, ...]:
 def select_one_each(branches: Sequence[Branch], axes: Sequence[str], base: Mapping[str, Value]) -> tuple[Branch, ...]:
     """Return a branch for each combination of `axes`: the one that is otherwise most like `base`."""
     chosen: dict[tuple[Value, ...], Branch] = {}
-    for branch in sorted(branches, key=lambda branch: branch.differences(base)):
+    for branch in sorted(branches, key=lambda branch: branch.count_differences(base)):
         chosen.setdefault(tuple(branch.values[axis] for axis in axes), branch)
     return tuple(branch for branch in branches if branch in chosen.values())
 
@@ -92,7 +92,7 @@ def _combinations(
         yield chosen
         return
     name, *rest = names
-    if not spec.active(name, chosen):
+    if not spec.is_active(name, chosen):
         yield from _combinations(spec, preferred, rest, open_, chosen)
         return
     dimension = spec.space[name]
@@ -100,7 +100,7 @@ def _combinations(
     values: tuple[Value, ...] = (first,)
     if name in open_:
         # The file's order for the axes; the others begin with the preferred value, since what is found first is kept.
-        every = dimension.points()
+        every = dimension.list_points()
         values = every if name in AXES else (first, *(value for value in every if value != first))
     for value in values:
         yield from _combinations(spec, preferred, rest, open_, {**chosen, name: value})
@@ -108,12 +108,12 @@ def _combinations(
 
 def _typical(dimension: Dimension, preferred: Value) -> Value:
     """`preferred` where the dimension has it, else the first choice or the middle of the range."""
-    if dimension.holds(preferred):
+    if dimension.contains(preferred):
         return preferred
     if isinstance(dimension, Choices):
         return dimension.values[0]
     if dimension.step:
-        return dimension.points()[(dimension.size or 1) // 2]
+        return dimension.list_points()[(dimension.size or 1) // 2]
     middle = _between(dimension, 0.5)
     return round(middle) if dimension.integer else middle
 
@@ -125,11 +125,11 @@ def _between(dimension: Range, share: float) -> float:
 
 def _rates(spec: "StudySpec", params: Mapping[str, Value]) -> tuple[float, ...]:
     dimension = spec.space.get("learning_rate")
-    if dimension is None or not spec.active("learning_rate", params):
-        return (float(spec.hyperparameters(params)["learning_rate"]),)
+    if dimension is None or not spec.is_active("learning_rate", params):
+        return (float(spec.resolve_params(params)["learning_rate"]),)
     if isinstance(dimension, Range) and not dimension.step:
         return tuple(_between(dimension, i / (RATES - 1)) for i in range(RATES))
-    every = [float(point) for point in dimension.points()]
+    every = [float(point) for point in dimension.list_points()]
     if len(every) <= RATES:
         return tuple(every)
     return tuple(every[round(i * (len(every) - 1) / (RATES - 1))] for i in range(RATES))

@@ -27,11 +27,11 @@ class Choices:
         """How many values a grid takes."""
         return len(self.values)
 
-    def points(self) -> tuple[Value, ...]:
+    def list_points(self) -> tuple[Value, ...]:
         """Return what a grid takes."""
         return self.values
 
-    def holds(self, value: Value) -> bool:
+    def contains(self, value: Value) -> bool:
         """Return whether a trial could get `value`."""
         return value in self.values
 
@@ -57,7 +57,7 @@ class Range:
             return None
         return int((to_fraction(self.high) - to_fraction(self.low)) // to_fraction(self.step)) + 1
 
-    def points(self) -> tuple[Value, ...]:
+    def list_points(self) -> tuple[Value, ...]:
         """Return what a grid takes.
 
         Raises:
@@ -69,7 +69,7 @@ class Range:
         values = (to_fraction(self.low) + i * to_fraction(self.step) for i in range(self.size))
         return tuple(int(value) if self.integer else float(value) for value in values)
 
-    def holds(self, value: Value) -> bool:
+    def contains(self, value: Value) -> bool:
         """Return whether a trial could get `value`."""
         if isinstance(value, bool | str) or not self.low <= value <= self.high:
             return False
@@ -100,7 +100,7 @@ def make_range(
     return Range(cast_number(row, low), cast_number(row, high), log, spacing, row.kind is int, _cast_conditions(when))
 
 
-def canonical(dimension: Dimension) -> dict[str, Any]:
+def normalize(dimension: Dimension) -> dict[str, Any]:
     """Return the meaning of `dimension`, whatever its spelling; a key that changes nothing is absent."""
     meaning: dict[str, Any]
     if isinstance(dimension, Choices):
@@ -113,8 +113,8 @@ def canonical(dimension: Dimension) -> dict[str, Any]:
     return {key: value for key, value in meaning.items() if value is not None}
 
 
-def to_json(dimension: Dimension) -> dict[str, Any]:
-    """Return everything about `dimension` for `from_json`."""
+def dump_dimension(dimension: Dimension) -> dict[str, Any]:
+    """Return everything about `dimension` for `load_dimension`."""
     when = {name: list(values) for name, values in dimension.when.items()} if dimension.when else None
     if isinstance(dimension, Choices):
         return {"choices": list(dimension.values), "when": when}
@@ -127,8 +127,8 @@ def to_json(dimension: Dimension) -> dict[str, Any]:
     }
 
 
-def from_json(row: Hyperparameter, entry: Mapping[str, Any]) -> Dimension:
-    """Return the dimension that `to_json` wrote."""
+def load_dimension(row: Hyperparameter, entry: Mapping[str, Any]) -> Dimension:
+    """Return the dimension that `dump_dimension` wrote."""
     when = entry.get("when")
     if "choices" in entry:
         return make_choices(row, entry["choices"], when)
@@ -153,4 +153,4 @@ def _cast_conditions(raw: Mapping[str, list[Any]] | None) -> When | None:
 
 def _cast_values(parent: str, values: list[Any]) -> tuple[Value, ...]:
     row = TABLE.get(parent)
-    return tuple(row.cast(value) if row and not row.fault(value) else value for value in values)
+    return tuple(row.cast(value) if row and not row.find_fault(value) else value for value in values)

@@ -26,7 +26,7 @@ class Hyperparameter:
     default_from: str | None = None
     place: int = 1000
 
-    def fault(self, value: object) -> str | None:
+    def find_fault(self, value: object) -> str | None:
         """Return what is wrong with `value` and what would be right; None where it is fine."""
         if self.kind is bool:
             return None if isinstance(value, bool) else f"{value!r} is not true or false"

@@ -8,8 +8,16 @@ from typing import Any, Self, cast
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from hpsearch.formatting import format_toml
-from hpsearch.spec import dimension as dimensions
-from hpsearch.spec.dimension import Choices, Dimension, cast_number, make_choices, make_range, to_fraction
+from hpsearch.spec.dimension import (
+    Choices,
+    Dimension,
+    cast_number,
+    dump_dimension,
+    load_dimension,
+    make_choices,
+    make_range,
+    to_fraction,
+)
 from hpsearch.spec.hyperparameters import TABLE
 from hpsearch.spec.rows import Hyperparameter, Value
 from hpsearch.spec.validation import Section, describe_unknown, list_faults, make_error, refuse
@@ -29,7 +37,7 @@ class ChoicesEntry(Section):
     @model_validator(mode="after")
     def _fit_row(self, info: ValidationInfo) -> Self:
         row = cast(Hyperparameter, info.context)
-        wrong = [fault for value in self.choices if (fault := row.fault(value))]
+        wrong = [fault for value in self.choices if (fault := row.find_fault(value))]
         if not self.choices:
             wrong.append(f"the list is empty: list values of {row.bounds}")
         refuse(f"space.{row.name}: {fault}" for fault in wrong)
@@ -53,7 +61,7 @@ class RangeEntry(Section):
         row = cast(Hyperparameter, info.context)
         field = f"space.{row.name}"
         ends = (("low", self.low), ("high", self.high))
-        refuse(f"{field}.{key}: {fault}" for key, end in ends if (fault := row.fault(end)))
+        refuse(f"{field}.{key}: {fault}" for key, end in ends if (fault := row.find_fault(end)))
         faults = []
         if self.low >= self.high:
             faults.append(f"{field}.low: {self.low!r} is not below high = {self.high!r}: exchange or change them")
@@ -125,7 +133,7 @@ def is_active(space: Mapping[str, Dimension], name: str, params: Mapping[str, Va
 def list_grid(space: Mapping[str, Dimension]) -> list[dict[str, Value]]:
     """Return every combination once, the last dimension of the file fastest, without what is inactive in it."""
     points: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
-    for values in itertools.product(*(dimension.points() for dimension in space.values())):
+    for values in itertools.product(*(dimension.list_points() for dimension in space.values())):
         full = dict(zip(space, values, strict=True))
         point = {name: value for name, value in full.items() if is_active(space, name, full)}
         points.setdefault(tuple(point.items()), point)
@@ -144,14 +152,14 @@ def find_grid_faults(space: Mapping[str, Dimension]) -> Iterator[str]:
         yield f"space: over {LARGEST_GRID} combinations are too many for a grid: widen steps or drop values"
 
 
-def to_json(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
-    """Return a list for `from_json`, since Postgres keeps the order of nothing else."""
-    return [{"name": name, **dimensions.to_json(dimension)} for name, dimension in space.items()]
+def dump_space(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
+    """Return a list for `load_space`, since Postgres keeps the order of nothing else."""
+    return [{"name": name, **dump_dimension(dimension)} for name, dimension in space.items()]
 
 
-def from_json(stored: list[dict[str, Any]]) -> dict[str, Dimension]:
-    """Return the space that `to_json` wrote."""
-    return {entry["name"]: dimensions.from_json(TABLE[entry["name"]], entry) for entry in stored}
+def load_space(stored: list[dict[str, Any]]) -> dict[str, Dimension]:
+    """Return the space that `dump_space` wrote."""
+    return {entry["name"]: load_dimension(TABLE[entry["name"]], entry) for entry in stored}
 
 
 def _parse_dimension(row: Hyperparameter, entry: object) -> Dimension:

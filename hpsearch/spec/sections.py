@@ -165,7 +165,7 @@ class DataSection(Section):
 
 def _parse_fixed(raw: Mapping[str, Any]) -> dict[str, Value]:
     faults = {
-        name: TABLE[name].fault(value) if name in TABLE else describe_unknown(name, TABLE)
+        name: TABLE[name].find_fault(value) if name in TABLE else describe_unknown(name, TABLE)
         for name, value in raw.items()
     }
     refuse(f"fixed.{name}: {fault}" for name, fault in faults.items() if fault)

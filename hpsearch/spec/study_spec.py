@@ -11,7 +11,7 @@ from typing import Any
 from hpsearch.formatting import format_toml
 from hpsearch.metrics import METRICS, Direction
 from hpsearch.spec import search_space
-from hpsearch.spec.dimension import Dimension, canonical
+from hpsearch.spec.dimension import Dimension, normalize
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
 from hpsearch.spec.pruners import PRUNERS, PrunerConfig, choose_default_pruner
 from hpsearch.spec.rows import Value
@@ -22,7 +22,7 @@ from hpsearch.spec.validation import read_stored, read_stored_method
 
 @dataclass(frozen=True)
 class StudySpec:
-    """Everything a worker needs to know about a study; made by `load`, `from_toml`, `from_dict` or `from_json`."""
+    """Everything a worker needs to know about a study; made by `loader` or `from_json`."""
 
     study: StudySection
     budget: BudgetSection
@@ -38,7 +38,7 @@ class StudySpec:
 
     @property
     def direction(self) -> Direction:
-        """`maximize` or `minimize`."""
+        """Whether more or less of the metric is better."""
         return METRICS[self.study.metric]
 
     @property
@@ -52,59 +52,59 @@ class StudySpec:
         if not self.listed or self.evaluation:
             return self.budget.repeats
         listed = [dict(baseline) for baseline in self.baselines]
-        return min(listed.count(each) for each in listed)
+        return min(listed.count(baseline) for baseline in listed)
 
     @cached_property
     def searched(self) -> tuple[str, ...]:
         """The searched hyperparameters, parents before children."""
         return search_space.order_names(self.space)
 
-    def fixed_values(self) -> dict[str, Value | None]:
-        """Every row of the table that is not searched; None where it follows one that is."""
+    def list_unsearched(self) -> dict[str, Value | None]:
+        """Return the values of all rows that are not searched; None where it follows one that is."""
         rest = {name: value for name, value in fill_defaults(self.fixed).items() if name not in self.space}
         return {name: None if self._follows(name) and name not in self.fixed else rest[name] for name in rest}
 
-    def hyperparameters(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        """The whole table for a trial that sampled `params`; what is inactive in it takes its default."""
-        sampled = {name: params[name] for name in params if self.active(name, params)}
+    def resolve_params(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """Return a value for every row in a trial that sampled `params`; what is inactive in it takes its default."""
+        sampled = {name: params[name] for name in params if self.is_active(name, params)}
         return fill_defaults({**self.fixed, **sampled})
 
-    def active(self, name: str, params: Mapping[str, Value]) -> bool:
-        """Whether a trial with `params` (at least the ancestors of `name`) samples the searched `name`."""
+    def is_active(self, name: str, params: Mapping[str, Value]) -> bool:
+        """Return whether a trial with `params` (at least the ancestors of `name`) samples the searched `name`."""
         return search_space.is_active(self.space, name, params)
 
     def compares_after(self, epoch: int) -> bool:
-        """Whether the pruner compares trials after `epoch`."""
+        """Return whether the pruner compares trials after `epoch`."""
         return self.pruner.compares_after(epoch)
 
-    def grid(self) -> list[dict[str, Value]]:
-        """The points of a grid, all of them `repeats` times over."""
+    def list_grid(self) -> list[dict[str, Value]]:
+        """Return the points of a grid, all of them `repeats` times over."""
         return [dict(point) for _ in range(self.budget.repeats) for point in search_space.list_grid(self.space)]
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what makes trials comparable; the same for whatever means the same."""
-        said = json.dumps(self._meaning(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(said.encode()).hexdigest()
+        meaning = json.dumps(self._meaning(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(meaning.encode()).hexdigest()
 
-    def differences(self, file: "StudySpec") -> list[str]:
-        """Where the fingerprinted parts of this spec, the database's, differ from those of `file`; a line a key."""
+    def list_differences(self, file: "StudySpec") -> list[str]:
+        """Return where the fingerprinted parts of this spec, the database's, differ from `file`'s; a line a key."""
         ours, theirs = self._leaves_beside(file), file._leaves_beside(self)
         keys = [*ours, *(key for key in theirs if key not in ours)]
         return [
-            f"{key}: {self._said(key, ours)} in the database, {file._said(key, theirs)} in the file"
+            f"{key}: {self._describe(key, ours)} in the database, {file._describe(key, theirs)} in the file"
             for key in keys
             if json.dumps(ours.get(key)) != json.dumps(theirs.get(key))
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values with every default resolved, for `from_json` of this version or a later one."""
+        """Return plain values with every default resolved, for `from_json` of this version or a later one."""
         return {
             "study": self.study.model_dump(),
             "budget": self.budget.model_dump(),
             "data": self.data.model_dump(),
             "fixed": dict(self.fixed),
-            "space": search_space.to_json(self.space),
+            "space": search_space.dump_space(self.space),
             "sampler": {"name": self.sampler.name, "options": self.sampler.options},
             "pruner": {"name": self.pruner.name, "options": self.pruner.options},
             "baselines": [dict(baseline) for baseline in self.baselines],
@@ -113,9 +113,9 @@ class StudySpec:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "StudySpec":
-        """What `to_json` wrote, here or in an older version, whose absent keys take their defaults."""
+        """Return the spec that `to_json` wrote, here or in an older version, whose absent keys take their defaults."""
         budget = read_stored(BudgetSection, stored.get("budget", {}))
-        space = search_space.from_json(stored.get("space", []))
+        space = search_space.load_space(stored.get("space", []))
         sampler = read_stored_method(stored.get("sampler", {}), SAMPLERS, TpeConfig())
         return cls(
             read_stored(StudySection, stored["study"]),
@@ -151,7 +151,7 @@ class StudySpec:
             "budget": {"epochs": self.budget.epochs},
             "data": {key: value for key, value in data.items() if value is not None},
             "fixed": {name: value for name, value in self.fixed.items() if self._departs(name)},
-            "space": {name: canonical(dimension) for name, dimension in self.space.items()},
+            "space": {name: normalize(dimension) for name, dimension in self.space.items()},
         }
 
     def _departs(self, name: str) -> bool:
@@ -162,10 +162,12 @@ class StudySpec:
     def _leaves_beside(self, other: "StudySpec") -> dict[str, Any]:
         meaning = self._meaning()
         # One line says that a hyperparameter is searched in one of the two only.
-        meaning["space"] = {name: said if name in other.space else True for name, said in meaning["space"].items()}
+        meaning["space"] = {
+            name: dimension if name in other.space else True for name, dimension in meaning["space"].items()
+        }
         return dict(_leaves(meaning))
 
-    def _said(self, key: str, leaves: Mapping[str, Any]) -> str:
+    def _describe(self, key: str, leaves: Mapping[str, Any]) -> str:
         section, name, *rest = key.split(".")
         if section == "space" and not rest:
             return str(self.space[name]) if name in self.space else "not searched"

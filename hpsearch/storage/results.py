@@ -138,7 +138,7 @@ def make_document(summary: Summary, trials: Iterable[Trial]) -> dict[str, Any]:
             "metric": study.spec.study.metric,
             "direction": study.spec.direction,
             "fingerprint": study.fingerprint,
-            "fixed": study.spec.fixed_values(),
+            "fixed": study.spec.list_unsearched(),
             "counts": summary.counts,
             "best": summary.best,
         },

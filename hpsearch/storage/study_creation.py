@@ -76,7 +76,7 @@ def _start(connection: Connection, spec: StudySpec, artifacts: str | None) -> St
     if study.spec.evaluation:
         raise RefusedError(f"{name} is in the database as the evaluation of a study: give this one another --name")
     if study.fingerprint != spec.fingerprint:
-        differences = "\n".join(f"  {line}" for line in study.spec.differences(spec))
+        differences = "\n".join(f"  {line}" for line in study.spec.list_differences(spec))
         raise RefusedError(
             f"{name} is in the database with another search; give this one another --name, or undo:\n{differences}"
         )
@@ -156,7 +156,7 @@ def _update(connection: Connection, study_id: int, spec: StudySpec) -> None:
 
 
 def _grid(spec: StudySpec) -> list[dict[str, Value]]:
-    return spec.grid() if spec.sampler.name == "grid" else []
+    return spec.list_grid() if spec.sampler.name == "grid" else []
 
 
 def _enqueue(connection: Connection, study_id: int, points: Sequence[Mapping[str, Value]]) -> None:

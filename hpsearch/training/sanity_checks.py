@@ -103,7 +103,7 @@ def _each(
     axes: Sequence[str],
 ) -> Iterator[Checking | Finding]:
     for number, branch in enumerate(branches, 1):
-        called = branch.named(axes)
+        called = branch.format_name(axes)
         yield Checking(name, called, number, len(branches))
         try:
             yield Finding(name, called, run(subject, branch))

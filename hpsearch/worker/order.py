@@ -16,7 +16,7 @@ def make_train_message(
     spec = held.study.spec
     data, test = spec.data, spec.evaluation > 0
     return protocol.Train(
-        hyperparameters=spec.hyperparameters(params),
+        hyperparameters=spec.resolve_params(params),
         data=protocol.DataRequest(data.name, data.train_limit, data.validation, spec.study.seed, test),
         seed=derive_seed(held),
         epochs=spec.budget.epochs,

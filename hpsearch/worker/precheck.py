@@ -58,7 +58,7 @@ class PrecheckReport:
     def epoch_seconds(self) -> float | None:
         """The mean over the branches of the space; None where none of them could be measured."""
         measured = {each.branch: each.figures["seconds"] for each in self.found("speed") if not each.fault}
-        each = [measured[name] for branch in self.branches if (name := branch.named(LAYERS)) in measured]
+        each = [measured[name] for branch in self.branches if (name := branch.format_name(LAYERS)) in measured]
         return sum(each) / len(each) if each else None
 
     def study_seconds(self, workers: int) -> float | None:

@@ -49,7 +49,7 @@ def test_levels_have_round_edges(name: str, entry: Any, labels: list[str]) -> No
     if isinstance(entry, list):
         tried: list[Any] = entry
     elif "step" in entry:
-        tried = list(dimension.points())
+        tried = list(dimension.list_points())
     else:
         low, high = entry["low"], entry["high"]
         tried = [

@@ -123,7 +123,7 @@ def test_a_tree_of_configurations_is_compared_as_a_whole() -> None:
             "l1": {"choices": [0.0, 1e-5], "when": {"dropout": [0.0]}},
         },
     }
-    points = loader.from_dict({"study": {"name": "x"}, **described}).grid()
+    points = loader.from_dict({"study": {"name": "x"}, **described}).list_grid()
     trials = [
         make_trial(n, point, [0.5 + 0.1 * float(point["dropout"]) + 0.001 * (n % 5)]) for n, point in enumerate(points)
     ]

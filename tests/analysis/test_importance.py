@@ -34,7 +34,7 @@ def draw_points(count: int, landscape: Landscape, noise: float = 0.01, searched:
             "dropout": float(random.uniform(0, 0.5)),
             "momentum": float(random.uniform(0.5, 0.9)),
         }
-        active = {name: params[name] for name in spec.searched if spec.active(name, params)}
+        active = {name: params[name] for name in spec.searched if spec.is_active(name, params)}
         points.append((active, landscape(params) + random.normal(0, noise)))
     return points
 

@@ -45,7 +45,7 @@ def test_a_study_without_a_space_has_the_base_model_alone():
     """What is not searched has its fixed or default value."""
     (only,) = branches.list_branches(study("[fixed]\nactivation = 'elu'\nlearning_rate = 0.5\n"))
     assert only == Branch(fill_defaults({"activation": "elu", "learning_rate": 0.5}), (0.5,))
-    assert only.named() == "optimizer=nesterov activation=elu batch_norm=false"
+    assert only.format_name() == "optimizer=nesterov activation=elu batch_norm=false"
     assert pickle.loads(pickle.dumps(only)) == only
 
 
@@ -75,7 +75,7 @@ def test_branches_of_a_shipped_study_are_what_its_trials_train(name):
     shipped = loader.load(STUDIES / f"{name}.toml")
     found = {axes(branch) for branch in branches.list_branches(shipped)}
     if shipped.sampler.name == "grid":
-        points = [shipped.hyperparameters(point) for point in shipped.grid()]
+        points = [shipped.resolve_params(point) for point in shipped.list_grid()]
         assert found == {tuple(point[axis] for axis in AXES) for point in points}
         assert branches.choose_base(shipped) in points
     assert tuple(branches.choose_base(shipped)[axis] for axis in AXES) in found
@@ -134,7 +134,7 @@ def report() -> PrecheckReport:
     )
     for branch in branches.select_one_each(made.branches, LAYERS, branches.choose_base(described)):
         seconds = {"relu": 2.0, "elu": 4.0}[str(branch.values["activation"])]
-        made.findings.append(Finding("speed", branch.named(LAYERS), {"seconds": seconds, "resident": 2**30}))
+        made.findings.append(Finding("speed", branch.format_name(LAYERS), {"seconds": seconds, "resident": 2**30}))
     return made
 
 

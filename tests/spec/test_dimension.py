@@ -11,6 +11,6 @@ def test_dimensions_come_in_the_order_of_the_file_and_the_types_of_the_table():
     ).space
     assert list(space) == ["l2", "batch_size", "dropout"]
     assert space["l2"] == Choices((0.0, 1.0))
-    assert [type(value) for value in space["l2"].points()] == [float, float]
+    assert [type(value) for value in space["l2"].list_points()] == [float, float]
     assert space["batch_size"] == Range(8, 64, step=8, integer=True)
     assert type(space["dropout"].low) is float

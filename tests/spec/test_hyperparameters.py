@@ -37,16 +37,16 @@ def test_the_defaults_are_the_base_model():
 def test_each_row_admits_its_own_default_and_choices(row):
     """A default or a listed word is never refused by the row it stands in."""
     default = fill_defaults({})[row.name]
-    assert row.fault(default) is None
+    assert row.find_fault(default) is None
     assert type(default) is row.kind
-    assert all(row.fault(word) is None for word in row.choices)
+    assert all(row.find_fault(word) is None for word in row.choices)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @pytest.mark.parametrize("value", [None, [], {}, "nonsense", math.nan, math.inf, -1])
 def test_each_row_refuses_what_is_no_value_of_it(row, value):
     """What no hyperparameter takes is refused by every row, with what it is and what would be right."""
-    fault = row.fault(value)
+    fault = row.find_fault(value)
     assert fault is not None
     assert fault.startswith(repr(value))
 
@@ -65,7 +65,7 @@ def test_each_row_refuses_what_is_no_value_of_it(row, value):
 )
 def test_a_fault_says_what_would_be_right(name, value, fault):
     """Types are not bent into one another, and bounds are named."""
-    assert TABLE[name].fault(value) == fault
+    assert TABLE[name].find_fault(value) == fault
 
 
 def test_dense_dropout_follows_dropout_until_it_is_chosen():

@@ -21,10 +21,10 @@ def test_a_condition_holds_through_its_ancestors():
         "[space]\ndropout = [0.0, 0.25]\nl1 = { choices = [0.0, 1e-5], when = { dropout = [0.0] } }\n"
         "l2 = { choices = [0.0, 1e-4], when = { l1 = [0.0] } }"
     )
-    assert study.active("l2", {"dropout": 0.0, "l1": 0.0})
-    assert not study.active("l2", {"dropout": 0.0, "l1": 1e-5})
-    assert not study.active("l2", {"dropout": 0.25, "l1": 0.0})
-    assert not study.active("l1", {})
+    assert study.is_active("l2", {"dropout": 0.0, "l1": 0.0})
+    assert not study.is_active("l2", {"dropout": 0.0, "l1": 1e-5})
+    assert not study.is_active("l2", {"dropout": 0.25, "l1": 0.0})
+    assert not study.is_active("l1", {})
 
 
 def test_all_parents_must_agree():
@@ -33,14 +33,14 @@ def test_all_parents_must_agree():
         "[space]\nbatch_norm = [true, false]\naugment = [true, false]\n"
         "l2 = { choices = [0.0, 1e-4], when = { batch_norm = [true], augment = [false] } }"
     )
-    assert study.active("l2", {"batch_norm": True, "augment": False})
-    assert not study.active("l2", {"batch_norm": True, "augment": True})
+    assert study.is_active("l2", {"batch_norm": True, "augment": False})
+    assert not study.is_active("l2", {"batch_norm": True, "augment": True})
 
 
 def test_a_grid_is_the_product_in_the_order_of_the_file():
     """The last hyperparameter is the fastest, steps are exact, and trials default to the number of points."""
     study = read('[space]\noptimizer = ["sgd", "adam"]\ndropout = { low = 0, high = 0.3, step = 0.1 }\n' + GRID)
-    points = [(p["optimizer"], p["dropout"]) for p in study.grid()]
+    points = [(p["optimizer"], p["dropout"]) for p in study.list_grid()]
     assert points == [(name, rate) for name in ("sgd", "adam") for rate in (0.0, 0.1, 0.2, 0.3)]
     assert study.budget.trials == 8
 
@@ -48,7 +48,7 @@ def test_a_grid_is_the_product_in_the_order_of_the_file():
 def test_repeats_come_round_by_round():
     """Every point is tried once before any is tried again."""
     study = read("[budget]\nrepeats = 3\n[space]\nbatch_size = { low = 16, high = 32, step = 16 }\n" + GRID)
-    assert [point["batch_size"] for point in study.grid()] == [16, 32] * 3
+    assert [point["batch_size"] for point in study.list_grid()] == [16, 32] * 3
     assert study.budget.trials == 6
 
 
@@ -58,7 +58,7 @@ def test_inactive_combinations_count_once():
         '[space]\nmomentum = { choices = [0.5, 0.9], when = { optimizer = ["momentum"] } }\n'
         'optimizer = ["adam", "momentum"]\n' + GRID
     )
-    assert study.grid() == [
+    assert study.list_grid() == [
         {"optimizer": "adam"},
         {"momentum": 0.5, "optimizer": "momentum"},
         {"momentum": 0.9, "optimizer": "momentum"},

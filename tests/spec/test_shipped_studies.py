@@ -62,11 +62,11 @@ def test_the_default_study_searches_the_five_hyperparameters():
     assert list(default.space) == FIVE
     assert default.space["learning_rate"] == dimension.Range(1e-5, 1e-1, log=True)
     assert default.space["dropout"] == dimension.Range(0.0, 0.5)
-    assert set(default.space["optimizer"].points()) == set(TABLE["optimizer"].choices)
-    assert set(default.space["activation"].points()) == set(TABLE["activation"].choices)
+    assert set(default.space["optimizer"].list_points()) == set(TABLE["optimizer"].choices)
+    assert set(default.space["activation"].list_points()) == set(TABLE["activation"].choices)
     assert default.space["batch_norm"] == dimension.Choices((True, False))
     assert (default.budget.trials, default.budget.epochs, default.data.name) == (100, 30, "cifar10")
-    assert default.hyperparameters(default.baselines[0]) == fill_defaults({})
+    assert default.resolve_params(default.baselines[0]) == fill_defaults({})
 
 
 def test_the_quickstart_searches_the_same_five():
@@ -98,7 +98,7 @@ def test_the_quickstart_searches_the_same_five():
 def test_an_experiment_of_the_course_project_trains_exactly_its_configurations(name, trained):
     """Each experiment trains what the course project compared, nothing else differs, three times each, to the end."""
     study = loader.load(ROOT / f"studies/{name}.toml")
-    models = [study.hyperparameters(point) for point in study.grid()]
+    models = [study.resolve_params(point) for point in study.list_grid()]
     expected = [fill_defaults({"dropout": 0.25, **changed}) for changed in trained]
     for model in expected:
         assert models.count(model) == 3

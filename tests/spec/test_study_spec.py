@@ -21,24 +21,24 @@ def test_a_name_is_all_that_is_needed():
     assert plain.budget == sections.BudgetSection(trials=1)
     assert plain.data == sections.DataSection(name="cifar10", validation=5000)
     assert (plain.sampler.name, plain.pruner.name, plain.direction) == ("tpe", "asha", "maximize")
-    assert plain.hyperparameters({}) == plain.fixed_values() == fill_defaults({})
+    assert plain.resolve_params({}) == plain.list_unsearched() == fill_defaults({})
 
 
 def test_what_is_inactive_trains_with_its_default():
     """A trial's table has what it sampled, what the file fixed, and defaults for the rest and the inactive."""
     study = read("[fixed]\nbatch_size = 64\n" + FIVE + MOMENTUM)
     sampled = {"learning_rate": 0.1, "optimizer": "adam", "activation": "elu", "dropout": 0.5, "batch_norm": True}
-    assert study.hyperparameters(sampled) == fill_defaults({**sampled, "batch_size": 64})
-    assert study.hyperparameters({**sampled, "momentum": 0.6})["momentum"] == 0.9
+    assert study.resolve_params(sampled) == fill_defaults({**sampled, "batch_size": 64})
+    assert study.resolve_params({**sampled, "momentum": 0.6})["momentum"] == 0.9
 
 
 def test_the_rest_of_the_table_is_what_is_not_searched():
     """fixed_values has every row but the searched, and nothing for one that follows a searched one."""
-    rest = read("[fixed]\nl2 = 1\n" + FIVE).fixed_values()
+    rest = read("[fixed]\nl2 = 1\n" + FIVE).list_unsearched()
     assert rest.keys() == hyperparameters.TABLE.keys() - set(read(FIVE).space)
     assert rest["dense_dropout"] is None
     assert rest["l2"] == 1.0
-    assert read("[fixed]\ndense_dropout = 0.5\n" + FIVE).fixed_values()["dense_dropout"] == 0.5
+    assert read("[fixed]\ndense_dropout = 0.5\n" + FIVE).list_unsearched()["dense_dropout"] == 0.5
 
 
 def test_a_spec_is_frozen():
@@ -70,7 +70,7 @@ def test_a_spec_is_frozen():
 def test_what_means_the_same_has_the_same_fingerprint(overrides):
     """Spelling, defaults written out, and what trials do not depend on make no difference."""
     assert read(FIVE, *overrides).fingerprint == read(FIVE).fingerprint
-    assert read(FIVE).differences(read(FIVE, *overrides)) == []
+    assert read(FIVE).list_differences(read(FIVE, *overrides)) == []
 
 
 def test_the_order_of_the_file_makes_no_difference():
@@ -104,7 +104,7 @@ def test_what_means_something_else_is_told_key_by_key(overrides, differences):
     """Another meaning is another fingerprint, and differences says where."""
     stored, file = read(FIVE), read(FIVE, *overrides)
     assert stored.fingerprint != file.fingerprint
-    assert stored.differences(file) == differences
+    assert stored.list_differences(file) == differences
 
 
 def test_a_new_row_of_the_table_changes_no_fingerprint(monkeypatch):
@@ -138,7 +138,7 @@ def test_a_spec_survives_the_database(text):
     assert back == study
     assert list(back.space) == list(study.space)
     assert (back.fingerprint, back.searched) == (study.fingerprint, study.searched)
-    assert study.sampler.name != "grid" or back.grid() == study.grid()
+    assert study.sampler.name != "grid" or back.list_grid() == study.list_grid()
 
 
 @pytest.mark.parametrize("text", STUDIES)
