@@ -30,19 +30,19 @@ ACCURACY = {"nesterov": (0.5, 0.52, 0.51), "adam": (0.7, 0.74, 0.72)}
 
 def train(database: Database, name: str, worker: WorkerIdentity) -> None:
     """End every trial of the study, with accuracies by optimizer."""
-    found = database.transact(lambda c: studies.find(c, name))
-    history = ReadOnlyStorage(found.study_id, found.spec.direction)
+    study = database.transact(lambda c: studies.find(c, name))
+    history = ReadOnlyStorage(study.study_id, study.spec.direction)
     seen = dict.fromkeys(ACCURACY, 0)
-    while (held := claim(database, found, worker)) is not None:
+    while (attempt := claim(database, study, worker)) is not None:
         database.transact(history.refresh)
-        params, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
+        params, writes = suggest.suggest(study.spec, history, attempt.trial_id, attempt.trial_number)
         value = ACCURACY[params["optimizer"]][seen[params["optimizer"]]]
         seen[params["optimizer"]] += 1
-        database.transact(lambda c: attempts.store_parameters(c, held, writes))
+        database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
         for epoch, reached in enumerate((value / 2, value, value - 0.1), start=1):
-            told = EpochMetrics(epoch, 1.0, reached + 0.05, 1.1, reached, 0.01, 2.0)
-            database.transact(lambda c: simulation.record(c, held, told, history))
-        database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {"weights": 7}))
+            metrics = EpochMetrics(epoch, 1.0, reached + 0.05, 1.1, reached, 0.01, 2.0)
+            database.transact(lambda c: simulation.record(c, attempt, metrics, history))
+        database.transact(lambda c: attempts.finish(c, attempt, TrialOutcome.COMPLETED, {"weights": 7}))
 
 
 def test_page_runs_as_it_stands(
@@ -63,9 +63,9 @@ def test_page_runs_as_it_stands(
     train(database, "optimizers", holder("w"))
     for block in rest:
         exec(compile(block, str(PAGE), "exec"), names)
-    told = capsys.readouterr().out
-    assert "Trial 3 is best: val_accuracy 74.0% at epoch 2, the highest of 6, 2.0 points from the next, with" in told
-    assert "optimizer: adam ends 21.0 ± " in told
+    output = capsys.readouterr().out
+    assert "Trial 3 is best: val_accuracy 74.0% at epoch 2, the highest of 6, 2.0 points from the next, with" in output
+    assert "optimizer: adam ends 21.0 ± " in output
     assert "Learning curves by optimizer" in (tmp_path / "curves.html").read_text()
 
 
@@ -73,9 +73,9 @@ def test_figures_are_the_reports_plots(database: Database, storage: str, holder:
     """Each plot of the report is a plotly figure, with the trials' means in it."""
     hpsearch.start_study(STUDY, storage)
     train(database, "grid", holder("w"))
-    found = hpsearch.figures("grid", storage)
-    assert {"curves-optimizer", "rate-optimizer", "time-optimizer", "seconds", "gap", "timeline"} <= set(found)
-    drawn = [trace for trace in found["curves-optimizer"].data if trace.y is not None and len(trace.y) == 3]
+    figures = hpsearch.figures("grid", storage)
+    assert {"curves-optimizer", "rate-optimizer", "time-optimizer", "seconds", "gap", "timeline"} <= set(figures)
+    drawn = [trace for trace in figures["curves-optimizer"].data if trace.y is not None and len(trace.y) == 3]
     mean = np.mean(ACCURACY["adam"])
     assert any(np.allclose(np.array(trace.y, dtype=float), [mean / 2, mean, mean - 0.1]) for trace in drawn)
 
@@ -85,9 +85,9 @@ def test_tables_are_the_trials_and_epochs(database: Database, storage: str, hold
     hpsearch.start_study(STUDY, storage)
     train(database, "grid", holder("w"))
     trials, epochs = hpsearch.trials("grid", storage), hpsearch.epochs("grid", storage)
-    _, told = database.transact(lambda c: results.read(c, "grid"))
+    _, stored = database.transact(lambda c: results.read(c, "grid"))
     assert list(trials.index) == [0, 1, 2, 3, 4, 5]
-    assert list(trials["value"]) == [trial.value for trial in told]
+    assert list(trials["value"]) == [trial.value for trial in stored]
     assert trials.groupby("optimizer")["value"].mean().to_dict() == pytest.approx(
         {name: np.mean(values) for name, values in ACCURACY.items()}
     )
@@ -96,7 +96,7 @@ def test_tables_are_the_trials_and_epochs(database: Database, storage: str, hold
     assert list(trials["device"]) == ["CPU"] * 6
     assert len(epochs) == 18
     last = epochs.groupby("trial").last()
-    assert list(last["val_accuracy"]) == [trial.epochs[-1].val_accuracy for trial in told]
+    assert list(last["val_accuracy"]) == [trial.epochs[-1].val_accuracy for trial in stored]
 
 
 def test_a_started_study_is_not_made_twice(storage: str) -> None:

@@ -104,9 +104,9 @@ def test_indices_count_within_inherited_devices(
 ) -> None:
     """CUDA_VISIBLE_DEVICES is read as CUDA reads it: indices, UUIDs, MIG slices, up to the first fault."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = devices.list_gpus(Nvml(A, B, C, slices=(SLICE,)))
-    assert [gpu.uuid for gpu in found] == uuids
-    assert [gpu.index for gpu in found] == list(range(len(uuids)))
+    gpus = devices.list_gpus(Nvml(A, B, C, slices=(SLICE,)))
+    assert [gpu.uuid for gpu in gpus] == uuids
+    assert [gpu.index for gpu in gpus] == list(range(len(uuids)))
 
 
 def test_a_device_withheld_from_the_job_does_not_count() -> None:
