@@ -87,7 +87,7 @@ def fill(database: Database, name: str, trials: int, *, room: int = 1_000_000) -
         "space": SPACE,
     }
     simulation = Simulation(database, described, ("a", "b"))
-    study = simulation.found
+    study = simulation.study
     for _ in range(min(ORIGINALS, trials)):
         held = simulation.trial()
         database.transact(partial(plots.attach_plots, trial_id=held.trial_id))

@@ -2,7 +2,7 @@
 
     python -m tests.fault_injection.chaos --minutes 10 --seed 1 --workers 4
 
-Prints what it did and what the database holds afterwards, and ends with 1 where a promise was broken. The same seed
+Prints what it did and what the database holds afterwards, and ends with 1 where a invariant was violated. The same seed
 gives the same faults in the same order; what they meet is up to the machine.
 """
 
@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpsearch.storage.database import Database
-from tests.support.attempt_records import Ledger, start
-from tests.support.worker_processes import Crew, Server, Worker, crew
+from tests.support.attempt_records import StoredRecords, start
+from tests.support.worker_processes import PostgresServer, WorkerGroup, WorkerProcess, run_workers
 
 EVERY = 5.0
 """Seconds between two faults."""
@@ -36,13 +36,13 @@ STUDIES = 2
 class Chaos:
     """One run: the faults it may do, each a method, and how many of each it did."""
 
-    server: Server
-    ledger: Ledger
-    workers: Crew
+    server: PostgresServer
+    records: StoredRecords
+    workers: WorkerGroup
     wanted: int
-    dice: random.Random
+    random: random.Random
     done: Counter[str] = field(default_factory=Counter)
-    hired: list[Worker] = field(default_factory=list)
+    running: list[WorkerProcess] = field(default_factory=list)
     frozen: dict[int, float] = field(default_factory=dict)
     started: int = 0
 
@@ -63,7 +63,7 @@ class Chaos:
         while (now := time.monotonic()) < end:
             self.keep_up()
             if now >= due:
-                fault = self.dice.choice(faults)
+                fault = self.random.choice(faults)
                 self.done[fault.__name__] += 1
                 fault()
                 due += EVERY
@@ -76,17 +76,17 @@ class Chaos:
     def keep_up(self) -> None:
         """Replace dead workers, thaw those that were frozen long enough, start a study where one is over."""
         now = time.monotonic()
-        for worker in self.hired:
+        for worker in self.running:
             if self.frozen.get(worker.pid, now + 1) <= now:
                 worker.thaw()
                 del self.frozen[worker.pid]
-        self.hired = [worker for worker in self.hired if worker.process.poll() is None]
-        while len(self.hired) < self.wanted:
-            self.hired.append(self.workers.start(drain=False, timing=TIMING))
-        running = self.ledger.rows("select count(*) from hpsearch.studies where status in ('running', 'paused')")[0][0]
+        self.running = [worker for worker in self.running if worker.process.poll() is None]
+        while len(self.running) < self.wanted:
+            self.running.append(self.workers.start(drain=False, timing=TIMING))
+        running = self.records.rows("select count(*) from hpsearch.studies where status in ('running', 'paused')")[0][0]
         for _ in range(STUDIES - running):
             start(
-                self.ledger.database,
+                self.records.database,
                 f"chaos-{self.started}",
                 trials=TRIALS,
                 epochs=EPOCHS,
@@ -96,8 +96,8 @@ class Chaos:
             )
             self.started += 1
 
-    def one(self) -> Worker:
-        return self.dice.choice(self.hired)
+    def one(self) -> WorkerProcess:
+        return self.random.choice(self.running)
 
     def kill(self) -> None:
         """As the kernel, or a power cut, does."""
@@ -111,27 +111,27 @@ class Chaos:
         """Shorter or longer than a lease."""
         worker = self.one()
         worker.freeze()
-        self.frozen[worker.pid] = time.monotonic() + self.dice.uniform(1, 14)
+        self.frozen[worker.pid] = time.monotonic() + self.random.uniform(1, 14)
 
     def pause(self) -> None:
         """A study, and let it go on, as a person does who changed their mind."""
-        running = self.ledger.rows("select study_id from hpsearch.studies where status = 'running' order by 1")
+        running = self.records.rows("select study_id from hpsearch.studies where status = 'running' order by 1")
         if running:
-            study_id = self.dice.choice(running)[0]
+            study_id = self.random.choice(running)[0]
             self.turn(study_id, "running", "paused")
-            time.sleep(self.dice.uniform(0, 4))
+            time.sleep(self.random.uniform(0, 4))
             self.turn(study_id, "paused", "running")
 
     def turn(self, study_id: int, before: str, after: str) -> None:
-        if self.ledger.rows(
+        if self.records.rows(
             "select 1 from hpsearch.studies where study_id = :id and status = :s", id=study_id, s=before
         ):
-            self.ledger.status(study_id, after)
+            self.records.status(study_id, after)
 
     def restart(self, seconds: float | None = None) -> None:
         """The server, at once or after some seconds; once in a long run after a minute."""
-        with self.server.away():
-            time.sleep(self.dice.choice([0.0, 0.0, self.dice.uniform(0, 8)]) if seconds is None else seconds)
+        with self.server.outage():
+            time.sleep(self.random.choice([0.0, 0.0, self.random.uniform(0, 8)]) if seconds is None else seconds)
 
     def crash(self) -> None:
         """The server, killed outright."""
@@ -139,46 +139,46 @@ class Chaos:
 
     def kill_trainer(self) -> None:
         """As the kernel does where memory runs out, or a broken library."""
-        trainers = self.one().trainers()
+        trainers = self.one().list_trainers()
         if trainers:
             with suppress(ProcessLookupError):
-                os.kill(self.dice.choice(trainers), self.dice.choice([signal.SIGKILL, signal.SIGSEGV]))
+                os.kill(self.random.choice(trainers), self.random.choice([signal.SIGKILL, signal.SIGSEGV]))
 
     def drain(self) -> None:
         """Thaw all, tell all to leave, and let new workers end what was started."""
-        for worker in self.hired:
+        for worker in self.running:
             worker.thaw()
             worker.send(signal.SIGTERM)
-        for worker in self.hired:
+        for worker in self.running:
             worker.join()
         drained = [self.workers.start(timing=TIMING) for _ in range(self.wanted)]
         codes = [worker.join() for worker in drained]
         assert codes == [0] * self.wanted, f"draining workers left with {codes}"
 
 
-def crashes(workers: Crew) -> list[str]:
+def crashes(workers: WorkerGroup) -> list[str]:
     """Workers that left by themselves other than with 0, and tracebacks in what any printed."""
-    found = []
+    failures = []
     for number, worker in enumerate(workers.workers):
         code = worker.process.poll()
-        absent = code == 4 and "cannot reach the database" in worker.said  # started while it was away
+        absent = code == 4 and "cannot reach the database" in worker.output  # started while it was away
         if code not in (None, 0, -signal.SIGKILL, -signal.SIGTERM) and not absent:
-            found.append(f"worker {number} left with {code}: {worker.said.strip().splitlines()[-1:]}")
-        if "Traceback" in worker.said:
-            found.append(f"worker {number} printed a traceback: see {worker.log}")
-    return found
+            failures.append(f"worker {number} left with {code}: {worker.output.strip().splitlines()[-1:]}")
+        if "Traceback" in worker.output:
+            failures.append(f"worker {number} printed a traceback: see {worker.log}")
+    return failures
 
 
 def chaos(directory: Path, seconds: float, seed: int, wanted: int) -> list[str]:
     """Run it; what did not add up."""
-    server = Server(directory / "server")
+    server = PostgresServer(directory / "server")
     try:
-        with closing(Database(server.url)) as database, crew(server.url, directory, quiet=True) as workers:
+        with closing(Database(server.url)) as database, run_workers(server.url, directory, quiet=True) as workers:
             database.migrate()
-            run = Chaos(server, Ledger(database), workers, wanted, random.Random(seed))
+            run = Chaos(server, StoredRecords(database), workers, wanted, random.Random(seed))
             run.run(seconds)
             run.drain()
-            broken = [*run.ledger.discrepancies(), *crashes(workers)]
+            broken = [*run.records.discrepancies(), *crashes(workers)]
             report(run, len(workers.workers))
             return broken
     finally:
@@ -190,13 +190,13 @@ def report(run: Chaos, workers: int) -> None:
     print(f"{'faults':>24}  {sum(run.done.values())}: " + ", ".join(f"{n} {name}" for name, n in run.done.items()))
     print(f"{'workers started':>24}  {workers}")
     print(f"{'studies':>24}  {run.started}, {TRIALS} trials of up to {EPOCHS} epochs each")
-    for name, count in run.ledger.counts().items():
+    for name, count in run.records.counts().items():
         print(f"{name:>24}  {count}")
     for title, query in (
         ("trials", "select state::text, count(*) from trials group by 1 order by 1"),
         ("attempts ended", "select why, count(*) from hpsearch.attempts group by 1 order by 1"),
     ):
-        print(f"{title:>24}  " + ", ".join(f"{count} {what}" for what, count in run.ledger.rows(query)))
+        print(f"{title:>24}  " + ", ".join(f"{count} {what}" for what, count in run.records.rows(query)))
 
 
 def main() -> None:
@@ -216,7 +216,7 @@ def main() -> None:
     broken = chaos(directory, 60 * given.minutes, seed, given.workers)
     for line in broken:
         print(f"broken: {line}")
-    print("everything adds up" if not broken else f"{len(broken)} promises broken")
+    print("everything adds up" if not broken else f"{len(broken)} invariants violated")
     sys.exit(1 if broken else 0)
 
 

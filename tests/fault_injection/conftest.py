@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 
 from hpsearch.storage.database import Database
-from tests.support.attempt_records import Ledger
-from tests.support.worker_processes import Crew, crew
+from tests.support.attempt_records import StoredRecords
+from tests.support.worker_processes import WorkerGroup, run_workers
 
 
 @pytest.fixture
-def ledger(storage: str) -> Iterator[Ledger]:
+def records(storage: str) -> Iterator[StoredRecords]:
     """A migrated database of the test's own."""
     opened = Database(storage)
-    yield Ledger(opened)
+    yield StoredRecords(opened)
     opened.close()
 
 
 @pytest.fixture
-def workers(storage: str, tmp_path: Path) -> Iterator[Crew]:
+def workers(storage: str, tmp_path: Path) -> Iterator[WorkerGroup]:
     """Starts workers, which are gone after the test."""
-    with crew(storage, tmp_path) as hired:
-        yield hired
+    with run_workers(storage, tmp_path) as group:
+        yield group

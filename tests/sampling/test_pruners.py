@@ -1,4 +1,4 @@
-"""When a pruner is asked."""
+"""When a pruner compares trials."""
 
 from typing import Any
 

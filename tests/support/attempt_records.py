@@ -47,8 +47,8 @@ def start(
 
 
 @dataclass(frozen=True)
-class Tried:
-    """An attempt as stored."""
+class StoredAttempt:
+    """An attempt as it is stored."""
 
     trial: int
     number: int
@@ -59,19 +59,19 @@ class Tried:
     why: str | None
 
 
-class Ledger:
-    """Reads what is stored."""
+class StoredRecords:
+    """Reads what is stored about trials, and what it must add up to."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def rows(self, query: str, **arguments: object) -> list[tuple[Any, ...]]:
-        """A query's rows."""
-        found = self.database.transact(lambda connection: connection.execute(text(query), arguments).all())
-        return [tuple(row) for row in found]
+        """Return a query's rows."""
+        rows = self.database.transact(lambda connection: connection.execute(text(query), arguments).all())
+        return [tuple(row) for row in rows]
 
     def execute(self, statement: str, **arguments: object) -> None:
-        """Change something behind the workers' backs."""
+        """Change something that the workers do not know of."""
         self.database.transact(lambda connection: connection.execute(text(statement), arguments))
 
     def status(self, study_id: int, status: str) -> None:
@@ -80,25 +80,25 @@ class Ledger:
 
     def state(self, trial: int = 0) -> str | None:
         """A trial's state in Optuna's table."""
-        found = self.rows("select state::text from trials where number = :number", number=trial)
-        return found[0][0] if found else None
+        rows = self.rows("select state::text from trials where number = :number", number=trial)
+        return rows[0][0] if rows else None
 
-    def ended(self) -> bool:
+    def all_ended(self) -> bool:
         """Whether every study is over."""
         return not self.rows("select 1 from hpsearch.studies where status <> 'finished'")
 
-    def attempts(self, trial: int = 0) -> list[Tried]:
+    def attempts(self, trial: int = 0) -> list[StoredAttempt]:
         """The attempts at a trial, in order."""
         rows = self.rows(
             "select t.number, a.number, worker_id, a.epochs, checkpoint, a.ended_at is null, why "
             "from hpsearch.attempts a join trials t using (trial_id) where t.number = :number order by a.number",
             number=trial,
         )
-        return [Tried(*row) for row in rows]
+        return [StoredAttempt(*row) for row in rows]
 
-    def whys(self, trial: int = 0) -> list[str | None]:
-        """Why each attempt at a trial ended."""
-        return [tried.why for tried in self.attempts(trial)]
+    def list_ends(self, trial: int = 0) -> list[str | None]:
+        """Return how each attempt at a trial ended."""
+        return [attempt.why for attempt in self.attempts(trial)]
 
     def epochs(self, trial: int = 0) -> list[int]:
         """The epochs stored of a trial."""
@@ -115,7 +115,7 @@ class Ledger:
         return dict(self.rows(query, number=trial))
 
     def attributes(self, trial: int = 0) -> dict[str, str]:
-        """What is told of a trial: its user attributes, and the system's, as JSON."""
+        """Return a trial's user and system attributes, as JSON."""
         return dict(
             self.rows(
                 "select key, value_json from trial_user_attributes join trials using (trial_id) where number = :number "
@@ -145,13 +145,13 @@ class Ledger:
         return dict(zip(names, self.rows(query)[0], strict=True))
 
     def discrepancies(self) -> list[str]:
-        """Every promise that what is stored breaks, once all studies are finished."""
-        return [f"{kind}: {row}" for kind, query in PROMISES.items() for row in self.rows(query)]
+        """Return every invariant that what is stored violates, once all studies are finished."""
+        return [f"{kind}: {row}" for kind, query in INVARIANTS.items() for row in self.rows(query)]
 
 
 METRIC = "val_accuracy"
 
-PROMISES = {
+INVARIANTS = {
     "a study is not finished": "select study_id, status, reason from hpsearch.studies where status <> 'finished'",
     "a study has not ended its budget of trials exactly": """
         select h.study_id, h.trials, count(t.trial_id), min(t.number), max(t.number) from hpsearch.studies h

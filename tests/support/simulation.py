@@ -35,17 +35,17 @@ def curve(params: Mapping[str, Any], epochs: int, rng: np.random.Generator) -> l
     best += (0.04 if params.get("batch_norm") else 0.0) - 0.05 * abs(math.log10(rate) + 3) + rng.normal(0, 0.012)
     best = max(0.1, best)
     dropped = float(params.get("dropout", 0.25))
-    found = []
+    trained = []
     for epoch in range(1, epochs + 1):
         share = 1 - math.exp(-epoch / 3.5)
         val = 0.1 + (best - 0.1) * share + rng.normal(0, 0.006)
         train = 0.1 + (best + 0.25 * (0.5 - dropped) - 0.1) * share
         loss = math.nan if rate > 0.05 and epoch > 2 else -math.log(max(0.02, train))
         seconds = 4.0 * SLOW.get(str(params.get("activation")), 1.0) * rng.uniform(0.95, 1.1)
-        found.append(EpochMetrics(epoch, loss, train, -math.log(max(0.02, val)), val, rate, seconds))
+        trained.append(EpochMetrics(epoch, loss, train, -math.log(max(0.02, val)), val, rate, seconds))
         if math.isnan(loss):
             break
-    return found
+    return trained
 
 
 def matrix(accuracy: float, rng: np.random.Generator, images: int = 100) -> Confusion:
@@ -61,16 +61,16 @@ def matrix(accuracy: float, rng: np.random.Generator, images: int = 100) -> Conf
 
 def record(
     connection: Connection,
-    held: attempts.Attempt,
+    attempt: attempts.Attempt,
     metrics: EpochMetrics,
-    history: ReadOnlyStorage,
+    storage: ReadOnlyStorage,
     confusion: Confusion | None = None,
 ) -> bool:
-    """Judge an epoch and store it, where a worker does so in two transactions. True where that ended the trial."""
+    """Store an epoch with the pruner's verdict, as a worker does in two transactions; True where it ended the trial."""
     verdict = attempts.PrunerVerdict()
-    if pruning.is_compared(held, metrics):
-        verdict = pruning.decide(connection, held, metrics, history)
-    attempts.store_epoch(connection, held, metrics, verdict, confusion)
+    if pruning.is_compared(attempt, metrics):
+        verdict = pruning.decide(connection, attempt, metrics, storage)
+    attempts.store_epoch(connection, attempt, metrics, verdict, confusion)
     return verdict.pruned
 
 
@@ -79,8 +79,8 @@ class Simulation:
 
     def __init__(self, database: Database, described: Mapping[str, Any], hosts: Sequence[str] = ("a",)) -> None:
         self.database = database
-        self.found: Study = study_creation.start(database, loader.from_dict(described)).study
-        self.history = ReadOnlyStorage(self.found.study_id, self.found.spec.direction)
+        self.study: Study = study_creation.start(database, loader.from_dict(described)).study
+        self.storage = ReadOnlyStorage(self.study.study_id, self.study.spec.direction)
         self.rng = np.random.default_rng(1)
         ids = [f"{name}-7-{uuid.uuid4().hex[:8]}" for name in hosts]
         self.holders = [
@@ -99,43 +99,43 @@ class Simulation:
     def trial(self, forced: TrialOutcome | None = None) -> attempts.Attempt:
         """One trial, by the worker that is free first."""
         place = self.clocks.index(min(self.clocks))
-        held, params = self.begin(place)
-        metrics = curve(params, self.found.spec.budget.epochs, self.rng)
-        pruned = self._record(held, metrics)
+        attempt, params = self.begin(place)
+        metrics = curve(params, self.study.spec.budget.epochs, self.rng)
+        pruned = self._record(attempt, metrics)
         last = metrics[-1]
         if pruned is None:
             ending = forced or (TrialOutcome.COMPLETED if last.finite else TrialOutcome.DIVERGED)
             described: dict[str, Any] = {"weights": 1_250_858}
             if ending in {TrialOutcome.ERROR, TrialOutcome.CRASHED}:
                 described["detail"] = "ValueError: <b>no</b> & no"
-            self.database.transact(lambda c: attempts.finish(c, held, ending, described))
+            self.database.transact(lambda c: attempts.finish(c, attempt, ending, described))
         seconds = sum(each.seconds for each in metrics[: pruned or len(metrics)]) + self.rng.uniform(1, 3)
-        self._clock(held, place, seconds)
-        return held
+        self._clock(attempt, place, seconds)
+        return attempt
 
     def begin(self, place: int = 0) -> tuple[attempts.Attempt, dict[str, Any]]:
         """Claim and sample a trial."""
-        held = self.database.transact(lambda c: claims.claim_trial(c, self.found.study_id, self.holders[place]))
-        assert held is not None
-        self.database.transact(self.history.refresh)
-        params, writes = suggest.suggest(self.found.spec, self.history, held.trial_id, held.trial_number)
-        self.database.transact(lambda c: attempts.store_parameters(c, held, writes))
-        made_by = {"seed": held.trial_number, "backend": "tensorflow", "data": "d" * 64, "versions": VERSIONS}
-        self.database.transact(lambda c: attempts.describe(c, held, 1_250_858, made_by))
-        return held, params
+        attempt = self.database.transact(lambda c: claims.claim_trial(c, self.study.study_id, self.holders[place]))
+        assert attempt is not None
+        self.database.transact(self.storage.refresh)
+        params, writes = suggest.suggest(self.study.spec, self.storage, attempt.trial_id, attempt.trial_number)
+        self.database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
+        made_by = {"seed": attempt.trial_number, "backend": "tensorflow", "data": "d" * 64, "versions": VERSIONS}
+        self.database.transact(lambda c: attempts.describe(c, attempt, 1_250_858, made_by))
+        return attempt, params
 
-    def _record(self, held: attempts.Attempt, metrics: Sequence[EpochMetrics]) -> int | None:
+    def _record(self, attempt: attempts.Attempt, metrics: Sequence[EpochMetrics]) -> int | None:
         """Store the epochs; the one at which the trial was pruned."""
         top = 0.0
         for each in metrics:
             confusion = matrix(each.val_accuracy, self.rng) if each.val_accuracy > top else None
             top = max(top, each.val_accuracy)
-            judged = partial(record, held=held, metrics=each, history=self.history, confusion=confusion)
-            if self.database.transact(judged):
+            store = partial(record, attempt=attempt, metrics=each, storage=self.storage, confusion=confusion)
+            if self.database.transact(store):
                 return each.epoch
         return None
 
-    def _clock(self, held: attempts.Attempt, place: int, seconds: float) -> None:
+    def _clock(self, attempt: attempts.Attempt, place: int, seconds: float) -> None:
         began = self.clocks[place]
         self.clocks[place] = ended = began + seconds
         self.database.transact(
@@ -151,7 +151,7 @@ class Simulation:
                            datetime_complete = timestamp '2026-01-01' + make_interval(secs => :ended)
                      where trial_id = :trial_id
                 """),
-                {"trial_id": held.trial_id, "began": began, "ended": ended},
+                {"trial_id": attempt.trial_id, "began": began, "ended": ended},
             )
         )
 

@@ -26,9 +26,9 @@ SMALL: dict[str, Any] = {
 }
 
 
-def claim(database: Database, found: Study, holder: WorkerIdentity) -> Attempt | None:
-    """Claim a trial in a transaction."""
-    return database.transact(lambda connection: claims.claim_trial(connection, found.study_id, holder))
+def claim(database: Database, study: Study, holder: WorkerIdentity) -> Attempt | None:
+    """Claim a trial of the study in a transaction."""
+    return database.transact(lambda connection: claims.claim_trial(connection, study.study_id, holder))
 
 
 def finish_trial(
@@ -39,12 +39,12 @@ def finish_trial(
 
 
 def end_session(database: Database, raw: Any) -> None:
-    """The server ends the session of a connection of psycopg2's."""
+    """Have the server end the session of a psycopg2 connection."""
     url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
     with closing(psycopg2.connect(url)) as other, other.cursor() as cursor:
         cursor.execute("select pg_terminate_backend(%s, 10000)", (raw.info.backend_pid,))
 
 
 def metrics(epoch: int, value: float = 0.5) -> EpochMetrics:
-    """An epoch with that validation accuracy."""
+    """Return an epoch with that validation accuracy."""
     return EpochMetrics(epoch, 1.0, 0.4, 1.1, value, 0.01, 2.0)

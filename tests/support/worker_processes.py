@@ -35,24 +35,24 @@ QUICK_SERVER = {"fsync": "off", "full_page_writes": "off"}
 """What is committed outlives the server's processes, though not a power cut."""
 
 
-def until(look: Callable[[], T], what: str) -> T:
-    """What `look` returns as soon as that is true; the test fails where it is not by the deadline."""
+def wait_until(look: Callable[[], T], what: str) -> T:
+    """Return what `look` does as soon as that is true; fail where it is not by the deadline."""
     end = time.monotonic() + DEADLINE
-    while not (found := look()):
+    while not (result := look()):
         assert time.monotonic() < end, f"in {DEADLINE:g} s it did not come to this: {what}"
         time.sleep(0.02)
-    return found
+    return result
 
 
-def gone(pid: int) -> bool:
-    """Whether a process has ended, a zombie included."""
+def is_gone(pid: int) -> bool:
+    """Return whether a process has ended, a zombie included."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-class Worker:
+class WorkerProcess:
     """`hpsearch worker --cpu --drain` in a process and a process group of its own."""
 
     def __init__(
@@ -86,33 +86,33 @@ class Worker:
         return self.process.pid
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """Everything it has printed."""
         return self.log.read_text()
 
-    def hears(self, words: str) -> str:
+    def wait_for_output(self, words: str) -> str:
         """Wait for it to print this."""
-        return until(
-            lambda: self.said if words in self.said else "", f"a worker prints {words!r}; it printed\n{self.said}"
+        return wait_until(
+            lambda: self.output if words in self.output else "", f"a worker prints {words!r}; it printed\n{self.output}"
         )
 
-    def trainers(self) -> list[int]:
-        """The process ids of its trainers."""
+    def list_trainers(self) -> list[int]:
+        """Return the process ids of its trainers."""
         try:
             children = psutil.Process(self.pid).children()
         except psutil.NoSuchProcess:
             return sorted(self._trainers)
-        found = []
+        trainers = []
         for child in children:
             with suppress(psutil.Error):
                 if "hpsearch.training.process" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
-                    found.append(child.pid)
-        self._trainers |= set(found)
-        return found
+                    trainers.append(child.pid)
+        self._trainers |= set(trainers)
+        return trainers
 
-    def trainer(self) -> int:
-        """The process id of its one trainer, as soon as it has one."""
-        return until(self.trainers, "a worker has a trainer")[0]
+    def wait_for_trainer(self) -> int:
+        """Return the process id of its one trainer, as soon as it has one."""
+        return wait_until(self.list_trainers, "a worker has a trainer")[0]
 
     def send(self, number: signal.Signals) -> None:
         """Signal the supervisor."""
@@ -121,54 +121,54 @@ class Worker:
 
     def freeze(self) -> None:
         """Stop supervisor and trainers, as a suspended machine does."""
-        for pid in (self.pid, *self.trainers()):
+        for pid in (self.pid, *self.list_trainers()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let them go on."""
-        for pid in (*self.trainers(), self.pid):
+        for pid in (*self.list_trainers(), self.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
-    def frozen(self) -> bool:
-        """Whether the supervisor is stopped."""
+    def is_frozen(self) -> bool:
+        """Return whether the supervisor is stopped."""
         with suppress(psutil.NoSuchProcess):
             return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
         return False
 
     def join(self) -> int:
-        """Its exit code, once it has left."""
+        """Return its exit code, once it has left."""
         try:
             return self.process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"a worker has not left in {DEADLINE:g} s; it printed\n{self.said}") from None
+            raise AssertionError(f"a worker has not left in {DEADLINE:g} s; it printed\n{self.output}") from None
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """Kill whatever is left of it."""
-        for pid in {self.pid, *self.trainers(), *self._trainers}:
+        for pid in {self.pid, *self.list_trainers(), *self._trainers}:
             with suppress(ProcessLookupError):
-                if pid == self.pid or not gone(pid):
+                if pid == self.pid or not is_gone(pid):
                     os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
 
-class Crew:
+class WorkerGroup:
     """The workers of a test on one database."""
 
     def __init__(self, storage: str, directory: Path) -> None:
         self.storage, self.directory = storage, directory
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
 
-    def start(self, *options: str, **settings: Any) -> Worker:
-        """One more worker; what it prints is kept in a file."""
+    def start(self, *options: str, **settings: Any) -> WorkerProcess:
+        """Start one more worker; what it prints is kept in a file."""
         log = self.directory / f"worker-{len(self.workers)}.log"
-        made = Worker(self.storage, log, *options, **settings)
-        self.workers.append(made)
-        return made
+        worker = WorkerProcess(self.storage, log, *options, **settings)
+        self.workers.append(worker)
+        return worker
 
 
-class Server:
+class PostgresServer:
     """A Postgres of the test's own, which it may take away from the workers."""
 
     def __init__(self, directory: Path) -> None:
@@ -189,13 +189,13 @@ class Server:
         before = self._running
         postmaster = int((before.cluster.data / "postmaster.pid").read_text().split()[0])
         os.kill(postmaster, signal.SIGKILL)
-        until(lambda: gone(postmaster), "a killed server is gone")
+        wait_until(lambda: is_gone(postmaster), "a killed server is gone")
         self.start()
         before.stop()
 
     @contextmanager
-    def away(self) -> Iterator[None]:
-        """It is down during the block."""
+    def outage(self) -> Iterator[None]:
+        """Stop it for the block."""
         self.stop()
         try:
             yield
@@ -204,15 +204,15 @@ class Server:
 
 
 @contextmanager
-def crew(storage: str, directory: Path, *, quiet: bool = False) -> Iterator[Crew]:
-    """Workers that are gone after the block; unless quiet, what they printed is printed for whoever reads a failure."""
-    hired = Crew(storage, directory)
+def run_workers(storage: str, directory: Path, *, quiet: bool = False) -> Iterator[WorkerGroup]:
+    """Kill the workers after the block; unless `quiet`, print what they printed, for whoever reads a failure."""
+    group = WorkerGroup(storage, directory)
     try:
-        yield hired
+        yield group
     finally:
-        for number, worker in enumerate(hired.workers):
+        for number, worker in enumerate(group.workers):
             code = worker.process.poll()
-            worker.end()
+            worker.kill()
             if quiet:
                 continue
-            print(f"--- worker {number} ({'killed' if code is None else code})\n{worker.said}")
+            print(f"--- worker {number} ({'killed' if code is None else code})\n{worker.output}")
