@@ -23,15 +23,17 @@ from rich.console import Console
 
 from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
+from hpsearch.outcomes import AttemptEnd, Confusion, TrainingEnd, TrialOutcome
 from hpsearch.storage import workers
 from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
+from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.training.protocol import Ended, EpochReport, FromTrainer, GoOn, Loaded, Ready, ToTrainer, Train
-from hpsearch.worker import slot
 from hpsearch.worker.db_retry import StopRequest
 from hpsearch.worker.lease_renewal import LeaseRenewal
+from hpsearch.worker.resources import Quota
+from hpsearch.worker.slot import SharedSlotState, Slot
 from hpsearch.worker.timing import DEFAULT_TIMING
 from hpsearch.worker.wakeup import WakeupPipe
 
@@ -61,7 +63,7 @@ class InstantTrainer:
         self._answers: deque[FromTrainer] = deque()
         self._epoch = 0
 
-    def blind(self) -> None:
+    def describe_missing_gpu(self) -> None:
         """Report no GPU that is missing."""
 
     def send(self, message: ToTrainer) -> None:
@@ -80,7 +82,7 @@ class InstantTrainer:
             case _:
                 raise AssertionError(message)
 
-    def receive(self, alarm: WakeupPipe, timeout: float) -> FromTrainer:
+    def receive(self, wakeup: WakeupPipe, timeout: float) -> FromTrainer:
         """Return the next answer."""
         return self._answers.popleft()
 
@@ -88,7 +90,7 @@ class InstantTrainer:
         """Do nothing: there is no process to end."""
 
 
-class Limit(slot.Quota):
+class Limit(Quota):
     """So many trials at most, and none begun after `until` (`time.monotonic`)."""
 
     def __init__(self, trials: int, until: float) -> None:
@@ -129,10 +131,10 @@ class _RecordingProgress(PlainProgress):
         super().__init__(console)
         self._numbers = numbers
 
-    def trial_ended(self, held: Any, ending: str, detail: str) -> None:
-        super().trial_ended(held, ending, detail)
-        assert ending == "completed", (ending, detail)
-        self._numbers.append(held.trial_number)
+    def end_trial(self, attempt: Attempt, end: AttemptEnd, detail: str) -> None:
+        super().end_trial(attempt, end, detail)
+        assert end is AttemptEnd.COMPLETED, (end, detail)
+        self._numbers.append(attempt.trial_number)
 
 
 def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
@@ -144,9 +146,9 @@ def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
     lease = stack.enter_context(LeaseRenewal(database, holder.worker_id, DEFAULT_TIMING))
     display = _RecordingProgress(numbers, Console(file=_open_null()))
 
-    def shared(quota: slot.Quota) -> slot.SharedSlotState:
+    def shared(quota: Quota) -> SharedSlotState:
         start: Any = InstantTrainer
-        return slot.SharedSlotState(
+        return SharedSlotState(
             database,
             display,
             holder,
@@ -160,7 +162,7 @@ def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
             DEFAULT_TIMING,
         )
 
-    served = slot.Slot(shared(slot.Quota(0)))
+    served = Slot(shared(Quota(0)))
 
     def run(trials: int, until: float) -> None:
         served.shared = shared(Limit(trials, until))

@@ -11,7 +11,7 @@ import platform
 
 from hpsearch.spec import loader
 from hpsearch.training import protocol
-from hpsearch.worker import slot, trainer_process
+from hpsearch.worker import resources, trainer_process
 from hpsearch.worker.wakeup import WakeupPipe
 
 TINY = {"filters": 8, "dense_units": 64, "batch_size": 64}
@@ -42,7 +42,7 @@ def trainer_memory(trials: int) -> None:
     early, late = memories[min(4, trials - 1)], memories[-1]
     print(
         f"trainer memory: {early:.0f} MB after 5 trials, {late:.0f} MB after {trials}: "
-        f"{100 * (late / early - 1):+.1f}% (replaced beyond {slot.MEMORY_GROWTH:g}×)"
+        f"{100 * (late / early - 1):+.1f}% (replaced beyond {resources.MEMORY_GROWTH:g}×)"
     )
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import AttemptEnd
 from hpsearch.spec import loader
 from hpsearch.storage import study_creation
 from hpsearch.storage.attempts import Attempt
@@ -21,21 +22,21 @@ from hpsearch.worker.worker import Worker
 class EpochPrinter:
     """A worker's display that prints epochs as JSON and writes the rest to the log."""
 
-    def trial_started(self, attempt: Attempt, params: Mapping[str, object]) -> None:
+    def start_trial(self, attempt: Attempt, params: Mapping[str, object]) -> None:
         """Log the parameters."""
         self.note(f"trial {attempt.trial_number}: {dict(params)}")
 
-    def progress(self, attempt: Attempt, progress: BatchProgress) -> None:
+    def show_progress(self, attempt: Attempt, progress: BatchProgress) -> None:
         """Ignore the batches of an epoch."""
 
-    def epoch(self, attempt: Attempt, metrics: EpochMetrics) -> None:
+    def show_epoch(self, attempt: Attempt, metrics: EpochMetrics) -> None:
         """Print the epoch."""
         figures = {"val_accuracy": metrics.val_accuracy, "val_loss": metrics.val_loss}
         print(json.dumps({"trial": attempt.trial_number, "epoch": metrics.epoch, **figures}), flush=True)
 
-    def trial_ended(self, attempt: Attempt, ending: str, detail: str) -> None:
+    def end_trial(self, attempt: Attempt, end: AttemptEnd, detail: str) -> None:
         """Log how it ended."""
-        self.note(f"trial {attempt.trial_number}: {ending} {detail}")
+        self.note(f"trial {attempt.trial_number}: {end} {detail}")
 
     def note(self, line: str) -> None:
         """Log the line."""

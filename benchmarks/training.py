@@ -231,7 +231,7 @@ def explain_unseen_gpu(gpu: Gpu) -> str | None:
     while trainer.ready is None:
         trainer.receive(alarm, 600)
     trainer.close()
-    return trainer.blind()
+    return trainer.describe_missing_gpu()
 
 
 def hourly(gpu: Gpu, slots: int, size: Size, length: int) -> float:

@@ -93,11 +93,16 @@ class AttemptEnd(StrEnum):
     PAUSED = "paused"
     """The study was paused."""
     RELEASED = "released"
-    """The trainer let go of the trial unasked."""
+    """The trainer left the trial unasked, or hung while its study was stopped and resumed."""
     REFUSED = "refused"
     """The host cannot serve the study."""
     LOST = "lost"
     """The lease expired, or the trial was ended or deleted from outside."""
+
+    @property
+    def outcome(self) -> TrialOutcome | None:
+        """The outcome of the same name; None where the trial is only left to another attempt."""
+        return next((outcome for outcome in TrialOutcome if outcome.value == self.value), None)
 
 
 class StudyStatus(StrEnum):

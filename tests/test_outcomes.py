@@ -1,7 +1,7 @@
 """The states of trials, and which classes a model takes for which."""
 
 from hpsearch import outcomes
-from hpsearch.outcomes import TrialState
+from hpsearch.outcomes import AttemptEnd, TrialOutcome, TrialState
 
 CLASSES = ("cat", "dog", "ship")
 
@@ -10,6 +10,12 @@ def test_every_state_is_that_of_optuna_of_the_same_name() -> None:
     """Reading Optuna's name of a state gives the state back, and three of them are final."""
     assert [TrialState.from_optuna(state.optuna) for state in TrialState] == list(TrialState)
     assert [state.optuna for state in TrialState if state.is_finished] == ["COMPLETE", "PRUNED", "FAIL"]
+
+
+def test_attempt_ends_as_its_trial_or_leaves_it() -> None:
+    """Every outcome of a trial is the end of an attempt too; the other ends have no outcome."""
+    assert [AttemptEnd(outcome).outcome for outcome in TrialOutcome] == list(TrialOutcome)
+    assert [end.outcome for end in AttemptEnd][len(TrialOutcome) :] == [None] * (len(AttemptEnd) - len(TrialOutcome))
 
 
 def test_worst_pairs_are_those_with_the_greatest_share_of_their_class() -> None:

@@ -39,7 +39,7 @@ def show_progress() -> Iterator[Callable[[PrecheckReport, Checking | None], None
 
         def show(report: PrecheckReport, checking: Checking | None) -> None:
             nonlocal current
-            if current and (checking is None or checking.check != current) and report.found(current):
+            if current and (checking is None or checking.check != current) and report.list_findings(current):
                 out.print(f"  {describe_finished_check(report, current)}", markup=False, soft_wrap=True)
             if checking:
                 current = checking.check
@@ -63,7 +63,7 @@ def print_report(report: PrecheckReport) -> None:
 
 def describe_finished_check(report: PrecheckReport, check: str) -> str:
     """Return a line about a check that is over: `builds: 84 of 84`."""
-    findings = report.found(check)
+    findings = report.list_findings(check)
     passed = sum(finding.fault is None for finding in findings)
     return f"{TITLES[check]}: {passed} of {len(findings)}"
 
@@ -92,7 +92,9 @@ def list_branches(report: PrecheckReport) -> Iterator[Row]:
 
 
 def _column(report: PrecheckReport, check: str, show: Callable[[Mapping[str, float]], str]) -> dict[str, str]:
-    return {finding.branch: (show(finding.figures) if finding.figures else "–") for finding in report.found(check)}
+    return {
+        finding.branch: (show(finding.figures) if finding.figures else "–") for finding in report.list_findings(check)
+    }
 
 
 def _format_memory(figures: Mapping[str, float]) -> str:
@@ -103,7 +105,7 @@ def _format_memory(figures: Mapping[str, float]) -> str:
 def list_optimizers(report: PrecheckReport) -> Iterator[Row]:
     """Yield the learning rate at which each optimizer lowered the loss, or the last one that was tried."""
     optimizers = {branch.format_name(): str(branch.values["optimizer"]) for branch in report.branches}
-    for finding in report.found("optimizer"):
+    for finding in report.list_findings("optimizer"):
         yield optimizers[finding.branch], *_list_losses(finding)
 
 
@@ -115,10 +117,10 @@ def _list_losses(finding: Finding) -> Row:
 
 def describe_cost(report: PrecheckReport) -> Iterator[str]:
     """Yield how long the study takes on one worker and on several, and what may shorten it."""
-    epoch, budget = report.epoch_seconds(), report.spec.budget
+    epoch, budget = report.estimate_epoch_seconds(), report.spec.budget
     if epoch is None:
         return
-    times = [(workers, report.study_seconds(workers)) for workers in WORKERS]
+    times = [(workers, report.estimate_study_seconds(workers)) for workers in WORKERS]
     durations = ", ".join(
         f"{format_duration(seconds)} on {format_count(workers, 'worker')}"
         for workers, seconds in times

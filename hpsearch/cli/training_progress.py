@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from hpsearch.formatting import format_params
 from hpsearch.metrics import EpochMetrics, find_best_epoch
+from hpsearch.outcomes import AttemptEnd
 from hpsearch.storage.attempts import Attempt
 from hpsearch.training import protocol
 from hpsearch.worker.display_protocol import WorkerDisplay
@@ -59,7 +60,7 @@ class PlainProgress(WorkerDisplay):
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def trial_started(self, attempt: Attempt, params: Mapping[str, object]) -> None:
+    def start_trial(self, attempt: Attempt, params: Mapping[str, object]) -> None:
         """Print the parameters, and the epoch that it goes on from."""
         self._begin(attempt, params)
         again = f" (attempt {attempt.number}, after epoch {len(attempt.epochs)})" if attempt.number > 1 else ""
@@ -68,10 +69,10 @@ class PlainProgress(WorkerDisplay):
     def _begin(self, attempt: Attempt, params: Mapping[str, object]) -> None:
         self._trials[attempt.trial_id] = _TrialProgress(params, {metrics.epoch: metrics for metrics in attempt.epochs})
 
-    def progress(self, attempt: Attempt, progress: protocol.BatchProgress) -> None:
+    def show_progress(self, attempt: Attempt, progress: protocol.BatchProgress) -> None:
         """Print nothing: a log has no use for batches."""
 
-    def epoch(self, attempt: Attempt, metrics: EpochMetrics) -> None:
+    def show_epoch(self, attempt: Attempt, metrics: EpochMetrics) -> None:
         """Print its figures."""
         self._add(attempt, metrics)
         self._print(f"{_name(attempt)} {_epoch(attempt, metrics)}")
@@ -80,11 +81,11 @@ class PlainProgress(WorkerDisplay):
         if (trial := self._trials.get(attempt.trial_id)) is not None:
             trial.epochs[metrics.epoch] = metrics
 
-    def trial_ended(self, attempt: Attempt, end: str, detail: str) -> None:
+    def end_trial(self, attempt: Attempt, end: AttemptEnd, detail: str) -> None:
         """Print how it ended, and with which value."""
         self._print(self._ended(attempt, end, detail, self._trials.pop(attempt.trial_id, None)))
 
-    def _ended(self, attempt: Attempt, end: str, detail: str, trial: _TrialProgress | None) -> str:
+    def _ended(self, attempt: Attempt, end: AttemptEnd, detail: str, trial: _TrialProgress | None) -> str:
         value = trial.best(attempt.study.spec.study.metric) if trial else ""
         remarks = ", ".join(part for part in (value, detail) if part)
         return f"{_name(attempt)} {end}{': ' + remarks if remarks else ''}"
@@ -116,7 +117,7 @@ class LiveProgress(PlainProgress):
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def trial_started(self, attempt: Attempt, params: Mapping[str, object]) -> None:
+    def start_trial(self, attempt: Attempt, params: Mapping[str, object]) -> None:
         """Add a bar."""
         self._begin(attempt, params)
         self._tasks[attempt.trial_id] = self._bars.add_task(
@@ -126,12 +127,12 @@ class LiveProgress(PlainProgress):
             state="loading",
         )
 
-    def progress(self, attempt: Attempt, progress: protocol.BatchProgress) -> None:
+    def show_progress(self, attempt: Attempt, progress: protocol.BatchProgress) -> None:
         """Move the bar with the batches."""
         done = progress.epoch - 1 + progress.batch / max(1, progress.batches)
         self._update(attempt, done, f"epoch {progress.epoch}/{attempt.study.spec.budget.epochs}")
 
-    def epoch(self, attempt: Attempt, metrics: EpochMetrics) -> None:
+    def show_epoch(self, attempt: Attempt, metrics: EpochMetrics) -> None:
         """Show the epoch's figure beside the bar."""
         self._add(attempt, metrics)
         self._update(attempt, metrics.epoch, f"epoch {metrics.epoch}/{attempt.study.spec.budget.epochs}")
@@ -142,13 +143,13 @@ class LiveProgress(PlainProgress):
             last = trial.last(attempt.study.spec.study.metric)
             self._bars.update(task, completed=done, state=f"{state}  {last}".rstrip())
 
-    def trial_ended(self, attempt: Attempt, end: str, detail: str) -> None:
+    def end_trial(self, attempt: Attempt, end: AttemptEnd, detail: str) -> None:
         """Remove the bar; the outcome stays, with the parameters."""
         task = self._tasks.pop(attempt.trial_id, None)
         if task is not None:
             self._bars.remove_task(task)
-        super().trial_ended(attempt, end, detail)
+        super().end_trial(attempt, end, detail)
 
-    def _ended(self, attempt: Attempt, end: str, detail: str, trial: _TrialProgress | None) -> str:
+    def _ended(self, attempt: Attempt, end: AttemptEnd, detail: str, trial: _TrialProgress | None) -> str:
         line = super()._ended(attempt, end, detail, trial)
         return f"{line} ({format_params(trial.params)})" if trial else line

@@ -1,8 +1,8 @@
 """A study's trials as Optuna's samplers and pruners want to see them: a storage that reads and never writes.
 
 What a sampler or pruner wants written (parameters, system attributes) is collected and handed to the caller, who
-writes it in the transaction that the attempt's fence guards. So the cached trials hold nothing but committed facts, and
-a rollback leaves no phantom behind.
+writes it in the transaction that the attempt's fence guards. So the cached trials hold only what was committed, also
+after a rollback.
 """
 
 import copy
@@ -55,7 +55,7 @@ class ReadOnlyStorage(BaseStorage):
         self._direction = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
         self._trials: dict[int, FrozenTrial] = {}
         self._finished: dict[TrialState, list[FrozenTrial]] = defaultdict(list)
-        """By number, each state for itself: a pruner asks for the complete ones at every epoch."""
+        """By state, in order of the number: a pruner asks for the complete ones at every epoch."""
         self._unfinished: dict[int, FrozenTrial] = {}
         self._newest = -1
         self._spaces: dict[str, IntersectionSearchSpace] = {}
@@ -63,28 +63,28 @@ class ReadOnlyStorage(BaseStorage):
         self._sequence = 0
 
     def refresh(self, connection: Connection) -> None:
-        """Read the trials that are new or were unfinished at the last reading."""
+        """Read the trials that are new or were unfinished at the last refresh."""
         arguments = {"study_id": self.study_id, "newest": self._newest, "unfinished": list(self._unfinished)}
         for row in connection.execute(TRIALS, arguments):
             self._newest = max(self._newest, row.trial_id)
-            trial = self._trials[row.trial_id] = _frozen(row)
+            trial = self._trials[row.trial_id] = _freeze(row)
             if trial.state.is_finished():
                 self._unfinished.pop(trial._trial_id, None)
                 insort(self._finished[trial.state], trial, key=NUMBER)
             else:
                 self._unfinished[trial._trial_id] = trial
 
-    def lend_spaces(self, sampler: BaseSampler) -> None:
-        """Let a new sampler have what earlier ones have found out about which parameters all trials share.
+    def share_spaces(self, sampler: BaseSampler) -> None:
+        """Let a new sampler go on with the intersection search spaces that earlier ones have computed.
 
-        Optuna's samplers live as long as a study is optimized and look at each finished trial once for that.
+        Optuna's samplers live as long as a study is optimized, and look at each finished trial once for that.
         """
         for name, space in vars(sampler).items():
             if isinstance(space, IntersectionSearchSpace):
                 setattr(sampler, name, self._spaces.setdefault(name, space))
 
     def take_writes(self) -> TrialWrites:
-        """What was asked to be written since the last call."""
+        """Return what samplers and pruners have written since the last call, and forget it."""
         writes, self._writes = self._writes, TrialWrites()
         return writes
 
@@ -143,10 +143,10 @@ class ReadOnlyStorage(BaseStorage):
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._writes.attributes[key] = value
 
-    # What nobody may do through here.
+    # What a read-only storage refuses.
 
     def _refuse(self) -> NoReturn:
-        raise NotImplementedError("a history is read only")
+        raise NotImplementedError("this storage is read-only")
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         self._refuse()
@@ -185,7 +185,7 @@ class _Sequence(dict[str, Any]):
 
 
 def make_frozen_trial(row: Any, **more: Any) -> FrozenTrial:
-    """A row of a query such as TRIALS as Optuna's trial; `more` is what queries name differently."""
+    """Return a row of a query such as TRIALS as Optuna's trial; `more` is what queries name differently."""
     params = [(name, value, parse_distribution(distribution)) for name, value, distribution in row.params or ()]
     return FrozenTrial(
         number=row.number,
@@ -200,7 +200,7 @@ def make_frozen_trial(row: Any, **more: Any) -> FrozenTrial:
     )
 
 
-def _frozen(row: Any) -> FrozenTrial:
+def _freeze(row: Any) -> FrozenTrial:
     return make_frozen_trial(
         row,
         value=None if row.value is None else SPECIAL_VALUES.get(row.value[1], row.value[0]),

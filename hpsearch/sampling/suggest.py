@@ -1,7 +1,7 @@
-"""The search: a study's spec as Optuna's distributions, sampler and pruner.
+"""A study's spec as Optuna's distributions, sampler and pruner, and what these suggest and decide.
 
-A sampler and a pruner are made anew for every question, from the spec, the trial's number and the history, so that any
-worker gives the answer any other would.
+A sampler and a pruner are made anew for every call, from the spec, the trial's number and the stored trials, so that
+every worker comes to the same result.
 """
 
 import warnings
@@ -28,7 +28,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 def make_distribution(dimension: Dimension) -> BaseDistribution:
-    """Optuna's form of one searched hyperparameter."""
+    """Return Optuna's distribution of a searched hyperparameter."""
     if isinstance(dimension, Choices):
         return CategoricalDistribution(dimension.values)
     if dimension.integer:
@@ -38,7 +38,7 @@ def make_distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def derive_training_seed(study_seed: int, number: int, evaluation: int = 0) -> int:
-    """The seed of trial `number`'s training, 32 bits, the same on whichever worker runs it.
+    """Return the 32-bit seed of trial `number`'s training, the same on whichever worker runs it.
 
     `evaluation` as in the spec: each evaluation of a study has seeds of its own.
     """
@@ -46,46 +46,47 @@ def derive_training_seed(study_seed: int, number: int, evaluation: int = 0) -> i
 
 
 def suggest(
-    spec: StudySpec, history: ReadOnlyStorage, trial_id: int, number: int
+    spec: StudySpec, storage: ReadOnlyStorage, trial_id: int, number: int
 ) -> tuple[dict[str, Any], TrialWrites]:
     """Sample the parameters of a running trial; those it has already stay as they are.
 
-    `history` was refreshed after the trial was made. Comes back with what is to be written under the attempt's fence.
+    `storage` was refreshed after the trial was created. Returns the parameters, and what is to be written behind the
+    attempt's fence.
     """
     # Without the pruner: under Hyperband, Optuna would show the sampler the trials of one bracket only, and which
     # bracket that is depends on the process.
     sampler = make_sampler(spec, number)
-    history.lend_spaces(sampler)
-    study = optuna.Study(str(history.study_id), history, sampler, pruners.NopPruner())
-    history.take_writes()  # of another trial, whose sampler or pruner failed half-way
-    history.number_sequence_by(number)
-    asked = optuna.trial.Trial(study, trial_id)
+    storage.share_spaces(sampler)
+    study = optuna.Study(str(storage.study_id), storage, sampler, pruners.NopPruner())
+    storage.take_writes()  # of another trial, whose sampler or pruner failed half-way
+    storage.number_sequence_by(number)
+    trial = optuna.trial.Trial(study, trial_id)
     chosen: dict[str, Any] = {}
     for name in spec.searched:
         if spec.is_active(name, chosen):
-            chosen[name] = asked._suggest(name, make_distribution(spec.space[name]))
-    return chosen, history.take_writes()
+            chosen[name] = trial._suggest(name, make_distribution(spec.space[name]))
+    return chosen, storage.take_writes()
 
 
 def decide(
-    spec: StudySpec, history: ReadOnlyStorage, trial_id: int, epoch: int, value: float
+    spec: StudySpec, storage: ReadOnlyStorage, trial_id: int, epoch: int, value: float
 ) -> tuple[bool, Mapping[str, Any]]:
-    """Whether the pruner ends the trial after `epoch`, and the attributes it wants kept with it.
+    """Return whether the pruner ends the trial after `epoch`, and the attributes that it wants stored with it.
 
-    `history` was refreshed, and does not have that epoch yet; where it has, from an earlier attempt, the first value
-    counts.
+    `storage` was refreshed, and does not have that epoch yet; where it has, from an earlier attempt, the first value
+    counts. `value` is the study's metric of the epoch.
     """
-    study = optuna.Study(str(history.study_id), history, samplers.RandomSampler(), make_pruner(spec))
-    trial = history.get_trial(trial_id)
+    study = optuna.Study(str(storage.study_id), storage, samplers.RandomSampler(), make_pruner(spec))
+    trial = storage.get_trial(trial_id)
     trial.intermediate_values = {epoch: value, **trial.intermediate_values}
     verdict = study.pruner.prune(study, trial)
-    return bool(verdict), history.take_writes().attributes
+    return bool(verdict), storage.take_writes().attributes
 
 
 def make_sampler(spec: StudySpec, number: int) -> samplers.BaseSampler:
-    """Optuna's sampler for trial `number`.
+    """Return Optuna's sampler for trial `number`.
 
-    A seed of its own for every trial, lest two workers draw the same point; the quasi-random sequence alone is one for
+    Every trial has a seed of its own, lest two workers draw the same point; only the quasi-random sequence is one for
     the whole study.
     """
     options = dict(spec.sampler.options)
@@ -108,7 +109,7 @@ def make_sampler(spec: StudySpec, number: int) -> samplers.BaseSampler:
 
 
 def make_pruner(spec: StudySpec) -> pruners.BasePruner:
-    """Optuna's pruner; its resource is the epoch, counted from 1 to the study's epochs."""
+    """Return Optuna's pruner; its resource is the epoch, counted from 1 to the study's epochs."""
     factories: Mapping[str, Callable[..., pruners.BasePruner]] = {
         "median": pruners.MedianPruner,
         "percentile": pruners.PercentilePruner,

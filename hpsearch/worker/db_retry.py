@@ -1,4 +1,4 @@
-"""Transactions that wait for a database that is away: a trial's training is worth more than a minute's outage."""
+"""Transactions that are repeated while the database is unreachable, so that an outage does not cost a training."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class StopRequest:
-    """Set from outside (a signal): leave as soon as the trial is safe."""
+    """The request, by a signal, that the worker leave as soon as its trials are safe."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -23,7 +23,10 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class DatabaseRetry:
-    """Waits for `database`, says so once through `note`, and gives up soon after `stop` was requested."""
+    """Repeats work until the database answers; reports an outage once through `note`.
+
+    It gives up `timing.leave` seconds after `stop` was requested.
+    """
 
     database: Database
     stop: StopRequest
@@ -31,28 +34,28 @@ class DatabaseRetry:
     timing: Timing
 
     def transact(self, work: Callable[[Connection], T]) -> T:
-        """As `Database.transact`, again and again while the database is away.
+        """Run `work` as `Database.transact` does, until the database answers.
 
         Raises:
             UnreachableError: the worker was told to stop meanwhile.
         """
-        return self.keep(lambda: self.database.transact(work))
+        return self.retry(lambda: self.database.transact(work))
 
     def execute(self, work: Callable[[Connection], T]) -> T:
-        """As `Database.execute`, in the same way.
+        """Run `work` as `Database.execute` does, until the database answers.
 
         Raises:
-            UnreachableError: see `transact`.
+            UnreachableError: the worker was told to stop meanwhile.
         """
-        return self.keep(lambda: self.database.execute(work))
+        return self.retry(lambda: self.database.execute(work))
 
-    def keep(self, work: Callable[[], T]) -> T:
-        """Do `work` until it is done.
+    def retry(self, work: Callable[[], T]) -> T:
+        """Call `work` until it raises no UnreachableError.
 
         Raises:
-            UnreachableError: see `transact`.
+            UnreachableError: the worker was told to stop meanwhile.
         """
-        told, leave_at = False, None
+        reported, leave_at = False, None
         while True:
             try:
                 return work()
@@ -62,7 +65,7 @@ class DatabaseRetry:
                     leave_at = now + self.timing.leave
                 if leave_at is not None and now >= leave_at:
                     raise
-                if not told:
+                if not reported:
                     self.note(f"{error}; waiting for it")
-                    told = True
+                    reported = True
                 time.sleep(self.timing.retry)

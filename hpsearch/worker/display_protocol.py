@@ -1,28 +1,29 @@
-"""What a worker tells of its trials while it trains them."""
+"""What a worker shows of its trials while it trains them."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import AttemptEnd
 from hpsearch.spec.rows import Value
 from hpsearch.storage.attempts import Attempt
 from hpsearch.training.protocol import BatchProgress
 
 
 class WorkerDisplay(Protocol):
-    """Where a worker says what it does; `cli/training_progress.py` prints it."""
+    """Where a worker shows what it does; `cli/training_progress.py` prints it."""
 
-    def trial_started(self, held: Attempt, params: Mapping[str, Value]) -> None:
-        """A trial goes to the trainer, from its first epoch or a later one."""
+    def start_trial(self, attempt: Attempt, params: Mapping[str, Value]) -> None:
+        """Show that a trial goes to the trainer, from its first epoch or a later one."""
 
-    def progress(self, held: Attempt, progress: BatchProgress) -> None:
-        """Batches done."""
+    def show_progress(self, attempt: Attempt, progress: BatchProgress) -> None:
+        """Show how many batches of an epoch are done."""
 
-    def epoch(self, held: Attempt, metrics: EpochMetrics) -> None:
-        """An epoch is over."""
+    def show_epoch(self, attempt: Attempt, metrics: EpochMetrics) -> None:
+        """Show a finished epoch."""
 
-    def trial_ended(self, held: Attempt, ending: str, detail: str) -> None:
-        """The attempt is over: an ending, or `released`, `lost`, and so on."""
+    def end_trial(self, attempt: Attempt, end: AttemptEnd, detail: str) -> None:
+        """Show how the attempt ended."""
 
     def note(self, line: str) -> None:
-        """Something the user should know."""
+        """Show a line that the user should know."""

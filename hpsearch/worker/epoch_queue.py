@@ -1,4 +1,4 @@
-"""What a trainer has reported and the database does not have yet: epochs in order, each behind its checkpoint."""
+"""The epochs that a trainer has reported and the database does not have yet, in order, each behind its checkpoint."""
 
 from collections import deque
 from collections.abc import Callable
@@ -24,68 +24,55 @@ class EpochQueue:
     def __init__(
         self,
         database: Database,
-        held: Attempt,
-        history: ReadOnlyStorage,
-        depot: StudyArtifacts,
+        attempt: Attempt,
+        storage: ReadOnlyStorage,
+        artifacts: StudyArtifacts,
         note: Callable[[str], None],
     ) -> None:
-        self._database, self._held, self._history, self._depot, self._note = database, held, history, depot, note
+        self._database, self._attempt, self._note = database, attempt, note
+        self._storage, self._artifacts = storage, artifacts
         self._reports: deque[EpochReport] = deque()
-        # An outage may have swallowed the earlier attempt's last epochs: a checkpoint brings them back, unjudged.
-        self._overdue = held.number > 1 and held.study.spec.pruner.name != "none"
+        # The earlier attempt's last epochs may never have been compared: an outage kept them from being stored, and a
+        # checkpoint brings them back.
+        self._overdue = attempt.number > 1 and attempt.study.spec.pruner.name != "none"
         self._warned = False
 
     def __len__(self) -> int:
         return len(self._reports)
 
     def add(self, report: EpochReport) -> None:
-        """One more."""
+        """Add the next epoch."""
         self._reports.append(report)
 
     def store(self) -> EpochMetrics | None:
-        """Store them; the epoch at which the pruner ended the trial, if it did.
+        """Store the epochs; return the one at which the pruner ended the trial, None where it did not.
 
         Raises:
             LostError: the attempt was closed.
-            UnreachableError: the database is away; what is not stored yet is kept.
+            UnreachableError: the database is unreachable; what is not stored yet is kept.
         """
         while self._reports:
             report = self._reports[0]
             if report.checkpoint:
                 self.store_checkpoint(report.checkpoint, report.metrics.epoch)
-            pruned = self._record(report)
+            pruned = self._store_epoch(report)
             self._reports.popleft()
             if pruned:
                 return report.metrics
         return None
 
-    def _record(self, report: EpochReport) -> bool:
-        held, metrics = self._held, report.metrics
-        verdict = PrunerVerdict()
-        if pruning.is_compared(held, metrics, overdue=self._overdue):
-            verdict = self._database.execute(lambda c: pruning.decide(c, held, metrics, self._history))
-
-        def store(connection: Connection) -> None:
-            attempts.store_epoch(connection, held, metrics, verdict, report.confusion)
-            if verdict.pruned:
-                plots.attach_plots(connection, held.trial_id)
-
-        (self._database.transact if verdict.pruned else self._database.execute)(store)
-        self._overdue = False
-        return verdict.pruned
-
     def store_checkpoint(self, file: str, epoch: int) -> None:
-        """Store a checkpoint. One that cannot be stored is not worth the trial, which goes on without it.
+        """Store a checkpoint, a local file. One that cannot be stored does not end the trial.
 
         Raises:
             LostError: the attempt was closed.
-            UnreachableError: the database is away.
+            UnreachableError: the database is unreachable.
         """
         path = Path(file)
         if not path.exists():  # stored before, or followed by a later one
             return
         try:
-            self._depot.save_checkpoint(self._held, epoch, path)
+            self._artifacts.save_checkpoint(self._attempt, epoch, path)
         except (DatabaseError, LostError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a store raises
@@ -93,3 +80,19 @@ class EpochQueue:
                 self._note(f"the checkpoint of epoch {epoch} cannot be stored ({first_line(error)}): going on without")
             self._warned = True
         path.unlink(missing_ok=True)
+
+    def _store_epoch(self, report: EpochReport) -> bool:
+        """Store an epoch with the pruner's verdict; True where that ended the trial."""
+        attempt, metrics = self._attempt, report.metrics
+        verdict = PrunerVerdict()
+        if pruning.is_compared(attempt, metrics, overdue=self._overdue):
+            verdict = self._database.execute(lambda c: pruning.decide(c, attempt, metrics, self._storage))
+
+        def store(connection: Connection) -> None:
+            attempts.store_epoch(connection, attempt, metrics, verdict, report.confusion)
+            if verdict.pruned:
+                plots.attach_plots(connection, attempt.trial_id)
+
+        (self._database.transact if verdict.pruned else self._database.execute)(store)
+        self._overdue = False
+        return verdict.pruned

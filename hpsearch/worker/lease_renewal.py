@@ -1,4 +1,4 @@
-"""The renewal thread: it keeps a worker's trials held while the worker waits for its trainers."""
+"""The renewal thread: it renews the leases of a worker's attempts while the worker waits for its trainers."""
 
 import logging
 import threading
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from hpsearch.outcomes import StudyStatus
 from hpsearch.storage import attempts, workers
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
@@ -16,27 +17,29 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class LeaseHold:
-    """A held attempt and what its renewals have learnt: whether it was lost, and the status of its study."""
+class Lease:
+    """The lease of an open attempt, and what its last renewal returned: whether it was lost, and its study's status.
 
-    held: Attempt
-    alarm: WakeupPipe
+    `wakeup` is woken when either changes.
+    """
+
+    attempt: Attempt
+    wakeup: WakeupPipe
     lost: bool = False
-    status: str = "running"
+    study_status: StudyStatus = StudyStatus.RUNNING
 
 
 class LeaseRenewal:
-    """Renews what a worker holds every `timing.renewal` seconds, and shows the worker as alive.
+    """Renews a worker's leases every `timing.renewal` seconds, and shows the worker as alive.
 
-    No database error ends it: it tries again, and an attempt that nobody adopted meanwhile is simply held on. News of
-    an attempt ring the alarm that it was held with.
+    No database error ends it: it tries again, and an attempt that nobody adopted meanwhile is simply renewed.
     """
 
     def __init__(self, database: Database, worker_id: str, timing: Timing) -> None:
         self._database = database
         self._timing = timing
         self._worker_id = worker_id
-        self._holds: list[LeaseHold] = []
+        self._leases: list[Lease] = []
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_left, name="lease", daemon=True)
 
@@ -49,31 +52,31 @@ class LeaseRenewal:
         self._thread.join()
 
     @contextmanager
-    def hold(self, held: Attempt, alarm: WakeupPipe) -> Iterator[LeaseHold]:
-        """Renew this attempt as long as the block lasts."""
-        hold = LeaseHold(held, alarm)
-        self._holds.append(hold)
+    def renew(self, attempt: Attempt, wakeup: WakeupPipe) -> Iterator[Lease]:
+        """Renew the lease of this attempt as long as the block lasts."""
+        lease = Lease(attempt, wakeup)
+        self._leases.append(lease)
         try:
-            yield hold
+            yield lease
         finally:
-            self._holds.remove(hold)
+            self._leases.remove(lease)
 
     def _renew_until_left(self) -> None:
         while not self._leave.wait(self._timing.renewal):
             try:
                 self._database.transact(lambda connection: workers.renew(connection, self._worker_id))
-                for hold in list(self._holds):
-                    self._renew(hold)
+                for lease in list(self._leases):
+                    self._renew(lease)
             except Exception as error:  # noqa: BLE001 - without renewals every trial here would be lost
                 log.debug("no renewal: %s", error)
 
-    def _renew(self, hold: LeaseHold) -> None:
-        before = (hold.lost, hold.status)
+    def _renew(self, lease: Lease) -> None:
+        before = (lease.lost, lease.study_status)
         try:
-            hold.status = self._database.transact(
-                lambda connection: attempts.renew(connection, hold.held, self._timing.lease)
+            lease.study_status = self._database.transact(
+                lambda connection: attempts.renew(connection, lease.attempt, self._timing.lease)
             )
         except LostError:
-            hold.lost = True
-        if (hold.lost, hold.status) != before:
-            hold.alarm.ring()
+            lease.lost = True
+        if (lease.lost, lease.study_status) != before:
+            lease.wakeup.wake()

@@ -1,6 +1,6 @@
-"""Checking a study before GPU days are spent on it: its branches, in a trainer process on this device.
+"""Check the branches of a study in a trainer process on this device, before GPU days are spent on it.
 
-Needs no database. What is checked is in training/sanity_checks.py, what it says in cli/precheck_view.py.
+Needs no database. The checks are in training/sanity_checks.py; cli/precheck_view.py prints the report.
 """
 
 import math
@@ -28,14 +28,14 @@ from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess
 from hpsearch.worker.wakeup import WakeupPipe
 
 WAIT_SECONDS = 3600.0
-"""Between two messages; only a framework that hangs keeps silent so long, and Ctrl-C ends that too."""
+"""Between two messages; only a framework that hangs sends none for so long, and Ctrl-C ends that too."""
 
 WORKERS = (1, 2, 8)
 
 
 @dataclass
 class PrecheckReport:
-    """What the checks of a study found so far."""
+    """What the checks of a study have found so far."""
 
     spec: StudySpec
     branches: tuple[Branch, ...]
@@ -45,79 +45,80 @@ class PrecheckReport:
     broken: str | None = None
     """Why the checks ended before their end."""
 
-    def found(self, check: str) -> list[Finding]:
-        """The findings of one check."""
+    def list_findings(self, check: str) -> list[Finding]:
+        """Return the findings of one check."""
         return [finding for finding in self.findings if finding.check == check]
 
     @property
     def faults(self) -> list[str]:
-        """A line for each fault, with the branch that has it."""
+        """A line for each fault, which begins with the branch that has it."""
         lines = [f"{finding.branch}: {finding.fault}" for finding in self.findings if finding.fault]
         return [*lines, self.broken] if self.broken else lines
 
-    def epoch_seconds(self) -> float | None:
-        """The mean over the branches of the space; None where none of them could be measured."""
-        measured = {each.branch: each.figures["seconds"] for each in self.found("speed") if not each.fault}
-        each = [measured[name] for branch in self.branches if (name := branch.format_name(LAYERS)) in measured]
-        return sum(each) / len(each) if each else None
+    def estimate_epoch_seconds(self) -> float | None:
+        """Return the mean over the branches of the space; None where none of them could be measured."""
+        findings = [finding for finding in self.list_findings("speed") if not finding.fault]
+        measured = {finding.branch: finding.figures["seconds"] for finding in findings}
+        seconds = [measured[name] for branch in self.branches if (name := branch.format_name(LAYERS)) in measured]
+        return sum(seconds) / len(seconds) if seconds else None
 
-    def study_seconds(self, workers: int) -> float | None:
-        """How long the whole study takes `workers` of such a device, if no trial ends early."""
-        epoch, budget = self.epoch_seconds(), self.spec.budget
+    def estimate_study_seconds(self, workers: int) -> float | None:
+        """Return how long the study takes on `workers` such devices if no trial ends early; None: not measured."""
+        epoch, budget = self.estimate_epoch_seconds(), self.spec.budget
         # A worker trains whole trials: the last one of a round may leave the others idle.
         return None if epoch is None else math.ceil(budget.trials / workers) * budget.epochs * epoch
 
 
-def run(spec: StudySpec, gpu: Gpu | None, told: Callable[[PrecheckReport, Checking | None], None]) -> PrecheckReport:
+def run(spec: StudySpec, gpu: Gpu | None, show: Callable[[PrecheckReport, Checking | None], None]) -> PrecheckReport:
     """Check every branch of `spec`.
 
     Args:
         spec: the study.
         gpu: where to train; None is the CPU.
-        told: what is being checked next, and what was found so far; None at the end.
+        show: called with the report so far and what is checked next; with None at the end.
 
     Raises:
-        NotFoundError: the images are not to be had on this host, or the framework does not see the GPU.
+        NotFoundError: the images are not on this host and cannot be downloaded, or the framework does not see the GPU.
     """
     data = DataRequest(spec.data.name, spec.data.train_limit, spec.data.validation, spec.study.seed)
     report = PrecheckReport(spec, branches.list_branches(spec), str(gpu) if gpu else "CPU")
     checking: Checking | None = None
-    with _trainer(gpu) as (trainer, alarm):
+    with _start_trainer(gpu) as (trainer, wakeup):
         try:
             trainer.send(Check(data, spec.study.seed, branches.choose_base(spec), report.branches))
-            for message in _messages(trainer, alarm):
+            for message in _receive(trainer, wakeup):
                 if isinstance(message, Checking):
                     checking = message
-                    told(report, checking)
+                    show(report, checking)
                 elif isinstance(message, Network):
                     report.layers = message.layers
                 elif isinstance(message, Finding):
                     report.findings.append(message)
         except TrainerDiedError as error:
-            at = f"{checking.branch}: " if checking else ""
-            doing = f" during the check {checking.check}" if checking else ""
-            report.broken = f"{at}{error}{doing}; what was still to be checked is not"
-    told(report, None)
+            branch = f"{checking.branch}: " if checking else ""
+            check = f" during the check {checking.check}" if checking else ""
+            report.broken = f"{branch}{error}{check}; what was still to be checked is not"
+    show(report, None)
     return report
 
 
 @contextmanager
-def _trainer(gpu: Gpu | None) -> Iterator[tuple[TrainerProcess, WakeupPipe]]:
-    trainer, alarm = TrainerProcess(gpu), WakeupPipe()
+def _start_trainer(gpu: Gpu | None) -> Iterator[tuple[TrainerProcess, WakeupPipe]]:
+    trainer, wakeup = TrainerProcess(gpu), WakeupPipe()
     try:
-        yield trainer, alarm
+        yield trainer, wakeup
     finally:
         if trainer.alive:
-            trainer.kill()  # nothing of it is wanted any more
+            trainer.kill()  # it may be in the middle of a check
         trainer.close()
-        alarm.close()
+        wakeup.close()
 
 
-def _messages(trainer: TrainerProcess, alarm: WakeupPipe) -> Iterator[FromTrainer]:
-    while not isinstance(message := trainer.receive(alarm, WAIT_SECONDS), Checked):
+def _receive(trainer: TrainerProcess, wakeup: WakeupPipe) -> Iterator[FromTrainer]:
+    while not isinstance(message := trainer.receive(wakeup, WAIT_SECONDS), Checked):
         if isinstance(message, Refused):
             raise NotFoundError(message.detail)
-        if blind := trainer.blind():  # what the CPU takes says nothing of the GPU
-            raise NotFoundError(blind)
+        if missing := trainer.describe_missing_gpu():  # what the CPU takes says nothing of the GPU
+            raise NotFoundError(missing)
         if message is not None:
             yield message

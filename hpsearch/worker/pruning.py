@@ -1,4 +1,4 @@
-"""Whether the pruner is asked about an epoch, and what it answers."""
+"""When the pruner compares an epoch with other trials', and its verdict."""
 
 from sqlalchemy import Connection
 
@@ -8,18 +8,18 @@ from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage.attempts import Attempt, PrunerVerdict
 
 
-def is_compared(held: Attempt, metrics: EpochMetrics, *, overdue: bool = False) -> bool:
-    """Whether the pruner is asked about an epoch: where it compares trials, or an earlier answer is `overdue`.
+def is_compared(attempt: Attempt, metrics: EpochMetrics, *, overdue: bool = False) -> bool:
+    """Return whether the pruner compares an epoch: where it is due by its settings, or an earlier one is `overdue`.
 
-    Not after the last one, which leaves nothing to save, nor about a value that is not finite, which the trainer ends
+    Not after the last epoch, which leaves nothing to save, nor with a value that is not finite, which the trainer ends
     as diverged.
     """
-    spec = held.study.spec
+    spec = attempt.study.spec
     return metrics.epoch < spec.budget.epochs and metrics.finite and (overdue or spec.compares_after(metrics.epoch))
 
 
-def decide(connection: Connection, held: Attempt, metrics: EpochMetrics, history: ReadOnlyStorage) -> PrunerVerdict:
-    """What the pruner makes of an epoch that is not stored yet; reads what is new, in a single statement."""
-    history.refresh(connection)
-    spec = held.study.spec
-    return PrunerVerdict(*suggest.decide(spec, history, held.trial_id, metrics.epoch, metrics.value(spec.study.metric)))
+def decide(connection: Connection, attempt: Attempt, metrics: EpochMetrics, storage: ReadOnlyStorage) -> PrunerVerdict:
+    """Return the pruner's verdict on an epoch that is not stored yet; what is new is read in a single statement."""
+    storage.refresh(connection)
+    spec, value = attempt.study.spec, metrics.value(attempt.study.spec.study.metric)
+    return PrunerVerdict(*suggest.decide(spec, storage, attempt.trial_id, metrics.epoch, value))

@@ -1,18 +1,18 @@
 """A slot: one trainer process and the loop that feeds it, one attempt after another."""
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 from hpsearch.errors import HpsearchError, NotFoundError, UnreachableError
-from hpsearch.outcomes import TrialOutcome
+from hpsearch.outcomes import AttemptEnd, StudyStatus
 from hpsearch.storage import claims, studies, workers
 from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
@@ -22,97 +22,37 @@ from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.worker.db_retry import StopRequest
 from hpsearch.worker.display_protocol import WorkerDisplay
-from hpsearch.worker.lease_renewal import LeaseRenewal
+from hpsearch.worker.lease_renewal import Lease, LeaseRenewal
+from hpsearch.worker.resources import DeviceMemory, MemoryGrowth, Quota
 from hpsearch.worker.timing import Timing
 from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess, make_work_directory
 from hpsearch.worker.wakeup import WakeupPipe
 
 if TYPE_CHECKING:
     from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-
-MEMORY_GROWTH = 1.5
-"""A trainer that has come to hold so many times what it held after its first trials is replaced."""
-
-SETTLED_TRIALS = 3
-"""Trials after which a trainer has loaded whatever it loads once."""
+    from hpsearch.worker.trial_runner import TrialRunner
 
 
-class Quota:
-    """How many trials a worker may still end, counted over its slots; None: any number."""
+class Step(Enum):
+    """What became of a slot's look for a trial."""
 
-    def __init__(self, trials: int | None) -> None:
-        self._left = trials
-        self._lock = threading.Lock()
-
-    def take(self) -> bool:
-        """Reserve one; False where none is left."""
-        with self._lock:
-            if self._left == 0:
-                return False
-            if self._left is not None:
-                self._left -= 1
-            return True
-
-    def give_back(self) -> None:
-        """The reserved one was not ended."""
-        with self._lock:
-            if self._left is not None:
-                self._left += 1
-
-
-class DeviceMemory:
-    """The device's memory: many trainings share it, or one has it to itself."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._inside = 0
-        self._alone = False
-        self._wanted_alone = 0
-
-    @contextmanager
-    def enter(self, *, alone: bool) -> Iterator[None]:
-        """Wait until there is room, and take it for the block."""
-        with self._changed:
-            if alone:
-                self._wanted_alone += 1
-                self._changed.wait_for(lambda: not self._inside)
-                self._wanted_alone -= 1
-            else:  # behind those who want it to themselves, who would else wait for ever
-                self._changed.wait_for(lambda: not self._alone and not self._wanted_alone)
-            self._inside += 1
-            self._alone = alone
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside -= 1
-                self._alone = False
-                self._changed.notify_all()
-
-
-class MemoryGrowth:
-    """What a trainer holds after each of its trials, in bytes."""
-
-    def __init__(self) -> None:
-        self._memories: list[int] = []
-
-    def excessive(self, memory: int) -> bool:
-        """Whether it has come to hold far more than when it was young; 0, where nobody knows, is never."""
-        if not memory:
-            return False
-        self._memories.append(memory)
-        young = max(self._memories[:SETTLED_TRIALS])
-        return len(self._memories) > SETTLED_TRIALS and memory > MEMORY_GROWTH * young
+    TRIAL_ENDED = auto()
+    TRIAL_LEFT = auto()
+    """It held a trial that goes on elsewhere or later, or the database was unreachable."""
+    NO_TRIAL = auto()
 
 
 @dataclass(frozen=True)
 class SharedSlotState:
-    """What the slots of one worker have in common."""
+    """What the slots of one worker have in common.
+
+    `study_names` limits them to those studies, none being all; `refused_studies` are those this host cannot serve.
+    """
 
     database: Database
     display: WorkerDisplay
-    holder: WorkerIdentity
-    lease: LeaseRenewal
+    identity: WorkerIdentity
+    renewal: LeaseRenewal
     stop: StopRequest
     quota: Quota
     study_names: Sequence[str]
@@ -120,8 +60,8 @@ class SharedSlotState:
     start_trainer: Callable[[], TrainerProcess]
     cleanup: ArtifactCleanup
     timing: Timing
-    room: DeviceMemory = field(default_factory=DeviceMemory)
-    refused: set[int] = field(default_factory=set)
+    device_memory: DeviceMemory = field(default_factory=DeviceMemory)
+    refused_studies: set[int] = field(default_factory=set)
 
 
 class Slot:
@@ -129,15 +69,15 @@ class Slot:
 
     def __init__(self, shared: SharedSlotState) -> None:
         self.shared = shared
-        self.alarm = WakeupPipe()
+        self.wakeup = WakeupPipe()
         self._trainer: TrainerProcess | None = None
         self._growth = MemoryGrowth()
-        self._histories: dict[int, ReadOnlyStorage] = {}
-        self._depots: dict[int, StudyArtifacts] = {}
-        self._away, self._idle = False, False
+        self._storages: dict[int, ReadOnlyStorage] = {}
+        self._artifacts: dict[int, StudyArtifacts] = {}
+        self._unreachable, self._idle = False, False
 
     def serve(self) -> None:
-        """The loop.
+        """Run attempts, one after another.
 
         Raises:
             NotFoundError: see `Worker.serve`.
@@ -145,39 +85,46 @@ class Slot:
         try:
             self._warm_trainer()
             while not self.shared.stop.requested and self.shared.quota.take():
-                ended = self._next()
-                if ended != "ended":
+                step = self._step()
+                if step is not Step.TRIAL_ENDED:
                     self.shared.quota.give_back()
-                if ended == "idle":
-                    if self.shared.drain and not self._work_left():
+                if step is Step.NO_TRIAL:
+                    if self.shared.drain and not self._is_work_left():
                         break
                     self._wait()
         finally:
             self._close_trainer()
 
-    def _next(self) -> str:
-        """Run the next attempt: `ended` its trial, or `held` it for a while, or `idle`."""
+    def kill_trainer(self) -> None:
+        """End the trainer at once, from a signal handler."""
+        if self._trainer is not None:
+            self._trainer.kill(wait=False)
+
+    def _step(self) -> Step:
         try:
-            held = self._claim()
-            self._away = False
-            return "idle" if held is None else self._run(held)
+            attempt = self._claim()
+            self._unreachable = False
+            return Step.NO_TRIAL if attempt is None else self._run(attempt)
         except UnreachableError as error:
-            if not self._away:
+            if not self._unreachable:
                 self.shared.display.note(f"{error}; waiting for it")
-            self._away = True
+            self._unreachable = True
             self._wait()
-            return "held"
+            return Step.TRIAL_LEFT
+
+    # Which trial is next.
 
     def _claim(self) -> Attempt | None:
-        self.shared.cleanup.run_if_due()
+        shared = self.shared
+        shared.cleanup.run_if_due()
         self._sweep()
-        for candidate in self._served():
-            held = self._claim_from(candidate.study_id)
-            if held is not None:
+        for study in self._list_served():
+            attempt = self._claim_from(study.study_id)
+            if attempt is not None:
                 self._idle = False
-                return held
+                return attempt
         if not self._idle:
-            self.shared.database.transact(lambda connection: workers.set_idle(connection, self.shared.holder.worker_id))
+            shared.database.transact(lambda connection: workers.set_idle(connection, shared.identity.worker_id))
             self._idle = True
         return None
 
@@ -189,84 +136,95 @@ class Slot:
         shared = self.shared
         try:
             return shared.database.transact(
-                lambda connection: claims.claim_trial(connection, study_id, shared.holder, shared.timing.lease)
+                lambda connection: claims.claim_trial(connection, study_id, shared.identity, shared.timing.lease)
             )
         except NotFoundError:  # deleted meanwhile
             return None
 
-    def _served(self) -> list[Study]:
+    def _list_served(self) -> list[Study]:
         """The running studies this worker serves, the most urgent first."""
         shared = self.shared
         return [
-            each
-            for each in shared.database.execute(studies.list_all)
-            if each.status == "running"
-            and (not shared.study_names or each.name in shared.study_names)
-            and each.study_id not in shared.refused
+            study
+            for study in shared.database.execute(studies.list_all)
+            if study.status == StudyStatus.RUNNING
+            and (not shared.study_names or study.name in shared.study_names)
+            and study.study_id not in shared.refused_studies
         ]
 
-    def _work_left(self) -> bool:
+    def _is_work_left(self) -> bool:
         try:
-            if self._served():
+            if self._list_served():
                 return True
         except UnreachableError:
             return True
-        if self.shared.refused:
+        if self.shared.refused_studies:
             raise NotFoundError("no study is left that this host can serve: see the lines above")
         return False
 
-    def _run(self, held: Attempt) -> str:
-        # Only now: they bring Optuna in, which takes longer than to claim a trial.
-        from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-        from hpsearch.worker.trial_runner import RefusedStudyError, TrialRunner
+    # The trial.
 
-        shared, study_id = self.shared, held.study.study_id
-        history = self._histories.setdefault(study_id, ReadOnlyStorage(study_id, held.study.spec.direction))
-        depot = self._depots.setdefault(study_id, StudyArtifacts(shared.database, held.study.artifacts))
+    def _run(self, attempt: Attempt) -> Step:
+        from hpsearch.worker.trial_setup import RefusedStudyError  # see _make_runner
+
+        shared, study = self.shared, attempt.study
+        artifacts = self._artifacts.setdefault(study.study_id, StudyArtifacts(shared.database, study.artifacts))
         trainer = self._warm_trainer()
         try:
             with (
-                shared.lease.hold(held, self.alarm) as hold,
-                shared.room.enter(alone=held.short_of_memory),
+                shared.renewal.renew(attempt, self.wakeup) as lease,
+                shared.device_memory.enter(alone=attempt.short_of_memory),
                 make_work_directory() as directory,
             ):
-                run = TrialRunner(
-                    shared.database,
-                    trainer,
-                    hold,
-                    shared.display,
-                    shared.stop,
-                    history,
-                    depot,
-                    directory,
-                    shared.timing,
-                )
-                ending = run.go()
+                runner = self._make_runner(trainer, lease, artifacts, directory)
+                result = runner.run()
         except RefusedStudyError as refusal:
-            shared.refused.add(study_id)
-            shared.display.note(f"{held.study.name} is not served here: {refusal}")
-            return "held"
+            shared.refused_studies.add(study.study_id)
+            shared.display.note(f"{study.name} is not served here: {refusal}")
+            return Step.TRIAL_LEFT
         except TrainerDiedError as error:
             raise HpsearchError(f"{error}: see that `python -c 'import keras'` works here") from None
         finally:
-            self._settle(held)
-            depot.remove_leftovers()
-        if (
-            (ending in set(TrialOutcome) and TrialOutcome(ending).restarts_trainer)
-            or not trainer.alive
-            or self._growth.excessive(run.memory)
-        ):
+            self._settle(attempt)
+            artifacts.remove_leftovers()
+        if self._is_trainer_spent(trainer, result.end, runner.memory):
             self._close_trainer()
-        return "ended" if ending in set(TrialOutcome) and not run.released else "held"
+        return Step.TRIAL_ENDED if result.ended_trial else Step.TRIAL_LEFT
 
-    def _settle(self, held: Attempt) -> None:
-        """See whether that was the study's last trial, also where this worker claims no other."""
+    def _make_runner(
+        self, trainer: TrainerProcess, lease: Lease, artifacts: StudyArtifacts, directory: Path
+    ) -> "TrialRunner":
+        # Only now: they bring Optuna in, which takes longer than to claim a trial.
+        from hpsearch.sampling.readonly_storage import ReadOnlyStorage
+        from hpsearch.worker.trial_runner import TrialRunner
 
-        study_id = held.study.study_id
+        shared, study = self.shared, lease.attempt.study
+        storage = self._storages.setdefault(study.study_id, ReadOnlyStorage(study.study_id, study.spec.direction))
+        return TrialRunner(
+            shared.database,
+            trainer,
+            lease,
+            shared.display,
+            shared.stop,
+            storage,
+            artifacts,
+            directory,
+            shared.timing,
+        )
+
+    def _is_trainer_spent(self, trainer: TrainerProcess, end: AttemptEnd, memory: int) -> bool:
+        """Whether the next trial gets a new trainer process."""
+        if end.outcome is not None and end.outcome.restarts_trainer:
+            return True
+        return not trainer.alive or self._growth.record(memory)
+
+    def _settle(self, attempt: Attempt) -> None:
+        """Finish the study where that was its last trial, also where this worker claims no other."""
+        study_id = attempt.study.study_id
 
         def settles(connection: Connection) -> bool:
-            found = studies.read(connection, study_id)
-            return studies.measure_progress(connection, found).changes_status(found)
+            study = studies.read(connection, study_id)
+            return studies.measure_progress(connection, study).changes_status(study)
 
         def settle(connection: Connection) -> None:
             studies.lock(connection, study_id)
@@ -291,13 +249,8 @@ class Slot:
             self._trainer.close()
             self._trainer = None
 
-    def kill_trainer(self) -> None:
-        """End the trainer at once, from a signal handler."""
-        if self._trainer is not None:
-            self._trainer.kill(wait=False)
-
     def _wait(self) -> None:
-        until = time.monotonic() + self.shared.timing.poll
-        while not self.shared.stop.requested and (left := until - time.monotonic()) > 0:
-            wait([self.alarm], left)  # type: ignore[list-item]  # anything with a fileno() will do
-            self.alarm.clear()
+        deadline = time.monotonic() + self.shared.timing.poll
+        while not self.shared.stop.requested and (left := deadline - time.monotonic()) > 0:
+            wait([self.wakeup], left)  # type: ignore[list-item]  # anything with a fileno() will do
+            self.wakeup.clear()

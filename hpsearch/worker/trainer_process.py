@@ -18,17 +18,17 @@ from hpsearch.worker.timing import DEFAULT_TIMING, Timing
 from hpsearch.worker.wakeup import WakeupPipe
 
 GPU_SHARE = 0.9
-"""Of a GPU's memory, what its slots share out; the rest is for CUDA's own contexts."""
+"""The share of a GPU's memory that its slots divide; the rest is for CUDA's own contexts."""
 
 
 class TrainerDiedError(Exception):
-    """The process is gone. `by_signal` is the signal that ended it, if one did; `last_words` the end of its stderr."""
+    """The process is gone. `by_signal` is the signal that ended it, if one did; `last_line` that of its stderr."""
 
-    def __init__(self, returncode: int, last_words: str) -> None:
+    def __init__(self, returncode: int, last_line: str) -> None:
         self.by_signal = signal.Signals(-returncode) if returncode < 0 else None
-        self.last_words = last_words
+        self.last_line = last_line
         how = self.by_signal.name if self.by_signal else f"exit {returncode}"
-        super().__init__(f"the trainer process died ({how}){': ' + last_words if last_words else ''}")
+        super().__init__(f"the trainer process died ({how}){': ' + last_line if last_line else ''}")
 
 
 class TrainerProcess:
@@ -65,8 +65,8 @@ class TrainerProcess:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def blind(self) -> str | None:
-        """Why the process, once ready, would not train on the GPU it was given; None where it would, or has none."""
+    def describe_missing_gpu(self) -> str | None:
+        """Return why the process, once ready, would not train on its GPU; None where it would, or was given none."""
         if self.gpu is None or self.ready is None or self.ready.device == "GPU":
             return None
         return (
@@ -75,34 +75,34 @@ class TrainerProcess:
         )
 
     def send(self, message: ToTrainer) -> None:
-        """Say something.
-
-        Raises:
-            TrainerDiedError: nobody listens.
-        """
-        try:
-            self.connection.send(message)
-        except OSError:
-            raise self._death() from None
-
-    def receive(self, alarm: WakeupPipe, timeout: float) -> FromTrainer | None:
-        """The next message; None when `alarm` rang or `timeout` seconds passed first.
+        """Send a message.
 
         Raises:
             TrainerDiedError: the process is gone.
         """
-        channel: list[Connection | WakeupPipe] = [self.connection, alarm]
+        try:
+            self.connection.send(message)
+        except OSError:
+            raise self._make_died_error() from None
+
+    def receive(self, wakeup: WakeupPipe, timeout: float) -> FromTrainer | None:
+        """Return the next message; None where `wakeup` was woken or `timeout` seconds passed first.
+
+        Raises:
+            TrainerDiedError: the process is gone.
+        """
+        channel: list[Connection | WakeupPipe] = [self.connection, wakeup]
         if self.connection not in wait(channel, timeout):  # type: ignore[arg-type]  # anything with a fileno() will do
             return None
         try:
             message: FromTrainer = self.connection.recv()
         except (EOFError, OSError):
-            raise self._death() from None
+            raise self._make_died_error() from None
         if isinstance(message, Ready):
             self.ready = message
         return message
 
-    def _death(self) -> TrainerDiedError:
+    def _make_died_error(self) -> TrainerDiedError:
         try:
             returncode = self._process.wait(self._timing.kill)
         except subprocess.TimeoutExpired:
@@ -136,6 +136,6 @@ def _environment(gpu: Gpu | None, slots: int) -> Mapping[str, str]:
 
 @contextmanager
 def make_work_directory() -> Iterator[Path]:
-    """A directory for one training's local files, gone afterwards."""
+    """Make a directory for one training's local files, and remove it after the block."""
     with tempfile.TemporaryDirectory(prefix="hpsearch-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)

@@ -1,6 +1,7 @@
-"""How an attempt leaves the database: its trial ended, with its files or without, or released to the next attempt."""
+"""How an attempt leaves the database: its trial ended, with its files or without, or left to the next attempt."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -14,61 +15,90 @@ from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.worker.db_retry import DatabaseRetry
 
 
+@dataclass(frozen=True)
+class AttemptResult:
+    """How an attempt ended, with a line about it; `released` is whether its trial was left to another attempt."""
+
+    end: AttemptEnd
+    detail: str = ""
+    released: bool = False
+
+    @property
+    def ended_trial(self) -> bool:
+        """Whether its trial has ended."""
+        return self.end.outcome is not None and not self.released
+
+
+@dataclass(frozen=True)
 class TrialCompletion:
-    """Closes one attempt, however long the database is away meanwhile.
+    """Closes one attempt, however long the database is unreachable meanwhile.
 
     Each method raises LostError where it was closed already, and UnreachableError where the worker was told to stop
-    while the database was away.
+    while the database was unreachable.
     """
 
-    def __init__(
-        self, held: Attempt, patience: DatabaseRetry, depot: StudyArtifacts, note: Callable[[str], None]
-    ) -> None:
-        self._held, self._patience, self._depot, self._note = held, patience, depot, note
-        self.released = False
+    attempt: Attempt
+    retry: DatabaseRetry
+    artifacts: StudyArtifacts
+    note: Callable[[str], None]
 
-    def release(self, why: str) -> None:
+    def release(self, end: AttemptEnd, detail: str = "") -> AttemptResult:
         """Leave the trial to another attempt."""
 
         def release(connection: Connection) -> None:
-            if attempts.release(connection, self._held, AttemptEnd(why)):
-                plots.attach_plots(connection, self._held.trial_id)
+            if attempts.release(connection, self.attempt, end):
+                plots.attach_plots(connection, self.attempt.trial_id)
 
-        self._patience.transact(release)
-        self.released = True
+        self.retry.transact(release)
+        return AttemptResult(end, detail, released=True)
 
-    def end(self, ending: TrialOutcome, described: Mapping[str, object]) -> None:
-        """End the trial."""
+    def release_out_of_memory(self, end: TrainingEnd) -> AttemptResult:
+        """Leave the trial to an attempt that has the device to itself; end it where this one had."""
+        if self.attempt.short_of_memory:
+            return self.finish(end)
+        return self.release(AttemptEnd(end.outcome), end.detail)
+
+    def end(self, outcome: TrialOutcome, attributes: Mapping[str, object]) -> AttemptResult:
+        """End the trial; `attributes` are stored with it."""
 
         def end(connection: Connection) -> None:
-            plots.attach_plots(connection, self._held.trial_id)
-            attempts.finish(connection, self._held, ending, described)
+            plots.attach_plots(connection, self.attempt.trial_id)
+            attempts.finish(connection, self.attempt, outcome, attributes)
 
-        self._patience.transact(end)
+        self.retry.transact(end)
+        return AttemptResult(AttemptEnd(outcome), str(attributes.get("detail", "")))
 
-    def finish(self, outcome: TrainingEnd) -> TrainingEnd:
-        """End the trial as its training ended; with which outcome in the end."""
-        described: dict[str, object] = {"detail": outcome.detail} if outcome.detail else {}
-        if outcome.traceback:
-            described["traceback"] = outcome.traceback
-        complete = outcome.outcome is TrialOutcome.COMPLETED
-        if complete and (outcome.model or outcome.predictions) and self._finish_with_files(described, outcome):
-            return outcome
-        if complete and outcome.predictions:  # without them the trial says nothing
-            outcome = TrainingEnd(TrialOutcome.ERROR, "what its model predicts for the test images could not be stored")
-            described = {"detail": outcome.detail}
-        self.end(outcome.outcome, described)
-        return outcome
+    def finish(self, end: TrainingEnd) -> AttemptResult:
+        """End the trial as its training ended; one whose predictions cannot be stored ends as an error."""
+        attributes: dict[str, object] = {"detail": end.detail} if end.detail else {}
+        if end.traceback:
+            attributes["traceback"] = end.traceback
+        complete = end.outcome is TrialOutcome.COMPLETED
+        if complete and (end.model or end.predictions) and self._finish_with_files(attributes, end):
+            return AttemptResult(AttemptEnd(end.outcome), end.detail)
+        if complete and end.predictions:  # without them the trial says nothing
+            lacking = "what its model predicts for the test images could not be stored"
+            return self.end(TrialOutcome.ERROR, {"detail": lacking})
+        return self.end(end.outcome, attributes)
 
-    def _finish_with_files(self, described: Mapping[str, object], outcome: TrainingEnd) -> bool:
+    def read_end(self) -> AttemptResult:
+        """Return how an attempt ended that was closed already.
+
+        Where the connection broke during a commit, an end of ours stands although it looked as if it had failed.
+        """
+        end = self.retry.transact(lambda connection: attempts.read_end(connection, self.attempt)) or AttemptEnd.LOST
+        lost = "another worker has it, or it was ended from outside"
+        return AttemptResult(end, lost if end is AttemptEnd.LOST else "")
+
+    def _finish_with_files(self, attributes: Mapping[str, object], end: TrainingEnd) -> bool:
         """End a complete trial and keep its files, or neither: a model that cannot be stored is not worth the trial."""
-        model, predictions = (Path(name) if name else None for name in (outcome.model, outcome.predictions))
+        model, predictions = (Path(name) if name else None for name in (end.model, end.predictions))
         try:
-            self._patience.keep(lambda: self._depot.finish(self._held, described, model, predictions))
+            self.retry.retry(lambda: self.artifacts.finish(self.attempt, attributes, model, predictions))
         except (DatabaseError, LostError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a store raises
             what = "predictions" if predictions else "model"
-            self._note(f"the {what} cannot be stored ({first_line(error)}): the trial ends without")
+            self.note(f"the {what} cannot be stored ({first_line(error)}): the trial ends without")
             return False
         return True

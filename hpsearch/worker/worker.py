@@ -18,7 +18,8 @@ from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.worker.db_retry import StopRequest
 from hpsearch.worker.display_protocol import WorkerDisplay
 from hpsearch.worker.lease_renewal import LeaseRenewal
-from hpsearch.worker.slot import Quota, SharedSlotState, Slot
+from hpsearch.worker.resources import Quota
+from hpsearch.worker.slot import SharedSlotState, Slot
 from hpsearch.worker.timing import DEFAULT_TIMING, Timing
 from hpsearch.worker.trainer_process import TrainerProcess
 
@@ -26,9 +27,9 @@ from hpsearch.worker.trainer_process import TrainerProcess
 class Worker:
     """Serves studies by priority, each trial in a warm trainer process.
 
-    `gpu` None means the CPU; `study_names` limits it to those; with `drain` it leaves when they have no work left, its
-    own or in others' hands; `trials` is how many to end before it leaves; `slots` how many to train at once, with the
-    device's memory and the host's cores shared out; `timing` is how long it waits for what.
+    `gpu` None means the CPU; `study_names` limits it to those; with `drain` it leaves when none of their trials is left
+    to train, here or on another worker; `trials` is how many to end before it leaves; `slots` how many to train at
+    once, with the device's memory and the host's cores shared out; `timing` is how long it waits for what.
 
     Raises:
         NotFoundError: there is no study of a name in `study_names`.
@@ -48,16 +49,16 @@ class Worker:
     ) -> None:
         database.transact(lambda connection: [studies.find(connection, name) for name in study_names])
         host = socket.gethostname()
-        self.holder = WorkerIdentity(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, str(gpu) if gpu else "CPU")
+        self.identity = WorkerIdentity(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, str(gpu) if gpu else "CPU")
         self._database = database
         self._timing = timing
         self._stop = StopRequest()
-        self._lease = LeaseRenewal(database, self.holder.worker_id, timing)
+        self._renewal = LeaseRenewal(database, self.identity.worker_id, timing)
         shared = SharedSlotState(
             database,
             display,
-            self.holder,
-            self._lease,
+            self.identity,
+            self._renewal,
             self._stop,
             Quota(trials),
             tuple(study_names),
@@ -77,11 +78,11 @@ class Worker:
             DatabaseError: the database could not be reached at the start.
         """
         with ExitStack() as stack:
-            stack.callback(self._close_alarms)  # the last, because signals and renewals ring them
+            stack.callback(self._close_pipes)  # the last, because signals and renewals write to them
             stack.enter_context(self._signals())
-            self._database.transact(lambda connection: workers.register(connection, self.holder, os.getpid()))
+            self._database.transact(lambda connection: workers.register(connection, self.identity, os.getpid()))
             stack.callback(self._leave)
-            stack.enter_context(self._lease)
+            stack.enter_context(self._renewal)
             threads = [threading.Thread(target=self._serve, args=(slot,)) for slot in self._slots]
             for thread in threads:
                 thread.start()
@@ -97,37 +98,37 @@ class Worker:
             slot.serve()
         except BaseException as failure:  # noqa: BLE001 - raised again by the main thread
             self._failures.append(failure)
-            self._ask_to_stop()
+            self._request_stop()
 
-    def _ask_to_stop(self) -> None:
+    def _request_stop(self) -> None:
         self._stop.requested = True
         for slot in self._slots:
-            slot.alarm.ring()
+            slot.wakeup.wake()
 
-    def _close_alarms(self) -> None:
+    def _close_pipes(self) -> None:
         for slot in self._slots:
-            slot.alarm.close()
+            slot.wakeup.close()
 
     def _leave(self) -> None:
         try:
-            self._database.transact(lambda connection: workers.unregister(connection, self.holder.worker_id))
+            self._database.transact(lambda connection: workers.unregister(connection, self.identity.worker_id))
         except UnreachableError:
             return
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C ask for a stop; a second one leaves at once."""
+        """Take SIGTERM and Ctrl-C as a request to stop; a second one ends everything at once."""
 
-        def ask(number: int, frame: FrameType | None) -> None:
+        def handle(number: int, frame: FrameType | None) -> None:
             if self._stop.requested:
                 for slot in self._slots:
                     slot.kill_trainer()
                 os._exit(ExitCode.INTERRUPTED)
-            self._ask_to_stop()
+            self._request_stop()
 
-        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)

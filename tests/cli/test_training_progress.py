@@ -9,6 +9,7 @@ from rich.console import Console
 
 from hpsearch.cli.training_progress import LiveProgress, PlainProgress
 from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import AttemptEnd
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -30,38 +31,44 @@ def epoch(number: int, value: float) -> EpochMetrics:
     return EpochMetrics(number, 1.0, 0.4, 1 - value, value, 0.01, 2.0)
 
 
-def last_line(display: type[PlainProgress], attempt: Attempt, ending: str, detail: str, *epochs: EpochMetrics) -> str:
+def last_line(
+    display: type[PlainProgress], attempt: Attempt, end: AttemptEnd, detail: str, *epochs: EpochMetrics
+) -> str:
     """Return the last line that is printed of a trial."""
     console = Console(file=io.StringIO(), force_terminal=False, width=200)
     shown = display(console)
-    shown.trial_started(attempt, PARAMS)
+    shown.start_trial(attempt, PARAMS)
     for each in epochs:
-        shown.epoch(attempt, each)
-    shown.trial_ended(attempt, ending, detail)
+        shown.show_epoch(attempt, each)
+    shown.end_trial(attempt, end, detail)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()[-1]
 
 
 def test_lasting_line_of_a_terminal_has_value_and_parameters(attempt: Attempt) -> None:
     """When the bar is gone, the line names the best value and what it was reached with."""
-    line = last_line(LiveProgress, attempt, "completed", "", epoch(1, 0.4), epoch(2, 0.452), epoch(3, 0.41))
+    line = last_line(LiveProgress, attempt, AttemptEnd.COMPLETED, "", epoch(1, 0.4), epoch(2, 0.452), epoch(3, 0.41))
     params = "learning_rate 0.00123, optimizer adam, batch_norm on"
     assert line == f"[small] trial 0 completed: val_accuracy 0.4520 ({params})"
 
 
 def test_last_line_of_a_log_has_the_value(attempt: Attempt) -> None:
     """The parameters stand in the trial's first line already; the detail follows the value."""
-    line = last_line(PlainProgress, attempt, "pruned", "by the median pruner at epoch 2", epoch(1, 0.4), epoch(2, 0.3))
+    line = last_line(
+        PlainProgress, attempt, AttemptEnd.PRUNED, "by the median pruner at epoch 2", epoch(1, 0.4), epoch(2, 0.3)
+    )
     assert line == "[small] trial 0 pruned: val_accuracy 0.4000, by the median pruner at epoch 2"
 
 
 def test_value_is_that_of_the_best_epoch_of_all_attempts(attempt: Attempt) -> None:
     """A trial that goes on from another worker's epochs counts those too; a value that is no number is none."""
     adopted = replace(attempt, epochs=(epoch(1, 0.9),))
-    line = last_line(PlainProgress, adopted, "completed", "", epoch(2, 0.3), epoch(3, float("nan")))
+    line = last_line(PlainProgress, adopted, AttemptEnd.COMPLETED, "", epoch(2, 0.3), epoch(3, float("nan")))
     assert line == "[small] trial 0 completed: val_accuracy 0.9000"
 
 
 def test_trial_without_an_epoch_has_no_value(attempt: Attempt) -> None:
     """Its line is the ending and the detail."""
-    assert last_line(PlainProgress, attempt, "error", "ValueError: x") == "[small] trial 0 error: ValueError: x"
+    assert (
+        last_line(PlainProgress, attempt, AttemptEnd.ERROR, "ValueError: x") == "[small] trial 0 error: ValueError: x"
+    )

@@ -137,4 +137,4 @@ def test_a_process_that_dies_is_a_fault_of_the_branch(study_file: Path) -> None:
     # It may have been a message further when it was killed.
     died = r"the trainer process died \(SIGKILL\) during the check \w+; what was still to be checked is not"
     assert re.fullmatch(rf"activation=relu batch_norm=\w+: {died}", fault)
-    assert not report.found("speed")
+    assert not report.list_findings("speed")

@@ -140,8 +140,8 @@ def report() -> PrecheckReport:
 
 def test_the_estimate_is_whole_trials_of_mean_epochs(report):
     """Five trials on two workers take as long as three, on eight as long as one."""
-    assert report.epoch_seconds() == 3.0
-    assert [report.study_seconds(workers) for workers in (1, 2, 8)] == [45.0, 27.0, 9.0]
+    assert report.estimate_epoch_seconds() == 3.0
+    assert [report.estimate_study_seconds(workers) for workers in (1, 2, 8)] == [45.0, 27.0, 9.0]
     lines = list(precheck_view.describe_cost(report))
     assert lines[0].endswith("(CPU): 45 s on 1 worker, 27 s on 2 workers, 9 s on 8 workers, each with such a device")
     assert lines[0].startswith("5 trials × 3 epochs × 3.0 s")
@@ -151,9 +151,9 @@ def test_the_estimate_is_whole_trials_of_mean_epochs(report):
 def test_a_branch_that_could_not_be_measured_has_no_part_in_the_estimate(report):
     """The mean is over what there is, and there is no estimate of nothing."""
     report.findings[1] = Finding("speed", "activation=elu batch_norm=false", {}, "ValueError: no")
-    assert report.epoch_seconds() == 2.0
+    assert report.estimate_epoch_seconds() == 2.0
     report.findings = []
-    assert report.study_seconds(1) is None
+    assert report.estimate_study_seconds(1) is None
     assert list(precheck_view.describe_cost(report)) == []
 
 

@@ -28,7 +28,7 @@ def worker(
         serving = Worker(
             database, display, gpu=device, study_names=study or (), drain=drain, trials=trials, slots=slots
         )
-        print_place("worker", database, serving.holder.device)
+        print_place("worker", database, serving.identity.device)
         serving.serve()
 
 
