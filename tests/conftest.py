@@ -36,7 +36,7 @@ SETTINGS = ("HPSEARCH_STORAGE", "HPSEARCH_ARTIFACTS", "HPSEARCH_DASHBOARD_PASSWO
 DEVELOPERS_VARIABLES = (*SETTINGS, *(f"{name}_FILE" for name in SETTINGS), "PGPORT")
 
 
-pytest_plugins = ["tests.support.study_fixtures", "tests.support.browser_fixtures"]
+pytest_plugins = ["tests.support.study_fixtures", "tests.support.evaluated_study", "tests.support.browser_fixtures"]
 
 SERVICES = {"server": "postgres", "chromium": "browser"}
 """The marker of each test that uses the fixture, directly or through others."""

@@ -59,7 +59,7 @@ class Score:
     """One classifier on the test images.
 
     `low` and `high` are Wilson's 95% interval of its accuracy, for the finite number of images. `confusion[i][j]` says
-    how many images of class i were taken for class j.
+    how many images of class i were predicted to be of class j.
     """
 
     accuracy: float

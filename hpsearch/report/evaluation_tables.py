@@ -64,8 +64,8 @@ def _tabulate_classes(number: int, classes: Sequence[ClassSpread]) -> CaptionedT
         f"each class, with configuration {number}",
         ("class", "images", "precision", "recall", "F1"),
         tuple(
-            (each.name, str(each.images), *map(_format_spread, (each.precision, each.recall, each.f1)))
-            for each in classes
+            (spread.name, str(spread.images), *map(_format_spread, (spread.precision, spread.recall, spread.f1)))
+            for spread in classes
         ),
     )
 

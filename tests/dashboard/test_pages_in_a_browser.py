@@ -51,35 +51,35 @@ PATIENCE = 60_000
 class Searcher:
     """A worker that trains nothing: it claims trials and stores the epochs it is told."""
 
-    def __init__(self, database: Database, found: Study) -> None:
-        self.database, self.found = database, found
+    def __init__(self, database: Database, study: Study) -> None:
+        self.database, self.study = database, study
         self.holder = WorkerIdentity("w", "host", "CPU")
-        self.history = ReadOnlyStorage(found.study_id, found.spec.direction)
+        self.history = ReadOnlyStorage(study.study_id, study.spec.direction)
         database.transact(lambda c: workers.register(c, self.holder, os.getpid()))
 
     def begin(self, *values: float) -> Attempt:
         """Claim a trial, sample it, and store an epoch for each value."""
-        held = self.database.transact(lambda c: claims.claim_trial(c, self.found.study_id, self.holder))
-        assert held is not None
+        attempt = self.database.transact(lambda c: claims.claim_trial(c, self.study.study_id, self.holder))
+        assert attempt is not None
         self.database.transact(self.history.refresh)
-        _, writes = suggest.suggest(self.found.spec, self.history, held.trial_id, held.trial_number)
-        self.database.transact(lambda c: attempts.store_parameters(c, held, writes))
+        _, writes = suggest.suggest(self.study.spec, self.history, attempt.trial_id, attempt.trial_number)
+        self.database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
         for epoch, value in enumerate(values, start=1):
             metrics = EpochMetrics(epoch, 1.0, 0.4, 1.1, value, 0.01, 2.0)
-            self.database.transact(lambda c: simulation.record(c, held, metrics, self.history))
-        return held
+            self.database.transact(lambda c: simulation.record(c, attempt, metrics, self.history))
+        return attempt
 
-    def finish(self, held: Attempt, ending: TrialOutcome = TrialOutcome.COMPLETED) -> None:
+    def finish(self, attempt: Attempt, ending: TrialOutcome = TrialOutcome.COMPLETED) -> None:
         """End the trial."""
-        self.database.transact(lambda c: attempts.finish(c, held, ending, {"weights": 1250858}))
+        self.database.transact(lambda c: attempts.finish(c, attempt, ending, {"weights": 1250858}))
 
 
 @pytest.fixture
 def searcher(storage: str) -> Iterator[Searcher]:
     """A worker on a study with 12 complete trials, whose value follows the learning rate, and one that diverged."""
     database = Database(storage)
-    found = study_creation.start(database, loader.from_dict(SEARCH)).study
-    worker = Searcher(database, found)
+    study = study_creation.start(database, loader.from_dict(SEARCH)).study
+    worker = Searcher(database, study)
     for rate in RATES:
         worker.finish(worker.begin(rate, rate * 2, rate * 4))
     worker.finish(worker.begin(0.1, float("nan")), TrialOutcome.DIVERGED)
@@ -101,9 +101,9 @@ def serving(storage: str, *options: str, **environment: str) -> Iterator[str]:
         try:
             assert running.stderr is not None
             line = running.stderr.readline()
-            found = re.search(r"http://\S+", line)
-            assert found, line + running.stderr.read()
-            yield found[0]
+            match = re.search(r"http://\S+", line)
+            assert match, line + running.stderr.read()
+            yield match[0]
             running.send_signal(signal.SIGTERM)
             assert running.wait(30) == 0
         finally:
@@ -114,8 +114,8 @@ def serving(storage: str, *options: str, **environment: str) -> Iterator[str]:
 @pytest.fixture
 def address(searcher: Searcher, storage: str) -> Iterator[str]:
     """Where the dashboard over the searcher's study is, read-only."""
-    with serving(storage) as found:
-        yield found
+    with serving(storage) as address:
+        yield address
 
 
 @pytest.fixture
@@ -201,29 +201,29 @@ def test_open_page_follows_a_running_trial(page: Page, searcher: Searcher) -> No
     open_study(page)
     page.locator("a[href$='/trials']").click()
     expect(page.get_by_text("13 Trials")).to_be_visible(timeout=PATIENCE)
-    held = searcher.begin(0.55, 0.66)
+    attempt = searcher.begin(0.55, 0.66)
     page.get_by_text("Trial 13", exact=True).click()
     expect(page.get_by_text("Trial 13 (trial_id=14)")).to_be_visible()
     expect(page.get_by_text("2 0.66")).to_be_visible()
-    searcher.finish(held)
+    searcher.finish(attempt)
     expect(page.get_by_text("Completed At")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("outcome completed")).to_be_visible()
 
 
 def test_deleting_is_refused_while_read_only(searcher: Searcher, storage: str, browser: Browser) -> None:
     """The page's own delete button fails, a script in it is told why, and the study stays."""
-    with serving(storage) as found, browser.new_context() as context:
+    with serving(storage) as url, browser.new_context() as context:
         opened = context.new_page()
-        opened.goto(found)
+        opened.goto(url)
         opened.get_by_role("button", name="delete study").click(timeout=PATIENCE)
         opened.get_by_role("button", name="Yes").click()
         expect(opened.get_by_text("Failed to delete study (id=1)")).to_be_visible(timeout=PATIENCE)
-        status, told = opened.evaluate(
+        status, reason = opened.evaluate(
             "async () => { const got = await fetch('/api/studies/1', {method: 'DELETE'});"
             " return [got.status, (await got.json()).reason] }"
         )
         assert status == 403
-        assert "--edit" in told
+        assert "--edit" in reason
         opened.reload()
         expect(opened.get_by_role("link", name=NAME)).to_be_visible(timeout=PATIENCE)
 
@@ -231,26 +231,26 @@ def test_deleting_is_refused_while_read_only(searcher: Searcher, storage: str, b
 def test_password_opens_the_dashboard(searcher: Searcher, storage: str, browser: Browser) -> None:
     """Who does not know it sees nothing; who does sees the studies, as anybody, in any script."""
     secret = "pä55 wörd:日本"
-    with serving(storage, HPSEARCH_DASHBOARD_PASSWORD=secret) as found:
+    with serving(storage, HPSEARCH_DASHBOARD_PASSWORD=secret) as url:
         with browser.new_context() as context, pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
-            context.new_page().goto(found)
+            context.new_page().goto(url)
         with browser.new_context(http_credentials={"username": "me", "password": "wrong"}) as context:
             opened = context.new_page()
-            refused = opened.goto(found)
-            assert refused is not None
-            assert refused.status == 401
+            response = opened.goto(url)
+            assert response is not None
+            assert response.status == 401
             assert "Optuna" not in opened.content()
         with browser.new_context(http_credentials={"username": "me", "password": secret}) as context:
             opened = context.new_page()
-            opened.goto(found)
+            opened.goto(url)
             expect(opened.get_by_role("link", name=NAME)).to_be_visible(timeout=PATIENCE)
 
 
 def test_note_is_kept_where_editing_is_allowed(searcher: Searcher, storage: str, browser: Browser) -> None:
     """With --edit, what a person writes below a study's computed note is stored alone, and there on the next visit."""
-    with serving(storage, "--edit") as found, browser.new_context() as context:
+    with serving(storage, "--edit") as url, browser.new_context() as context:
         opened = context.new_page()
-        opened.goto(found.replace("/dashboard", "/dashboard/studies/1/note"))
+        opened.goto(url.replace("/dashboard", "/dashboard/studies/1/note"))
         opened.get_by_role("button").filter(has=opened.get_by_test_id("EditIcon")).click(timeout=PATIENCE)
         editor = opened.get_by_role("textbox").first
         editor.press("Control+End")

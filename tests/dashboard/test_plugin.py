@@ -235,17 +235,6 @@ def test_study_without_a_complete_trial_is_served(
     assert caplog.messages == []
 
 
-def test_infeasible_trials_are_marked(
-    database: Database, started: Started, begin: Begin, client: DashboardClient
-) -> None:
-    """A diverged trial breaks a constraint on its page, a complete one does not, a failed one has none."""
-    study = started()
-    finish_trial(database, begin(study, 0.5), TrialOutcome.COMPLETED)
-    finish_trial(database, begin(study, NAN), TrialOutcome.DIVERGED)
-    finish_trial(database, begin(study), TrialOutcome.ERROR)
-    assert [each["constraints"] for each in client.trials(study)] == [[0.0], [1.0], []]
-
-
 def test_page_of_a_long_search_is_given_the_curves_that_it_can_draw(
     database: Database, started: Started, begin: Begin, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psycopg2
 import pytest
 from sqlalchemy import text
 
-from hpsearch.dashboard import bulk_storage, server
+from hpsearch.dashboard import server
 from hpsearch.errors import DatabaseError, UsageError
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -42,11 +41,6 @@ SECRET = "pä55 wörd:日本"
 def shown(trial: dict[str, Any]) -> dict[str, str]:
     """A trial's parameters as the dashboard writes them."""
     return {param["name"]: param["param_external_value"] for param in trial["params"]}
-
-
-def compared(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    """All that a trial holds, its curve as text: one NaN does not equal another."""
-    return {**vars(trial), "intermediate_values": repr(sorted(trial.intermediate_values.items()))}
 
 
 def test_every_kind_of_trial_is_served_as_it_is(
@@ -80,28 +74,6 @@ def test_every_kind_of_trial_is_served_as_it_is(
     assert answer["has_intermediate_values"] is True
     assert all(trials[number]["datetime_complete"] for number in (0, 1, 2)), "the timeline draws from these"
     assert all(trial["datetime_start"] for trial in trials[:4])
-
-
-def test_trials_are_read_as_optuna_reads_them(
-    database: Database, started: Started, begin: Callable[..., Attempt]
-) -> None:
-    """In bulk, all at once or only what is new, they equal what Optuna's own storage makes of the same rows."""
-    points = [{"optimizer": "momentum", "learning_rate": 0.1, "momentum": 0.75}]
-    points += [{"optimizer": "sgd", "learning_rate": value} for value in (0.01, 0.001, 0.002)]
-    study = started(budget={"trials": 5, "epochs": 3}, baseline=points)
-    finish_trial(database, begin(study, 0.1234567890123456, 0.3, 0.2), TrialOutcome.COMPLETED, weights=7)
-    finish_trial(database, begin(study, 0.25, NAN), TrialOutcome.DIVERGED, detail=ODD)
-    finish_trial(database, begin(study, float("inf")), TrialOutcome.PRUNED)
-    begin(study, 0.5)
-    url = database.url.render_as_string(hide_password=False)
-    theirs, ours = optuna.storages.RDBStorage(url), bulk_storage.BulkStorage(url)
-    for included, newest in ((set(), -1), ({2}, 3), (set(), 3)):
-        expected = theirs._get_trials(study.study_id, None, included, newest)
-        read = ours._get_trials(study.study_id, None, included, newest)
-        assert len(read) == (4 if newest < 0 else 1 + len(included))
-        assert [compared(trial) for trial in read] == [compared(trial) for trial in expected]
-    running = optuna.trial.TrialState.RUNNING
-    assert [trial.number for trial in ours.get_all_trials(study.study_id, states=(running,))] == [3]
 
 
 def test_studies_are_listed_under_the_names_they_have(started: Started, client: DashboardClient) -> None:
@@ -150,29 +122,6 @@ def test_running_trial_is_followed_to_its_end(
     assert [trial["state"] for trial in client.trials(study)] == ["Complete", "Complete", "Running"]
 
 
-def test_waiting_trial_leaves_the_parameters_of_the_others(
-    database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
-) -> None:
-    """Parallel coordinates keep their hyperparameters though the dashboard saw trials before they were sampled."""
-    study = started(baseline=[{"optimizer": "sgd", "learning_rate": rate} for rate in (0.1, 0.01)])
-    assert client.study(study)["intersection_search_space"] == []
-    for _ in range(2):
-        finish_trial(database, begin(study, 0.5), TrialOutcome.COMPLETED)
-        common = client.study(study)["intersection_search_space"]
-        assert [each["name"] for each in common] == ["learning_rate", "optimizer"]
-
-
-def test_study_that_searches_nothing_has_no_importance(
-    database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
-) -> None:
-    """Trials of the base model alone are shown without an importance, and without an error."""
-    study = started(space={})
-    for value in (0.1, 0.2, 0.3):
-        finish_trial(database, begin(study, value), TrialOutcome.COMPLETED)
-    assert client.importance(study) == []
-    assert [trial["values"] for trial in client.trials(study)] == [[0.1], [0.2], [0.3]]
-
-
 def test_trials_that_all_end_alike_have_an_importance(
     database: Database, started: Started, begin: Callable[..., Attempt], client: DashboardClient
 ) -> None:
@@ -200,27 +149,6 @@ def test_lost_connections_are_replaced(database: Database, started: Started, cli
     ended = database.transact(lambda c: c.scalars(text(query), {"name": "hpsearch dashboard"}).all())
     assert ended
     assert all(ended)
-    assert client.study(study)["name"] == "small"
-
-
-def test_outage_is_a_line_in_the_log(
-    server: str, database: Database, started: Started, client: DashboardClient, caplog: pytest.LogCaptureFixture
-) -> None:
-    """While the database lets nobody in, each request says why in one line; after that, all is as before."""
-    study = started()
-    client.study(study)
-    caplog.clear()
-    with closing(psycopg2.connect(server)) as elsewhere, elsewhere.cursor() as cursor:
-        elsewhere.autocommit = True
-        name = database.url.database
-        cursor.execute(f'alter database "{name}" allow_connections false')
-        cursor.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s", (name,))
-        assert client.get("/api/studies")[0] == 500
-        cursor.execute(f'alter database "{name}" allow_connections true')
-    (message,) = caplog.messages
-    assert message.startswith("the database does not answer: ")
-    assert "not currently accepting connections" in message
-    assert "\n" not in message
     assert client.study(study)["name"] == "small"
 
 

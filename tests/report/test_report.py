@@ -2,41 +2,24 @@
 
 import io
 import json
-import math
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
-from scipy import stats
-from sqlalchemy import text
 
 from hpsearch.errors import UsageError
-from hpsearch.evaluation import evaluation, results
 from hpsearch.outcomes import TrialOutcome
-from hpsearch.plotting import confusion_matrix, hyperparameter_plots, timeline
-from hpsearch.plotting.chart import Heatmap, Series
-from hpsearch.report import document, hyperparameter_sections, report, run_sections
-from hpsearch.report.material import ReportMaterial, prepare_material, read_source
-from hpsearch.storage import attempts
+from hpsearch.report import report
+from hpsearch.report.material import read_source
 from hpsearch.storage.database import Database
-from hpsearch.storage.studies import Study
-from hpsearch.storage.trials import CONFUSION
-from tests.support.evaluated_study import LABELS, add_epochs, claim_trial, train_trial
+from tests.support.grid_report import GRID, read_material, write_report
 from tests.support.simulation import Simulation
 
-GRID: dict[str, Any] = {
-    "study": {"name": "grid", "description": "Which optimizer is best?"},
-    "budget": {"epochs": 4, "repeats": 3, "patience": 9},
-    "space": {"optimizer": ["sgd", "adam"]},
-    "sampler": {"name": "grid"},
-}
 CONDITIONAL: dict[str, Any] = {
     "study": {"name": "tpe"},
     "budget": {"trials": 14, "epochs": 3},
@@ -48,141 +31,6 @@ CONDITIONAL: dict[str, Any] = {
     "pruner": {"name": "none"},
 }
 MARKUP = '<b>"x"</b> & | `a` *b* [c](d) $e$ %{y} ünï 日本 </script>'
-
-
-def read_material(database: Database, name: str) -> ReportMaterial:
-    """What a report of the study is written from."""
-    return prepare_material(database.transact(lambda connection: read_source(connection, name)))
-
-
-def write_report(database: Database, name: str, place: Path) -> tuple[str, str]:
-    """The report as HTML without plotly's own script, and as Markdown."""
-    source = database.transact(lambda connection: read_source(connection, name))
-    page = report.write(source, place)
-    html = re.sub(r"<script>/\*\*.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    return html, (page.parent / "report.md").read_text(encoding="utf-8")
-
-
-def rows(database: Database, query: str) -> list[Any]:
-    return database.transact(lambda connection: list(connection.execute(text(query)).all()))
-
-
-def by_optimizer(database: Database, query: str) -> dict[str, list[Any]]:
-    """Rows of (trial's number, ...) by the trial's optimizer."""
-    names = dict(rows(database, "select number, param_value from trials join trial_params using (trial_id)"))
-    found: dict[str, list[Any]] = {"sgd": [], "adam": []}
-    for number, *rest in rows(database, query):
-        found[("sgd", "adam")[int(names[number])]].append(rest)
-    return found
-
-
-@pytest.fixture
-def grid(database: Database) -> Simulation:
-    """A finished grid of two optimizers with three seeds each, trained by two workers in turns."""
-    simulation = Simulation(database, GRID, ("a", "b"))
-    simulation.run(6)
-    return simulation
-
-
-def half(values: np.ndarray) -> float:
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-
-
-def test_effects_are_those_of_the_tables(database: Database, grid: Simulation) -> None:
-    """Means and intervals of value, seconds and gap, in charts and tables, are those that SQL and numpy find."""
-    material = read_material(database, "grid")
-    values = by_optimizer(database, "select number, value from trials join trial_values using (trial_id)")
-    epochs = by_optimizer(
-        database,
-        "select t.number, array_agg(e.seconds order by epoch), (array_agg(train_accuracy - val_accuracy order by "
-        "epoch))[4] from trials t join hpsearch.epochs e using (trial_id) group by t.number",
-    )
-    for quantity, expected in {
-        "value": {name: np.array([value for (value,) in found]) for name, found in values.items()},
-        "seconds": {name: np.array([np.median(each[1:]) for each, _ in found]) for name, found in epochs.items()},
-        "gap": {name: np.array([each for _, each in found]) for name, found in epochs.items()},
-    }.items():
-        chart = hyperparameter_plots.plot_effects(material.compared, quantity, material.metric)  # type: ignore[arg-type]
-        (means,) = chart.panels[0].marks
-        assert isinstance(means, Series)
-        assert means.x == pytest.approx([expected["sgd"].mean(), expected["adam"].mean()])
-        assert means.low is not None
-        assert means.low[1] == pytest.approx(expected["adam"].mean() - half(expected["adam"]))
-    table = next(
-        block
-        for block in hyperparameter_sections.describe_effects(material).blocks
-        if isinstance(block, document.Table)
-    )
-    adam = np.array([value for (value,) in values["adam"]])
-    cell = f"{adam.mean() * 100:.1f} ± {half(adam) * 100:.1f}"
-    assert re.match(rf"{cell[:-1]}\d*% \(n = 3\)", table.rows[1][3])
-    assert table.rows[1][:3] == ("adam", "3", "3")
-
-
-def test_curves_and_rate_are_those_of_the_tables(database: Database, grid: Simulation) -> None:
-    """The mean curves, the accuracy by time and the epochs to an accuracy are those of the stored epochs."""
-    material = read_material(database, "grid")
-    found = by_optimizer(
-        database,
-        "select number, array_agg(e.val_accuracy order by epoch), array_agg(e.seconds order by epoch) "
-        "from trials join hpsearch.epochs e using (trial_id) group by number",
-    )
-    accuracies = {name: np.array([curve for curve, _ in each]) for name, each in found.items()}
-    seconds = {name: np.array([np.cumsum(each) for _, each in found[name]]) for name in found}
-    (effect,) = material.compared
-    panels = hyperparameter_plots.plot_curves(effect, material.trials).panels
-    line = next(mark for mark in panels[1].marks if isinstance(mark, Series) and mark.label == "validation")
-    assert line.y == pytest.approx(accuracies["adam"].mean(axis=0))
-    timed = hyperparameter_plots.plot_accuracy_by_time(effect, material.trials).panels[0].marks[-1]
-    assert isinstance(timed, Series)
-    assert timed.x == pytest.approx(seconds["adam"].mean(axis=0))
-    milestone = material.findings.accuracies[0]
-    first = [int(np.argmax(curve >= milestone)) for curve in accuracies["adam"]]
-    reached = hyperparameter_plots.plot_rate(effect).panels[1].marks[-1]
-    assert isinstance(reached, Series)
-    assert reached.y[0] == pytest.approx(np.median([seconds["adam"][i][epoch] for i, epoch in enumerate(first)]))
-
-
-def test_confusion_matrix_is_the_stored_one(database: Database, grid: Simulation) -> None:
-    """The best trial's matrix has the stored counts and percents; compared configurations are sums over their seeds."""
-    material = read_material(database, "grid")
-    best = rows(database, "select number from trials join trial_values using (trial_id) order by value desc limit 1")
-    stored = {
-        number: np.array(json.loads(value))
-        for number, value in rows(
-            database,
-            "select number, value_json from trials join trial_system_attributes using (trial_id) "
-            f"where key = '{CONFUSION}'",
-        )
-    }
-    assert material.findings.best is not None
-    own = confusion_matrix.make_trial_matrix(material.findings.best)
-    assert own is not None
-    heat = confusion_matrix.plot_matrices([own], material.classes).panels[0].marks[0]
-    assert isinstance(heat, Heatmap)
-    counts = stored[best[0][0]]
-    assert np.array(heat.shades) == pytest.approx(counts / counts.sum(axis=1, keepdims=True))
-    assert heat.texts[3][3] == f"{counts[3, 3]}\n{counts[3, 3] / counts[3].sum():.0%}"
-    names = by_optimizer(database, "select number, number from trials")
-    sums = {each.label: np.array(each.counts) for each in confusion_matrix.sum_by_configuration(material.trials)}
-    assert (sums["optimizer adam"] == sum(stored[number] for (number,) in names["adam"])).all()
-
-
-def test_utilization_is_held_time_by_time_there(database: Database, grid: Simulation) -> None:
-    """A worker's utilization is the time it held a trial by that from its first attempt to the end of its last."""
-    material = read_material(database, "grid")
-    used = {use.worker: use for use in timeline.measure_utilization(timeline.list_bars(material.trials, material.now))}
-    stored = rows(
-        database,
-        "select worker_id, sum(extract(epoch from ended_at - opened_at))::float / 3600, "
-        "extract(epoch from max(ended_at) - min(opened_at))::float / 3600 from hpsearch.attempts group by worker_id",
-    )
-    assert len(stored) == 2
-    for worker, held, there in stored:
-        assert used[worker].busy == pytest.approx(held)
-        assert used[worker].span == pytest.approx(there)
-        assert used[worker].share == pytest.approx(held / there)
-    assert "2 workers" in run_sections.describe_utilization(material).blocks[0].text  # type: ignore[union-attr]
 
 
 def test_report_of_a_grid_with_repeats(database: Database, grid: Simulation, tmp_path: Path) -> None:
@@ -298,33 +146,6 @@ def test_broken_report_leaves_the_old_one(database: Database, tmp_path: Path, mo
         report.write(source, place)
     assert (place / "report.html").read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
-
-
-def test_evaluation_is_told_with_its_study(database: Database, started: Callable[..., Study], tmp_path: Path) -> None:
-    """The report of an evaluated study has the test's figures and the ensemble's confusion matrix; so has its own."""
-    found = started(budget={"trials": 1, "epochs": 2}, baseline=[{"optimizer": "sgd", "learning_rate": 0.01}])
-    held = claim_trial(database, found)
-    add_epochs(database, held, [0.3, 0.4])
-    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
-    asked, _ = evaluation.request_evaluation(database, "small", top=1, seeds=2)
-    assert asked.study is not None
-    assert "has no result yet: 0 trials of it have ended" in write_report(database, "small", tmp_path / "before")[1]
-    probabilities = [train_trial(database, asked, tmp_path / "predictions.npz") for _ in range(2)]
-    results.read_status(database, asked)
-    html, markdown = write_report(database, "small", tmp_path / "after")
-    accuracies = [(each.argmax(axis=1) == LABELS).mean() for each in probabilities]
-    assert f"{np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}" in markdown
-    assert "> The test images have been used once for this study." in markdown
-    figure = re.search(r'<figure id="confusion-test-1">.*?json">(.*?)</script>', html, re.DOTALL)
-    assert figure is not None
-    together = np.mean(probabilities, axis=0).argmax(axis=1)
-    counts = [[int(((i == LABELS) & (together == j)).sum()) for j in range(3)] for i in range(3)]
-    texts = json.loads(figure[1])["data"][0]["text"]
-    assert [[int(cell.split("<")[0]) for cell in row] for row in texts] == counts
-    assert "&lt;b&gt;dog&lt;/b&gt;" in json.loads(figure[1])["layout"]["yaxis"]["ticktext"]
-    own = write_report(database, asked.study.name, tmp_path / "own")[1]
-    assert "It is an evaluation of another study" in own
-    assert "reaches test accuracy" in own
 
 
 def test_command_says_where_the_report_is(storage: str, database: Database, tmp_path: Path) -> None:

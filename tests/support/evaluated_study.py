@@ -1,12 +1,15 @@
 """An evaluation of a search, whose models predict given probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from hpsearch.evaluation import evaluation, results
 from hpsearch.evaluation.evaluation import Evaluation
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -18,7 +21,7 @@ from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.training.predictions import Predictions, save
 from tests.support import simulation
-from tests.support.small_study import claim, metrics
+from tests.support.small_study import claim, finish_trial, metrics
 
 NAN = float("nan")
 IMAGES = 60
@@ -55,16 +58,46 @@ def draw_probabilities(seed: int, accuracy: float) -> np.ndarray:
     return shares.astype(np.float32)
 
 
-def train_trial(database: Database, evaluation: Evaluation, file: Path, accuracy: float = 0.8) -> np.ndarray:
+def train_trial(database: Database, requested: Evaluation, file: Path, accuracy: float = 0.8) -> np.ndarray:
     """Complete a trial of the evaluation, and return what its model predicted for the test images."""
-    assert evaluation.study is not None
-    attempt = claim_trial(database, evaluation.study)
+    assert requested.study is not None
+    attempt = claim_trial(database, requested.study)
     probabilities = draw_probabilities(attempt.trial_number, accuracy)
-    epochs = evaluation.study.spec.budget.epochs
+    epochs = requested.study.spec.budget.epochs
     add_epochs(database, attempt, [NAN] * (epochs - 1) + [float((probabilities.argmax(axis=1) == LABELS).mean())])
     save(Predictions(probabilities, LABELS, CLASSES), file)
     file.with_suffix(".keras").write_bytes(b"model")
-    artifacts = StudyArtifacts(database, evaluation.study.artifacts)
+    artifacts = StudyArtifacts(database, requested.study.artifacts)
     artifacts.open()
     artifacts.finish(attempt, {}, file.with_suffix(".keras"), file)
     return probabilities
+
+
+@pytest.fixture
+def finished_search(database: Database, started: Callable[..., Study]) -> Callable[..., Study]:
+    """A search whose complete trials have these values of each of their epochs; sgd at that many hundredths."""
+
+    def make(
+        *trials: Sequence[float], rates: Sequence[float] = (0.01, 0.02, 0.03, 0.04, 0.05), **sections: Any
+    ) -> Study:
+        baselines = [{"optimizer": "sgd", "learning_rate": rate} for _, rate in zip(trials, rates, strict=False)]
+        budget = {"trials": len(trials), "epochs": 3, "early_stopping": 2, "hours": 3.0}
+        study = started(**{"budget": budget, "baseline": baselines, **sections})
+        for values in trials:
+            attempt = claim_trial(database, study)
+            add_epochs(database, attempt, values)
+            finish_trial(database, attempt)
+        assert claim(database, study, WORKER) is None  # and so it is finished
+        return study
+
+    return make
+
+
+def request_evaluation(database: Database, name: str = "small", **options: Any) -> Evaluation:
+    """Return the evaluation of a study, made now or before."""
+    return evaluation.request_evaluation(database, name, **options)[0]
+
+
+def read_result(database: Database, requested: Evaluation) -> Any:
+    """Return the result as `evaluate --json` prints it."""
+    return results.make_document(results.read_status(database, requested))["result"]
