@@ -89,7 +89,7 @@ def _origin(side: str, runs: Sequence[Run]) -> list[str]:
     lines = [f"{side}: seeds {', '.join(str(origin.seed) for origin in origins)}; commit {commits}"]
     lines += sorted({f"  {_list_versions(origin.versions)}" for origin in origins})
     if side in VARIANTS:
-        lines += sorted({f"  {json.dumps(origin.configuration)}" for origin in origins})
+        lines += sorted({f"  {json.dumps(origin.configuration, sort_keys=True)}" for origin in origins})
     return lines
 
 
