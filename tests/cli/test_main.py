@@ -288,6 +288,7 @@ def test_dashboard_port_in_use_is_one_line(storage: str) -> None:
     assert "choose another --host or --port" in line
 
 
+@pytest.mark.tensorflow
 def test_search_from_start_to_results(storage: str, study_file: Path) -> None:
     """start-study, worker --drain, status and results tell one story, in every format."""
     hpsearch("start-study", str(study_file), "--storage", storage)
@@ -315,6 +316,7 @@ def test_search_from_start_to_results(storage: str, study_file: Path) -> None:
         assert "trial" in shown.stdout
 
 
+@pytest.mark.tensorflow
 def test_worker_leaves_after_the_trials_it_was_given(storage: str, study_file: Path) -> None:
     """--trials 1 trains one trial and leaves the study running."""
     hpsearch("start-study", str(study_file), "--storage", storage)
