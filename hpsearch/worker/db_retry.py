@@ -5,10 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import Connection
-
 from hpsearch.errors import UnreachableError
-from hpsearch.storage.database import Database
+from hpsearch.storage.database import Connection, Database
 from hpsearch.worker.timing import Timing
 
 T = TypeVar("T")

@@ -4,8 +4,6 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from hpsearch.errors import DatabaseError, first_line
 from hpsearch.metrics import EpochMetrics
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -13,7 +11,7 @@ from hpsearch.storage import attempts
 from hpsearch.storage.artifacts import plots
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt, LostError, PrunerVerdict
-from hpsearch.storage.database import Database
+from hpsearch.storage.database import Connection, Database
 from hpsearch.training.protocol import EpochReport
 from hpsearch.worker import pruning
 

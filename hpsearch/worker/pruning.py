@@ -1,11 +1,10 @@
 """When the pruner compares an epoch with other trials', and its verdict."""
 
-from sqlalchemy import Connection
-
 from hpsearch.metrics import EpochMetrics
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage.attempts import Attempt, PrunerVerdict
+from hpsearch.storage.database import Connection
 
 
 def is_compared(attempt: Attempt, metrics: EpochMetrics, *, overdue: bool = False) -> bool:

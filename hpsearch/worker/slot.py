@@ -9,15 +9,13 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
-
 from hpsearch.errors import HpsearchError, NotFoundError, UnreachableError
 from hpsearch.outcomes import AttemptEnd, StudyStatus
 from hpsearch.storage import claims, studies, workers
 from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt
-from hpsearch.storage.database import Database
+from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.worker.db_retry import StopRequest

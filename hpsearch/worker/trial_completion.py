@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from hpsearch.errors import DatabaseError, first_line
 from hpsearch.outcomes import AttemptEnd, TrainingEnd, TrialOutcome
 from hpsearch.storage import attempts
 from hpsearch.storage.artifacts import plots
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt, LostError
+from hpsearch.storage.database import Connection
 from hpsearch.worker.db_retry import DatabaseRetry
 
 

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec.rows import Value
 from hpsearch.storage import attempts, studies
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt
+from hpsearch.storage.database import Connection
 from hpsearch.training.protocol import DataRequest, Loaded, Ready, Train
 from hpsearch.worker.db_retry import DatabaseRetry
 
