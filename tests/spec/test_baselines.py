@@ -5,7 +5,7 @@ import pytest
 from tests.support.study_files import FIVE, MOMENTUM, list_faults, read
 
 
-def test_a_baseline_is_completed_with_defaults():
+def test_a_baseline_is_completed_with_defaults() -> None:
     """Each holds every hyperparameter active in it, those not named from the table."""
     study = read(FIVE + MOMENTUM + '[[baseline]]\n[[baseline]]\noptimizer = "adam"\nlearning_rate = 1e-2\n')
     base = {
@@ -21,7 +21,7 @@ def test_a_baseline_is_completed_with_defaults():
     )
 
 
-def test_defaults_follow_what_the_baseline_names():
+def test_defaults_follow_what_the_baseline_names() -> None:
     """A searched dense_dropout that is not named follows the dropout of the baseline, or the fixed one."""
     dense = "[space]\ndense_dropout = { low = 0.0, high = 0.5 }\n"
     assert read(dense + "dropout = [0.1, 0.3]\n[[baseline]]\ndropout = 0.3\n").baselines[0]["dense_dropout"] == 0.3
@@ -46,26 +46,26 @@ def test_defaults_follow_what_the_baseline_names():
         ),
     ],
 )
-def test_a_baseline_outside_the_space_is_refused(baseline, fault):
+def test_a_baseline_outside_the_space_is_refused(baseline: str, fault: str) -> None:
     """A baseline names searched hyperparameters only, with values a trial could get."""
     searched = FIVE + MOMENTUM + "filters = { low = 16, high = 64, step = 16 }\n"
     assert list_faults("[fixed]\nl1 = 0.5\n" + searched + "[[baseline]]\n[[baseline]]\n" + baseline) == [fault]
 
 
-def test_a_default_outside_the_space_asks_for_a_value():
+def test_a_default_outside_the_space_asks_for_a_value() -> None:
     """Where the table's default is not in the space, the baseline has to name a value."""
     assert list_faults("[space]\nlearning_rate = [0.1, 0.01]\n[[baseline]]\n") == [
         "baseline[0].learning_rate: the default 0.001 is outside the space: [0.1, 0.01], name one"
     ]
 
 
-def test_more_baselines_than_trials_are_refused():
+def test_more_baselines_than_trials_are_refused() -> None:
     """Every baseline is one of the trials."""
     assert list_faults(FIVE + "[[baseline]]\n[[baseline]]\n", "budget.trials=1") == [
         "baseline: 2 do not fit into budget.trials = 1: drop some or raise it"
     ]
 
 
-def test_a_baseline_that_is_no_list_of_tables_is_refused():
+def test_a_baseline_that_is_no_list_of_tables_is_refused() -> None:
     """A single table or a value is no baseline."""
     assert list_faults("", "baseline=3") == ["baseline: 3 is not a list of tables: write [[baseline]] above each"]

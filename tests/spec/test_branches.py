@@ -10,6 +10,7 @@ from hpsearch.cli import precheck_view
 from hpsearch.spec import branches, loader
 from hpsearch.spec.branches import AXES, LAYERS, Branch
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.training.protocol import Finding, Layer
 from hpsearch.worker.precheck import PrecheckReport
@@ -26,11 +27,11 @@ def study(text: str, *overrides: str) -> StudySpec:
     return loader.from_toml(text, overrides, name="x")
 
 
-def axes(branch: Branch) -> tuple[object, ...]:
+def axes(branch: Branch) -> tuple[Value, ...]:
     return tuple(branch.values[axis] for axis in AXES)
 
 
-def test_the_default_study_has_every_combination_once():
+def test_the_default_study_has_every_combination_once() -> None:
     """All optimizers, activations and batch norms meet; the rest is the base model's."""
     default = loader.load(None)
     found = branches.list_branches(default)
@@ -41,7 +42,7 @@ def test_the_default_study_has_every_combination_once():
     assert branches.choose_base(default) == fill_defaults({})
 
 
-def test_a_study_without_a_space_has_the_base_model_alone():
+def test_a_study_without_a_space_has_the_base_model_alone() -> None:
     """What is not searched has its fixed or default value."""
     (only,) = branches.list_branches(study("[fixed]\nactivation = 'elu'\nlearning_rate = 0.5\n"))
     assert only == Branch(fill_defaults({"activation": "elu", "learning_rate": 0.5}), (0.5,))
@@ -49,7 +50,7 @@ def test_a_study_without_a_space_has_the_base_model_alone():
     assert pickle.loads(pickle.dumps(only)) == only
 
 
-def test_a_branch_that_the_conditions_forbid_is_none():
+def test_a_branch_that_the_conditions_forbid_is_none() -> None:
     """Batch norm that is searched with one optimizer only makes no branch with the other."""
     conditional = "batch_norm = { choices = [true, false], when = { optimizer = ['adam'] } }"
     found = branches.list_branches(study(f"[space]\noptimizer = ['sgd', 'adam']\n{conditional}\n"))
@@ -60,17 +61,17 @@ def test_a_branch_that_the_conditions_forbid_is_none():
     ]
 
 
-def test_a_condition_on_what_is_no_axis_is_followed():
+def test_a_condition_on_what_is_no_axis_is_followed() -> None:
     """Every value of a parent is tried, so that no branch is missed; each has params that a trial can have."""
     found = {branch.values["batch_norm"]: branch.values for branch in branches.list_branches(study(REGULARIZATION))}
     assert found == {False: fill_defaults({}), True: fill_defaults({"batch_norm": True})}
     other = study(REGULARIZATION + "[[baseline]]\ndropout = 0.0\n")
-    found = {branch.values["batch_norm"]: branch.values["dropout"] for branch in branches.list_branches(other)}
-    assert found == {False: 0.0, True: 0.25}
+    dropouts = {branch.values["batch_norm"]: branch.values["dropout"] for branch in branches.list_branches(other)}
+    assert dropouts == {False: 0.0, True: 0.25}
 
 
 @pytest.mark.parametrize("name", ["activations", "optimizers", "regularization", "learning-rate", "quickstart"])
-def test_branches_of_a_shipped_study_are_what_its_trials_train(name):
+def test_branches_of_a_shipped_study_are_what_its_trials_train(name: str) -> None:
     """The axes of the branches are those of the points of a grid; every base is a configuration of the study."""
     shipped = loader.load(STUDIES / f"{name}.toml")
     found = {axes(branch) for branch in branches.list_branches(shipped)}
@@ -81,7 +82,7 @@ def test_branches_of_a_shipped_study_are_what_its_trials_train(name):
     assert tuple(branches.choose_base(shipped)[axis] for axis in AXES) in found
 
 
-def test_the_base_is_the_first_baseline_else_the_nearest_to_the_defaults():
+def test_the_base_is_the_first_baseline_else_the_nearest_to_the_defaults() -> None:
     """A default outside the space gives way to the first choice, or to the middle of its range."""
     space = "[space]\noptimizer = ['adam', 'sgd']\nl2 = { low = 1e-4, high = 1e-2, log = true }\nfilters = [8, 16]\n"
     base = branches.choose_base(study(space))
@@ -104,20 +105,20 @@ def test_the_base_is_the_first_baseline_else_the_nearest_to_the_defaults():
         ("[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]", (1.0, 3.0, 5.0, 7.0, 9.0)),
     ],
 )
-def test_rates_are_spread_over_what_is_searched(entry, rates):
+def test_rates_are_spread_over_what_is_searched(entry: str, rates: tuple[float, ...]) -> None:
     """A few learning rates from end to end, each of them one that a trial can have."""
     (only,) = branches.list_branches(study(f"[space]\nlearning_rate = {entry}\n"))
     assert only.rates == pytest.approx(rates)
 
 
-def test_rates_that_are_searched_with_one_optimizer_are_the_default_with_another():
+def test_rates_that_are_searched_with_one_optimizer_are_the_default_with_another() -> None:
     """An inactive learning rate is the base model's."""
     entry = "{ choices = [0.5], when = { optimizer = ['sgd'] } }"
     found = branches.list_branches(study(f"[space]\nlearning_rate = {entry}\noptimizer = ['adam', 'sgd']\n"))
     assert [branch.rates for branch in found] == [(0.001,), (0.5,)]
 
 
-def test_one_each_takes_the_branch_that_is_most_like_the_base():
+def test_one_each_takes_the_branch_that_is_most_like_the_base() -> None:
     """Each optimizer is checked with the base's activation and batch norm, where the space has them together."""
     default = loader.load(None)
     found = branches.select_one_each(branches.list_branches(default), ("optimizer",), branches.choose_base(default))
@@ -138,7 +139,7 @@ def report() -> PrecheckReport:
     return made
 
 
-def test_the_estimate_is_whole_trials_of_mean_epochs(report):
+def test_the_estimate_is_whole_trials_of_mean_epochs(report: PrecheckReport) -> None:
     """Five trials on two workers take as long as three, on eight as long as one."""
     assert report.estimate_epoch_seconds() == 3.0
     assert [report.estimate_study_seconds(workers) for workers in (1, 2, 8)] == [45.0, 27.0, 9.0]
@@ -148,7 +149,7 @@ def test_the_estimate_is_whole_trials_of_mean_epochs(report):
     assert lines[1] == "less with pruning and trials that diverge"
 
 
-def test_a_branch_that_could_not_be_measured_has_no_part_in_the_estimate(report):
+def test_a_branch_that_could_not_be_measured_has_no_part_in_the_estimate(report: PrecheckReport) -> None:
     """The mean is over what there is, and there is no estimate of nothing."""
     report.findings[1] = Finding("speed", "activation=elu batch_norm=false", {}, "ValueError: no")
     assert report.estimate_epoch_seconds() == 2.0
@@ -157,7 +158,7 @@ def test_a_branch_that_could_not_be_measured_has_no_part_in_the_estimate(report)
     assert list(precheck_view.describe_cost(report)) == []
 
 
-def test_faults_are_lines_that_begin_with_the_branch(report):
+def test_faults_are_lines_that_begin_with_the_branch(report: PrecheckReport) -> None:
     """Every fault is told, and with it where."""
     assert report.faults == []
     report.findings.append(
@@ -168,7 +169,7 @@ def test_faults_are_lines_that_begin_with_the_branch(report):
     assert precheck_view.describe_finished_check(report, "start") == "a plausible loss at the start: 0 of 1"
 
 
-def test_the_tables_show_what_there_is(report):
+def test_the_tables_show_what_there_is(report: PrecheckReport) -> None:
     """A network's percentages are of all its weights; a figure that is missing is a dash."""
     assert list(precheck_view.list_layers(report)) == [
         ("Dense", "3 × 2", "30", "75.0"),

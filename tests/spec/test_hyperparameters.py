@@ -5,6 +5,7 @@ import math
 import pytest
 
 from hpsearch.spec.hyperparameters import ROWS, TABLE, fill_defaults
+from hpsearch.spec.rows import Hyperparameter
 
 BASE_MODEL = {
     "learning_rate": 0.001,
@@ -28,13 +29,13 @@ BASE_MODEL = {
 }
 
 
-def test_the_defaults_are_the_base_model():
+def test_the_defaults_are_the_base_model() -> None:
     """Nothing chosen is the base model of the design, row by row."""
     assert fill_defaults({}) == BASE_MODEL
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_each_row_admits_its_own_default_and_choices(row):
+def test_each_row_admits_its_own_default_and_choices(row: Hyperparameter) -> None:
     """A default or a listed word is never refused by the row it stands in."""
     default = fill_defaults({})[row.name]
     assert row.find_fault(default) is None
@@ -44,7 +45,7 @@ def test_each_row_admits_its_own_default_and_choices(row):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @pytest.mark.parametrize("value", [None, [], {}, "nonsense", math.nan, math.inf, -1])
-def test_each_row_refuses_what_is_no_value_of_it(row, value):
+def test_each_row_refuses_what_is_no_value_of_it(row: Hyperparameter, value: object) -> None:
     """What no hyperparameter takes is refused by every row, with what it is and what would be right."""
     fault = row.find_fault(value)
     assert fault is not None
@@ -63,23 +64,23 @@ def test_each_row_refuses_what_is_no_value_of_it(row, value):
         ("schedule", "linear", "'linear' is unknown: one of constant, step, cosine"),
     ],
 )
-def test_a_fault_says_what_would_be_right(name, value, fault):
+def test_a_fault_says_what_would_be_right(name: str, value: bool | float | str, fault: str) -> None:
     """Types are not bent into one another, and bounds are named."""
     assert TABLE[name].find_fault(value) == fault
 
 
-def test_dense_dropout_follows_dropout_until_it_is_chosen():
+def test_dense_dropout_follows_dropout_until_it_is_chosen() -> None:
     """The dense layer drops as much as the blocks do, unless it is told otherwise."""
     assert fill_defaults({"dropout": 0.4})["dense_dropout"] == 0.4
     assert fill_defaults({"dropout": 0.4, "dense_dropout": 0.1})["dense_dropout"] == 0.1
 
 
-def test_a_whole_number_becomes_a_float_where_one_is_meant():
+def test_a_whole_number_becomes_a_float_where_one_is_meant() -> None:
     """1 and 1.0 are the same learning rate, also in what is stored and compared."""
     assert type(fill_defaults({"learning_rate": 1})["learning_rate"]) is float
 
 
-def test_a_name_outside_the_table_is_an_error():
+def test_a_name_outside_the_table_is_an_error() -> None:
     """A misspelt hyperparameter is never dropped silently."""
     with pytest.raises(KeyError, match="droput"):
         fill_defaults({"droput": 0.1})

@@ -22,12 +22,12 @@ from tests.support.study_files import FIVE, NAMED, list_faults, read
         (b"#" * (1 << 20) + b"#", "is longer than 1048576 bytes: give a study file"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, fault):
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes | str | None, fault: str) -> None:
     """Whatever is wrong with the file itself is said in a line that names it."""
     path = tmp_path / "study.toml"
     if content == "directory":
         path.mkdir()
-    elif content is not None:
+    elif isinstance(content, bytes):
         path.write_bytes(content)
     with pytest.raises(StudyFileError) as refused:
         loader.load(path)
@@ -35,7 +35,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, fault):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_permission_is_one_line(tmp_path):
+def test_a_file_without_permission_is_one_line(tmp_path: Path) -> None:
     """A file that the user may not read is named, with the reason."""
     path = tmp_path / "study.toml"
     path.touch(0o000)
@@ -43,25 +43,25 @@ def test_a_file_without_permission_is_one_line(tmp_path):
         loader.load(path)
 
 
-def test_a_device_that_never_ends_is_not_read_to_its_end():
+def test_a_device_that_never_ends_is_not_read_to_its_end() -> None:
     """A slip such as /dev/zero is refused instead of filling the memory."""
     with pytest.raises(StudyFileError, match="is longer than"):
         loader.load(Path("/dev/zero"))
 
 
-def test_an_editors_byte_order_mark_is_passed_over(tmp_path):
+def test_an_editors_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     """A file saved by an editor that marks UTF-8 reads as any other."""
     path = tmp_path / "study.toml"
     path.write_bytes(b"\xef\xbb\xbf" + NAMED.encode())
     assert loader.load(path).study.name == "x"
 
 
-def test_no_file_is_the_default_study():
+def test_no_file_is_the_default_study() -> None:
     """Without a path the study shipped in the package is read."""
     assert loader.load(None).study.name == "cifar10-cnn"
 
 
-def test_faults_stay_on_one_line_each():
+def test_faults_stay_on_one_line_each() -> None:
     """A key with line breaks or terminal codes in it cannot break the report."""
     with pytest.raises(StudyFileError) as refused:
         loader.from_toml('"a\\nb\\u001b[31m" = 1\n')
@@ -69,7 +69,7 @@ def test_faults_stay_on_one_line_each():
     assert "\x1b" not in str(refused.value)
 
 
-def test_a_value_is_toml_or_else_a_string():
+def test_a_value_is_toml_or_else_a_string() -> None:
     """Numbers, words, lists and tables can all be set, inside tables and whole."""
     study = read(
         FIVE,
@@ -87,18 +87,18 @@ def test_a_value_is_toml_or_else_a_string():
     assert study.study.description == "a = b"
 
 
-def test_name_and_trials_win():
+def test_name_and_trials_win() -> None:
     """--name and --trials stand over the file and over --set."""
     study = loader.from_toml(NAMED, ["study.name=y", "budget.trials=7"], name="z", trials=9)
     assert (study.study.name, study.budget.trials) == ("z", 9)
 
 
-def test_a_name_on_the_command_line_is_enough():
+def test_a_name_on_the_command_line_is_enough() -> None:
     """A file need not have a name where --name gives one."""
     assert loader.from_toml("", name="z").study.name == "z"
 
 
-def test_a_value_cannot_smuggle_keys_in():
+def test_a_value_cannot_smuggle_keys_in() -> None:
     """A line break in a value is part of the value."""
     assert list_faults("", "budget.trials=3\n[fixed]\nl1=1") == [
         "budget.trials: '3\\n[fixed]\\nl1=1' is not a whole number: trials to end, exactly, over all workers; "
@@ -116,19 +116,19 @@ def test_a_value_cannot_smuggle_keys_in():
         ("budget.trails=3", "budget.trails: unknown: did you mean trials?"),
     ],
 )
-def test_a_bad_override_is_a_fault(override, fault):
+def test_a_bad_override_is_a_fault(override: str, fault: str) -> None:
     """What cannot be set is said as a fault of the file would be."""
     assert list_faults("", override) == [fault]
 
 
-def test_the_mapping_given_is_left_alone():
+def test_the_mapping_given_is_left_alone() -> None:
     """A notebook's dict is not changed by overriding it."""
     raw = {"study": {"name": "x"}, "space": {"dropout": (0.1, 0.2)}}
     assert loader.from_dict(raw, ["study.name=y"]).study.name == "y"
     assert raw == {"study": {"name": "x"}, "space": {"dropout": (0.1, 0.2)}}
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_told_at_once() -> None:
     """Nobody mends one fault only to be told of the next."""
     lines = list_faults(
         "[budget]\nepochs = 0\n[fixed]\nl1 = -1\n[space]\nl2 = []\n"

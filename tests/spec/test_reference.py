@@ -11,17 +11,17 @@ PAGE = Path(__file__).parents[2] / "docs/study-file.md"
 
 
 @pytest.mark.parametrize("name", reference.make_tables())
-def test_the_page_has_every_table(name):
+def test_the_page_has_every_table(name: str) -> None:
     """Each table has a place on the page, so that `python -m hpsearch.spec.reference docs/study-file.md` fills it."""
     assert f"<!-- table: {name} -->" in PAGE.read_text()
 
 
-def test_the_tables_are_those_of_the_code():
+def test_the_tables_are_those_of_the_code() -> None:
     """The page lists every key, hyperparameter and option with its default as the code has them."""
     assert reference.fill_tables(PAGE.read_text()) == PAGE.read_text()
 
 
-def test_every_example_in_the_reference_is_a_study():
+def test_every_example_in_the_reference_is_a_study() -> None:
     """What docs/study-file.md shows of a file can be copied into one."""
     text = PAGE.read_text()
     blocks = re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)
@@ -33,7 +33,7 @@ def test_every_example_in_the_reference_is_a_study():
         assert loader.from_toml(head + file, name="example").study.name == "example"
 
 
-def test_the_annotated_example_is_the_default_study_with_its_defaults_written_out():
+def test_the_annotated_example_is_the_default_study_with_its_defaults_written_out() -> None:
     """docs/study-file-example.md can be copied into a file."""
     page = PAGE.with_name("study-file-example.md").read_text()
     (example,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)

@@ -7,7 +7,7 @@ import pytest
 from tests.support.study_files import FIVE, MOMENTUM, list_faults, read
 
 
-def test_tpe_groups_conditional_spaces():
+def test_tpe_groups_conditional_spaces() -> None:
     """TPE models conditional hyperparameters in groups, unless it is told otherwise."""
     assert read(FIVE).sampler.options["group"] is False
     assert read(FIVE + MOMENTUM).sampler.options["group"] is True
@@ -43,12 +43,12 @@ def test_tpe_groups_conditional_spaces():
         ),
     ],
 )
-def test_a_misspelt_or_impossible_sampler(overrides, fault):
+def test_a_misspelt_or_impossible_sampler(overrides: list[str], fault: str) -> None:
     """Samplers and their options are named, typed and combined as Optuna takes them."""
     assert list_faults(FIVE, *overrides) == [fault]
 
 
-def test_a_sampler_says_which_package_it_lacks(monkeypatch):
+def test_a_sampler_says_which_package_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault of a sampler that needs more names all of it, before any worker fails on it."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert list_faults(FIVE, "sampler.name=gp") == [
@@ -58,7 +58,7 @@ def test_a_sampler_says_which_package_it_lacks(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["tpe", "qmc", "cmaes"])
-def test_the_samplers_defaults_are_optunas(name):
+def test_the_samplers_defaults_are_optunas(name: str) -> None:
     """An option left out means what it means in Optuna 5."""
     samplers = pytest.importorskip("optuna").samplers
     sampler = {"tpe": samplers.TPESampler, "qmc": samplers.QMCSampler, "cmaes": samplers.CmaEsSampler}[name]()

@@ -5,7 +5,7 @@ import pytest
 from tests.support.study_files import GRID, MOMENTUM, list_faults, read
 
 
-def test_parents_come_before_children_wherever_they_stand():
+def test_parents_come_before_children_wherever_they_stand() -> None:
     """A condition may precede in the file the hyperparameter that it names."""
     study = read(
         "[space]\n" + MOMENTUM + 'l1 = [0.0, 1e-5]\noptimizer = ["sgd", "momentum"]',
@@ -15,7 +15,7 @@ def test_parents_come_before_children_wherever_they_stand():
     assert study.searched == ("l1", "optimizer", "momentum")
 
 
-def test_a_condition_holds_through_its_ancestors():
+def test_a_condition_holds_through_its_ancestors() -> None:
     """A hyperparameter is inactive where its parent is, whatever value the parent has by default."""
     study = read(
         "[space]\ndropout = [0.0, 0.25]\nl1 = { choices = [0.0, 1e-5], when = { dropout = [0.0] } }\n"
@@ -27,7 +27,7 @@ def test_a_condition_holds_through_its_ancestors():
     assert not study.is_active("l1", {})
 
 
-def test_all_parents_must_agree():
+def test_all_parents_must_agree() -> None:
     """Conditions on two parents hold together or not at all."""
     study = read(
         "[space]\nbatch_norm = [true, false]\naugment = [true, false]\n"
@@ -37,7 +37,7 @@ def test_all_parents_must_agree():
     assert not study.is_active("l2", {"batch_norm": True, "augment": True})
 
 
-def test_a_grid_is_the_product_in_the_order_of_the_file():
+def test_a_grid_is_the_product_in_the_order_of_the_file() -> None:
     """The last hyperparameter is the fastest, steps are exact, and trials default to the number of points."""
     study = read('[space]\noptimizer = ["sgd", "adam"]\ndropout = { low = 0, high = 0.3, step = 0.1 }\n' + GRID)
     points = [(p["optimizer"], p["dropout"]) for p in study.list_grid()]
@@ -45,14 +45,14 @@ def test_a_grid_is_the_product_in_the_order_of_the_file():
     assert study.budget.trials == 8
 
 
-def test_repeats_come_round_by_round():
+def test_repeats_come_round_by_round() -> None:
     """Every point is tried once before any is tried again."""
     study = read("[budget]\nrepeats = 3\n[space]\nbatch_size = { low = 16, high = 32, step = 16 }\n" + GRID)
     assert [point["batch_size"] for point in study.list_grid()] == [16, 32] * 3
     assert study.budget.trials == 6
 
 
-def test_inactive_combinations_count_once():
+def test_inactive_combinations_count_once() -> None:
     """What differs only in an inactive hyperparameter is one point, without that hyperparameter."""
     study = read(
         '[space]\nmomentum = { choices = [0.5, 0.9], when = { optimizer = ["momentum"] } }\n'
@@ -66,7 +66,7 @@ def test_inactive_combinations_count_once():
     assert study.budget.trials == 3
 
 
-def test_fewer_trials_than_points_are_allowed():
+def test_fewer_trials_than_points_are_allowed() -> None:
     """A grid can be begun and extended later."""
     assert read("[space]\nbatch_norm = [true, false]\n" + GRID, "budget.trials=1").budget.trials == 1
 
@@ -101,7 +101,7 @@ def test_fewer_trials_than_points_are_allowed():
         ),
     ],
 )
-def test_what_is_no_grid_is_refused(text, fault):
+def test_what_is_no_grid_is_refused(text: str, fault: str) -> None:
     """A grid needs something to enumerate, no more trials than points, and no other points."""
     assert list_faults(text + GRID) == [fault]
 
@@ -172,7 +172,7 @@ def test_what_is_no_grid_is_refused(text, fault):
         ("dropout = { choices = [0.1], low = 0 }", ".low: unknown: one of choices, when"),
     ],
 )
-def test_an_impossible_dimension(entry, fault):
+def test_an_impossible_dimension(entry: str, fault: str) -> None:
     """A dimension that cannot be sampled, or that leaves the table's bounds, is refused where it is wrong."""
     lines = list_faults(f"[space]\n{entry}")
     assert lines[0] == f"space.{entry.split()[0]}{fault}"
@@ -199,7 +199,7 @@ def test_an_impossible_dimension(entry, fault):
         ("{ momentum = [0.9] }", ": goes in a circle through momentum: drop one of the conditions"),
     ],
 )
-def test_an_impossible_condition(entries, fault):
+def test_an_impossible_condition(entries: str, fault: str) -> None:
     """A condition names a searched list and values that it has, and never comes back to itself."""
     text = (
         "[space]\noptimizer = ['sgd', 'adam']\ndropout = { low = 0.1, high = 0.2 }\n"
@@ -208,7 +208,7 @@ def test_an_impossible_condition(entries, fault):
     assert list_faults(text) == [f"space.momentum.when{fault}"]
 
 
-def test_a_circle_of_conditions_names_everyone_in_it():
+def test_a_circle_of_conditions_names_everyone_in_it() -> None:
     """Two hyperparameters that wait for one another would never be sampled."""
     assert list_faults(
         "[space]\nbatch_norm = { choices = [true, false], when = { augment = [true] } }\n"
@@ -219,7 +219,7 @@ def test_a_circle_of_conditions_names_everyone_in_it():
     ]
 
 
-def test_a_parent_with_a_fault_does_not_make_its_children_faulty():
+def test_a_parent_with_a_fault_does_not_make_its_children_faulty() -> None:
     """One mistake is one line."""
     assert list_faults(
         "[space]\noptimizer = ['sgdd', 'momentum']\n" + MOMENTUM, "space.momentum.when.optimizer=['momentum']"

@@ -7,31 +7,31 @@ from hpsearch.spec import loader
 from tests.support.study_files import FIVE, list_faults, read
 
 
-def test_a_search_has_a_hundred_trials_of_thirty_epochs():
+def test_a_search_has_a_hundred_trials_of_thirty_epochs() -> None:
     """The budget of a search that names none."""
     budget = read(FIVE).budget
     assert (budget.trials, budget.epochs, budget.failures, budget.attempts, budget.patience) == (100, 30, 5, 3, 2)
     assert (budget.hours, budget.target, budget.early_stopping, budget.repeats) == (None, None, None, 1)
 
 
-def test_metric_decides_the_direction():
+def test_metric_decides_the_direction() -> None:
     """Accuracy is to be high, loss to be low."""
     assert read("", "study.metric=val_loss").direction == "minimize"
 
 
 @pytest.mark.parametrize(("name", "validation"), [("cifar10", 5000), ("digits", 300)])
-def test_the_hold_out_fits_the_dataset(name, validation):
+def test_the_hold_out_fits_the_dataset(name: str, validation: int) -> None:
     """Each dataset has a hold-out of its own size by default."""
     assert read("", f"data.name={name}").data.validation == validation
 
 
 @pytest.mark.parametrize("name", ["x" * 512, "Größe ≤ 3 <b>&amp;</b> 'q' \"r\"", "学習率 🧪", "../../etc", "--help"])
-def test_a_name_may_hold_any_printable_character(name):
+def test_a_name_may_hold_any_printable_character(name: str) -> None:
     """Names are text, not identifiers."""
     assert loader.from_toml("", name=name).study.name == name
 
 
-def test_repeats_need_a_grid():
+def test_repeats_need_a_grid() -> None:
     """A sampler other than the grid has no points to repeat."""
     assert list_faults(FIVE, "budget.repeats=2") == [
         'budget.repeats: needs a grid: drop it, or set sampler.name = "grid"'
@@ -55,7 +55,7 @@ def test_repeats_need_a_grid():
         ),
     ],
 )
-def test_a_name_or_value_that_the_table_does_not_know(text, fault):
+def test_a_name_or_value_that_the_table_does_not_know(text: str, fault: str) -> None:
     """Unknown sections, keys and hyperparameters are named with what was probably meant."""
     assert list_faults(text) == [fault]
 
@@ -119,19 +119,19 @@ def test_a_name_or_value_that_the_table_does_not_know(text, fault):
         ),
     ],
 )
-def test_a_value_out_of_bounds(override, fault):
+def test_a_value_out_of_bounds(override: str, fault: str) -> None:
     """Numbers have bounds, words a list, and nothing is coerced."""
     assert list_faults("", override) == [fault]
 
 
 @pytest.mark.parametrize("key", ["trials", "epochs", "failures", "attempts", "patience", "early_stopping", "repeats"])
 @pytest.mark.parametrize("value", ["0", "-3"])
-def test_a_count_is_at_least_one(key, value):
+def test_a_count_is_at_least_one(key: str, value: str) -> None:
     """Nothing is done zero times or less."""
     assert list_faults("", f"budget.{key}={value}") == [f"budget.{key}: {value} is out of bounds: 1 or more"]
 
 
-def test_a_name_is_required():
+def test_a_name_is_required() -> None:
     """A study without a name is refused with both ways to name it."""
     with pytest.raises(StudyFileError) as refused:
         loader.from_toml("")
@@ -139,7 +139,7 @@ def test_a_name_is_required():
 
 
 @pytest.mark.parametrize("name", ["x" * 513, "a\x7f", "a\udcff", "a\x1b[31m"])
-def test_a_name_that_cannot_be_printed_or_stored(name):
+def test_a_name_that_cannot_be_printed_or_stored(name: str) -> None:
     """A name has at most 512 printable characters."""
     with pytest.raises(StudyFileError, match=r"^study\.name: "):
         loader.from_toml("", name=name)

@@ -8,6 +8,7 @@ import pytest
 
 from hpsearch.spec import dimension, loader, study_spec
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.rows import Value
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.toml"))
@@ -17,7 +18,7 @@ every_study = pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.ste
 
 
 @every_study
-def test_a_shipped_study_is_named_as_its_file_and_says_what_it_asks(path):
+def test_a_shipped_study_is_named_as_its_file_and_says_what_it_asks(path: Path) -> None:
     """Every file in studies/ is valid, carries its own name, and asks a question in its comments and description."""
     study = loader.load(path).study
     assert study.name == path.stem
@@ -26,7 +27,7 @@ def test_a_shipped_study_is_named_as_its_file_and_says_what_it_asks(path):
 
 
 @every_study
-def test_the_recipe_in_a_shipped_study_works_and_makes_it_smaller(path):
+def test_the_recipe_in_a_shipped_study_works_and_makes_it_smaller(path: Path) -> None:
     """The command in each file's comments, given to its own options, is a smaller study of another name."""
     comments = " ".join(line.removeprefix("#") for line in path.read_text().splitlines() if line.startswith("#"))
     command = comments[comments.index("hpsearch start-study studies") :].replace("\\", "")
@@ -45,18 +46,18 @@ def test_the_recipe_in_a_shipped_study_works_and_makes_it_smaller(path):
     assert images(small) < images(whole) / 10
 
 
-def test_the_package_ships_the_default_study():
+def test_the_package_ships_the_default_study() -> None:
     """Without a file, start-study reads what studies/cifar10-cnn.toml says, to the byte."""
     assert loader.DEFAULT.read_bytes() == (ROOT / "studies/cifar10-cnn.toml").read_bytes()
     assert loader.load(None) == loader.load(ROOT / "studies/cifar10-cnn.toml")
 
 
-def test_the_package_ships_the_quickstart():
+def test_the_package_ships_the_quickstart() -> None:
     """The quickstart reads what studies/quickstart.toml says, to the byte."""
     assert loader.QUICKSTART.read_bytes() == (ROOT / "studies/quickstart.toml").read_bytes()
 
 
-def test_the_default_study_searches_the_five_hyperparameters():
+def test_the_default_study_searches_the_five_hyperparameters() -> None:
     """The default study is the search of the five, with the ranges that its issue gives and no more."""
     default = loader.load(None)
     assert list(default.space) == FIVE
@@ -69,7 +70,7 @@ def test_the_default_study_searches_the_five_hyperparameters():
     assert default.resolve_params(default.baselines[0]) == fill_defaults({})
 
 
-def test_the_quickstart_searches_the_same_five():
+def test_the_quickstart_searches_the_same_five() -> None:
     """The quickstart is a small form of the default study, and cuts no trial short."""
     quick = loader.load(loader.QUICKSTART)
     assert list(quick.space) == FIVE
@@ -95,7 +96,9 @@ def test_the_quickstart_searches_the_same_five():
         ),
     ],
 )
-def test_an_experiment_of_the_course_project_trains_exactly_its_configurations(name, trained):
+def test_an_experiment_of_the_course_project_trains_exactly_its_configurations(
+    name: str, trained: list[dict[str, Value]]
+) -> None:
     """Each experiment trains what the course project compared, nothing else differs, three times each, to the end."""
     study = loader.load(ROOT / f"studies/{name}.toml")
     models = [study.resolve_params(point) for point in study.list_grid()]

@@ -10,12 +10,12 @@ import pytest
 from hpsearch.spec import hyperparameters, loader, sections
 from hpsearch.spec.dimension import Range
 from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.spec.rows import Hyperparameter
+from hpsearch.spec.rows import Hyperparameter, Value
 from hpsearch.spec.study_spec import StudySpec
 from tests.support.study_files import FIVE, GRID, MOMENTUM, read
 
 
-def test_a_name_is_all_that_is_needed():
+def test_a_name_is_all_that_is_needed() -> None:
     """A file with a name alone trains the base model once, with the documented defaults."""
     plain = read("")
     assert plain.budget == sections.BudgetSection(trials=1)
@@ -24,15 +24,21 @@ def test_a_name_is_all_that_is_needed():
     assert plain.resolve_params({}) == plain.list_unsearched() == fill_defaults({})
 
 
-def test_what_is_inactive_trains_with_its_default():
+def test_what_is_inactive_trains_with_its_default() -> None:
     """A trial's table has what it sampled, what the file fixed, and defaults for the rest and the inactive."""
     study = read("[fixed]\nbatch_size = 64\n" + FIVE + MOMENTUM)
-    sampled = {"learning_rate": 0.1, "optimizer": "adam", "activation": "elu", "dropout": 0.5, "batch_norm": True}
+    sampled: dict[str, Value] = {
+        "learning_rate": 0.1,
+        "optimizer": "adam",
+        "activation": "elu",
+        "dropout": 0.5,
+        "batch_norm": True,
+    }
     assert study.resolve_params(sampled) == fill_defaults({**sampled, "batch_size": 64})
     assert study.resolve_params({**sampled, "momentum": 0.6})["momentum"] == 0.9
 
 
-def test_the_rest_of_the_table_is_what_is_not_searched():
+def test_the_rest_of_the_table_is_what_is_not_searched() -> None:
     """fixed_values has every row but the searched, and nothing for one that follows a searched one."""
     rest = read("[fixed]\nl2 = 1\n" + FIVE).list_unsearched()
     assert rest.keys() == hyperparameters.TABLE.keys() - set(read(FIVE).space)
@@ -41,7 +47,7 @@ def test_the_rest_of_the_table_is_what_is_not_searched():
     assert read("[fixed]\ndense_dropout = 0.5\n" + FIVE).list_unsearched()["dense_dropout"] == 0.5
 
 
-def test_a_spec_is_frozen():
+def test_a_spec_is_frozen() -> None:
     """What a worker was given does not change under it."""
     study = read("[fixed]\nl2 = 0.1\n" + FIVE)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -49,7 +55,7 @@ def test_a_spec_is_frozen():
     with pytest.raises(TypeError):
         study.fixed["l2"] = 0.2  # type: ignore[index]
     with pytest.raises(ValueError, match="frozen"):
-        study.budget.trials = 3
+        study.budget.trials = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -67,13 +73,13 @@ def test_a_spec_is_frozen():
         ["sampler.name=random", "pruner.name=none", "baseline=[{}]"],
     ],
 )
-def test_what_means_the_same_has_the_same_fingerprint(overrides):
+def test_what_means_the_same_has_the_same_fingerprint(overrides: list[str]) -> None:
     """Spelling, defaults written out, and what trials do not depend on make no difference."""
     assert read(FIVE, *overrides).fingerprint == read(FIVE).fingerprint
     assert read(FIVE).list_differences(read(FIVE, *overrides)) == []
 
 
-def test_the_order_of_the_file_makes_no_difference():
+def test_the_order_of_the_file_makes_no_difference() -> None:
     """Keys may be moved about."""
     lines = FIVE.strip().splitlines()
     assert read("\n".join([lines[0], *reversed(lines[1:])])).fingerprint == read(FIVE).fingerprint
@@ -100,14 +106,14 @@ def test_the_order_of_the_file_makes_no_difference():
         ),
     ],
 )
-def test_what_means_something_else_is_told_key_by_key(overrides, differences):
+def test_what_means_something_else_is_told_key_by_key(overrides: list[str], differences: list[str]) -> None:
     """Another meaning is another fingerprint, and differences says where."""
     stored, file = read(FIVE), read(FIVE, *overrides)
     assert stored.fingerprint != file.fingerprint
     assert stored.list_differences(file) == differences
 
 
-def test_a_new_row_of_the_table_changes_no_fingerprint(monkeypatch):
+def test_a_new_row_of_the_table_changes_no_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Studies stay what they are when the service learns another hyperparameter."""
     before = read("[fixed]\nl1 = 0.1\n" + FIVE).fingerprint
     row = Hyperparameter("kernel_constraint", float, 0.5, "New.", 0.0, 1.0)
@@ -116,7 +122,7 @@ def test_a_new_row_of_the_table_changes_no_fingerprint(monkeypatch):
     assert read("[fixed]\nl1 = 0.1\n" + FIVE).fingerprint == before
 
 
-def test_the_default_study_keeps_its_fingerprint():
+def test_the_default_study_keeps_its_fingerprint() -> None:
     """Stored studies are found again by later versions: this changes only with the default study's meaning."""
     assert loader.load(None).fingerprint == "b9b5043c5f71f452da43193748290e8d65dabb57237de4330f1ebdaa4f9d1702"
 
@@ -130,7 +136,7 @@ STUDIES = (
 
 
 @pytest.mark.parametrize("text", STUDIES)
-def test_a_spec_survives_the_database(text):
+def test_a_spec_survives_the_database(text: str) -> None:
     """What to_json wrote reads back equal, order of the space included, though Postgres sorts keys."""
     study = read(text)
     stored = json.loads(json.dumps(study.to_json(), sort_keys=True))
@@ -142,12 +148,12 @@ def test_a_spec_survives_the_database(text):
 
 
 @pytest.mark.parametrize("text", STUDIES)
-def test_a_spec_can_be_handed_to_another_process(text):
+def test_a_spec_can_be_handed_to_another_process(text: str) -> None:
     """A spec pickles."""
     assert pickle.loads(pickle.dumps(read(text))) == read(text)
 
 
-def test_what_an_older_version_stored_still_reads():
+def test_what_an_older_version_stored_still_reads() -> None:
     """Absent keys take their defaults; keys of a newer version are passed over."""
     stored = {
         "study": {"name": "old", "colour": "blue"},
@@ -162,7 +168,7 @@ def test_what_an_older_version_stored_still_reads():
     assert (study.pruner, study.baselines) == (read("").pruner, ())
 
 
-def test_a_stored_spec_reads_where_a_package_is_missing(monkeypatch):
+def test_a_stored_spec_reads_where_a_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Status and results of a study need none of what its sampler needs."""
     stored = read("[sampler]\nname = 'cmaes'\n").to_json()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
