@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 
 from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
@@ -366,3 +367,19 @@ def wait_for_a_lock(database: Database) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("nobody waits for a lock")
+
+
+@pytest.mark.parametrize("end", AttemptEnd)
+def test_attempt_may_end_in_each_way(database: Database, started: Started, holder: Enrol, end: AttemptEnd) -> None:
+    """The tables take every member of the enum."""
+    attempt = claim(database, started(), holder("a"))
+    assert attempt is not None
+    database.transact(lambda c: attempts.release(c, attempt, end))
+    assert database.transact(lambda c: attempts.read_end(c, attempt)) is end
+
+
+def test_attempt_may_end_in_no_other_way(database: Database, started: Started, holder: Enrol) -> None:
+    """The tables refuse an end that the enum does not have."""
+    assert claim(database, started(), holder("a")) is not None
+    with pytest.raises(IntegrityError, match="attempts_why"):
+        database.transact(lambda c: c.execute(text("update hpsearch.attempts set why = 'bored'")))

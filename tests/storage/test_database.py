@@ -40,7 +40,7 @@ def test_schema_version_is_the_newest_migration() -> None:
     assert ScriptDirectory(str(migrations)).get_current_head() == schema.SCHEMA_VERSION
 
 
-@pytest.mark.parametrize("version", ["0001", "0002"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
 def test_upgrade_keeps_what_older_tables_hold(empty_storage: str, version: str) -> None:
     """`hpsearch db upgrade` on tables of an older version, with a study, a trial and a file, loses none of them."""
     with closing(Database(empty_storage)) as old:

@@ -1,0 +1,30 @@
+"""How an attempt may end: the values that `hpsearch.outcomes.AttemptEnd` has, and no other."""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+ENDS = (
+    "completed",
+    "pruned",
+    "diverged",
+    "out_of_memory",
+    "crashed",
+    "stalled",
+    "error",
+    "preempted",
+    "paused",
+    "released",
+    "refused",
+    "lost",
+)
+
+
+def upgrade() -> None:
+    values = ", ".join(f"'{end}'" for end in ENDS)
+    op.execute(f"alter table hpsearch.attempts add constraint attempts_why check (why in ({values}))")
+
+
+def downgrade() -> None:
+    op.execute("alter table hpsearch.attempts drop constraint attempts_why")
