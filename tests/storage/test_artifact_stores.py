@@ -232,8 +232,8 @@ def test_s3_without_boto3_says_what_to_install() -> None:
         "try: stores.open_store('s3://bucket/home')\n"
         "except stores.StoreError as error: print(error)\n"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said.strip() == "s3://bucket/home needs boto3: pip install boto3"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "s3://bucket/home needs boto3: pip install boto3"
 
 
 def test_large_file_is_one_request(s3: str, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
@@ -243,6 +243,6 @@ def test_large_file_is_one_request(s3: str, monkeypatch: pytest.MonkeyPatch, fil
     file.write_bytes(os.urandom(20_000_000))
     home.put(KEY, file)
     bucket, _, prefix = home.url.removeprefix("s3://").partition("/")
-    stored = boto3.client("s3").head_object(Bucket=bucket, Key=f"{prefix}/{KEY}")
-    assert stored["ContentLength"] == 20_000_000
-    assert "-" not in stored["ETag"]
+    head = boto3.client("s3").head_object(Bucket=bucket, Key=f"{prefix}/{KEY}")
+    assert head["ContentLength"] == 20_000_000
+    assert "-" not in head["ETag"]

@@ -79,17 +79,17 @@ def directory(tmp_path: Path) -> Setting:
     return Setting(str(root), "HPSEARCH_ARTIFACTS")
 
 
-def depot(database: Database, found: Study) -> StudyArtifacts:
+def open_artifacts(database: Database, study: Study) -> StudyArtifacts:
     """A worker's, opened."""
-    made = StudyArtifacts(database, found.artifacts)
-    made.open()
-    return made
+    artifacts = StudyArtifacts(database, study.artifacts)
+    artifacts.open()
+    return artifacts
 
 
-def hold(database: Database, found: Study, worker: WorkerIdentity) -> Attempt:
-    held = claim(database, found, worker)
-    assert held is not None
-    return held
+def hold(database: Database, study: Study, worker: WorkerIdentity) -> Attempt:
+    attempt = claim(database, study, worker)
+    assert attempt is not None
+    return attempt
 
 
 def written(path: Path, what: bytes = b"weights") -> Path:
@@ -122,26 +122,26 @@ def an_hour_later(database: Database) -> None:
     execute(database, "update hpsearch.leftovers set left_at = clock_timestamp() - interval '2 hours'")
 
 
-def complete(database: Database, found: Study, worker: WorkerIdentity, value: float, model: Path) -> int:
+def complete(database: Database, study: Study, worker: WorkerIdentity, value: float, model: Path) -> int:
     """Claim a trial and complete it with that value; its id."""
-    held = hold(database, found, worker)
-    history = ReadOnlyStorage(found.study_id, "maximize")
-    database.transact(lambda c: simulation.record(c, held, metrics(1, value), history))
-    depot(database, found).finish(held, {}, model)
-    return held.trial_id
+    attempt = hold(database, study, worker)
+    history = ReadOnlyStorage(study.study_id, "maximize")
+    database.transact(lambda c: simulation.record(c, attempt, metrics(1, value), history))
+    open_artifacts(database, study).finish(attempt, {}, model)
+    return attempt.trial_id
 
 
 def test_adopter_goes_on_from_the_last_checkpoint(
     database: Database, started: Started, holder: Enrol, anywhere: Setting | None, tmp_path: Path
 ) -> None:
     """What one worker saved another fetches; of a trial's checkpoints only the last is kept."""
-    found = started(place=anywhere)
-    first, kept = hold(database, found, holder("a")), depot(database, found)
+    study = started(place=anywhere)
+    first, artifacts = hold(database, study, holder("a")), open_artifacts(database, study)
     for epoch in (1, 2):
-        kept.save_checkpoint(first, epoch, written(tmp_path / "local", f"epoch {epoch}".encode()))
+        artifacts.save_checkpoint(first, epoch, written(tmp_path / "local", f"epoch {epoch}".encode()))
     database.transact(lambda c: attempts.release(c, first, AttemptEnd.PREEMPTED))
-    second = hold(database, found, holder("b"))
-    assert depot(database, found).fetch(second, tmp_path / "back") is True
+    second = hold(database, study, holder("b"))
+    assert open_artifacts(database, study).fetch(second, tmp_path / "back") is True
     assert (tmp_path / "back").read_bytes() == b"epoch 2"
     assert keys(database) == [f"checkpoint/{first.trial_id}/1/2"]
     if anywhere:
@@ -152,13 +152,13 @@ def test_checkpoint_goes_when_its_trial_ends(
     database: Database, started: Started, holder: Enrol, place: Setting, tmp_path: Path
 ) -> None:
     """However a trial ends, its checkpoint is removed wherever it was."""
-    found = started(place=place)
+    study = started(place=place)
     for ending in (TrialOutcome.COMPLETED, TrialOutcome.PRUNED, TrialOutcome.ERROR):
-        held, kept = hold(database, found, holder(str(ending))), depot(database, found)
-        kept.save_checkpoint(held, 1, written(tmp_path / "local"))
+        attempt, artifacts = hold(database, study, holder(str(ending))), open_artifacts(database, study)
+        artifacts.save_checkpoint(attempt, 1, written(tmp_path / "local"))
         assert len(content(place)) == 2
-        database.transact(lambda c: attempts.finish(c, held, ending, {}))
-        kept.remove_leftovers()
+        database.transact(lambda c: attempts.finish(c, attempt, ending, {}))
+        artifacts.remove_leftovers()
         assert len(content(place)) == 1
     assert keys(database) == []
 
@@ -167,14 +167,14 @@ def test_worker_that_lost_its_trial_stores_nothing(
     database: Database, started: Started, holder: Enrol, anywhere: Setting | None, tmp_path: Path
 ) -> None:
     """Neither a checkpoint nor a model of an attempt that was closed gets into database or store."""
-    found = started(place=anywhere)
-    held, kept = hold(database, found, holder("a")), depot(database, found)
+    study = started(place=anywhere)
+    attempt, artifacts = hold(database, study, holder("a")), open_artifacts(database, study)
     execute(database, "update hpsearch.attempts set ended_at = clock_timestamp(), why = 'lost'")
     before = content(anywhere) if anywhere else None
     with pytest.raises(LostError):
-        kept.save_checkpoint(held, 1, written(tmp_path / "local"))
+        artifacts.save_checkpoint(attempt, 1, written(tmp_path / "local"))
     with pytest.raises(LostError):
-        kept.finish(held, {}, tmp_path / "local")
+        artifacts.finish(attempt, {}, tmp_path / "local")
     assert keys(database) == []
     assert (content(anywhere) if anywhere else None) == before
 
@@ -183,8 +183,8 @@ def test_worker_that_lost_its_trial_while_it_wrote_takes_the_file_away(
     database: Database, started: Started, holder: Enrol, directory: Setting, tmp_path: Path
 ) -> None:
     """A file whose trial is adopted while it is on its way is removed by who wrote it."""
-    found = started(place=directory)
-    held, kept, pipe = hold(database, found, holder("a")), depot(database, found), tmp_path / "pipe"
+    study = started(place=directory)
+    attempt, artifacts, pipe = hold(database, study, holder("a")), open_artifacts(database, study), tmp_path / "pipe"
     os.mkfifo(pipe)
     before = content(directory)
 
@@ -196,7 +196,7 @@ def test_worker_that_lost_its_trial_while_it_wrote_takes_the_file_away(
     adopter = threading.Thread(target=adopt)
     adopter.start()
     with pytest.raises(LostError):
-        kept.save_checkpoint(held, 1, pipe)
+        artifacts.save_checkpoint(attempt, 1, pipe)
     adopter.join()
     assert content(directory) == before
 
@@ -205,23 +205,23 @@ def test_models_of_the_best_trials_are_kept(
     database: Database, started: Started, holder: Enrol, place: Setting, tmp_path: Path
 ) -> None:
     """Whatever the order in which trials complete, the best two keep their models, in database and store."""
-    found = started(study={"name": "small", "keep_models": 2}, place=place)
+    study = started(study={"name": "small", "keep_models": 2}, place=place)
     worker, trials = holder("a"), {}
     for value in (0.5, 0.7, 0.4, 0.6):
-        trials[value] = complete(database, found, worker, value, written(tmp_path / "model", str(value).encode()))
-    depot(database, found).remove_leftovers()
+        trials[value] = complete(database, study, worker, value, written(tmp_path / "model", str(value).encode()))
+    open_artifacts(database, study).remove_leftovers()
     assert keys(database) == sorted(table.make_model_key(trials[value], 1) for value in (0.6, 0.7))
-    stored = content(place)
-    assert sorted(stored.values()) == [b"0.6", b"0.7", f"{stores.open_store(str(found.artifacts)).name}\n".encode()]
+    files = content(place)
+    assert sorted(files.values()) == [b"0.6", b"0.7", f"{stores.open_store(str(study.artifacts)).name}\n".encode()]
 
 
 def test_models_of_the_best_trials_are_kept_in_postgres(
     database: Database, started: Started, holder: Enrol, tmp_path: Path
 ) -> None:
     """The same, with the content in the database; where no model is to be kept, none is."""
-    found = started(study={"name": "small", "keep_models": 2})
+    study = started(study={"name": "small", "keep_models": 2})
     worker, model = holder("a"), written(tmp_path / "model")
-    trials = {value: complete(database, found, worker, value, model) for value in (0.5, 0.7, 0.4, 0.6)}
+    trials = {value: complete(database, study, worker, value, model) for value in (0.5, 0.7, 0.4, 0.6)}
     assert keys(database) == sorted(table.make_model_key(trials[value], 1) for value in (0.6, 0.7))
     none = started(study={"name": "none", "keep_models": 0})
     complete(database, none, worker, 0.9, model)
@@ -232,17 +232,17 @@ def test_store_that_fails_ends_no_trial(
     database: Database, started: Started, holder: Enrol, directory: Setting, tmp_path: Path
 ) -> None:
     """A checkpoint or model that a store does not take is an error of its own, and the trial is still held."""
-    found = started(place=directory)
-    held, kept = hold(database, found, holder("a")), depot(database, found)
-    history = ReadOnlyStorage(found.study_id, "maximize")
-    database.transact(lambda c: simulation.record(c, held, metrics(1), history))
-    stores.open_store(str(found.artifacts)).clear()
+    study = started(place=directory)
+    attempt, artifacts = hold(database, study, holder("a")), open_artifacts(database, study)
+    history = ReadOnlyStorage(study.study_id, "maximize")
+    database.transact(lambda c: simulation.record(c, attempt, metrics(1), history))
+    stores.open_store(str(study.artifacts)).clear()
     with pytest.raises(StoreError, match="No such file or directory"):
-        kept.save_checkpoint(held, 1, written(tmp_path / "local"))
+        artifacts.save_checkpoint(attempt, 1, written(tmp_path / "local"))
     with pytest.raises(StoreError, match="No such file or directory"):
-        kept.finish(held, {}, tmp_path / "local")
-    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
-    kept.remove_leftovers()
+        artifacts.finish(attempt, {}, tmp_path / "local")
+    database.transact(lambda c: attempts.finish(c, attempt, TrialOutcome.COMPLETED, {}))
+    artifacts.remove_leftovers()
     an_hour_later(database)
     cleanup.collect_garbage(database)
     assert keys(database) == []
@@ -253,13 +253,13 @@ def test_deleted_study_leaves_no_file_behind(
     database: Database, started: Started, holder: Enrol, place: Setting, tmp_path: Path, how: str
 ) -> None:
     """A study's home goes with it, whether it is deleted here or by Optuna, which knows nothing of our files."""
-    found, other = started(place=place), started(study={"name": "other"}, place=place)
-    complete(database, found, holder("a"), 0.5, written(tmp_path / "local"))
-    depot(database, found).save_checkpoint(hold(database, found, holder("b")), 1, tmp_path / "local")
+    study, other = started(place=place), started(study={"name": "other"}, place=place)
+    complete(database, study, holder("a"), 0.5, written(tmp_path / "local"))
+    open_artifacts(database, study).save_checkpoint(hold(database, study, holder("b")), 1, tmp_path / "local")
     if how == "hpsearch":
-        database.transact(lambda c: study_deletion.delete(c, found.study_id))
+        database.transact(lambda c: study_deletion.delete(c, study.study_id))
     else:
-        optuna.delete_study(study_name=found.name, storage=database.url.render_as_string(hide_password=False))
+        optuna.delete_study(study_name=study.name, storage=database.url.render_as_string(hide_password=False))
     cleanup.collect_garbage(database)
     assert set(content(place)) == {f"{stores.open_store(str(other.artifacts)).name}/study"}
     assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.leftovers"))) == 0
@@ -269,15 +269,15 @@ def test_sweep_removes_what_belongs_to_nothing(
     database: Database, started: Started, holder: Enrol, anywhere: Setting | None, tmp_path: Path
 ) -> None:
     """An hour old and pointed at by nothing goes; younger stays, and so do a trial's checkpoint and kept models."""
-    found, local = started(place=anywhere), written(tmp_path / "local")
-    complete(database, found, holder("a"), 0.5, local)
-    held, kept = hold(database, found, holder("b")), depot(database, found)
-    kept.save_checkpoint(held, 1, local)
-    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
+    study, local = started(place=anywhere), written(tmp_path / "local")
+    complete(database, study, holder("a"), 0.5, local)
+    attempt, artifacts = hold(database, study, holder("b")), open_artifacts(database, study)
+    artifacts.save_checkpoint(attempt, 1, local)
+    database.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED))
     belonging = keys(database)
-    stray = (table.make_checkpoint_key(held.trial_id, 1, 9), table.make_model_key(held.trial_id, 1))
+    stray = (table.make_checkpoint_key(attempt.trial_id, 1, 9), table.make_model_key(attempt.trial_id, 1))
     for key in stray:
-        put(database, found.artifacts, key, held.trial_id, local)
+        put(database, study.artifacts, key, attempt.trial_id, local)
     cleanup.collect_garbage(database)
     assert keys(database) == sorted([*belonging, *stray])
     an_hour_later(database)
@@ -289,16 +289,16 @@ def test_sweep_removes_what_belongs_to_nothing(
 
 def test_sweep_keeps_pictures_that_are_attached(database: Database, started: Started, tmp_path: Path) -> None:
     """A picture stays as long as Optuna knows what it is attached to."""
-    found = started()
-    loaded = optuna.load_study(study_name=found.name, storage=database.url.render_as_string(hide_password=False))
-    kept = optuna.artifacts.upload_artifact(
+    study = started()
+    loaded = optuna.load_study(study_name=study.name, storage=database.url.render_as_string(hide_password=False))
+    artifacts = optuna.artifacts.upload_artifact(
         artifact_store=PostgresStore(database), file_path=str(written(tmp_path / "a.png")), study_or_trial=loaded
     )
     PostgresStore(database).write("0b5e-loose", io.BytesIO(b"picture"))
     an_hour_later(database)
     cleanup.collect_garbage(database)
-    assert keys(database) == [kept]
-    assert PostgresStore(database).open_reader(kept).read() == b"weights"
+    assert keys(database) == [artifacts]
+    assert PostgresStore(database).open_reader(artifacts).read() == b"weights"
 
 
 def test_one_worker_sweeps_at_a_time(database: Database, storage: str) -> None:
@@ -318,10 +318,10 @@ def test_leftovers_wait_for_a_host_that_sees_the_place(
     database: Database, started: Started, holder: Enrol, directory: Setting, tmp_path: Path
 ) -> None:
     """What a host cannot remove, because it has not mounted the directory, another removes later."""
-    found, root = started(place=directory), Path(directory.value)
-    held = hold(database, found, holder("a"))
-    depot(database, found).save_checkpoint(held, 1, written(tmp_path / "local"))
-    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.ERROR, {}))
+    study, root = started(place=directory), Path(directory.value)
+    attempt = hold(database, study, holder("a"))
+    open_artifacts(database, study).save_checkpoint(attempt, 1, written(tmp_path / "local"))
+    database.transact(lambda c: attempts.finish(c, attempt, TrialOutcome.ERROR, {}))
     root.rename(tmp_path / "elsewhere")
     root.mkdir()
     cleanup.collect_garbage(database)
@@ -336,24 +336,24 @@ def test_file_that_arrives_after_its_removal_is_removed_again(
     database: Database, started: Started, holder: Enrol, directory: Setting, tmp_path: Path
 ) -> None:
     """A worker given up long ago may still finish writing; what it wrote goes once nobody can be writing any more."""
-    found, local = started(place=directory), written(tmp_path / "local")
-    held, kept = hold(database, found, holder("a")), depot(database, found)
-    kept.save_checkpoint(held, 1, local)
-    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.ERROR, {}))
-    kept.remove_leftovers()
-    stores.open_store(str(found.artifacts)).put(table.make_checkpoint_key(held.trial_id, 1, 1), local)
+    study, local = started(place=directory), written(tmp_path / "local")
+    attempt, artifacts = hold(database, study, holder("a")), open_artifacts(database, study)
+    artifacts.save_checkpoint(attempt, 1, local)
+    database.transact(lambda c: attempts.finish(c, attempt, TrialOutcome.ERROR, {}))
+    artifacts.remove_leftovers()
+    stores.open_store(str(study.artifacts)).put(table.make_checkpoint_key(attempt.trial_id, 1, 1), local)
     an_hour_later(database)
-    kept.remove_leftovers()
+    artifacts.remove_leftovers()
     assert len(content(directory)) == 1
     assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.leftovers"))) == 0
 
 
 def test_study_keeps_its_place(database: Database, started: Started, directory: Setting, tmp_path: Path) -> None:
     """A study started again elsewhere keeps its files where they are, and makes no second home."""
-    found = started(place=directory)
+    study = started(place=directory)
     (tmp_path / "new").mkdir()
     again = started(place=Setting(str(tmp_path / "new"), "HPSEARCH_ARTIFACTS"))
-    assert again.artifacts == found.artifacts == started().artifacts
+    assert again.artifacts == study.artifacts == started().artifacts
     assert not list((tmp_path / "new").iterdir())
     assert len(content(directory)) == 1
 
@@ -374,12 +374,12 @@ def test_large_file_goes_anywhere(
     database: Database, started: Started, holder: Enrol, place: Setting, tmp_path: Path
 ) -> None:
     """20 MB go to a directory or bucket and back."""
-    found = started(place=place)
-    held, kept = hold(database, found, holder("a")), depot(database, found)
+    study = started(place=place)
+    attempt, artifacts = hold(database, study, holder("a")), open_artifacts(database, study)
     large = written(tmp_path / "large", os.urandom(LARGE))
-    kept.save_checkpoint(held, 1, large)
-    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
-    assert kept.fetch(hold(database, found, holder("b")), tmp_path / "back")
+    artifacts.save_checkpoint(attempt, 1, large)
+    database.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED))
+    assert artifacts.fetch(hold(database, study, holder("b")), tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == large.read_bytes()
 
 
@@ -387,13 +387,17 @@ def test_connection_that_breaks_in_a_copy_is_an_outage(
     database: Database, started: Started, holder: Enrol, storage: str, tmp_path: Path
 ) -> None:
     """A file whose connection is cut on the way is not stored, and the next attempt at it goes well."""
-    found = started()
-    held, kept, local = hold(database, found, holder("a")), depot(database, found), written(tmp_path / "local")
+    study = started()
+    attempt, artifacts, local = (
+        hold(database, study, holder("a")),
+        open_artifacts(database, study),
+        written(tmp_path / "local"),
+    )
     failed: list[Exception] = []
 
     def save() -> None:
         try:
-            database.transact(lambda c: table.save(c, "checkpoint/1/1/1", held.trial_id, local))
+            database.transact(lambda c: table.save(c, "checkpoint/1/1/1", attempt.trial_id, local))
         except UnreachableError as error:
             failed.append(error)
 
@@ -408,5 +412,5 @@ def test_connection_that_breaks_in_a_copy_is_an_outage(
         saving.join(30)
     assert len(failed) == 1
     assert keys(database) == []
-    kept.save_checkpoint(held, 1, local)
-    assert keys(database) == [table.make_checkpoint_key(held.trial_id, 1, 1)]
+    artifacts.save_checkpoint(attempt, 1, local)
+    assert keys(database) == [table.make_checkpoint_key(attempt.trial_id, 1, 1)]

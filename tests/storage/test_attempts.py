@@ -25,13 +25,13 @@ Started = Callable[..., Study]
 Enrol = Callable[[str], WorkerIdentity]
 
 
-def record(database: Database, held: Attempt, epoch: int, value: float = 0.5) -> bool:
-    history = ReadOnlyStorage(held.study.study_id, held.study.spec.direction)
-    return database.transact(lambda connection: simulation.record(connection, held, metrics(epoch, value), history))
+def record(database: Database, attempt: Attempt, epoch: int, value: float = 0.5) -> bool:
+    history = ReadOnlyStorage(attempt.study.study_id, attempt.study.spec.direction)
+    return database.transact(lambda connection: simulation.record(connection, attempt, metrics(epoch, value), history))
 
 
-def finish(database: Database, held: Attempt, ending: TrialOutcome = TrialOutcome.COMPLETED) -> None:
-    database.transact(lambda connection: attempts.finish(connection, held, ending, {}))
+def finish(database: Database, attempt: Attempt, ending: TrialOutcome = TrialOutcome.COMPLETED) -> None:
+    database.transact(lambda connection: attempts.finish(connection, attempt, ending, {}))
 
 
 def expire(database: Database) -> None:
@@ -44,24 +44,24 @@ def expire(database: Database) -> None:
 
 
 def rows(database: Database, query: str, **arguments: object) -> list[tuple[object, ...]]:
-    found = database.transact(lambda connection: connection.execute(text(query), arguments).all())
-    return [tuple(row) for row in found]
+    result = database.transact(lambda connection: connection.execute(text(query), arguments).all())
+    return [tuple(row) for row in result]
 
 
 def test_budget_is_exact_when_many_workers_claim_at_once(database: Database, started: Started, holder: Enrol) -> None:
     """Twelve workers that claim until nothing is left hold exactly the budgeted trials, numbered from 0."""
-    found = started(budget={"trials": 30, "epochs": 3})
+    study = started(budget={"trials": 30, "epochs": 3})
     holders = [holder(f"w{n}") for n in range(12)]
     numbers: list[int] = []
 
     def work(mine: WorkerIdentity) -> None:
         own = Database(database.url.render_as_string(hide_password=False))
-        while (held := claim(own, found, mine)) is not None:
-            numbers.append(held.trial_number)
-            finish(own, held)
+        while (attempt := claim(own, study, mine)) is not None:
+            numbers.append(attempt.trial_number)
+            finish(own, attempt)
         own.close()
 
-    threads = [threading.Thread(target=work, args=(each,)) for each in holders]
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in holders]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -71,25 +71,25 @@ def test_budget_is_exact_when_many_workers_claim_at_once(database: Database, sta
 
 def test_finished_when_the_last_trial_ended(database: Database, started: Started, holder: Enrol) -> None:
     """A study is running while a trial is held, and finished at the first claim after the last one ended."""
-    found, worker = started(budget={"trials": 1, "epochs": 3}), holder("w")
-    held = claim(database, found, worker)
-    assert held is not None
-    assert claim(database, found, worker) is None
-    assert database.transact(lambda c: studies.read(c, found.study_id)).status == "running"
-    finish(database, held)
-    assert claim(database, found, worker) is None
-    assert database.transact(lambda c: studies.read(c, found.study_id)).status == "finished"
+    study, worker = started(budget={"trials": 1, "epochs": 3}), holder("w")
+    attempt = claim(database, study, worker)
+    assert attempt is not None
+    assert claim(database, study, worker) is None
+    assert database.transact(lambda c: studies.read(c, study.study_id)).status == "running"
+    finish(database, attempt)
+    assert claim(database, study, worker) is None
+    assert database.transact(lambda c: studies.read(c, study.study_id)).status == "finished"
 
 
 def test_lost_trial_goes_on_as_the_same_trial(database: Database, started: Started, holder: Enrol) -> None:
     """After its lease ran out, another worker holds the same trial, with the epochs that were stored."""
-    found = started()
-    first = claim(database, found, holder("a"))
+    study = started()
+    first = claim(database, study, holder("a"))
     assert first is not None
     record(database, first, 1)
     record(database, first, 2)
     expire(database)
-    second = claim(database, found, holder("b"))
+    second = claim(database, study, holder("b"))
     assert second is not None
     assert (second.trial_id, second.trial_number, second.number) == (first.trial_id, first.trial_number, 2)
     assert [epoch.epoch for epoch in second.epochs] == [1, 2]
@@ -97,11 +97,11 @@ def test_lost_trial_goes_on_as_the_same_trial(database: Database, started: Start
 
 def test_worker_that_lost_its_trial_writes_nothing(database: Database, started: Started, holder: Enrol) -> None:
     """Every write of a worker whose trial was adopted is refused."""
-    found = started()
-    first = claim(database, found, holder("a"))
+    study = started()
+    first = claim(database, study, holder("a"))
     assert first is not None
     expire(database)
-    assert claim(database, found, holder("b")) is not None
+    assert claim(database, study, holder("b")) is not None
     with pytest.raises(LostError):
         record(database, first, 1)
     with pytest.raises(LostError):
@@ -115,34 +115,34 @@ def test_worker_that_lost_its_trial_writes_nothing(database: Database, started: 
 
 def test_expired_lease_that_nobody_took_is_held_on(database: Database, started: Started, holder: Enrol) -> None:
     """A holder whose lease ran out, but whom nobody replaced, still writes and renews."""
-    found, worker = started(budget={"trials": 1, "epochs": 3}), holder("a")
-    held = claim(database, found, worker)
-    assert held is not None
+    study, worker = started(budget={"trials": 1, "epochs": 3}), holder("a")
+    attempt = claim(database, study, worker)
+    assert attempt is not None
     expire(database)
-    record(database, held, 1)
-    assert database.transact(lambda c: attempts.renew(c, held)) == "running"
-    assert claim(database, found, holder("b")) is None
+    record(database, attempt, 1)
+    assert database.transact(lambda c: attempts.renew(c, attempt)) == "running"
+    assert claim(database, study, holder("b")) is None
 
 
 def test_trial_ended_from_outside_is_lost(database: Database, started: Started, holder: Enrol) -> None:
     """A holder whose trial was ended by another program writes nothing more."""
-    found = started()
-    held = claim(database, found, holder("a"))
-    assert held is not None
+    study = started()
+    attempt = claim(database, study, holder("a"))
+    assert attempt is not None
     database.transact(lambda c: c.execute(text("update trials set state = 'FAIL'")))
     with pytest.raises(LostError):
-        record(database, held, 1)
+        record(database, attempt, 1)
     with pytest.raises(LostError):
-        database.transact(lambda c: attempts.renew(c, held))
+        database.transact(lambda c: attempts.renew(c, attempt))
 
 
 def test_released_trial_is_taken_up_at_once(database: Database, started: Started, holder: Enrol) -> None:
     """A released trial needs no lease to run out before another worker goes on with it."""
-    found = started()
-    first = claim(database, found, holder("a"))
+    study = started()
+    first = claim(database, study, holder("a"))
     assert first is not None
     database.transact(lambda c: attempts.release(c, first, AttemptEnd.PREEMPTED))
-    second = claim(database, found, holder("b"))
+    second = claim(database, study, holder("b"))
     assert second is not None
     assert second.trial_id == first.trial_id
 
@@ -151,49 +151,49 @@ def test_preemptions_are_not_counted_and_losses_without_progress_are(
     database: Database, started: Started, holder: Enrol
 ) -> None:
     """A trial survives any number of preemptions, and fails once three attempts were lost without an epoch."""
-    found, worker = started(budget={"trials": 1, "epochs": 3, "attempts": 3}), holder("a")
+    study, worker = started(budget={"trials": 1, "epochs": 3, "attempts": 3}), holder("a")
     for _ in range(5):
-        held = claim(database, found, worker)
-        assert held is not None
-        database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
+        attempt = claim(database, study, worker)
+        assert attempt is not None
+        database.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED))
     for _ in range(3):
-        assert claim(database, found, worker) is not None
+        assert claim(database, study, worker) is not None
         expire(database)
-    assert claim(database, found, worker) is None
+    assert claim(database, study, worker) is None
     assert rows(database, "select state::text from trials") == [("FAIL",)]
     assert rows(database, "select count(*) from hpsearch.attempts where ended_at is null") == [(0,)]
 
 
 def test_losses_after_an_epoch_are_not_counted(database: Database, started: Started, holder: Enrol) -> None:
     """An attempt that finished an epoch before it was lost spends nothing."""
-    found, worker = started(budget={"trials": 1, "epochs": 9, "attempts": 1}), holder("a")
+    study, worker = started(budget={"trials": 1, "epochs": 9, "attempts": 1}), holder("a")
     for epoch in range(1, 4):
-        held = claim(database, found, worker)
-        assert held is not None
-        record(database, held, epoch)
+        attempt = claim(database, study, worker)
+        assert attempt is not None
+        record(database, attempt, epoch)
         expire(database)
-    assert claim(database, found, worker) is not None
+    assert claim(database, study, worker) is not None
 
 
 def test_retrained_epoch_keeps_its_first_row_in_both_tables(
     database: Database, started: Started, holder: Enrol
 ) -> None:
     """An epoch that is reported again changes neither our row nor Optuna's."""
-    held = claim(database, started(), holder("a"))
-    assert held is not None
-    record(database, held, 1, 0.3)
-    record(database, held, 1, 0.9)
+    attempt = claim(database, started(), holder("a"))
+    assert attempt is not None
+    record(database, attempt, 1, 0.3)
+    record(database, attempt, 1, 0.9)
     assert rows(database, "select epoch, val_accuracy from hpsearch.epochs") == [(1, 0.3)]
     assert rows(database, "select step, intermediate_value from trial_intermediate_values") == [(1, 0.3)]
 
 
 def test_cut_back_forgets_later_epochs_in_both_tables(database: Database, started: Started, holder: Enrol) -> None:
     """Epochs that no checkpoint reaches leave both tables."""
-    held = claim(database, started(), holder("a"))
-    assert held is not None
+    attempt = claim(database, started(), holder("a"))
+    assert attempt is not None
     for epoch in (1, 2, 3):
-        record(database, held, epoch)
-    database.transact(lambda c: attempts.discard_epochs(c, held, 1))
+        record(database, attempt, epoch)
+    database.transact(lambda c: attempts.discard_epochs(c, attempt, 1))
     assert rows(database, "select epoch from hpsearch.epochs") == [(1,)]
     assert rows(database, "select step from trial_intermediate_values") == [(1,)]
 
@@ -203,14 +203,14 @@ def test_pruning_ends_trial_and_attempt_in_the_epochs_transaction(
 ) -> None:
     """A trial far below the median of the complete ones ends pruned with its last value."""
     pruner = {"name": "median", "n_startup_trials": 2}
-    found, worker = started(pruner=pruner), holder("a")
+    study, worker = started(pruner=pruner), holder("a")
     for _ in range(2):
-        good = claim(database, found, worker)
+        good = claim(database, study, worker)
         assert good is not None
         for epoch in (1, 2, 3):
             record(database, good, epoch, 0.8)
         finish(database, good)
-    bad = claim(database, found, worker)
+    bad = claim(database, study, worker)
     assert bad is not None
     assert record(database, bad, 1, 0.1) is True
     state = "select t.state::text, v.value from trials t join trial_values v using (trial_id) where trial_id = :id"
@@ -221,24 +221,24 @@ def test_pruning_ends_trial_and_attempt_in_the_epochs_transaction(
 
 def test_last_epoch_is_not_pruned(database: Database, started: Started, holder: Enrol) -> None:
     """After the last epoch there is nothing to save, so the pruner is not asked."""
-    found, worker = started(pruner={"name": "median", "n_startup_trials": 1}), holder("a")
-    good = claim(database, found, worker)
+    study, worker = started(pruner={"name": "median", "n_startup_trials": 1}), holder("a")
+    good = claim(database, study, worker)
     assert good is not None
     for epoch in (1, 2, 3):
         record(database, good, epoch, 0.8)
     finish(database, good)
-    late = claim(database, found, worker)
+    late = claim(database, study, worker)
     assert late is not None
     assert record(database, late, 3, 0.1) is False
 
 
 def test_complete_trial_has_its_best_epochs_value(database: Database, started: Started, holder: Enrol) -> None:
     """The value of a complete trial is that of its best epoch, not its last."""
-    held = claim(database, started(), holder("a"))
-    assert held is not None
+    attempt = claim(database, started(), holder("a"))
+    assert attempt is not None
     for epoch, value in ((1, 0.3), (2, 0.7), (3, 0.6)):
-        record(database, held, epoch, value)
-    finish(database, held)
+        record(database, attempt, epoch, value)
+    finish(database, attempt)
     assert rows(database, "select value from trial_values") == [(0.7,)]
 
 
@@ -246,55 +246,55 @@ def test_diverged_trial_is_infeasible_to_optuna(database: Database, started: Sta
     """A diverged trial is PRUNED, with a constraint that Optuna reads as violated."""
     import optuna
 
-    found = started()
-    held = claim(database, found, holder("a"))
-    assert held is not None
-    record(database, held, 1, float("nan"))
-    finish(database, held, TrialOutcome.DIVERGED)
-    seen = optuna.load_study(study_name=found.name, storage=database.url.render_as_string(hide_password=False))
+    study = started()
+    attempt = claim(database, study, holder("a"))
+    assert attempt is not None
+    record(database, attempt, 1, float("nan"))
+    finish(database, attempt, TrialOutcome.DIVERGED)
+    seen = optuna.load_study(study_name=study.name, storage=database.url.render_as_string(hide_password=False))
     assert seen.trials[0].state is optuna.trial.TrialState.PRUNED
     assert max(seen.trials[0].constraints.values()) > 0
 
 
 def test_failures_in_a_row_pause_the_study(database: Database, started: Started, holder: Enrol) -> None:
     """A study whose last trials all ended in errors is paused, with the reason."""
-    found, worker = started(budget={"trials": 9, "epochs": 3, "failures": 2}), holder("a")
+    study, worker = started(budget={"trials": 9, "epochs": 3, "failures": 2}), holder("a")
     for _ in range(2):
-        held = claim(database, found, worker)
-        assert held is not None
-        finish(database, held, TrialOutcome.ERROR)
-    assert claim(database, found, worker) is None
-    stored = database.transact(lambda c: studies.read(c, found.study_id))
-    assert stored.status == "paused"
-    assert "last 2 trials" in str(stored.reason)
+        attempt = claim(database, study, worker)
+        assert attempt is not None
+        finish(database, attempt, TrialOutcome.ERROR)
+    assert claim(database, study, worker) is None
+    current = database.transact(lambda c: studies.read(c, study.study_id))
+    assert current.status == "paused"
+    assert "last 2 trials" in str(current.reason)
 
 
 def test_target_closes_the_study(database: Database, started: Started, holder: Enrol) -> None:
     """Once a complete trial reaches the target no other starts, and the study is finished."""
-    found, worker = started(budget={"trials": 9, "epochs": 3, "target": 0.6}), holder("a")
-    held = claim(database, found, worker)
-    assert held is not None
-    record(database, held, 1, 0.65)
-    finish(database, held)
-    assert claim(database, found, worker) is None
-    assert database.transact(lambda c: studies.read(c, found.study_id)).status == "finished"
+    study, worker = started(budget={"trials": 9, "epochs": 3, "target": 0.6}), holder("a")
+    attempt = claim(database, study, worker)
+    assert attempt is not None
+    record(database, attempt, 1, 0.65)
+    finish(database, attempt)
+    assert claim(database, study, worker) is None
+    assert database.transact(lambda c: studies.read(c, study.study_id)).status == "finished"
 
 
 def test_adopted_trial_keeps_its_parameters(database: Database, started: Started, holder: Enrol) -> None:
     """Sampling an adopted trial again gives the parameters it had, and writes none."""
-    found = started()
-    first = claim(database, found, holder("a"))
+    study = started()
+    first = claim(database, study, holder("a"))
     assert first is not None
-    history = ReadOnlyStorage(found.study_id, "maximize")
+    history = ReadOnlyStorage(study.study_id, "maximize")
     database.transact(history.refresh)
-    params, writes = suggest.suggest(found.spec, history, first.trial_id, first.trial_number)
+    params, writes = suggest.suggest(study.spec, history, first.trial_id, first.trial_number)
     database.transact(lambda c: attempts.store_parameters(c, first, writes))
     expire(database)
-    second = claim(database, found, holder("b"))
+    second = claim(database, study, holder("b"))
     assert second is not None
-    other = ReadOnlyStorage(found.study_id, "maximize")
+    other = ReadOnlyStorage(study.study_id, "maximize")
     database.transact(other.refresh)
-    again, more = suggest.suggest(found.spec, other, second.trial_id, second.trial_number)
+    again, more = suggest.suggest(study.spec, other, second.trial_id, second.trial_number)
     assert again == params
     assert not more.parameters
 
@@ -303,26 +303,26 @@ def test_study_deleted_under_its_worker(database: Database, started: Started, ho
     """Deleting the study with Optuna takes our rows along, and its worker finds its trial lost."""
     import optuna
 
-    found = started()
-    held = claim(database, found, holder("a"))
-    assert held is not None
-    record(database, held, 1)
-    optuna.delete_study(study_name=found.name, storage=database.url.render_as_string(hide_password=False))
+    study = started()
+    attempt = claim(database, study, holder("a"))
+    assert attempt is not None
+    record(database, attempt, 1)
+    optuna.delete_study(study_name=study.name, storage=database.url.render_as_string(hide_password=False))
     with pytest.raises(LostError):
-        record(database, held, 2)
+        record(database, attempt, 2)
     for table in ("studies", "attempts", "epochs"):
         assert rows(database, f"select count(*) from hpsearch.{table}") == [(0,)]
 
 
 def test_epoch_that_waited_for_a_renewal_is_counted(database: Database, started: Started, holder: Enrol) -> None:
     """An epoch stored while the lease is being renewed waits for that, and finds the attempt as it is then."""
-    held = claim(database, started(), holder("a"))
-    assert held is not None
-    record(database, held, 1)
-    waiting = threading.Thread(target=record, args=(database, held, 2))
+    attempt = claim(database, started(), holder("a"))
+    assert attempt is not None
+    record(database, attempt, 1)
+    waiting = threading.Thread(target=record, args=(database, attempt, 2))
 
     def renew(connection: Connection) -> None:
-        attempts.renew(connection, held)
+        attempts.renew(connection, attempt)
         waiting.start()
         wait_for_a_lock(database)
 
@@ -334,20 +334,20 @@ def test_epoch_that_waited_for_a_renewal_is_counted(database: Database, started:
 
 def test_epoch_that_waited_for_an_adoption_is_refused(database: Database, started: Started, holder: Enrol) -> None:
     """An epoch stored while another worker takes the trial over waits for that, and is not written."""
-    held = claim(database, started(), holder("a"))
-    assert held is not None
+    attempt = claim(database, started(), holder("a"))
+    assert attempt is not None
     refused: list[Exception] = []
 
     def late() -> None:
         try:
-            record(database, held, 1)
+            record(database, attempt, 1)
         except LostError as error:
             refused.append(error)
 
     waiting = threading.Thread(target=late)
 
     def close(connection: Connection) -> None:
-        attempts.release(connection, held, AttemptEnd.PREEMPTED)
+        attempts.release(connection, attempt, AttemptEnd.PREEMPTED)
         waiting.start()
         wait_for_a_lock(database)
 

@@ -28,8 +28,8 @@ def test_ten_first_starts_at_once_make_the_tables_once(empty_storage: str) -> No
     """Ten processes that prepare an empty database at the same time all succeed."""
     starting = [subprocess.Popen([sys.executable, "-c", PREPARE, empty_storage]) for _ in range(10)]
     assert [process.wait(120) for process in starting] == [0] * 10
-    with closing(Database(empty_storage)) as made:
-        assert made.read_version() == schema.SCHEMA_VERSION
+    with closing(Database(empty_storage)) as opened:
+        assert opened.read_version() == schema.SCHEMA_VERSION
 
 
 def test_schema_version_is_the_newest_migration() -> None:
@@ -52,25 +52,25 @@ def test_upgrade_keeps_what_older_tables_hold(empty_storage: str, version: str) 
             old.prepare()
     upgrade = [sys.executable, "-m", "hpsearch.cli.main", "db", "upgrade", "--storage", empty_storage]
     subprocess.run(upgrade, check=True, capture_output=True, timeout=120)
-    with closing(Database(empty_storage)) as made:
-        made.prepare()
-        found = made.transact(lambda c: c.execute(text("select * from hpsearch.studies")).one())
-        assert (found.study_id, found.fingerprint, found.artifacts) == (1, "f", None)
-        kept = made.transact(lambda c: c.execute(text("select * from hpsearch.files")).one())
-        assert (kept.key, kept.trial_id, bytes(kept.content), kept.artifacts) == ("model/1/1", 1, b"old", None)
+    with closing(Database(empty_storage)) as opened:
+        opened.prepare()
+        study = opened.transact(lambda c: c.execute(text("select * from hpsearch.studies")).one())
+        assert (study.study_id, study.fingerprint, study.artifacts) == (1, "f", None)
+        file = opened.transact(lambda c: c.execute(text("select * from hpsearch.files")).one())
+        assert (file.key, file.trial_id, bytes(file.content), file.artifacts) == ("model/1/1", 1, b"old", None)
         evaluated = "insert into hpsearch.evaluations (evaluated, number, configurations) values (1, 1, '[]')"
-        made.transact(lambda c: c.execute(text(evaluated)))
-        made.transact(lambda c: c.execute(text("delete from hpsearch.files")))
-        assert made.transact(lambda c: c.scalar(text("select count(*) from hpsearch.leftovers"))) == 0
+        opened.transact(lambda c: c.execute(text(evaluated)))
+        opened.transact(lambda c: c.execute(text("delete from hpsearch.files")))
+        assert opened.transact(lambda c: c.scalar(text("select count(*) from hpsearch.leftovers"))) == 0
 
 
 def test_downgrade_and_upgrade_again_end_at_the_newest_tables(storage: str) -> None:
     """Every migration undoes what it does."""
-    with closing(Database(storage)) as made:
-        made.transact(lambda c: _at_version(c, "base"))
-        assert made.transact(lambda c: c.scalar(text("select to_regclass('hpsearch.studies')"))) is None
-        made.transact(lambda c: _at_version(c, "head"))
-        assert made.read_version() == schema.SCHEMA_VERSION
+    with closing(Database(storage)) as opened:
+        opened.transact(lambda c: _at_version(c, "base"))
+        assert opened.transact(lambda c: c.scalar(text("select to_regclass('hpsearch.studies')"))) is None
+        opened.transact(lambda c: _at_version(c, "head"))
+        assert opened.read_version() == schema.SCHEMA_VERSION
 
 
 def _at_version(connection: sqlalchemy.Connection, version: str) -> None:
@@ -83,8 +83,8 @@ def _at_version(connection: sqlalchemy.Connection, version: str) -> None:
 
 def test_optunas_version_table_and_ours_live_apart(storage: str) -> None:
     """Our migrations leave Optuna's alembic_version alone."""
-    with closing(Database(storage)) as made:
-        versions = made.transact(
+    with closing(Database(storage)) as opened:
+        versions = opened.transact(
             lambda c: [
                 c.scalar(text(f"select version_num from {schema}.alembic_version")) for schema in ("public", "hpsearch")
             ]
@@ -98,10 +98,12 @@ def test_optunas_version_table_and_ours_live_apart(storage: str) -> None:
 )
 def test_tables_of_another_version_are_refused(storage: str, version: str, remedy: str) -> None:
     """Older and newer tables are each refused with what to do."""
-    with closing(Database(storage)) as made:
-        made.transact(lambda c: c.execute(text("update hpsearch.alembic_version set version_num = :v"), {"v": version}))
+    with closing(Database(storage)) as opened:
+        opened.transact(
+            lambda c: c.execute(text("update hpsearch.alembic_version set version_num = :v"), {"v": version})
+        )
         with pytest.raises(DatabaseError, match=remedy):
-            made.prepare()
+            opened.prepare()
 
 
 @pytest.mark.parametrize(
@@ -160,8 +162,8 @@ def test_a_user_without_rights_is_told_so_in_one_line(storage: str) -> None:
         for statement in ("create role stranger", "set local role stranger", "select * from hpsearch.studies"):
             connection.execute(text(statement))
 
-    with closing(Database(storage)) as made, pytest.raises(DatabaseError, match="does not let its user") as failed:
-        made.transact(trespass)
+    with closing(Database(storage)) as opened, pytest.raises(DatabaseError, match="does not let its user") as failed:
+        opened.transact(trespass)
     assert "\n" not in str(failed.value)
 
 
@@ -203,8 +205,8 @@ def test_deadlock_is_tried_again(storage: str) -> None:
 
 def test_frozen_transaction_holds_the_others_up_for_seconds_only(storage: str) -> None:
     """Every session of ours carries the timeouts that throw out a worker frozen inside a transaction."""
-    with closing(Database(storage)) as made:
-        shown = made.transact(
+    with closing(Database(storage)) as opened:
+        shown = opened.transact(
             lambda c: {
                 name: c.scalar(text(f"show {name}"))
                 for name in ("idle_in_transaction_session_timeout", "lock_timeout", "statement_timeout", "timezone")

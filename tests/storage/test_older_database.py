@@ -110,8 +110,9 @@ def test_commands_read_an_upgraded_database(upgraded: Database, tmp_path: Path) 
     assert [study["name"] for study in status["studies"]][:2] == ["old", "tested"]
     evaluation = json.loads(run("evaluate", "tested", "--json", storage=storage))
     assert [len(configuration["models"]) for configuration in evaluation["result"]["configurations"]] == [2]
-    run("report", "tested", "--output", str(tmp_path / "report.html"), storage=storage)
-    assert "test accuracy" in (tmp_path / "report.html").read_text()
+    run("report", "tested", "--out", str(tmp_path / "report"), storage=storage)
+    (page,) = (tmp_path / "report").glob("*.md")
+    assert "## The test images" in page.read_text()
 
 
 @pytest.mark.usefixtures("server_long_up")
@@ -137,7 +138,7 @@ def test_orphaned_trial_goes_on(upgraded: Database, tmp_path: Path) -> None:
         assert [epoch["epoch"] for epoch in json.loads(str(checkpoint["epochs"]))] == [1]
 
     for epoch in range(2, study.spec.budget.epochs + 1):
-        upgraded.transact(lambda c, e=epoch: simulation.record(c, attempt, metrics(e, 0.9), history))
+        upgraded.transact(lambda c: simulation.record(c, attempt, metrics(epoch, 0.9), history))
     artifacts.finish(attempt, {}, None)
     after = read_trials(upgraded)[ORPHAN]
     assert (after.state, after.params, after.value) == (TrialState.COMPLETE, before.params, 0.9)

@@ -44,43 +44,47 @@ def document(database: Database, name: str) -> dict[str, Any]:
 
 def test_document_has_the_contracts_keys_in_order(database: Database, started: Started, holder: Enrol) -> None:
     """Study, trials and epochs carry exactly the promised keys."""
-    found = started()
-    held = claim(database, found, holder("w"))
-    assert held is not None
-    history = ReadOnlyStorage(found.study_id, "maximize")
-    database.transact(lambda c: simulation.record(c, held, metrics(1), history))
-    told = document(database, "small")
-    assert list(told) == ["study", "trials"]
-    assert list(told["study"]) == STUDY_KEYS
-    assert list(told["trials"][0]) == TRIAL_KEYS
-    assert list(told["trials"][0]["epochs"][0]) == EPOCH_KEYS
+    study = started()
+    attempt = claim(database, study, holder("w"))
+    assert attempt is not None
+    history = ReadOnlyStorage(study.study_id, "maximize")
+    database.transact(lambda c: simulation.record(c, attempt, metrics(1), history))
+    described = document(database, "small")
+    assert list(described) == ["study", "trials"]
+    assert list(described["study"]) == STUDY_KEYS
+    assert list(described["trials"][0]) == TRIAL_KEYS
+    assert list(described["trials"][0]["epochs"][0]) == EPOCH_KEYS
 
 
 def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Started, holder: Enrol) -> None:
     """Complete, diverged, failed, running and waiting trials, with the best epoch's values unrounded."""
-    found = started(
+    study = started(
         budget={"trials": 6, "epochs": 3},
         baseline=[{"optimizer": "sgd", "learning_rate": value} for value in (0.1, 0.01, 0.001, 0.002, 0.003)],
     )
-    worker, history = holder("w"), ReadOnlyStorage(found.study_id, "maximize")
-    held = [claim(database, found, worker) for _ in range(4)]
-    for each, ending, values in zip(
-        held,
+    worker, history = holder("w"), ReadOnlyStorage(study.study_id, "maximize")
+    claimed = [claim(database, study, worker) for _ in range(4)]
+    for attempt, ending, values in zip(
+        claimed,
         (TrialOutcome.COMPLETED, TrialOutcome.DIVERGED, TrialOutcome.ERROR),
         ((0.1234567890123456, 0.3, 0.2), (float("nan"),), ()),
         strict=False,
     ):
-        assert each is not None
+        assert attempt is not None
         database.transact(history.refresh)
-        _, writes = suggest.suggest(found.spec, history, each.trial_id, each.trial_number)
-        database.transact(lambda c: attempts.store_parameters(c, each, writes))
+        _, writes = suggest.suggest(study.spec, history, attempt.trial_id, attempt.trial_number)
+        database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
         for epoch, value in enumerate(values, start=1):
-            database.transact(lambda c: simulation.record(c, each, metrics(epoch, value), history))
-        database.transact(lambda c: attempts.finish(c, each, ending, {"weights": 7}))
-    told = document(database, "small")
-    assert told["study"]["counts"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 1, "waiting": 1}
-    assert told["study"]["best"] == {"number": 0, "value": 0.3, "params": {"learning_rate": 0.1, "optimizer": "sgd"}}
-    states = [(trial["state"], trial["outcome"], trial["value"]) for trial in told["trials"]]
+            database.transact(lambda c: simulation.record(c, attempt, metrics(epoch, value), history))
+        database.transact(lambda c: attempts.finish(c, attempt, ending, {"weights": 7}))
+    described = document(database, "small")
+    assert described["study"]["counts"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 1, "waiting": 1}
+    assert described["study"]["best"] == {
+        "number": 0,
+        "value": 0.3,
+        "params": {"learning_rate": 0.1, "optimizer": "sgd"},
+    }
+    states = [(trial["state"], trial["outcome"], trial["value"]) for trial in described["trials"]]
     assert states == [
         ("complete", "completed", 0.3),
         ("pruned", "diverged", None),
@@ -88,12 +92,12 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
         ("running", None, None),
         ("waiting", None, None),
     ]
-    assert told["trials"][0]["epochs"][0]["val_accuracy"] == 0.1234567890123456
-    assert told["trials"][1]["epochs"][0]["val_accuracy"] is None
-    assert told["trials"][4]["params"] == {"learning_rate": 0.003, "optimizer": "sgd"}
-    assert told["trials"][0]["worker"] == "w"
-    assert told["trials"][4]["worker"] is None
-    assert told["trials"][0]["weights"] == 7
+    assert described["trials"][0]["epochs"][0]["val_accuracy"] == 0.1234567890123456
+    assert described["trials"][1]["epochs"][0]["val_accuracy"] is None
+    assert described["trials"][4]["params"] == {"learning_rate": 0.003, "optimizer": "sgd"}
+    assert described["trials"][0]["worker"] == "w"
+    assert described["trials"][4]["worker"] is None
+    assert described["trials"][0]["weights"] == 7
 
 
 def test_parameters_are_read_as_optuna_reads_them(database: Database, started: Started, holder: Enrol) -> None:
@@ -107,13 +111,13 @@ def test_parameters_are_read_as_optuna_reads_them(database: Database, started: S
         "optimizer": ["sgd", "momentum"],
         "batch_norm": [True, False],
     }
-    found, history = started(space=space), ReadOnlyStorage(1, "maximize")
+    study, history = started(space=space), ReadOnlyStorage(1, "maximize")
     for name in "abc":
-        held = claim(database, found, holder(name))
-        assert held is not None
+        attempt = claim(database, study, holder(name))
+        assert attempt is not None
         database.transact(history.refresh)
-        _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
-        database.transact(lambda c: attempts.store_parameters(c, held, writes))
+        _, writes = suggest.suggest(study.spec, history, attempt.trial_id, attempt.trial_number)
+        database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
     _, trials = database.transact(lambda c: results.read(c, "small"))
     storage = database.url.render_as_string(hide_password=False)
     theirs = optuna.load_study(study_name="small", storage=storage).get_trials()
@@ -132,16 +136,16 @@ def test_fixed_is_the_rest_of_the_table(database: Database, started: Started) ->
 def test_empty_study_has_no_best(database: Database, started: Started) -> None:
     """A study without trials is told with zeros and nulls."""
     started()
-    told = document(database, "small")
-    assert told["study"]["best"] is None
-    assert told["trials"] == []
-    assert told["study"]["status"] == "running"
+    described = document(database, "small")
+    assert described["study"]["best"] is None
+    assert described["trials"] == []
+    assert described["study"]["status"] == "running"
 
 
 def test_used_up_study_is_finished_though_nobody_said_so(database: Database, started: Started, holder: Enrol) -> None:
     """Where the last worker vanished right after its last trial, the study is shown as finished."""
-    found = started(budget={"trials": 1, "epochs": 3})
-    held = claim(database, found, holder("w"))
-    assert held is not None
-    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
+    study = started(budget={"trials": 1, "epochs": 3})
+    attempt = claim(database, study, holder("w"))
+    assert attempt is not None
+    database.transact(lambda c: attempts.finish(c, attempt, TrialOutcome.COMPLETED, {}))
     assert document(database, "small")["study"]["status"] == "finished"

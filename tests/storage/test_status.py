@@ -34,31 +34,31 @@ def execute(database: Database, statement: str, **arguments: object) -> None:
     database.transact(lambda c: c.execute(text(statement), arguments))
 
 
-def hold(database: Database, found: Study, worker: WorkerIdentity, epochs: int = 0) -> Attempt:
-    held, history = claim(database, found, worker), ReadOnlyStorage(found.study_id, "maximize")
-    assert held is not None
+def hold(database: Database, study: Study, worker: WorkerIdentity, epochs: int = 0) -> Attempt:
+    attempt, history = claim(database, study, worker), ReadOnlyStorage(study.study_id, "maximize")
+    assert attempt is not None
     for epoch in range(1, epochs + 1):
-        database.transact(lambda c: simulation.record(c, held, metrics(epoch), history))
-    return held
+        database.transact(lambda c: simulation.record(c, attempt, metrics(epoch), history))
+    return attempt
 
 
-def end(database: Database, found: Study, worker: WorkerIdentity, ago: str) -> None:
+def end(database: Database, study: Study, worker: WorkerIdentity, ago: str) -> None:
     """A trial that completed so long ago."""
-    held = hold(database, found, worker, epochs=1)
-    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
+    attempt = hold(database, study, worker, epochs=1)
+    database.transact(lambda c: attempts.finish(c, attempt, TrialOutcome.COMPLETED, {}))
     completed = "update trials set datetime_complete = datetime_complete - cast(:ago as interval) where trial_id = :id"
-    execute(database, completed, ago=ago, id=held.trial_id)
+    execute(database, completed, ago=ago, id=attempt.trial_id)
 
 
 def test_status_is_whole_on_eighty_columns(database: Database, started: Started, holder: Enrol) -> None:
     """No figure of a long search is cut, and the best trial's parameters have the width to be read."""
-    found = started(budget={"trials": 1_000_000, "epochs": 3})
-    held, history = hold(database, found, holder("a"), epochs=1), ReadOnlyStorage(found.study_id, "maximize")
+    study = started(budget={"trials": 1_000_000, "epochs": 3})
+    attempt, history = hold(database, study, holder("a"), epochs=1), ReadOnlyStorage(study.study_id, "maximize")
     database.transact(history.refresh)
-    _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
-    database.transact(lambda c: attempts.store_parameters(c, held, writes))
-    database.transact(lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}))
-    hold(database, found, holder("vm-18575-d4b7a3e1"), epochs=2)
+    _, writes = suggest.suggest(study.spec, history, attempt.trial_id, attempt.trial_number)
+    database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
+    database.transact(lambda c: attempts.finish(c, attempt, TrialOutcome.COMPLETED, {}))
+    hold(database, study, holder("vm-18575-d4b7a3e1"), epochs=2)
     out = io.StringIO()
     Console(width=80, file=out).print(*status_view.make_tables(read(database)))
     shown = out.getvalue()
@@ -69,10 +69,10 @@ def test_status_is_whole_on_eighty_columns(database: Database, started: Started,
 
 def test_pace_is_that_of_the_last_hour(database: Database, started: Started, holder: Enrol) -> None:
     """Two trials within the hour and one before it make two an hour, and the last seven end in three and a half."""
-    found, worker = started(budget={"trials": 10, "epochs": 3}), holder("w")
+    study, worker = started(budget={"trials": 10, "epochs": 3}), holder("w")
     execute(database, "update hpsearch.studies set running_since = clock_timestamp() - interval '5 hours'")
     for ago in ("10 minutes", "50 minutes", "61 minutes"):
-        end(database, found, worker, ago)
+        end(database, study, worker, ago)
     seen = read(database)
     (progress,) = seen.studies
     assert progress.trials_per_hour == pytest.approx(2, abs=0.01)
@@ -82,9 +82,9 @@ def test_pace_is_that_of_the_last_hour(database: Database, started: Started, hol
 
 def test_pace_of_a_young_study_is_that_since_its_start(database: Database, started: Started, holder: Enrol) -> None:
     """One trial in the first ten minutes is six an hour."""
-    found = started()
+    study = started()
     execute(database, "update hpsearch.studies set running_since = clock_timestamp() - interval '10 minutes'")
-    end(database, found, holder("w"), "1 minute")
+    end(database, study, holder("w"), "1 minute")
     assert read(database).studies[0].trials_per_hour == pytest.approx(6, abs=0.1)
 
 
@@ -110,22 +110,24 @@ def test_hours_bound_the_estimated_end(database: Database, started: Started) -> 
 
 def test_worker_is_shown_with_its_trial_and_epoch(database: Database, started: Started, holder: Enrol) -> None:
     """The epoch is the last one finished; who holds nothing shows none; two trials of one worker are two rows."""
-    found, busy = started(), holder("a")
+    study, busy = started(), holder("a")
     holder("b")
-    hold(database, found, busy, epochs=2)
-    hold(database, found, busy)
-    seen = [(each.worker, each.study, each.trial, each.epoch, each.epochs) for each in read(database).workers]
+    hold(database, study, busy, epochs=2)
+    hold(database, study, busy)
+    seen = [
+        (listed.worker, listed.study, listed.trial, listed.epoch, listed.epochs) for listed in read(database).workers
+    ]
     assert seen == [("a", "small", 0, 2, 3), ("a", "small", 1, 0, 3), ("b", None, None, None, None)]
 
 
 def test_silent_worker_is_gone_for_a_day(database: Database, started: Started, holder: Enrol) -> None:
     """After a lease it shows as gone, after a day no more, unless a trial is in its name; one that left never."""
-    found, silent, holding, left = started(), holder("a"), holder("b"), holder("c")
-    hold(database, found, holding)
+    study, silent, holding, left = started(), holder("a"), holder("b"), holder("c")
+    hold(database, study, holding)
     database.transact(lambda c: workers.unregister(c, left.worker_id))
 
     def shown() -> list[tuple[str, bool]]:
-        return [(each.worker, each.gone) for each in read(database).workers]
+        return [(listed.worker, listed.gone) for listed in read(database).workers]
 
     assert shown() == [("a", False), ("b", False)]
     execute(database, "update hpsearch.workers set seen_at = clock_timestamp() - interval '2 minutes'")
@@ -137,11 +139,11 @@ def test_silent_worker_is_gone_for_a_day(database: Database, started: Started, h
 
 def test_document_is_json_with_the_figures(database: Database, started: Started, holder: Enrol) -> None:
     """The end is written in ISO 8601 with its offset from UTC, and a worker with its trial and epoch."""
-    found, worker = started(), holder("w")
-    end(database, found, worker, "0 s")
-    hold(database, found, worker, epochs=1)
-    told = json.loads(json.dumps(status.make_document(read(database)), allow_nan=False))
-    (study,), (shown,) = told["studies"], told["workers"]
-    assert study["trials_per_hour"] > 0
-    assert datetime.fromisoformat(study["estimated_end"]).utcoffset() == timedelta(0)
+    study, worker = started(), holder("w")
+    end(database, study, worker, "0 s")
+    hold(database, study, worker, epochs=1)
+    described = json.loads(json.dumps(status.make_document(read(database)), allow_nan=False))
+    (search,), (shown,) = described["studies"], described["workers"]
+    assert search["trials_per_hour"] > 0
+    assert datetime.fromisoformat(search["estimated_end"]).utcoffset() == timedelta(0)
     assert (shown["study"], shown["trial"], shown["epoch"], shown["gone"]) == ("small", 1, 1, False)

@@ -77,8 +77,8 @@ def test_same_name_with_another_search_is_refused_with_the_differences(database:
 
 def test_finished_study_opens_again_with_a_larger_budget(database: Database, holder: Enrol) -> None:
     """More trials for a finished study set it running, and they can be claimed."""
-    found = study_creation.start(database, small()).study
-    database.transact(lambda c: studies.set_status(c, found.study_id, StudyStatus.FINISHED))
+    study = study_creation.start(database, small()).study
+    database.transact(lambda c: studies.set_status(c, study.study_id, StudyStatus.FINISHED))
     again = study_creation.start(database, small(budget={"trials": 5, "epochs": 3}))
     assert again.study.status == "running"
     assert claim(database, again.study, holder("w")) is not None
@@ -86,9 +86,9 @@ def test_finished_study_opens_again_with_a_larger_budget(database: Database, hol
 
 def test_finished_study_with_nothing_left_stays_finished(database: Database) -> None:
     """Starting a used-up study again does not set it running."""
-    found = study_creation.start(database, small(budget={"trials": 1, "epochs": 3})).study
+    study = study_creation.start(database, small(budget={"trials": 1, "epochs": 3})).study
     database.transact(lambda c: c.execute(text("insert into trials (number, study_id, state) values (0, 1, 'FAIL')")))
-    database.transact(lambda c: studies.set_status(c, found.study_id, StudyStatus.FINISHED))
+    database.transact(lambda c: studies.set_status(c, study.study_id, StudyStatus.FINISHED))
     again = study_creation.start(database, small(budget={"trials": 1, "epochs": 3}))
     assert again.study.status == "finished"
 
@@ -111,19 +111,19 @@ def test_many_starts_of_one_name_make_one_study(database: Database) -> None:
             own.close()
 
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(start, range(8)))
-    assert sorted(made) == [False] * 7 + [True]
+        created = list(pool.map(start, range(8)))
+    assert sorted(created) == [False] * 7 + [True]
 
 
 def test_baselines_are_tried_first(database: Database, holder: Enrol) -> None:
     """Baselines wait as enqueued trials that plain Optuna would pop, and count within the budget."""
-    found = study_creation.start(database, small(baseline=[{"optimizer": "adam", "learning_rate": 0.01}])).study
+    study = study_creation.start(database, small(baseline=[{"optimizer": "adam", "learning_rate": 0.01}])).study
     seen = optuna.load_study(study_name="small", storage=url(database))
     assert seen.trials[0].system_attrs["fixed_params"] == {"learning_rate": 0.01, "optimizer": "adam"}
-    held = claim(database, found, holder("w"))
+    held = claim(database, study, holder("w"))
     assert held is not None
     assert held.trial_number == 0
-    assert database.transact(lambda c: studies.measure_progress(c, found)).total == 1
+    assert database.transact(lambda c: studies.measure_progress(c, study)).total == 1
 
 
 def test_grid_is_enumerated_once_times_its_repeats(database: Database) -> None:
@@ -164,6 +164,6 @@ def test_a_name_that_no_study_can_have_is_not_found(database: Database, name: st
 
 def test_data_fingerprint_is_that_of_the_first_worker(database: Database) -> None:
     """The first recorded fingerprint stays, and every later worker is shown it."""
-    found: Study = study_creation.start(database, small()).study
-    assert database.transact(lambda c: studies.record_data_fingerprint(c, found.study_id, "first")) == "first"
-    assert database.transact(lambda c: studies.record_data_fingerprint(c, found.study_id, "second")) == "first"
+    study: Study = study_creation.start(database, small()).study
+    assert database.transact(lambda c: studies.record_data_fingerprint(c, study.study_id, "first")) == "first"
+    assert database.transact(lambda c: studies.record_data_fingerprint(c, study.study_id, "second")) == "first"

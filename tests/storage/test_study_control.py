@@ -39,21 +39,21 @@ def status(database: Database) -> str:
     return database.transact(lambda c: studies.find(c, "small")).status
 
 
-def hold(database: Database, found: Study, worker: WorkerIdentity) -> Attempt:
-    held = claim(database, found, worker)
-    assert held is not None
-    return held
+def hold(database: Database, study: Study, worker: WorkerIdentity) -> Attempt:
+    attempt = claim(database, study, worker)
+    assert attempt is not None
+    return attempt
 
 
-def end(database: Database, held: Attempt, ending: TrialOutcome) -> None:
-    database.transact(lambda c: attempts.finish(c, held, ending, {}))
+def end(database: Database, attempt: Attempt, ending: TrialOutcome) -> None:
+    database.transact(lambda c: attempts.finish(c, attempt, ending, {}))
 
 
-def sampled(database: Database, held: Attempt) -> dict[str, object]:
-    history = ReadOnlyStorage(held.study.study_id, "maximize")
+def sample(database: Database, attempt: Attempt) -> dict[str, object]:
+    history = ReadOnlyStorage(attempt.study.study_id, "maximize")
     database.transact(history.refresh)
-    params, writes = suggest.suggest(held.study.spec, history, held.trial_id, held.trial_number)
-    database.transact(lambda c: attempts.store_parameters(c, held, writes))
+    params, writes = suggest.suggest(attempt.study.spec, history, attempt.trial_id, attempt.trial_number)
+    database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
     return params
 
 
@@ -81,15 +81,15 @@ def test_paused_study_gives_out_no_trial_until_it_is_resumed(
     database: Database, started: Started, holder: Enrol
 ) -> None:
     """A held trial's next renewal says paused; released, it waits for the resume and goes on as it was."""
-    found, worker = started(), holder("w")
-    held = hold(database, found, worker)
-    turned = pause(database)
-    assert (turned.study.status, turned.before, turned.held) == ("paused", "running", 1)
-    assert database.transact(lambda c: attempts.renew(c, held)) == "paused"
-    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PAUSED))
-    assert claim(database, found, worker) is None
+    study, worker = started(), holder("w")
+    attempt = hold(database, study, worker)
+    change = pause(database)
+    assert (change.study.status, change.before, change.held) == ("paused", "running", 1)
+    assert database.transact(lambda c: attempts.renew(c, attempt)) == "paused"
+    database.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PAUSED))
+    assert claim(database, study, worker) is None
     assert resume(database).study.status == "running"
-    assert hold(database, found, worker).trial_id == held.trial_id
+    assert hold(database, study, worker).trial_id == attempt.trial_id
 
 
 def test_what_is_so_already_is_left_so(database: Database, started: Started) -> None:
@@ -112,8 +112,8 @@ def test_unknown_study_is_not_found(database: Database) -> None:
 
 def test_finished_study_can_be_neither_paused_nor_resumed(database: Database, started: Started, holder: Enrol) -> None:
     """Also one whose last trial ended without anybody noticing; stopping it is no fault."""
-    found = started(budget={"trials": 1, "epochs": 3})
-    end(database, hold(database, found, holder("w")), TrialOutcome.COMPLETED)
+    study = started(budget={"trials": 1, "epochs": 3})
+    end(database, hold(database, study, holder("w")), TrialOutcome.COMPLETED)
     for command in (pause, resume):
         with pytest.raises(RefusedError, match="small is finished"):
             command(database)
@@ -130,35 +130,35 @@ def test_stopped_study_cannot_be_paused(database: Database, started: Started) ->
 
 def test_stop_ends_at_once_what_nobody_holds(database: Database, started: Started, holder: Enrol) -> None:
     """Released and expired trials end as pruned with their last value; a held one is told at its next renewal."""
-    found, worker = started(), holder("w")
-    released, expired = hold(database, found, worker), hold(database, found, worker)
-    history = ReadOnlyStorage(found.study_id, "maximize")
+    study, worker = started(), holder("w")
+    released, expired = hold(database, study, worker), hold(database, study, worker)
+    history = ReadOnlyStorage(study.study_id, "maximize")
     database.transact(lambda c: simulation.record(c, released, metrics(1, 0.4), history))
     expire(database)
-    held = hold(database, found, worker)
-    assert held.trial_id == released.trial_id
-    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
+    attempt = hold(database, study, worker)
+    assert attempt.trial_id == released.trial_id
+    database.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED))
     database.transact(lambda c: c.execute(text("update hpsearch.attempts set held_until = 'infinity'")))
-    alive = hold(database, found, worker)
+    alive = hold(database, study, worker)
     assert alive.trial_id == released.trial_id
-    third = hold(database, found, worker)
+    third = hold(database, study, worker)
     database.transact(lambda c: attempts.release(c, alive, AttemptEnd.PREEMPTED))
     assert third.trial_number == 2
     expire_one = "update hpsearch.attempts set held_until = '-infinity' where trial_id = :id"
     database.transact(lambda c: c.execute(text(expire_one), {"id": expired.trial_id}))
 
-    turned = stop(database)
-    assert (turned.study.status, turned.ended, turned.held) == ("stopped", 2, 1)
+    change = stop(database)
+    assert (change.study.status, change.ended, change.held) == ("stopped", 2, 1)
     assert rows(database, "select number, state::text from trials order by number") == [
         (0, "PRUNED"),
         (1, "PRUNED"),
         (2, "RUNNING"),
     ]
     assert rows(database, "select trial_id, value from trial_values") == [(released.trial_id, 0.4)]
-    whys = f"select why from hpsearch.attempts where trial_id = {expired.trial_id}"
-    assert rows(database, whys) == [("lost",)]
-    said = "select distinct value_json from trial_user_attributes where key = 'detail'"
-    assert rows(database, said) == [('"the study was stopped"',)]
+    ends = f"select why from hpsearch.attempts where trial_id = {expired.trial_id}"
+    assert rows(database, ends) == [("lost",)]
+    details = "select distinct value_json from trial_user_attributes where key = 'detail'"
+    assert rows(database, details) == [('"the study was stopped"',)]
     assert database.transact(lambda c: attempts.renew(c, third)) == "stopped"
     with pytest.raises(LostError):
         database.transact(lambda c: attempts.renew(c, expired))
@@ -166,9 +166,9 @@ def test_stop_ends_at_once_what_nobody_holds(database: Database, started: Starte
 
 def test_trial_released_into_a_stopped_study_ends(database: Database, started: Started, holder: Enrol) -> None:
     """A worker that was told to leave while its study was stopped leaves no running trial behind."""
-    held = hold(database, started(), holder("w"))
+    attempt = hold(database, started(), holder("w"))
     stop(database)
-    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
+    database.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED))
     assert rows(database, "select state::text from trials") == [("PRUNED",)]
 
 
@@ -176,29 +176,29 @@ def test_trial_whose_worker_died_in_a_stopped_study_is_swept(
     database: Database, started: Started, holder: Enrol
 ) -> None:
     """Once its lease is over a sweep ends it, and leaves the trials of running studies alone."""
-    found, worker = started(), holder("w")
-    hold(database, found, worker)
+    study, worker = started(), holder("w")
+    hold(database, study, worker)
     stop(database)
     assert database.transact(claims.end_abandoned) == 0
     expire(database)
     assert database.transact(claims.end_abandoned) == 1
     assert rows(database, "select state::text from trials") == [("PRUNED",)]
     resume(database)
-    hold(database, found, worker)
+    hold(database, study, worker)
     expire(database)
     assert database.transact(claims.end_abandoned) == 0
 
 
 def test_releases_under_a_stop_leave_nothing_running(database: Database, started: Started, holder: Enrol) -> None:
     """Twenty trials released while the study is being stopped all end, in whatever order it happens."""
-    found, worker = started(budget={"trials": 20, "epochs": 3}), holder("w")
-    everything = [hold(database, found, worker) for _ in range(20)]
+    study, worker = started(budget={"trials": 20, "epochs": 3}), holder("w")
+    everything = [hold(database, study, worker) for _ in range(20)]
     url = database.url.render_as_string(hide_password=False)
 
     def release(part: list[Attempt]) -> None:
         own = Database(url)
-        for held in part:
-            own.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
+        for attempt in part:
+            own.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED))
         own.close()
 
     threads = [threading.Thread(target=release, args=(everything[n::4],)) for n in range(4)]
@@ -212,27 +212,27 @@ def test_releases_under_a_stop_leave_nothing_running(database: Database, started
 
 def test_waiting_trials_outlast_a_stop(database: Database, started: Started, holder: Enrol) -> None:
     """What was enqueued is there when a stopped study is resumed, and the budget is still exact."""
-    found = started(baseline=[{"optimizer": "sgd", "learning_rate": value} for value in (0.1, 0.01)])
+    study = started(baseline=[{"optimizer": "sgd", "learning_rate": value} for value in (0.1, 0.01)])
     worker = holder("w")
-    hold(database, found, worker)
+    hold(database, study, worker)
     stop(database)
     expire(database)
     assert stop(database).ended == 1
     resume(database)
     numbers = []
-    while (held := claim(database, found, worker)) is not None:
-        numbers.append(held.trial_number)
-        end(database, held, TrialOutcome.COMPLETED)
+    while (attempt := claim(database, study, worker)) is not None:
+        numbers.append(attempt.trial_number)
+        end(database, attempt, TrialOutcome.COMPLETED)
     assert numbers == [1, 2, 3]
     assert status(database) == "finished"
 
 
 def test_resumed_with_nothing_left_is_finished(database: Database, started: Started, holder: Enrol) -> None:
     """A stopped study whose budget is used up does not pretend to run."""
-    found = started(budget={"trials": 1, "epochs": 3})
-    held = hold(database, found, holder("w"))
+    study = started(budget={"trials": 1, "epochs": 3})
+    attempt = hold(database, study, holder("w"))
     stop(database)
-    database.transact(lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED))
+    database.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED))
     assert resume(database).study.status == "finished"
 
 
@@ -240,27 +240,27 @@ def test_study_that_failed_may_fail_as_often_again_once_resumed(
     database: Database, started: Started, holder: Enrol
 ) -> None:
     """Failures before a resume do not pause the study a second time."""
-    found, worker = started(budget={"trials": 9, "epochs": 3, "failures": 2}), holder("w")
+    study, worker = started(budget={"trials": 9, "epochs": 3, "failures": 2}), holder("w")
     for _ in range(2):
-        end(database, hold(database, found, worker), TrialOutcome.ERROR)
-    assert claim(database, found, worker) is None
+        end(database, hold(database, study, worker), TrialOutcome.ERROR)
+    assert claim(database, study, worker) is None
     assert status(database) == "paused"
     resume(database)
-    end(database, hold(database, found, worker), TrialOutcome.ERROR)
-    end(database, hold(database, found, worker), TrialOutcome.ERROR)
-    assert claim(database, found, worker) is None
+    end(database, hold(database, study, worker), TrialOutcome.ERROR)
+    end(database, hold(database, study, worker), TrialOutcome.ERROR)
+    assert claim(database, study, worker) is None
     assert status(database) == "paused"
 
 
 def test_retry_repeats_what_failed_beyond_the_budget(database: Database, started: Started, holder: Enrol) -> None:
     """Each failed configuration waits again with its parameters and the number it repeats; the study runs again."""
-    found, worker = started(budget={"trials": 3, "epochs": 3}), holder("w")
+    study, worker = started(budget={"trials": 3, "epochs": 3}), holder("w")
     params = []
     for ending in (TrialOutcome.ERROR, TrialOutcome.COMPLETED, TrialOutcome.CRASHED):
-        held = hold(database, found, worker)
-        params.append(sampled(database, held))
-        end(database, held, ending)
-    assert claim(database, found, worker) is None
+        attempt = hold(database, study, worker)
+        params.append(sample(database, attempt))
+        end(database, attempt, ending)
+    assert claim(database, study, worker) is None
     assert status(database) == "finished"
 
     retried = retry(database)
@@ -270,22 +270,22 @@ def test_retry_repeats_what_failed_beyond_the_budget(database: Database, started
     marks = "select number, value_json from trial_user_attributes join trials using (trial_id) where key = 'retry_of'"
     assert rows(database, f"{marks} order by number") == [(3, "0"), (4, "2")]
     for number, original in ((3, 0), (4, 2)):
-        held = hold(database, found, worker)
-        assert held.trial_number == number
-        assert sampled(database, held) == params[original]
-        end(database, held, TrialOutcome.COMPLETED)
-    assert claim(database, found, worker) is None
+        attempt = hold(database, study, worker)
+        assert attempt.trial_number == number
+        assert sample(database, attempt) == params[original]
+        end(database, attempt, TrialOutcome.COMPLETED)
+    assert claim(database, study, worker) is None
     assert status(database) == "finished"
 
 
 def test_trial_is_retried_once_unless_it_is_named(database: Database, started: Started, holder: Enrol) -> None:
     """A second retry finds nothing; --trial repeats one all the same; a repetition that failed is repeated itself."""
-    found, worker = started(), holder("w")
-    end(database, hold(database, found, worker), TrialOutcome.ERROR)
+    study, worker = started(), holder("w")
+    end(database, hold(database, study, worker), TrialOutcome.ERROR)
     assert retry(database).trials == ((1, 0),)
     assert retry(database).trials == ()
     assert retry(database, 0).trials == ((2, 0),)
-    end(database, hold(database, found, worker), TrialOutcome.ERROR)
+    end(database, hold(database, study, worker), TrialOutcome.ERROR)
     assert retry(database).trials == ((3, 1),)
     assert database.transact(lambda c: studies.find(c, "small")).spec.budget.trials == 7
 
@@ -304,19 +304,19 @@ def test_trial_that_failed_unsampled_is_retried_as_it_was_enqueued(
     database: Database, started: Started, holder: Enrol
 ) -> None:
     """With its baseline's parameters where it had some, else as a trial that the sampler fills."""
-    found, worker = started(baseline=[{"optimizer": "sgd", "learning_rate": 0.1}]), holder("w")
+    study, worker = started(baseline=[{"optimizer": "sgd", "learning_rate": 0.1}]), holder("w")
     for _ in range(2):
-        end(database, hold(database, found, worker), TrialOutcome.ERROR)
+        end(database, hold(database, study, worker), TrialOutcome.ERROR)
     retry(database)
-    assert sampled(database, hold(database, found, worker)) == {"optimizer": "sgd", "learning_rate": 0.1}
-    assert set(sampled(database, hold(database, found, worker))) >= {"optimizer", "learning_rate"}
+    assert sample(database, hold(database, study, worker)) == {"optimizer": "sgd", "learning_rate": 0.1}
+    assert set(sample(database, hold(database, study, worker))) >= {"optimizer", "learning_rate"}
 
 
 def test_retry_wakes_a_study_that_its_failures_paused(database: Database, started: Started, holder: Enrol) -> None:
     """It goes on, while one that a person paused stays paused."""
-    found, worker = started(budget={"trials": 9, "epochs": 3, "failures": 1}), holder("w")
-    end(database, hold(database, found, worker), TrialOutcome.ERROR)
-    assert claim(database, found, worker) is None
+    study, worker = started(budget={"trials": 9, "epochs": 3, "failures": 1}), holder("w")
+    end(database, hold(database, study, worker), TrialOutcome.ERROR)
+    assert claim(database, study, worker) is None
     assert retry(database).study.status == "running"
     pause(database)
     assert retry(database, 0).study.status == "paused"
@@ -324,11 +324,11 @@ def test_retry_wakes_a_study_that_its_failures_paused(database: Database, starte
 
 def test_retry_is_refused_where_nothing_would_run(database: Database, started: Started, holder: Enrol) -> None:
     """A study whose target is reached says so, instead of keeping a trial that waits for ever."""
-    found, worker = started(budget={"trials": 9, "epochs": 3, "target": 0.6}), holder("w")
-    end(database, hold(database, found, worker), TrialOutcome.ERROR)
-    held, history = hold(database, found, worker), ReadOnlyStorage(found.study_id, "maximize")
-    database.transact(lambda c: simulation.record(c, held, metrics(1, 0.7), history))
-    end(database, held, TrialOutcome.COMPLETED)
+    study, worker = started(budget={"trials": 9, "epochs": 3, "target": 0.6}), holder("w")
+    end(database, hold(database, study, worker), TrialOutcome.ERROR)
+    attempt, history = hold(database, study, worker), ReadOnlyStorage(study.study_id, "maximize")
+    database.transact(lambda c: simulation.record(c, attempt, metrics(1, 0.7), history))
+    end(database, attempt, TrialOutcome.COMPLETED)
     with pytest.raises(RefusedError, match=r"the target 0\.6 is reached"):
         retry(database)
 
@@ -336,8 +336,8 @@ def test_retry_is_refused_where_nothing_would_run(database: Database, started: S
 def test_start_study_keeps_retries_beyond_the_budget(database: Database, started: Started, holder: Enrol) -> None:
     """Starting the same file again neither shrinks the enlarged budget nor takes a grid's points away."""
     grid = {"space": {"optimizer": ["sgd", "adam"], "batch_norm": [True, False]}, "sampler": {"name": "grid"}}
-    found = started(**grid, budget={"epochs": 3})
-    end(database, hold(database, found, holder("w")), TrialOutcome.ERROR)
+    study = started(**grid, budget={"epochs": 3})
+    end(database, hold(database, study, holder("w")), TrialOutcome.ERROR)
     retry(database)
     again = study_creation.start(database, loader.from_dict(_small(**grid, budget={"epochs": 3})))
     assert (again.changes, again.kept, again.study.spec.budget.trials) == ((), (), 5)
@@ -367,8 +367,8 @@ def working(storage: str) -> Iterator[subprocess.Popen[str]]:
 
 def wait_for(database: Database, query: str, wanted: list[tuple[object, ...]], seconds: float) -> None:
     until = time.monotonic() + seconds
-    while (found := rows(database, query)) != wanted:
-        assert time.monotonic() < until, found
+    while (state := rows(database, query)) != wanted:
+        assert time.monotonic() < until, state
         time.sleep(0.2)
 
 
@@ -380,12 +380,12 @@ def test_real_worker_obeys_pause_resume_and_stop(database: Database, storage: st
         fixed={"filters": 2, "dense_units": 4},
         space={"optimizer": ["sgd"]},
     )
-    renewal, held = 15 + 10, "select count(*) from hpsearch.attempts where ended_at is null"
+    renewal, attempt = 15 + 10, "select count(*) from hpsearch.attempts where ended_at is null"
     epochs = "select count(*) > {} from hpsearch.epochs"
     with working(storage) as worker:
         wait_for(database, epochs.format(0), [(True,)], 120)
         pause(database)
-        wait_for(database, held, [(0,)], renewal)
+        wait_for(database, attempt, [(0,)], renewal)
         (before,) = rows(database, "select count(*) from hpsearch.epochs")[0]
         why = "select why, checkpoint is not null from hpsearch.attempts order by number limit 1"
         assert rows(database, why) == [("paused", True)]

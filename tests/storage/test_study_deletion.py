@@ -54,21 +54,21 @@ def counts(database: Database) -> dict[str, int]:
 def make(database: Database, name: str, worker: WorkerIdentity, directory: Path) -> Study:
     """A study that has left a row in every table: trials in each state, notes, checkpoint, model, artifacts."""
     described = {**SMALL, "study": {"name": name}, "baseline": [{"optimizer": "sgd", "learning_rate": 0.1}] * 3}
-    found = study_creation.start(database, loader.from_dict(described)).study
-    history = ReadOnlyStorage(found.study_id, "maximize")
+    study = study_creation.start(database, loader.from_dict(described)).study
+    history = ReadOnlyStorage(study.study_id, "maximize")
     for ending in (TrialOutcome.COMPLETED, TrialOutcome.ERROR, None):
-        held = claim(database, found, worker)
-        assert held is not None
+        attempt = claim(database, study, worker)
+        assert attempt is not None
         database.transact(history.refresh)
-        _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
-        database.transact(lambda c: attempts.store_parameters(c, held, writes))
-        database.transact(lambda c: simulation.record(c, held, metrics(1), history))
-        key = f"picture/{held.trial_id}"
-        database.transact(lambda c: table.save(c, key, held.trial_id, directory / "file"))
+        _, writes = suggest.suggest(study.spec, history, attempt.trial_id, attempt.trial_number)
+        database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
+        database.transact(lambda c: simulation.record(c, attempt, metrics(1), history))
+        key = f"picture/{attempt.trial_id}"
+        database.transact(lambda c: table.save(c, key, attempt.trial_id, directory / "file"))
         if ending is not None:
             how = ending
-            database.transact(lambda c: attempts.finish(c, held, how, {"detail": "x"}))
-    return found
+            database.transact(lambda c: attempts.finish(c, attempt, how, {"detail": "x"}))
+    return study
 
 
 def attach(database: Database, name: str, directory: Path) -> None:
@@ -89,8 +89,8 @@ def attach(database: Database, name: str, directory: Path) -> None:
     storage.engine.dispose()
 
 
-def delete(database: Database, found: Study) -> None:
-    database.transact(lambda c: study_deletion.delete(c, found.study_id))
+def delete(database: Database, study: Study) -> None:
+    database.transact(lambda c: study_deletion.delete(c, study.study_id))
 
 
 def test_deleted_study_leaves_no_row_behind(database: Database, holder: Enrol, tmp_path: Path) -> None:
@@ -100,13 +100,13 @@ def test_deleted_study_leaves_no_row_behind(database: Database, holder: Enrol, t
     other = make(database, "other", worker, tmp_path)
     attach(database, "other", tmp_path)
     before = counts(database)
-    found = make(database, "small", worker, tmp_path)
+    study = make(database, "small", worker, tmp_path)
     attach(database, "small", tmp_path)
     after = counts(database)
     assert {table for table in after if after[table] == before[table]} <= STAY
     contents = database.transact(lambda c: study_deletion.read_contents(c, "small"))
     assert (contents.trials, contents.running, contents.files) == (3, 1, 5)
-    delete(database, found)
+    delete(database, study)
     assert counts(database) == before
     delete(database, other)
     assert not any(rows for table, rows in counts(database).items() if table in _filled(after))
@@ -119,16 +119,16 @@ def _filled(after: dict[str, int]) -> set[str]:
 
 def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, holder: Enrol, tmp_path: Path) -> None:
     """Whatever it writes next is refused, and a renewal says so too."""
-    found = study_creation.start(database, loader.from_dict(SMALL)).study
-    held = claim(database, found, holder("w"))
-    assert held is not None
-    delete(database, found)
-    history = ReadOnlyStorage(found.study_id, "maximize")
+    study = study_creation.start(database, loader.from_dict(SMALL)).study
+    attempt = claim(database, study, holder("w"))
+    assert attempt is not None
+    delete(database, study)
+    history = ReadOnlyStorage(study.study_id, "maximize")
     for write in (
-        lambda c: simulation.record(c, held, metrics(1), history),
-        lambda c: attempts.release(c, held, AttemptEnd.PREEMPTED),
-        lambda c: attempts.finish(c, held, TrialOutcome.COMPLETED, {}),
-        lambda c: attempts.renew(c, held),
+        lambda c: simulation.record(c, attempt, metrics(1), history),
+        lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED),
+        lambda c: attempts.finish(c, attempt, TrialOutcome.COMPLETED, {}),
+        lambda c: attempts.renew(c, attempt),
     ):
         with pytest.raises(LostError):
             database.transact(write)
@@ -136,9 +136,9 @@ def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, hold
 
 def test_study_is_deleted_once(database: Database) -> None:
     """Deleting what is gone already says so."""
-    found = study_creation.start(database, loader.from_dict(SMALL)).study
-    delete(database, found)
+    study = study_creation.start(database, loader.from_dict(SMALL)).study
+    delete(database, study)
     with pytest.raises(NotFoundError):
-        delete(database, found)
+        delete(database, study)
     with pytest.raises(NotFoundError):
         database.transact(lambda c: study_deletion.read_contents(c, "small"))

@@ -31,22 +31,22 @@ def note(database: Database, number: int = 0) -> str:
     return str(optuna_dashboard.get_note(seen(database, number)))
 
 
-def finish(database: Database, held: Attempt | None, ending: TrialOutcome, **attributes: object) -> None:
-    assert held is not None
-    database.transact(lambda c: attempts.finish(c, held, ending, attributes))
+def finish(database: Database, attempt: Attempt | None, ending: TrialOutcome, **attributes: object) -> None:
+    assert attempt is not None
+    database.transact(lambda c: attempts.finish(c, attempt, ending, attributes))
 
 
 def test_dashboard_says_why_a_trial_failed(database: Database, started: Started, holder: Enrol) -> None:
     """The note of a failed trial has outcome, detail and traceback, in a fence that its own backticks do not close."""
-    held = claim(database, started(), holder("w"))
-    finish(database, held, TrialOutcome.ERROR, detail="ValueError: bad shape", traceback=TRACEBACK)
+    attempt = claim(database, started(), holder("w"))
+    finish(database, attempt, TrialOutcome.ERROR, detail="ValueError: bad shape", traceback=TRACEBACK)
     assert note(database) == f"**Failed: error**\n\n````\nValueError: bad shape\n\n{TRACEBACK}\n````"
 
 
 def test_long_traceback_keeps_its_end(database: Database, started: Started, holder: Enrol) -> None:
     """A traceback longer than a note shows is cut at its beginning, whatever characters it holds."""
-    held = claim(database, started(), holder("w"))
-    finish(database, held, TrialOutcome.ERROR, traceback="é✓\x00\n" * 5_000 + "the last line")
+    attempt = claim(database, started(), holder("w"))
+    finish(database, attempt, TrialOutcome.ERROR, traceback="é✓\x00\n" * 5_000 + "the last line")
     shown = note(database)
     assert 7_900 < len(shown) < 8_100
     assert shown.endswith("é✓\x00\nthe last line\n```")
@@ -54,9 +54,9 @@ def test_long_traceback_keeps_its_end(database: Database, started: Started, hold
 
 def test_note_of_a_person_stays(database: Database, started: Started, holder: Enrol) -> None:
     """What somebody wrote beside a running trial stands above why it failed."""
-    held = claim(database, started(), holder("w"))
+    attempt = claim(database, started(), holder("w"))
     optuna_dashboard.save_note(seen(database), "mine, " * 600)
-    finish(database, held, TrialOutcome.CRASHED, detail="signal 11")
+    finish(database, attempt, TrialOutcome.CRASHED, detail="signal 11")
     assert note(database).startswith("mine, mine, ")
     assert note(database).endswith("mine, \n\n**Failed: crashed**\n\n```\nsignal 11\n```")
 
@@ -75,8 +75,8 @@ def test_trial_that_did_not_fail_has_no_note(
 @pytest.mark.usefixtures("server_long_up")
 def test_trial_that_was_given_up_has_a_note(database: Database, started: Started, holder: Enrol) -> None:
     """A trial whose attempts are spent tells them in its note."""
-    found = started(budget={"trials": 1, "epochs": 3, "attempts": 1})
-    assert claim(database, found, holder("w")) is not None
+    study = started(budget={"trials": 1, "epochs": 3, "attempts": 1})
+    assert claim(database, study, holder("w")) is not None
     database.transact(lambda c: c.execute(text("update hpsearch.attempts set held_until = '-infinity'")))
-    assert claim(database, found, holder("v")) is None
+    assert claim(database, study, holder("v")) is None
     assert note(database) == "**Failed: crashed**\n\n```\ngiven up after 1 attempts: lost\n```"

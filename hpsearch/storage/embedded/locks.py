@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def open_own(path: Path) -> FileIO:
-    """The file at `path`, open for reading and appending, made if need be; children do not inherit it.
+    """Return the file at `path`, open for reading and appending, made if need be; children do not inherit it.
 
     Raises:
         OSError: it cannot be opened.
@@ -38,7 +38,7 @@ def share(path: Path) -> FileIO:
 
 
 def take(file: FileIO) -> bool:
-    """Whether this open file now holds its lock alone. If not, it holds none."""
+    """Try to hold the lock of this open file alone; return whether it does. If not, it holds none."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -47,6 +47,6 @@ def take(file: FileIO) -> bool:
 
 
 def is_free(path: Path) -> bool:
-    """Whether nobody holds the file at `path`."""
+    """Return whether nobody holds the file at `path`."""
     with open_own(path) as file:
         return take(file)

@@ -1,4 +1,4 @@
-"""A server's life: started by the first who wants it, used by many, stopped by the last."""
+"""Start and stop a server: the first process that needs it starts it, the last one stops it."""
 
 import fcntl
 import os
@@ -62,7 +62,7 @@ class Server:
 
 
 def start(directory: Path, settings: Mapping[str, str] | None = None) -> Server:
-    """The server of `directory`: the running one, else it is started, and made before that on first use.
+    """Return the server of `directory`: the running one, else it is started, and created before that on first use.
 
     Args:
         directory: where the server keeps its data; made if it is not there.
@@ -88,7 +88,7 @@ def start(directory: Path, settings: Mapping[str, str] | None = None) -> Server:
 
 @dataclass(frozen=True)
 class _Postmaster:
-    """What postmaster.pid says; if left from a server that is gone, its pid may be another program's."""
+    """The content of postmaster.pid; if left from a server that is gone, its pid may be another program's."""
 
     pid: int
     sockets: Path
@@ -127,7 +127,7 @@ def _living(cluster: Cluster) -> _Postmaster | None:
 
 
 def _serve(cluster: Cluster, settings: Mapping[str, str]) -> Path:
-    """See to it that the server runs and takes connections; returns its socket's directory."""
+    """Start the server unless it runs, wait until it takes connections, and return its socket's directory."""
     began, log_began = time.monotonic(), None
     while True:
         postmaster = _living(cluster)
@@ -150,7 +150,7 @@ def _serve(cluster: Cluster, settings: Mapping[str, str]) -> Path:
 
 
 def _launch(cluster: Cluster, settings: Mapping[str, str]) -> int:
-    """Start postgres, detached from this process and its terminal; returns where its log begins, in bytes."""
+    """Start postgres, detached from this process and its terminal, and return where its log begins, in bytes."""
     binaries = find_binaries(cluster.account)
     with open_own(cluster.lock) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
