@@ -1,4 +1,4 @@
-"""The branches of a search space, and what a study is estimated to cost."""
+"""The branches of a search space."""
 
 import itertools
 import pickle
@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.cli import precheck_view
 from hpsearch.spec import branches, loader
-from hpsearch.spec.branches import AXES, LAYERS, Branch
+from hpsearch.spec.branches import AXES, Branch
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
 from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.training.protocol import Finding, Layer
-from hpsearch.worker.precheck import PrecheckReport
 
 STUDIES = Path(__file__).parents[2] / "studies"
 REGULARIZATION = """
@@ -27,18 +24,18 @@ def study(text: str, *overrides: str) -> StudySpec:
     return loader.from_toml(text, overrides, name="x")
 
 
-def axes(branch: Branch) -> tuple[Value, ...]:
+def read_axes(branch: Branch) -> tuple[Value, ...]:
     return tuple(branch.values[axis] for axis in AXES)
 
 
 def test_the_default_study_has_every_combination_once() -> None:
     """All optimizers, activations and batch norms meet; the rest is the base model's."""
     default = loader.load(None)
-    found = branches.list_branches(default)
+    listed = branches.list_branches(default)
     every = itertools.product(TABLE["optimizer"].choices, TABLE["activation"].choices, (True, False))
-    assert sorted(map(axes, found)) == sorted(every)
-    for branch in found:
-        assert branch.values == fill_defaults(dict(zip(AXES, axes(branch), strict=True)))
+    assert sorted(map(read_axes, listed)) == sorted(every)
+    for branch in listed:
+        assert branch.values == fill_defaults(dict(zip(AXES, read_axes(branch), strict=True)))
     assert branches.choose_base(default) == fill_defaults({})
 
 
@@ -53,8 +50,8 @@ def test_a_study_without_a_space_has_the_base_model_alone() -> None:
 def test_a_branch_that_the_conditions_forbid_is_none() -> None:
     """Batch norm that is searched with one optimizer only makes no branch with the other."""
     conditional = "batch_norm = { choices = [true, false], when = { optimizer = ['adam'] } }"
-    found = branches.list_branches(study(f"[space]\noptimizer = ['sgd', 'adam']\n{conditional}\n"))
-    assert [axes(branch) for branch in found] == [
+    listed = branches.list_branches(study(f"[space]\noptimizer = ['sgd', 'adam']\n{conditional}\n"))
+    assert [read_axes(branch) for branch in listed] == [
         ("sgd", "relu", False),
         ("adam", "relu", True),
         ("adam", "relu", False),
@@ -63,23 +60,23 @@ def test_a_branch_that_the_conditions_forbid_is_none() -> None:
 
 def test_a_condition_on_what_is_no_axis_is_followed() -> None:
     """Every value of a parent is tried, so that no branch is missed; each has params that a trial can have."""
-    found = {branch.values["batch_norm"]: branch.values for branch in branches.list_branches(study(REGULARIZATION))}
-    assert found == {False: fill_defaults({}), True: fill_defaults({"batch_norm": True})}
+    listed = {branch.values["batch_norm"]: branch.values for branch in branches.list_branches(study(REGULARIZATION))}
+    assert listed == {False: fill_defaults({}), True: fill_defaults({"batch_norm": True})}
     other = study(REGULARIZATION + "[[baseline]]\ndropout = 0.0\n")
-    dropouts = {branch.values["batch_norm"]: branch.values["dropout"] for branch in branches.list_branches(other)}
-    assert dropouts == {False: 0.0, True: 0.25}
+    rates = {branch.values["batch_norm"]: branch.values["dropout"] for branch in branches.list_branches(other)}
+    assert rates == {False: 0.0, True: 0.25}
 
 
 @pytest.mark.parametrize("name", ["activations", "optimizers", "regularization", "learning-rate", "quickstart"])
 def test_branches_of_a_shipped_study_are_what_its_trials_train(name: str) -> None:
     """The axes of the branches are those of the points of a grid; every base is a configuration of the study."""
     shipped = loader.load(STUDIES / f"{name}.toml")
-    found = {axes(branch) for branch in branches.list_branches(shipped)}
+    listed = {read_axes(branch) for branch in branches.list_branches(shipped)}
     if shipped.sampler.name == "grid":
         points = [shipped.resolve_params(point) for point in shipped.list_grid()]
-        assert found == {tuple(point[axis] for axis in AXES) for point in points}
+        assert listed == {tuple(point[axis] for axis in AXES) for point in points}
         assert branches.choose_base(shipped) in points
-    assert tuple(branches.choose_base(shipped)[axis] for axis in AXES) in found
+    assert tuple(branches.choose_base(shipped)[axis] for axis in AXES) in listed
 
 
 def test_the_base_is_the_first_baseline_else_the_nearest_to_the_defaults() -> None:
@@ -114,74 +111,12 @@ def test_rates_are_spread_over_what_is_searched(entry: str, rates: tuple[float, 
 def test_rates_that_are_searched_with_one_optimizer_are_the_default_with_another() -> None:
     """An inactive learning rate is the base model's."""
     entry = "{ choices = [0.5], when = { optimizer = ['sgd'] } }"
-    found = branches.list_branches(study(f"[space]\nlearning_rate = {entry}\noptimizer = ['adam', 'sgd']\n"))
-    assert [branch.rates for branch in found] == [(0.001,), (0.5,)]
+    listed = branches.list_branches(study(f"[space]\nlearning_rate = {entry}\noptimizer = ['adam', 'sgd']\n"))
+    assert [branch.rates for branch in listed] == [(0.001,), (0.5,)]
 
 
 def test_one_each_takes_the_branch_that_is_most_like_the_base() -> None:
     """Each optimizer is checked with the base's activation and batch norm, where the space has them together."""
     default = loader.load(None)
-    found = branches.select_one_each(branches.list_branches(default), ("optimizer",), branches.choose_base(default))
-    assert [axes(branch) for branch in found] == [(name, "relu", False) for name in TABLE["optimizer"].choices]
-
-
-@pytest.fixture
-def report() -> PrecheckReport:
-    """Four branches of two networks: relu takes 2 s an epoch, elu 4 s; 5 trials of 3 epochs."""
-    space = "[budget]\ntrials = 5\nepochs = 3\n[space]\noptimizer = ['sgd', 'adam']\nactivation = ['relu', 'elu']\n"
-    described = study(space)
-    made = PrecheckReport(
-        described, branches.list_branches(described), "CPU", (Layer("Dense", (3, 2), 30), Layer("Head", (10,), 10))
-    )
-    for branch in branches.select_one_each(made.branches, LAYERS, branches.choose_base(described)):
-        seconds = {"relu": 2.0, "elu": 4.0}[str(branch.values["activation"])]
-        made.findings.append(Finding("speed", branch.format_name(LAYERS), {"seconds": seconds, "resident": 2**30}))
-    return made
-
-
-def test_the_estimate_is_whole_trials_of_mean_epochs(report: PrecheckReport) -> None:
-    """Five trials on two workers take as long as three, on eight as long as one."""
-    assert report.estimate_epoch_seconds() == 3.0
-    assert [report.estimate_study_seconds(workers) for workers in (1, 2, 8)] == [45.0, 27.0, 9.0]
-    lines = list(precheck_view.describe_cost(report))
-    assert lines[0].endswith("(CPU): 45 s on 1 worker, 27 s on 2 workers, 9 s on 8 workers, each with such a device")
-    assert lines[0].startswith("5 trials × 3 epochs × 3.0 s")
-    assert lines[1] == "less with pruning and trials that diverge"
-
-
-def test_a_branch_that_could_not_be_measured_has_no_part_in_the_estimate(report: PrecheckReport) -> None:
-    """The mean is over what there is, and there is no estimate of nothing."""
-    report.findings[1] = Finding("speed", "activation=elu batch_norm=false", {}, "ValueError: no")
-    assert report.estimate_epoch_seconds() == 2.0
-    report.findings = []
-    assert report.estimate_study_seconds(1) is None
-    assert list(precheck_view.describe_cost(report)) == []
-
-
-def test_faults_are_lines_that_begin_with_the_branch(report: PrecheckReport) -> None:
-    """Every fault is told, and with it where."""
-    assert report.faults == []
-    report.findings.append(
-        Finding("start", "activation=elu batch_norm=false", {"loss": 9.0, "scaled": 9.0}, "too high")
-    )
-    report.broken = "it died"
-    assert report.faults == ["activation=elu batch_norm=false: too high", "it died"]
-    assert precheck_view.describe_finished_check(report, "start") == "a plausible loss at the start: 0 of 1"
-
-
-def test_the_tables_show_what_there_is(report: PrecheckReport) -> None:
-    """A network's percentages are of all its weights; a figure that is missing is a dash."""
-    assert list(precheck_view.list_layers(report)) == [
-        ("Dense", "3 × 2", "30", "75.0"),
-        ("Head", "10", "10", "25.0"),
-        ("all", "", "40", "100.0"),
-    ]
-    report.findings.append(Finding("start", "activation=relu batch_norm=false", {"loss": 2.5, "scaled": 2.3}))
-    assert list(precheck_view.list_branches(report)) == [
-        ("activation=relu batch_norm=false", "2.500", "2.300", "–", "–", "2.0", "1.0 GiB"),
-        ("activation=elu batch_norm=false", "–", "–", "–", "–", "4.0", "1.0 GiB"),
-    ]
-    report.findings.append(
-        Finding("optimizer", "optimizer=adam activation=relu batch_norm=false", {"rate": 0.01, "before": 2, "after": 1})
-    )
-    assert list(precheck_view.list_optimizers(report)) == [("adam", "0.01", "2.000", "1.000")]
+    listed = branches.select_one_each(branches.list_branches(default), ("optimizer",), branches.choose_base(default))
+    assert [read_axes(branch) for branch in listed] == [(name, "relu", False) for name in TABLE["optimizer"].choices]
