@@ -215,7 +215,8 @@ class StudyFile(BaseModel):
     @field_validator("budget", mode="before")
     @classmethod
     def _train_base_model_once(cls, raw: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
-        return raw if info.data.get("space", True) else {"trials": 1, **raw}
+        empty = "sampler" in info.data and not info.data.get("space", True)
+        return {"trials": 1, **raw} if empty else raw
 
     @field_validator("budget")
     @classmethod
