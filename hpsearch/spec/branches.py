@@ -46,16 +46,16 @@ class Branch:
 
 def choose_base(spec: "StudySpec") -> dict[str, Value]:
     """Return every row of the table for the first baseline, else for the defaults, or a value in the space."""
-    return spec.resolve_params(_base(spec))
+    return spec.resolve_params(_choose_base_params(spec))
 
 
 def list_branches(spec: "StudySpec") -> tuple[Branch, ...]:
     """Return every combination of the axes that a trial can have, once; what is not searched has its one value."""
     by_axes: dict[tuple[Value, ...], Branch] = {}
-    preferred = _base(spec)
-    for params in _combinations(spec, preferred, list(spec.searched), _open(spec), {}):
+    preferred = _choose_base_params(spec)
+    for params in _combine(spec, preferred, list(spec.searched), _list_open_names(spec), {}):
         values = spec.resolve_params(params)
-        by_axes.setdefault(tuple(values[axis] for axis in AXES), Branch(values, _rates(spec, params)))
+        by_axes.setdefault(tuple(values[axis] for axis in AXES), Branch(values, _list_rates(spec, params)))
     return tuple(by_axes.values())
 
 
@@ -67,14 +67,14 @@ def select_one_each(branches: Sequence[Branch], axes: Sequence[str], base: Mappi
     return tuple(branch for branch in branches if branch in chosen.values())
 
 
-def _base(spec: "StudySpec") -> dict[str, Value]:
+def _choose_base_params(spec: "StudySpec") -> dict[str, Value]:
     if spec.baselines:
         return dict(spec.baselines[0])
-    return next(_combinations(spec, {}, list(spec.searched), frozenset(), {}))
+    return next(_combine(spec, {}, list(spec.searched), frozenset(), {}))
 
 
-def _open(spec: "StudySpec") -> frozenset[str]:
-    """The searched axes and what decides whether they are active; each value of these is followed."""
+def _list_open_names(spec: "StudySpec") -> frozenset[str]:
+    """Return the searched axes and what decides whether they are active; each of their values is tried."""
     names = {name for name in AXES if name in spec.space}
     waiting = list(names)
     while waiting:
@@ -84,52 +84,53 @@ def _open(spec: "StudySpec") -> frozenset[str]:
     return frozenset(names)
 
 
-def _combinations(
+def _combine(
     spec: "StudySpec", preferred: Mapping[str, Value], names: list[str], open_: frozenset[str], chosen: dict[str, Value]
 ) -> Iterator[dict[str, Value]]:
-    """The params of trials: `open_` names take each of their values, the others the preferred or a typical one."""
+    """Yield the params of trials: `open_` names take all their values, the others the preferred or a typical one."""
     if not names:
         yield chosen
         return
     name, *rest = names
     if not spec.is_active(name, chosen):
-        yield from _combinations(spec, preferred, rest, open_, chosen)
+        yield from _combine(spec, preferred, rest, open_, chosen)
         return
     dimension = spec.space[name]
-    first = _typical(dimension, preferred.get(name, fill_defaults({**spec.fixed, **chosen})[name]))
+    first = _choose_value(dimension, preferred.get(name, fill_defaults({**spec.fixed, **chosen})[name]))
     values: tuple[Value, ...] = (first,)
     if name in open_:
-        # The file's order for the axes; the others begin with the preferred value, since what is found first is kept.
-        every = dimension.list_points()
-        values = every if name in AXES else (first, *(value for value in every if value != first))
+        # The file's order for the axes; the others begin with the preferred value, since `list_branches` keeps the
+        # first branch of a combination.
+        points = dimension.list_points()
+        values = points if name in AXES else (first, *(value for value in points if value != first))
     for value in values:
-        yield from _combinations(spec, preferred, rest, open_, {**chosen, name: value})
+        yield from _combine(spec, preferred, rest, open_, {**chosen, name: value})
 
 
-def _typical(dimension: Dimension, preferred: Value) -> Value:
-    """`preferred` where the dimension has it, else the first choice or the middle of the range."""
+def _choose_value(dimension: Dimension, preferred: Value) -> Value:
+    """Return `preferred` where the dimension has it, else the first choice or the middle of the range."""
     if dimension.contains(preferred):
         return preferred
     if isinstance(dimension, Choices):
         return dimension.values[0]
     if dimension.step:
         return dimension.list_points()[(dimension.size or 1) // 2]
-    middle = _between(dimension, 0.5)
+    middle = _interpolate(dimension, 0.5)
     return round(middle) if dimension.integer else middle
 
 
-def _between(dimension: Range, share: float) -> float:
+def _interpolate(dimension: Range, share: float) -> float:
     low, high = dimension.low, dimension.high
     return float(low * (high / low) ** share if dimension.log else low + (high - low) * share)
 
 
-def _rates(spec: "StudySpec", params: Mapping[str, Value]) -> tuple[float, ...]:
+def _list_rates(spec: "StudySpec", params: Mapping[str, Value]) -> tuple[float, ...]:
     dimension = spec.space.get("learning_rate")
     if dimension is None or not spec.is_active("learning_rate", params):
         return (float(spec.resolve_params(params)["learning_rate"]),)
     if isinstance(dimension, Range) and not dimension.step:
-        return tuple(_between(dimension, i / (RATES - 1)) for i in range(RATES))
-    every = [float(point) for point in dimension.list_points()]
-    if len(every) <= RATES:
-        return tuple(every)
-    return tuple(every[round(i * (len(every) - 1) / (RATES - 1))] for i in range(RATES))
+        return tuple(_interpolate(dimension, i / (RATES - 1)) for i in range(RATES))
+    points = [float(point) for point in dimension.list_points()]
+    if len(points) <= RATES:
+        return tuple(points)
+    return tuple(points[round(i * (len(points) - 1) / (RATES - 1))] for i in range(RATES))
