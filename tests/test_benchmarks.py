@@ -15,6 +15,7 @@ PERFORMANCE = (ROOT / "docs" / "performance.md").read_text("utf-8")
 BENCHMARKS = LISTED[1].split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_each_says_what_it_measures(name: str) -> None:
     """What `make bench` runs can be started, has a short form, and tells how it is called."""

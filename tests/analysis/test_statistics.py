@@ -16,6 +16,7 @@ def test_studentized_range_is_scipys(levels: int, freedom: float) -> None:
     assert statistics.compute_studentized_range(levels, freedom) == pytest.approx(theirs, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_differences() -> None:
     """Of 300 grids of 4 levels and 5 seeds, as many have all their intervals right as 95% ones have by chance."""
     random, truth = np.random.default_rng(0), {"a": 0.5, "b": 0.52, "c": 0.6, "d": 0.6}

@@ -143,6 +143,7 @@ def test_status_shows_pace_and_workers(database: Database, started: Started, hol
     assert re.search(r"^ *w +host-w +CPU +small 1 +0/3 +\d s ago", shown, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_watch_prints_a_block_again_and_again_into_a_pipe(started: Started, sent: signal.Signals) -> None:
     """A dated block and then another, and exit code 0 on Ctrl-C."""
@@ -159,6 +160,7 @@ def test_watch_prints_a_block_again_and_again_into_a_pipe(started: Started, sent
     assert len(studies) == len([line for line in lines if re.fullmatch(dated, line)]) - 1
 
 
+@pytest.mark.slow
 def test_watch_shows_in_place_on_a_terminal(started: Started) -> None:
     """The tables are drawn over their former selves."""
     started()

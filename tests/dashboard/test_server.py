@@ -254,6 +254,7 @@ def ask(method: str, url: str, body: Any = None, **headers: str) -> tuple[int, s
         return refused.code, refused.read().decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ender", [signal.SIGTERM, signal.SIGINT])
 def test_command_ends_in_order_when_told_to(scratch: Path, ender: signal.Signals) -> None:
     """SIGTERM and Ctrl-C end it with 0 and without a word more, and its embedded server is put down."""
@@ -266,6 +267,7 @@ def test_command_ends_in_order_when_told_to(scratch: Path, ender: signal.Signals
     assert not list(scratch.rglob("postmaster.pid"))
 
 
+@pytest.mark.slow
 def test_command_serves_the_storage_it_was_given(storage: str, started: Started) -> None:
     """`--storage URL` is what the address it prints shows, and the line holds no password."""
     started(study={"name": ODD})
@@ -303,6 +305,7 @@ def content(database: Database) -> list[Any]:
     return [sorted(map(tuple, database.transact(lambda c: c.execute(text(query)).all()))) for query in queries]
 
 
+@pytest.mark.slow
 def test_command_is_read_only(
     storage: str, database: Database, started: Started, begin: Callable[..., Attempt]
 ) -> None:
@@ -321,6 +324,7 @@ def test_command_is_read_only(
     assert content(database) == before
 
 
+@pytest.mark.slow
 def test_command_edits_what_breaks_nothing(
     storage: str, database: Database, started: Started, begin: Callable[..., Attempt]
 ) -> None:
@@ -350,6 +354,7 @@ def test_command_edits_what_breaks_nothing(
         database.transact(lambda c: attempts.fence(c, attempt))
 
 
+@pytest.mark.slow
 def test_command_asks_for_its_password_everywhere(storage: str, started: Started, tmp_path: Path) -> None:
     """On every address, with a password from a file: pages, data and changes want it; no output holds it."""
     study = started()
@@ -368,6 +373,7 @@ def test_command_asks_for_its_password_everywhere(storage: str, started: Started
     assert output == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_command_without_password_refuses_to_be_reached(storage: str, host: str) -> None:
     """One line that says what to set, and the exit code of bad usage."""

@@ -175,6 +175,7 @@ def test_what_cannot_be_evaluated_is_refused(database: Database, started: Starte
         request_evaluation(database, "other evaluation")
 
 
+@pytest.mark.slow
 def test_two_who_ask_at_once_get_one_evaluation(storage: str, database: Database, finished_search: Any) -> None:
     """Of two processes one makes it and the other finds it."""
     finished_search([0.5])
@@ -228,6 +229,7 @@ def test_files_are_kept_beside_the_searchs(
     assert read_result(database, requested)["models"] == 1
 
 
+@pytest.mark.slow
 def test_command_says_how_far_it_is_then_shows_the_result(
     storage: str, database: Database, finished_search: Any, tmp_path: Path
 ) -> None:
@@ -258,6 +260,7 @@ def test_command_says_how_far_it_is_then_shows_the_result(
     assert json.loads(hpsearch(*call, "--json").stdout)["test_set_uses"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

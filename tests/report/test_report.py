@@ -148,6 +148,7 @@ def test_broken_report_leaves_the_old_one(database: Database, tmp_path: Path, mo
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_command_says_where_the_report_is(storage: str, database: Database, tmp_path: Path) -> None:
     """`hpsearch report` writes to a directory named after the study, says so, and fails in one line."""
 

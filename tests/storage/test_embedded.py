@@ -22,7 +22,7 @@ from hpsearch.storage.embedded import server as server_module
 from hpsearch.storage.embedded.account import Account
 from hpsearch.storage.embedded.locks import is_free, locked
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another user")
 

@@ -372,6 +372,7 @@ def wait_for(database: Database, query: str, wanted: list[tuple[object, ...]], s
         time.sleep(0.2)
 
 
+@pytest.mark.tensorflow
 def test_real_worker_obeys_pause_resume_and_stop(database: Database, storage: str, started: Started) -> None:
     """Within one renewal it releases its trial with a checkpoint, goes on with it, and ends it as pruned."""
     started(
