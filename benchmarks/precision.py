@@ -64,14 +64,14 @@ def trainings(
     """
     import numpy as np
 
-    from hpsearch.training import backends, fit, loading
+    from hpsearch.training import backends, loading, preparation
     from hpsearch.training.epoch import predict, run_epoch, score
 
     dataset = loading.load(DataRequest("cifar10", images, VALIDATION, 0))
     hyperparameters: Mapping[str, Any] = fill_defaults({**WIDTH, **values})
-    model, steps = fit.build_and_compile(hyperparameters, dataset, 0)
+    model, steps = preparation.build_and_compile(hyperparameters, dataset, 0)
     for seed in seeds:
-        start, _ = fit.build_and_compile(hyperparameters, dataset, seed)
+        start, _ = preparation.build_and_compile(hyperparameters, dataset, seed)
         for ours, theirs in zip(
             model.variables + model.optimizer.variables, start.variables + start.optimizer.variables, strict=True
         ):

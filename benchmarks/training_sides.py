@@ -19,9 +19,9 @@ import keras
 import numpy as np
 
 from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import backends, fit, loading, optimizers
+from hpsearch.training import backends, fit, loading, optimizers, preparation
 from hpsearch.training.backends import Layers
-from hpsearch.training.epoch import predict, run_epoch, score
+from hpsearch.training.epoch import choose_validation_batch, predict, run_epoch, score
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.models import cnn
 from hpsearch.training.protocol import DataRequest, Train
@@ -57,12 +57,12 @@ def accuracies(
     values: Mapping[str, Any], dataset: ImageArrays, epochs: int, seed: int
 ) -> Iterator[tuple[float, float]]:
     """Yield training and validation accuracy of each of the trainer's epochs."""
-    _, steps = fit.build_and_compile(values, dataset, seed)
+    _, steps = preparation.build_and_compile(values, dataset, seed)
     batch = values["batch_size"]
     for epoch in range(1, epochs + 1):
         order = np.random.default_rng((seed, epoch)).permutation(len(dataset.y_train))
         trained = run_epoch(steps, *dataset.resident.training, order, batch, lambda *_: True)
-        probabilities = predict(steps, dataset.resident.x_val, fit.choose_validation_batch(batch), lambda *_: True)
+        probabilities = predict(steps, dataset.resident.x_val, choose_validation_batch(batch), lambda *_: True)
         assert trained is not None
         assert probabilities is not None
         yield trained.accuracy, score(probabilities, dataset.y_val).accuracy
@@ -73,7 +73,7 @@ def trial(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch
     given = DataRequest("cifar10", len(dataset.y_train), len(dataset.y_val), 0)
     with tempfile.TemporaryDirectory() as directory:
         job = Train(values, given, 1, epochs, "val_accuracy", 99, None, directory)
-        fit.train(fit.prepare(job, dataset), lambda *_: on_epoch(), lambda *_: None)
+        fit.train(preparation.prepare(job, dataset), lambda *_: on_epoch(), lambda *_: None)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of this machine, as NVML sees them: no framework is loaded for it and no memory taken."""
+"""The NVIDIA GPUs of this machine, as NVML reports them: without loading a framework or taking memory."""
 
 import importlib
 import re
@@ -35,21 +35,21 @@ def parse_gpu_name(described: str) -> str | None:
 
 
 def list_gpus(nvml: ModuleType | None = None) -> tuple[Gpu, ...]:
-    """The GPUs that a trainer could use, in the order of their indices; none where there is no driver.
+    """List the GPUs that a trainer could use, in the order of their indices; none where there is no driver.
 
     Args:
         nvml: stands in for pynvml.
     """
-    return _look(nvml)[0]
+    return _query(nvml)[0]
 
 
 def find_gpu(index: int, nvml: ModuleType | None = None) -> Gpu:
-    """The GPU that `--gpu` means.
+    """Return the GPU that `--gpu` means.
 
     Raises:
         NotFoundError: it is not there; the line says which are.
     """
-    gpus, reason = _look(nvml)
+    gpus, reason = _query(nvml)
     if 0 <= index < len(gpus):
         return gpus[index]
     if gpus:
@@ -61,11 +61,11 @@ def find_gpu(index: int, nvml: ModuleType | None = None) -> Gpu:
 
 
 def choose_device(index: int | None, cpu: bool) -> Gpu | None:
-    """Where `--gpu` and `--cpu` put a command: a GPU, or None for the CPU; with neither the first GPU there is.
+    """Return what `--gpu` and `--cpu` choose: a GPU, or None for the CPU; with neither the first GPU there is.
 
     Raises:
         UsageError: both are given.
-        NotFoundError: as of `choose`.
+        NotFoundError: as for `find_gpu`.
     """
     if cpu and index is not None:
         raise UsageError("--cpu and --gpu exclude each other: keep one of them")
@@ -74,14 +74,14 @@ def choose_device(index: int | None, cpu: bool) -> Gpu | None:
     return None if cpu else next(iter(list_gpus()), None)
 
 
-def _look(given: ModuleType | None) -> tuple[tuple[Gpu, ...], str]:
-    """The GPUs, and where there are none why."""
+def _query(given: ModuleType | None) -> tuple[tuple[Gpu, ...], str]:
+    """Return the GPUs, and where there are none the reason."""
     # imported only when asked about GPUs, as training on the CPU never is
     nvml = given or importlib.import_module("pynvml")
     visible = settings.read_visible_devices()
     try:
         with _session(nvml):
-            handles = _visible(_all(nvml), visible, nvml)
+            handles = _select_visible(_list_handles(nvml), visible, nvml)
             gpus = tuple(_describe(index, handle, nvml) for index, handle in enumerate(handles))
     except nvml.NVMLError as error:
         return (), str(error)
@@ -97,7 +97,7 @@ def _session(nvml: ModuleType) -> Iterator[None]:
         nvml.nvmlShutdown()
 
 
-def _all(nvml: ModuleType) -> list[Any]:
+def _list_handles(nvml: ModuleType) -> list[Any]:
     handles = []
     for position in range(nvml.nvmlDeviceGetCount()):
         try:
@@ -108,26 +108,26 @@ def _all(nvml: ModuleType) -> list[Any]:
     return handles
 
 
-def _visible(handles: list[Any], visible: str | None, nvml: ModuleType) -> list[Any]:
-    """What CUDA_VISIBLE_DEVICES leaves, as CUDA reads it: the first entry without a device ends the list."""
+def _select_visible(handles: list[Any], visible: str | None, nvml: ModuleType) -> list[Any]:
+    """Return what CUDA_VISIBLE_DEVICES leaves; as CUDA reads it, the first entry without a device ends the list."""
     if visible is None:
         return handles
-    left: list[Any] = []
+    selected: list[Any] = []
     for entry in visible.split(","):
-        handle = _named(entry.strip(), handles, nvml)
+        handle = _find_handle(entry.strip(), handles, nvml)
         if handle is None:
             break
-        left.append(handle)
-    return left
+        selected.append(handle)
+    return selected
 
 
-def _named(entry: str, handles: list[Any], nvml: ModuleType) -> Any | None:
+def _find_handle(entry: str, handles: list[Any], nvml: ModuleType) -> Any | None:
     if entry.isdecimal():
         return handles[int(entry)] if int(entry) < len(handles) else None
     if entry.startswith("GPU-"):
         # CUDA takes the beginning of a UUID too, where only one device has it
-        found = [handle for handle in handles if nvml.nvmlDeviceGetUUID(handle).startswith(entry)]
-        return found[0] if len(found) == 1 else None
+        matches = [handle for handle in handles if nvml.nvmlDeviceGetUUID(handle).startswith(entry)]
+        return matches[0] if len(matches) == 1 else None
     try:
         return nvml.nvmlDeviceGetHandleByUUID(entry) if entry.startswith("MIG-") else None
     except nvml.NVMLError:

@@ -1,4 +1,4 @@
-"""gpus.py against a stand-in for pynvml: this suite must run where there is no GPU."""
+"""devices.py against a stand-in for pynvml: this suite must run where there is no GPU."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -13,7 +13,7 @@ GIB = 2**30
 
 
 class Nvml(ModuleType):
-    """The part of pynvml that gpus.py uses, over devices written down here."""
+    """The part of pynvml that devices.py uses, over devices given by the test."""
 
     class NVMLError(Exception):
         pass
@@ -172,7 +172,7 @@ def test_choose_says_why_there_is_none(
 
 
 def test_pynvml_is_imported_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing gpus costs no pynvml; the real one answers, whatever the machine, without an exception."""
+    """Importing devices costs no pynvml; the real one answers, whatever the machine, without an exception."""
     monkeypatch.delitem(sys.modules, "pynvml", raising=False)
     assert isinstance(devices.list_gpus(), tuple)
     assert "pynvml" in sys.modules

@@ -19,7 +19,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "build": "builds",
         "start": "a plausible loss at the start",
         "gradient": "the right gradient",
-        "heart": "overfits a batch of 32 images",
+        "overfit": "overfits a batch of 32 images",
         "optimizer": "lowers the loss",
         "speed": "seconds per epoch",
     }
@@ -83,7 +83,7 @@ def list_branches(report: PrecheckReport) -> Iterator[Row]:
         _column(report, "start", lambda figures: f"{figures['loss']:.3f}"),
         _column(report, "start", lambda figures: f"{figures['scaled']:.3f}"),
         _column(report, "gradient", lambda figures: f"{figures['error']:.0e}"),
-        _column(report, "heart", lambda figures: f"{figures['steps']:.0f}"),
+        _column(report, "overfit", lambda figures: f"{figures['steps']:.0f}"),
         _column(report, "speed", lambda figures: f"{figures['seconds']:.1f}"),
         _column(report, "speed", _format_memory),
     ]

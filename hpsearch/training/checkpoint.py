@@ -6,7 +6,9 @@ The file is one `.npz` without pickles, so that reading one runs nothing: the ar
 """
 
 import json
+import logging
 import os
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,12 +22,14 @@ import numpy.typing as npt
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion
 
+log = logging.getLogger(__name__)
+
 Arrays = tuple[npt.NDArray[Any], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Everything that the next epoch depends on, in host memory.
+    """All that the next epoch depends on, in host memory.
 
     `best` are the model's variables at the best epoch, `confusion` its confusion matrix on the validation images.
     """
@@ -38,27 +42,34 @@ class Checkpoint:
 
 
 def capture(
-    model: keras.Model, epochs: Sequence[EpochMetrics], confusion: Confusion, best: Arrays | None = None
+    model: keras.Model, epochs: Sequence[EpochMetrics], confusion: Confusion, better: Checkpoint | None = None
 ) -> Checkpoint:
-    """The state of a compiled model after `epochs`, `confusion` the best one's; `best` None where that is the last."""
-    now = _values(model.variables)
-    optimizer = _values(model.optimizer.variables)
-    return Checkpoint(tuple(epochs), confusion, now, optimizer, now if best is None else best)
+    """Return the state of a compiled model after `epochs`.
+
+    Args:
+        model: as the last epoch left it.
+        epochs: all so far.
+        confusion: of the last epoch.
+        better: an earlier state that knows a better epoch than the last; None where the last is the best.
+    """
+    now, optimizer = _values(model.variables), _values(model.optimizer.variables)
+    confusion, best = (better.confusion, better.best) if better else (confusion, now)
+    return Checkpoint(tuple(epochs), confusion, now, optimizer, best)
 
 
 def restore(checkpoint: Checkpoint, model: keras.Model) -> None:
-    """Puts the state back into a model compiled from the same hyperparameters."""
+    """Put the state back into a model compiled from the same hyperparameters."""
     _assign(model.variables, checkpoint.model)
     _assign(model.optimizer.variables, checkpoint.optimizer)
 
 
 def restore_best(checkpoint: Checkpoint, model: keras.Model) -> None:
-    """Gives the model the weights of its best epoch."""
+    """Give the model the variables of its best epoch."""
     _assign(model.variables, checkpoint.best)
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes the file whole or not at all.
+    """Write the file whole or not at all.
 
     Raises:
         OSError: it cannot be written.
@@ -82,7 +93,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load(path: Path, model: keras.Model) -> Checkpoint | None:
-    """The checkpoint in `path`; None where it cannot be read or is not of such a (compiled) model."""
+    """Return the checkpoint in `path`; None where it cannot be read or is not of such a (compiled) model."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
@@ -95,6 +106,41 @@ def load(path: Path, model: keras.Model) -> Checkpoint | None:
         return None
     whole = [epoch.epoch for epoch in epochs] == list(range(1, len(epochs) + 1))
     return Checkpoint(epochs, confusion, now, optimizer, best) if whole and epochs else None
+
+
+class CheckpointFiles:
+    """The checkpoint files of one training in a directory: the newest alone is kept.
+
+    `interval` are the seconds that pass at least between two, and before the first.
+    """
+
+    def __init__(self, directory: Path, interval: float) -> None:
+        self._directory, self._interval = directory, interval
+        self._written = time.monotonic()
+        self._newest: Path | None = None
+
+    def save_if_due(self, state: Checkpoint) -> str | None:
+        """Save `state` if the interval has passed; return the path of the file that holds it, if one does."""
+        if time.monotonic() - self._written < self._interval:
+            return None
+        path, self._written = self.save(state), time.monotonic()
+        return path
+
+    def save(self, state: Checkpoint) -> str | None:
+        """Save `state`; return the file's path, or None, with a warning, where it cannot be written."""
+        path = self._directory / f"epoch-{len(state.epochs)}.npz"
+        if path == self._newest:
+            return str(path)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            save(state, path)
+        except OSError as error:  # training is worth more than its checkpoint
+            log.warning("no checkpoint of epoch %d: %s", len(state.epochs), error)
+            return None
+        if self._newest:
+            self._newest.unlink(missing_ok=True)
+        self._newest = path
+        return str(path)
 
 
 def _numbered(arrays: Mapping[str, npt.NDArray[Any]], part: str, like: Sequence[Any]) -> Arrays:

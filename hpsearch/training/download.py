@@ -1,4 +1,4 @@
-"""`python -m hpsearch.training.download`: see that CIFAR-10 is on this host, downloading it where it is not.
+"""`python -m hpsearch.training.download`: download CIFAR-10 where this host does not have it.
 
 Exits with 0 where it is there now, else with a line on stderr that says why not. Progress goes to stdout.
 """
@@ -10,7 +10,7 @@ from hpsearch.training.datasets import cifar10
 
 
 def main() -> int:
-    """The exit code."""
+    """Download, and return the exit code."""
     try:
         cifar10.fetch()
     except HpsearchError as error:

@@ -1,4 +1,4 @@
-"""One pass over the images."""
+"""One pass over the images, and the figures of its predictions."""
 
 import math
 import time
@@ -15,6 +15,7 @@ from hpsearch.outcomes import Confusion
 from hpsearch.training import backends
 from hpsearch.training.backends import Probabilities, Steps
 from hpsearch.training.loading import Labels
+from hpsearch.training.optimizers import refuse_unsupported
 
 OnBatch = Callable[[int, float], bool]
 """Called after every few batches with how many there were so far, and the mean loss over them; False ends the pass."""
@@ -28,15 +29,20 @@ class EpochFigures:
     accuracy: float
 
 
-LEAST = 1e-7
-"""The least probability whose logarithm is taken: Keras's epsilon."""
+SMALLEST_PROBABILITY = 1e-7
+"""A probability below it counts as this large in the cross-entropy: Keras's epsilon."""
 
 LAUNCH_SECONDS = 0.2
-"""About how long the steps of one launch take: a Stop waits for them, and what a launch itself costs is a hundredth."""
+"""About how long the steps of one call take: a Stop waits for them, and the call itself costs a hundredth of it."""
 
 
-def compile_for(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:
-    """The steps that `run_epoch` and `predict` take; all of the optimizer's variables exist afterwards."""
+def compile_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:
+    """Compile the steps that `run_epoch` and `predict` take; all of the optimizer's variables exist afterwards.
+
+    Raises:
+        ValueError: the optimizer has a setting that the steps would ignore.
+    """
+    refuse_unsupported(optimizer)
     model.compile(optimizer)
     optimizer.build(model.trainable_variables)
     return backends.current.make_steps(model, optimizer)
@@ -45,10 +51,10 @@ def compile_for(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> St
 def run_epoch(
     steps: Steps, images: Any, labels: Any, order: npt.NDArray[np.int64], batch_size: int, on_batch: OnBatch
 ) -> EpochFigures | None:
-    """Trains on every image once.
+    """Train on every image once.
 
     Args:
-        steps: from `compile_for`; their model is changed.
+        steps: from `compile_steps`; their model is changed.
         images: (n, height, width, channels) of 0..255; large ones from `backends.current.copy_to_device`.
         labels: (n,), likewise.
         order: (n,) a permutation: which image comes when.
@@ -71,40 +77,45 @@ def run_epoch(
             entropy, right = entropy + sums[0], right + sums[1]
             if not on_batch(done, entropy / seen):
                 return None
-            first, count = last, _next(count, time.monotonic() - began)
+            first, count = last, _choose_step_count(count, time.monotonic() - began)
     return EpochFigures(entropy / seen, right / seen)
 
 
-def _next(count: int, seconds: float) -> int:
-    """How many steps the next launch shall take, where `count` took so long."""
+def _choose_step_count(count: int, seconds: float) -> int:
+    """Return how many steps the next call takes, where `count` took so many seconds."""
     if seconds < LAUNCH_SECONDS / 2:
         return 2 * count
     return max(1, count // 2) if seconds > 2 * LAUNCH_SECONDS else count
 
 
-def predict(steps: Steps, images: Any, batch_size: int, on_batch: OnBatch) -> Probabilities | None:
-    """What the model makes of images (n, height, width, channels) of 0..255; None where `on_batch` ended it.
+def choose_validation_batch(batch_size: int) -> int:
+    """Return how many images a step of validation takes: without gradients several times a training batch fits."""
+    return max(batch_size, min(4 * batch_size, 256))
 
-    `on_batch` is told no loss: a model that predicts is not told the labels.
+
+def predict(steps: Steps, images: Any, batch_size: int, on_batch: OnBatch) -> Probabilities | None:
+    """Return the model's probabilities (n, classes) for images (n, height, width, channels) of 0..255.
+
+    `on_batch` is given NaN as the loss, since no labels are known; None is returned where it ended the pass.
     """
-    found: list[Probabilities] = []
+    parts: list[Probabilities] = []
     for start in range(0, len(images), batch_size):
-        found.append(steps.predict(images[start : start + batch_size]))
-        if not on_batch(len(found), math.nan):
+        parts.append(steps.predict(images[start : start + batch_size]))
+        if not on_batch(len(parts), math.nan):
             return None
-    return np.concatenate(found)
+    return np.concatenate(parts)
 
 
 def score(probabilities: Probabilities, labels: Labels) -> EpochFigures:
-    """The figures of predictions for images with `labels` (n,)."""
+    """Return the figures of predictions for images with `labels` (n,)."""
     right = np.take_along_axis(probabilities, labels[:, np.newaxis], axis=1).astype(np.float64)
     # NaN stays NaN: a model that predicts it has diverged.
     accuracy = (probabilities.argmax(axis=1) == labels).mean()
-    return EpochFigures(float(-np.log(np.maximum(right, LEAST)).mean()), float(accuracy))
+    return EpochFigures(float(-np.log(np.maximum(right, SMALLEST_PROBABILITY)).mean()), float(accuracy))
 
 
-def confusion(probabilities: Probabilities, labels: Labels) -> Confusion:
-    """How many images of each class the predictions take for which."""
-    every = range(probabilities.shape[1])
-    counts = confusion_matrix(labels, probabilities.argmax(axis=1), labels=every)
+def count_confusion(probabilities: Probabilities, labels: Labels) -> Confusion:
+    """Return how many images of each class (rows) are predicted as which (columns)."""
+    classes = range(probabilities.shape[1])
+    counts = confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)
     return tuple(tuple(row) for row in counts.tolist())

@@ -14,37 +14,38 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.training import backends, optimizers
+from hpsearch.training import backends
 from hpsearch.training.backends import Steps
-from hpsearch.training.epoch import compile_for, run_epoch
+from hpsearch.training.epoch import compile_steps, run_epoch
 from hpsearch.training.loading import Images, Labels, PixelStatistics
 from hpsearch.training.models import cnn
+from hpsearch.training.optimizers import make_optimizer
 
 Array = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-3
 """The largest relative error of a right gradient."""
 
-STEPS = (1e-5, 1e-6)
+STEP_SIZES = (1e-5, 1e-6)
 """Of a central difference; the second where the first takes a unit over a kink. Measured over all activations, with and
 without batch norm, and over seeds, the relative error is at most 3e-5 with 1e-5, and 3e-4 with 1e-6, from rounding.
 With 1e-4 kinks would make it 1e-1."""
 
-SMALLEST = 1e-5
+SMALLEST_GRADIENT = 1e-5
 """A gradient below it counts as this large: the difference's rounding, 1e-10, has to stay far below the tolerance."""
 
 COORDINATES = 40
-"""Of a model, that are compared; at least one of each weight tensor."""
+"""How many coordinates of a model are compared; at least one of each weight tensor."""
 
-DRAWN = 30
-"""Coordinates of each weight tensor that are looked at for them, where kinks are close by."""
+MAX_DRAWN = 30
+"""How many coordinates of a weight tensor are tried at most, where some have a kink close by."""
 
 IMAGES = 4
 NOISE = 0.1
-"""Standard deviation of what is added to the weights. At the start biases and PReLU's alphas are all zero, and units
-sit exactly on a kink."""
+"""Standard deviation of the noise added to the weights. At the start biases and PReLU's alphas are all zero, so that
+units are exactly at a kink."""
 
-SMALL: Mapping[str, Any] = {"filters": 2, "dense_units": 8}
+SMALL_MODEL: Mapping[str, Any] = {"filters": 2, "dense_units": 8}
 """A gradient is right or wrong whatever the width."""
 
 
@@ -66,28 +67,34 @@ class GradientAgreement:
 def check(
     hyperparameters: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int, seed: int
 ) -> GradientAgreement:
-    """Compares the gradient of the loss of a small model of `hyperparameters` with differences of that loss.
+    """Compare the gradient of the loss of a small model of `hyperparameters` with differences of that loss.
 
     The images are noise: in a real one equal pixels make ties in the pooling, and each tie is a kink.
+
+    Args:
+        hyperparameters: every row of the table.
+        input_shape: (height, width, channels) of an image.
+        classes: width of the softmax.
+        seed: of the images, the labels, the weights and the coordinates.
     """
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (IMAGES, *input_shape), dtype=np.uint8)
     labels = generator.integers(0, classes, IMAGES)
-    values = {**hyperparameters, **SMALL, "optimizer": "sgd", "learning_rate": 1.0}
+    values = {**hyperparameters, **SMALL_MODEL, "optimizer": "sgd", "learning_rate": 1.0}
     with _double_precision():
         network = cnn.build(values, input_shape, classes, seed, PixelStatistics((127.5,) * 3, (73.6,) * 3))
-        steps = compile_for(network, optimizers.make_optimizer(values))
+        steps = compile_steps(network, make_optimizer(values))
         for variable in network.trainable_variables:
             variable.assign(_array(variable) + generator.normal(0, NOISE, variable.shape))
         weights = Weights(network.trainable_variables)
         gradient = _gradient(network, steps, images, labels)
-        return compare(_loss_of(network, images, labels), weights, gradient, generator)
+        return compare(_make_loss(network, images, labels), weights, gradient, generator)
 
 
 def _gradient(network: keras.Model, steps: Steps, images: Images, labels: Labels) -> list[Array]:
-    """Of the loss by the trainable weights, which stay as they were: a step of plain SGD at rate 1 subtracts it.
+    """Return the gradient of the loss by the trainable weights, which stay as they were.
 
-    That is the gradient which training uses, by the training step itself, whatever the backend.
+    A step of plain SGD at rate 1 subtracts it: this is the gradient that the training step itself uses.
     """
     before = [_array(variable) for variable in network.trainable_variables]
     run_epoch(steps, images, labels, np.arange(len(labels)), len(labels), lambda *_: True)
@@ -99,7 +106,7 @@ def _gradient(network: keras.Model, steps: Steps, images: Images, labels: Labels
 
 @contextmanager
 def _double_precision() -> Iterator[None]:
-    """Models made inside compute in float64."""
+    """Let models made inside the context compute in float64."""
     floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
@@ -120,7 +127,7 @@ class Weights:
         self.values = [_array(variable) for variable in variables]
 
     def move(self, tensor: int, coordinate: int, by: float) -> None:
-        """Puts one coordinate at a distance of `by` from where it was, all the others back to where they were."""
+        """Move one coordinate by `by` from its original value, and put all others back to theirs."""
         moved = self.values[tensor].copy()
         moved.flat[coordinate] += by
         self._variables[tensor].assign(moved)
@@ -129,50 +136,52 @@ class Weights:
 def compare(
     loss: Callable[[], float], weights: Weights, gradient: Sequence[Array], generator: np.random.Generator
 ) -> GradientAgreement:
-    """Compares sampled coordinates of `gradient` with central differences of `loss`.
+    """Compare sampled coordinates of `gradient` with central differences of `loss`.
 
     A coordinate with a kink within a step is passed over for another one of the same tensor. There the slopes to
     either side differ; where they agree within half the tolerance, the true gradient lies between them and no kink
-    can look like a fault. Whether `gradient` is right has no part in that.
+    can look like a fault. `gradient` itself does not enter that decision.
     """
-    here, worst, where, compared, kinks, unseen = loss(), 0.0, "", 0, 0, []
+    center, worst, where, compared, kinks, unseen = loss(), 0.0, "", 0, 0, []
     share = max(1, round(COORDINATES / len(gradient)))
     for tensor, analytic in enumerate(gradient):
-        found = 0
-        for coordinate in map(int, generator.permutation(analytic.size)[:DRAWN]):
-            numeric = _difference(loss, here, weights, tensor, coordinate)
+        count = 0
+        for coordinate in map(int, generator.permutation(analytic.size)[:MAX_DRAWN]):
+            numeric = _difference(loss, center, weights, tensor, coordinate)
             if numeric is None:
                 kinks += 1
                 continue
             exact = float(analytic.flat[coordinate])
-            error = abs(numeric - exact) / max(abs(exact), abs(numeric), SMALLEST)
+            error = abs(numeric - exact) / max(abs(exact), abs(numeric), SMALLEST_GRADIENT)
             error = error if math.isfinite(error) else math.inf
             if error >= worst:
                 worst, where = error, f"{weights.names[tensor]}[{coordinate}]"
-            found += 1
-            if found == share:
+            count += 1
+            if count == share:
                 break
-        compared += found
-        if not found:
+        compared += count
+        if not count:
             unseen.append(weights.names[tensor])
     return GradientAgreement(worst, where, compared, kinks, tuple(unseen))
 
 
-def _difference(loss: Callable[[], float], here: float, weights: Weights, tensor: int, coordinate: int) -> float | None:
-    """The central difference of `loss`, which is `here` in the middle; None where each step goes over a kink."""
-    for step in STEPS:
+def _difference(
+    loss: Callable[[], float], center: float, weights: Weights, tensor: int, coordinate: int
+) -> float | None:
+    """Return the central difference of `loss`, whose unmoved value is `center`; None where each step crosses a kink."""
+    for step in STEP_SIZES:
         weights.move(tensor, coordinate, step)
-        above = (loss() - here) / step
+        above = (loss() - center) / step
         weights.move(tensor, coordinate, -step)
-        below = (here - loss()) / step
+        below = (center - loss()) / step
         weights.move(tensor, coordinate, 0.0)
         middle = (above + below) / 2
-        if not abs(above - below) > TOLERANCE / 2 * max(abs(middle), SMALLEST):  # a loss that is no number goes on
+        if not abs(above - below) > TOLERANCE / 2 * max(abs(middle), SMALLEST_GRADIENT):  # NaN passes
             return middle
     return None
 
 
-def _loss_of(network: keras.Model, images: Images, labels: Labels) -> Callable[[], float]:
+def _make_loss(network: keras.Model, images: Images, labels: Labels) -> Callable[[], float]:
     entropy = keras.losses.SparseCategoricalCrossentropy()
 
     def loss() -> float:

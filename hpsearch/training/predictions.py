@@ -1,4 +1,4 @@
-"""What a model predicts for the test images, in a file from the trainer to whoever counts."""
+"""What a model predicts for the test images, in a file from the trainer to the evaluation."""
 
 import zipfile
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Predictions:
 
 
 def save(predictions: Predictions, path: Path) -> None:
-    """Writes the file, an `.npz` without pickles.
+    """Write the file, an `.npz` without pickles.
 
     Raises:
         OSError: it cannot be written.
@@ -36,7 +36,7 @@ def save(predictions: Predictions, path: Path) -> None:
 
 
 def load(path: Path) -> Predictions | None:
-    """What `save` wrote; None where it is damaged.
+    """Read what `save` wrote; return None where the file is damaged.
 
     Raises:
         OSError: it cannot be read.

@@ -1,11 +1,11 @@
-"""What supervisor and trainer say to each other, over a pipe of pickled frozen messages.
+"""The messages between supervisor and trainer: frozen dataclasses, pickled, over a pipe.
 
     supervisor                              trainer
                                Ready   ◀──  Keras is loaded, this is the device
     Train                        ──▶
                                Loaded  ◀──  the data and the model are there
     GoOn | Stop                  ──▶
-                          Progress ...  ◀──  at most one a second
+                     BatchProgress ...  ◀──  at most one a second
                           EpochReport  ◀──  an epoch, its checkpoint already on disk
     GoOn | Stop                  ──▶
                                Ended   ◀──  (or Released after a Stop)
@@ -15,11 +15,11 @@ A Stop may also come unasked, in the middle of an epoch: the trainer finishes it
     supervisor                              trainer
     Check                        ──▶
                               Network  ◀──  the base configuration's layers
-                         Checking ...  ◀──  what comes now
-                          Finding ...  ◀──  what was found
+                         Checking ...  ◀──  the check that begins
+                          Finding ...  ◀──  its result
                               Checked  ◀──  (or Refused)
 
-Imports neither Keras nor Optuna.
+Imports neither Keras nor Optuna nor pydantic.
 """
 
 from collections.abc import Mapping
@@ -132,7 +132,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Released:
-    """A Stop was obeyed; `checkpoint` holds the last finished epoch, where one was asked for and there is one."""
+    """The training was stopped; `checkpoint` holds the last finished epoch, if one was asked for and there is one."""
 
     epoch: int
     checkpoint: str | None
@@ -173,7 +173,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Checking:
-    """What is being checked now: the `number`th of `count` branches of a check, both counted from 1."""
+    """The check that begins: the `number`th of `count` branches of a check, both counted from 1."""
 
     check: str
     branch: str
@@ -183,7 +183,7 @@ class Checking:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found in a branch: figures, named in training/sanity_checks.py, and what is wrong, if anything."""
+    """The result of a check of a branch: figures, named in training/sanity_checks.py, and the fault, if any."""
 
     check: str
     branch: str

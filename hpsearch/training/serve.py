@@ -16,7 +16,7 @@ from hpsearch import settings
 from hpsearch.errors import HpsearchError, NotFoundError
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
-from hpsearch.training import backends, fit, loading, sanity_checks
+from hpsearch.training import backends, fit, loading, preparation, sanity_checks
 from hpsearch.training.connection import SupervisorConnection
 from hpsearch.training.protocol import (
     Check,
@@ -94,9 +94,9 @@ def _check(job: Check, connection: SupervisorConnection) -> Checked | Refused:
 
 def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
     dataset = loading.load(job.data)
-    training = fit.prepare(job, dataset)
+    training = preparation.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
-    weights, precision = training.model.count_params(), fit.choose_precision(job.hyperparameters)
+    weights, precision = training.model.count_params(), preparation.choose_precision(job.hyperparameters)
     connection.send(Loaded(dataset.fingerprint, weights, precision, training.epochs, confusion))
 
     def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
@@ -105,7 +105,7 @@ def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
 
     stop = connection.wait_for_answer()
     if stop:
-        return fit.leave(training, stop)
+        return fit.release(training, stop)
     end = fit.train(training, report, connection.report_progress)
     return Ended(end) if isinstance(end, TrainingEnd) else end
 

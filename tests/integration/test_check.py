@@ -1,9 +1,6 @@
 """The command `hpsearch check`, and the process behind it."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -16,6 +13,7 @@ from hpsearch.spec import branches, loader
 from hpsearch.training.protocol import Checking, Finding
 from hpsearch.worker import precheck
 from hpsearch.worker.precheck import PrecheckReport
+from tests.support.commands import hpsearch
 
 pytestmark = pytest.mark.tensorflow
 
@@ -48,21 +46,9 @@ def study_file(tmp_path: Path) -> Path:
     return file
 
 
-def hpsearch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `hpsearch check` to its end, on the CPU."""
-    return subprocess.run(
-        [sys.executable, "-m", "hpsearch.cli.main", "check", "--cpu", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
-
-
 def test_a_sound_study_is_told_what_it_costs(study_file: Path) -> None:
     """Tables and estimate are on stdout, a line for each check on stderr, and the exit code is 0."""
-    ended = hpsearch(str(study_file), "--trials", "5")
+    ended = hpsearch("check", "--cpu", str(study_file), "--trials", "5")
     assert ended.returncode == ExitCode.DONE, ended.stderr
     assert ended.stderr.splitlines() == [
         "  builds: 2 of 2",
@@ -94,7 +80,7 @@ def test_one_is_no_plural(study_file: Path) -> None:
 
 def test_a_fault_is_a_line_with_its_branch(study_file: Path) -> None:
     """A study that cannot learn ends with 2, as any study file at fault; all checks ran and the tables are printed."""
-    ended = hpsearch(str(study_file), *(word for override in WRONG for word in ("--set", override)))
+    ended = hpsearch("check", "--cpu", str(study_file), *(word for override in WRONG for word in ("--set", override)))
     assert ended.returncode == ExitCode.USAGE
     *done, fault = ended.stderr.splitlines()
     assert fault.startswith("hpsearch: optimizer=sgd activation=relu batch_norm=false: the loss of 4 batches is not ")
@@ -104,11 +90,11 @@ def test_a_fault_is_a_line_with_its_branch(study_file: Path) -> None:
 
 def test_what_cannot_be_checked_is_one_line(study_file: Path, tmp_path: Path) -> None:
     """An invalid file and images that are not there end as they do elsewhere, before anything is printed."""
-    invalid = hpsearch(str(study_file), "--set", "space.dropout=[2.0]")
+    invalid = hpsearch("check", "--cpu", str(study_file), "--set", "space.dropout=[2.0]")
     assert (invalid.returncode, invalid.stdout) == (ExitCode.USAGE, "")
     assert invalid.stderr == "hpsearch: space.dropout: 2.0 is out of bounds: from 0 to 0.95\n"
     nowhere = {"HPSEARCH_DATA_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
-    missing = hpsearch(str(study_file), "--set", "data={name='cifar10'}", **nowhere)
+    missing = hpsearch("check", "--cpu", str(study_file), "--set", "data={name='cifar10'}", **nowhere)
     assert (missing.returncode, missing.stdout) == (ExitCode.NOT_FOUND, "")
     (line,) = missing.stderr.splitlines()
     assert line.startswith(f"hpsearch: CIFAR-10 is not in {tmp_path}")

@@ -6,6 +6,9 @@ import sys
 
 from hpsearch.errors import ExitCode
 
+DEADLINE = 240.0
+"""Seconds until a command is given up, however busy the machine is."""
+
 
 def hpsearch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
@@ -14,7 +17,7 @@ def hpsearch(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE,
         check=False,
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd
-from hpsearch.training import fit, loading
+from hpsearch.training import fit, loading, preparation
 from hpsearch.training.protocol import Released, Stop, Train
 
 
@@ -36,7 +36,7 @@ class Recorder:
 
 def run(job: Train, recorder: Recorder | None = None) -> tuple[TrainingEnd | Released, Recorder]:
     recorder = recorder or Recorder()
-    training = fit.prepare(job, loading.load(job.data))
+    training = preparation.prepare(job, loading.load(job.data))
     return fit.train(training, recorder.report, recorder.progress), recorder
 
 

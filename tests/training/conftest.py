@@ -1,10 +1,9 @@
-"""Small jobs on scikit-learn's digits, which train in a second."""
+"""What the tests of training share: small jobs, and an archive in CIFAR-10's layout."""
 
 import io
 import os
 import pickle
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,11 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.spec.rows import Value
 from hpsearch.training.datasets import cifar10
-from hpsearch.training.protocol import DataRequest, Train
+from hpsearch.training.protocol import Train
+from tests.support.training_jobs import DIGITS, TINY, MakeJob
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before any test here imports the framework
-
-DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
-MakeJob = Callable[..., Train]
-TINY: dict[str, Value] = {
-    "filters": 4,
-    "dense_units": 16,
-    "batch_size": 32,
-    "learning_rate": 0.003,
-    "optimizer": "adam",
-}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def job(tmp_path: Path) -> MakeJob:
-    """Makes a Train of a tiny model: hyperparameters by `values`, the message's own fields by name."""
+    """Make a job of a tiny model; see `MakeJob`."""
 
     def make(values: dict[str, Any] | None = None, **fields: Any) -> Train:
         given: dict[str, Any] = {
@@ -59,9 +48,9 @@ def job(tmp_path: Path) -> MakeJob:
 
 @pytest.fixture
 def diverging(job: MakeJob) -> Train:
-    """A Train whose loss soon is not a number: each step multiplies the weights by 1 - 2 * 10 * 10.
+    """A job whose loss soon is not a number: each step multiplies the weights by 1 - 2 * 10 * 10.
 
-    Some processors' ReLU would make 0 of what is not a number; tanh hands it on.
+    Some processors' ReLU turns NaN into 0; tanh passes it on.
     """
     return job({"optimizer": "sgd", "learning_rate": 10.0, "l2": 10.0, "activation": "tanh", "batch_size": 4})
 

@@ -30,11 +30,11 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 class Python2Pickler(pickle._Pickler):
     """Writes byte strings and texts as Python 2 wrote its `str`, as the official files have them."""
 
+    write: Callable[[bytes], object]
+
     def save_old(self, text: bytes | str) -> None:
         content = text.encode() if isinstance(text, str) else text
-        self.write(  # type: ignore[attr-defined]  # the stubs leave the Python implementation's methods out
-            pickle.BINSTRING + struct.pack("<i", len(content)) + content
-        )
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
 
     dispatch: ClassVar[dict[type, Any]] = {**pickle._Pickler.dispatch, bytes: save_old, str: save_old}
 
@@ -103,7 +103,7 @@ def test_archive_gives_what_the_directory_gives(tmp_path: Path) -> None:
     archive = pack(tmp_path / "packed" / cifar10.ARCHIVE, files())
     directory = lay_out(tmp_path / "batches", files())
     for ours, theirs in zip(cifar10.read(archive), cifar10.read(directory), strict=True):
-        assert np.array_equal(np.asarray(ours), np.asarray(theirs))
+        assert np.array_equal(np.array(ours), np.array(theirs))
     assert list(archive.parent.iterdir()) == [archive]
 
 

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
-from hpsearch.training.epoch import compile_for, run_epoch
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.models.cnn import build
-from hpsearch.training.optimizers import make_optimizer
 
 pytestmark = pytest.mark.tensorflow
 
@@ -70,27 +68,6 @@ def test_every_activation_builds(activation: str, batch_norm: bool) -> None:
         at = kinds.index("BatchNormalization")
         assert kinds[at - 1] == "Conv2D"
         assert kinds[at + 1] in ("Activation", "LeakyReLU", "PReLU")
-
-
-@pytest.mark.parametrize("batch_norm", [False, True])
-@pytest.mark.parametrize("name", TABLE["optimizer"].choices)
-def test_every_optimizer_builds(name: str, batch_norm: bool) -> None:
-    """Each optimizer takes the learning rate, and has all its variables before the first step."""
-    model = tiny(batch_norm=batch_norm)
-    steps = compile_for(model, make_optimizer(fill_defaults({"optimizer": name, "learning_rate": 0.25})))
-    assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == 0.25
-    before = len(model.optimizer.variables)
-    run_epoch(steps, PIXELS, np.arange(8), np.arange(8), 8, lambda *_: True)
-    assert len(model.optimizer.variables) == before
-
-
-@pytest.mark.parametrize(
-    ("name", "momentum", "nesterov"), [("sgd", 0.0, False), ("momentum", 0.7, False), ("nesterov", 0.7, True)]
-)
-def test_momentum_belongs_to_its_optimizers(name: str, momentum: float, nesterov: bool) -> None:
-    """Plain SGD ignores the momentum; Nesterov is SGD that looks ahead."""
-    config = make_optimizer(fill_defaults({"optimizer": name, "momentum": 0.7})).get_config()
-    assert (config["momentum"], config["nesterov"]) == (momentum, nesterov)
 
 
 @pytest.mark.parametrize(("size", "flat"), [(1, 8 * 8 * 4), (10, 1 * 1 * 4)])

@@ -25,7 +25,7 @@ def test_figures_are_those_of_keras() -> None:
 def test_confusion_counts_every_image() -> None:
     """Rows are true classes and columns what they were taken for, classes that do not occur included."""
     probabilities = np.eye(4, dtype=np.float32)[[0, 1, 1, 3]]
-    assert epoch.confusion(probabilities, np.array([0, 0, 1, 1])) == (
+    assert epoch.count_confusion(probabilities, np.array([0, 0, 1, 1])) == (
         (1, 1, 0, 0),
         (0, 1, 0, 1),
         (0, 0, 0, 0),

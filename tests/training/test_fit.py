@@ -1,9 +1,7 @@
 """The training loop: its endings, and that a resumed training is the one that was never stopped."""
 
-import math
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,24 +10,19 @@ import pytest
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
-from hpsearch.training import fit, loading
+from hpsearch.training import fit, loading, preparation
 from hpsearch.training.protocol import Released, Stop, Train
+from tests.support.training_jobs import MakeJob
 from tests.support.training_runs import Recorder, figures, predictions, run
 
 pytestmark = pytest.mark.tensorflow
 
-MakeJob = Callable[..., Train]
-
-
-def metrics(epoch: int, accuracy: float = 0.5, loss: float = 1.0, train_loss: float = 1.0) -> EpochMetrics:
-    return EpochMetrics(epoch, train_loss, 0.5, loss, accuracy, 0.1, 1.0)
-
 
 def test_training_learns_and_completes(job: MakeJob) -> None:
     """All epochs are reported in order, and the digits are told apart a little better each time."""
-    outcome, recorder = run(job(epochs=5, checkpoint_every=1e9))
-    assert isinstance(outcome, TrainingEnd)
-    assert outcome.outcome is TrialOutcome.COMPLETED
+    end, recorder = run(job(epochs=5, checkpoint_every=1e9))
+    assert isinstance(end, TrainingEnd)
+    assert end.outcome is TrialOutcome.COMPLETED
     assert [epoch.epoch for epoch in recorder.epochs] == [1, 2, 3, 4, 5]
     assert recorder.epochs[-1].val_accuracy > 0.3
     assert recorder.epochs[-1].train_loss < recorder.epochs[0].train_loss
@@ -56,20 +49,20 @@ STATEFUL = {
 def test_resumed_training_is_the_uninterrupted_one(job: MakeJob, tmp_path: Path, name: str) -> None:
     """Stopped in the middle of epoch 3 and gone on elsewhere, the curve and the weights are the same."""
     given = job(STATEFUL[name], epochs=4)
-    outcome, whole = run(given)
+    end, whole = run(given)
     released, before = run(given, Recorder(stop_in=(3, 4)))
     assert isinstance(released, Released)
     assert released.epoch == 2
     elsewhere = replace(given, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
-    training = fit.prepare(elsewhere, loading.load(given.data))
+    training = preparation.prepare(elsewhere, loading.load(given.data))
     assert list(training.epochs) == before.epochs
     recorder = Recorder()
     again = fit.train(training, recorder.report, recorder.progress)
     assert [epoch.epoch for epoch in recorder.epochs] == [3, 4]
     assert figures(before.epochs + recorder.epochs) == pytest.approx(np.array(figures(whole.epochs)), rel=1e-4)
-    assert isinstance(outcome, TrainingEnd)
+    assert isinstance(end, TrainingEnd)
     assert isinstance(again, TrainingEnd)
-    ours, theirs = (predictions(o.model) for o in (again, outcome))
+    ours, theirs = (predictions(each.model) for each in (again, end))
     assert np.allclose(ours, theirs, atol=1e-4)
 
 
@@ -84,7 +77,7 @@ def test_checkpoint_is_on_disk_before_its_epoch(job: MakeJob) -> None:
         return recorder.report(epoch, path, confusion)
 
     given = job(epochs=2)
-    fit.train(fit.prepare(given, loading.load(given.data)), report, recorder.progress)
+    fit.train(preparation.prepare(given, loading.load(given.data)), report, recorder.progress)
     assert seen == [["epoch-1.npz"], ["epoch-2.npz"]]
 
 
@@ -126,7 +119,7 @@ def test_stop_while_validating_is_obeyed(job: MakeJob) -> None:
         return Stop(True) if recorder.batches.count((2, 7, 7)) == 2 else None  # once for training, then for validating
 
     given = job()
-    released = fit.train(fit.prepare(given, loading.load(given.data)), recorder.report, progress)
+    released = fit.train(preparation.prepare(given, loading.load(given.data)), recorder.report, progress)
     assert isinstance(released, Released)
     assert released.epoch == 1
 
@@ -136,11 +129,14 @@ def test_stop_before_the_first_epoch_keeps_what_was_there(job: MakeJob) -> None:
     given = job()
     released, _ = run(given, Recorder(stop_after=2))
     assert isinstance(released, Released)
-    training = fit.prepare(replace(given, checkpoint=released.checkpoint), loading.load(given.data))
-    left = fit.leave(training, Stop(checkpoint=True))
+    training = preparation.prepare(replace(given, checkpoint=released.checkpoint), loading.load(given.data))
+    left = fit.release(training, Stop(checkpoint=True))
     assert left.epoch == 2
-    assert fit.prepare(replace(given, checkpoint=left.checkpoint), loading.load(given.data)).epochs == training.epochs
-    assert fit.leave(fit.prepare(given, loading.load(given.data)), Stop(checkpoint=True)) == Released(0, None)
+    assert (
+        preparation.prepare(replace(given, checkpoint=left.checkpoint), loading.load(given.data)).epochs
+        == training.epochs
+    )
+    assert fit.release(preparation.prepare(given, loading.load(given.data)), Stop(checkpoint=True)) == Released(0, None)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut off", "text", "another model", "no epochs"])
@@ -159,35 +155,35 @@ def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: 
         np.savez(path, **{**content_by_name, "epochs": np.array("[]")})
     elif damage != "another model":
         path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "text": b"hello"}[damage])
-    training = fit.prepare(replace(given, checkpoint=str(path)), loading.load(given.data))
+    training = preparation.prepare(replace(given, checkpoint=str(path)), loading.load(given.data))
     assert training.epochs == ()
     assert training.start is None
 
 
 def test_finished_checkpoint_ends_without_training(job: MakeJob) -> None:
-    """One that holds all epochs gives the outcome and the best epoch's model straight away."""
+    """One that holds all epochs gives the same end and the best epoch's model straight away."""
     given = job(epochs=2)
-    outcome, recorder = run(given)
-    assert isinstance(outcome, TrainingEnd)
-    expected = predictions(outcome.model)
-    Path(str(outcome.model)).unlink()
+    end, recorder = run(given)
+    assert isinstance(end, TrainingEnd)
+    expected = predictions(end.model)
+    Path(str(end.model)).unlink()
     again, silent = run(replace(given, checkpoint=recorder.checkpoints[-1]))
-    assert again == outcome
+    assert again == end
     assert (silent.epochs, silent.batches) == ([], [])
-    assert np.allclose(predictions(outcome.model), expected)
+    assert np.allclose(predictions(end.model), expected)
 
 
 def test_saved_model_is_of_the_best_epoch(job: MakeJob) -> None:
     """With a metric that only gets worse the first epoch's weights are kept, whatever came after."""
     given = job({"optimizer": "sgd", "learning_rate": 0.5, "schedule": "constant"}, epochs=4, metric="val_loss", seed=3)
-    outcome, recorder = run(given)
-    assert isinstance(outcome, TrainingEnd)
+    end, recorder = run(given)
+    assert isinstance(end, TrainingEnd)
     best = min(recorder.epochs, key=lambda epoch: epoch.val_loss)
     assert best.epoch < 4  # or it would show nothing
     digits = loading.load(given.data)
     import keras
 
-    model = keras.models.load_model(outcome.model)
+    model = keras.models.load_model(end.model)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     assert model.evaluate(digits.x_val, digits.y_val, verbose=0)[0] == pytest.approx(best.val_loss, rel=1e-3)
 
@@ -195,12 +191,12 @@ def test_saved_model_is_of_the_best_epoch(job: MakeJob) -> None:
 def test_saved_model_needs_only_keras(job: MakeJob) -> None:
     """Any program with Keras can load the model and classify raw pixels, without this package."""
     values = {"activation": "prelu", "batch_norm": True, "augment": True, "preprocessing": "standardize", "l2": 1e-4}
-    outcome, _ = run(job(values, epochs=1))
-    assert isinstance(outcome, TrainingEnd)
+    end, _ = run(job(values, epochs=1))
+    assert isinstance(end, TrainingEnd)
     program = (
         "import sys; sys.modules['hpsearch'] = None\n"
         "import keras, numpy\n"
-        f"model = keras.models.load_model({outcome.model!r})\n"
+        f"model = keras.models.load_model({end.model!r})\n"
         "print(model.predict(numpy.zeros((2, 32, 32, 3), 'uint8'), verbose=0).shape)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd="/", check=False)
@@ -209,22 +205,20 @@ def test_saved_model_needs_only_keras(job: MakeJob) -> None:
 
 def test_infinite_loss_ends_at_once(diverging: Train) -> None:
     """A loss that is not a number never comes back: the rest of the epoch is spared."""
-    outcome, recorder = run(diverging)
-    assert isinstance(outcome, TrainingEnd)
-    assert outcome.outcome is TrialOutcome.DIVERGED
-    assert "not finite by batch" in outcome.detail
+    end, recorder = run(diverging)
+    assert isinstance(end, TrainingEnd)
+    assert end.outcome is TrialOutcome.DIVERGED
+    assert "not finite by batch" in end.detail
     assert recorder.epochs == []
 
 
 def test_guessing_for_patience_epochs_is_divergence(job: MakeJob) -> None:
     """A rate that moves nothing stays at chance, and is given up after `patience` epochs."""
-    outcome, recorder = run(
-        job({"optimizer": "sgd", "learning_rate": 1e-9, "activation": "sigmoid"}, epochs=9, patience=2)
-    )
-    assert isinstance(outcome, TrainingEnd)
-    assert (outcome.outcome, len(recorder.epochs)) == (TrialOutcome.DIVERGED, 2)
-    assert outcome.detail == "no better than guessing for 2 epochs in a row"
-    assert outcome.model is None
+    end, recorder = run(job({"optimizer": "sgd", "learning_rate": 1e-9, "activation": "sigmoid"}, epochs=9, patience=2))
+    assert isinstance(end, TrainingEnd)
+    assert (end.outcome, len(recorder.epochs)) == (TrialOutcome.DIVERGED, 2)
+    assert end.detail == "no better than guessing for 2 epochs in a row"
+    assert end.model is None
 
 
 def test_loss_leaves_the_penalty_out(job: MakeJob) -> None:
@@ -241,56 +235,9 @@ def test_learning_rate_follows_the_schedule(job: MakeJob) -> None:
     assert [epoch.learning_rate for epoch in recorder.epochs] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
 
 
-def test_schedules() -> None:
-    """constant stays; step is a tenth from the half, a hundredth from three quarters; cosine falls towards 0."""
-    rates = {
-        name: [fit.compute_learning_rate(1.0, name, epoch, 8) for epoch in range(1, 9)]
-        for name in ("constant", "step", "cosine")
-    }
-    assert rates["constant"] == [1.0] * 8
-    assert rates["step"] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
-    assert rates["cosine"][0] == 1.0
-    assert rates["cosine"][4] == pytest.approx(0.5)
-    assert 0 < rates["cosine"][-1] < 0.05
-    assert fit.compute_learning_rate(1.0, "step", 1, 1) == 1.0
-
-
-def test_chance_is_judged_by_accuracy_and_loss() -> None:
-    """Three standard errors of accuracy, or a hundredth of either loss, are enough to have learned something."""
-    guess = math.log(10)
-    assert fit.is_at_chance(metrics(1, 0.10, guess, guess), 10, 5000)
-    assert fit.is_at_chance(metrics(1, 0.112, guess * 1.5, guess), 10, 5000)  # 0.1 + 3 * sqrt(0.09 / 5000) = 0.1127
-    assert not fit.is_at_chance(metrics(1, 0.114, guess, guess), 10, 5000)
-    assert not fit.is_at_chance(metrics(1, 0.10, guess * 0.98, guess), 10, 5000)
-    assert not fit.is_at_chance(metrics(1, 0.10, guess, guess * 0.98), 10, 5000)  # batch norm: validation lags behind
-    assert fit.is_at_chance(metrics(1, 0.18, guess, guess), 10, 100)  # few images prove little
-
-
-def test_verdict(job: MakeJob) -> None:
-    """Every ending follows from the metrics alone, so a resumed training ends where the first would have."""
-
-    def ends(*epochs: EpochMetrics, **fields: object) -> TrialOutcome | None:
-        outcome = fit.judge_epoch(job(**{"epochs": 9, "patience": 2, **fields}), epochs, 10, 5000)
-        return outcome.outcome if outcome else None
-
-    lost = {"accuracy": 0.1, "loss": 2.31, "train_loss": 2.31}
-    assert ends() is None
-    assert ends(metrics(1)) is None
-    assert ends(metrics(1), epochs=1) is TrialOutcome.COMPLETED
-    assert ends(metrics(1, loss=math.nan)) is TrialOutcome.DIVERGED
-    assert ends(metrics(1, train_loss=math.inf), epochs=1) is TrialOutcome.DIVERGED
-    assert ends(metrics(1, **lost)) is None
-    assert ends(metrics(1, **lost), metrics(2, **lost)) is TrialOutcome.DIVERGED
-    assert ends(metrics(1), metrics(2, **lost)) is None
-    stale = metrics(1, 0.6), metrics(2, 0.5), metrics(3, 0.6)
-    assert ends(*stale, early_stopping=3) is None
-    assert ends(*stale, early_stopping=2) is TrialOutcome.COMPLETED  # as good is not better
-    assert ends(*stale) is None
-
-
 def test_full_disk_costs_the_checkpoint_not_the_training(job: MakeJob, tmp_path: Path) -> None:
     """Where nothing can be written the training goes on, without a checkpoint and a model."""
     (tmp_path / "file").write_text("in the way")
-    outcome, recorder = run(job(epochs=1, workdir=str(tmp_path / "file" / "work")))
-    assert isinstance(outcome, TrainingEnd)
-    assert (outcome.outcome, outcome.model, recorder.checkpoints) == (TrialOutcome.COMPLETED, None, [None])
+    end, recorder = run(job(epochs=1, workdir=str(tmp_path / "file" / "work")))
+    assert isinstance(end, TrainingEnd)
+    assert (end.outcome, end.model, recorder.checkpoints) == (TrialOutcome.COMPLETED, None, [None])

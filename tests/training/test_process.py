@@ -1,4 +1,4 @@
-"""The trainer process, over a real pipe: what it says, what it obeys, and when it goes."""
+"""The trainer process, over a real pipe: what it sends, what it obeys, and when it ends."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,10 @@ from hpsearch.training.protocol import (
     Stop,
     Train,
 )
+from tests.support.training_jobs import MakeJob
 
 pytestmark = pytest.mark.tensorflow
 
-MakeJob = Callable[..., Train]
 DEADLINE = 60.0  # seconds until a test gives up waiting for a message
 
 
@@ -41,7 +41,7 @@ class Trainer:
 
     def __init__(self, stderr: Path | None = None, **environment: str) -> None:
         self.pipe, theirs = multiprocessing.Pipe()
-        self.said: list[Any] = []
+        self.messages: list[Any] = []
         with (stderr or Path(os.devnull)).open("w") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "hpsearch.training.process", str(theirs.fileno())],
@@ -52,33 +52,33 @@ class Trainer:
             )
         theirs.close()
 
-    def hear(self, *kinds: type) -> Any:
-        """The next message of one of `kinds`."""
+    def receive(self, *kinds: type) -> Any:
+        """Return the next message of one of `kinds`."""
         until = time.monotonic() + DEADLINE
         while self.pipe.poll(max(0.0, until - time.monotonic())):
-            self.said.append(self.pipe.recv())
-            if isinstance(self.said[-1], kinds):
-                return self.said[-1]
-        raise TimeoutError(f"no {kinds} after {self.said}")
+            self.messages.append(self.pipe.recv())
+            if isinstance(self.messages[-1], kinds):
+                return self.messages[-1]
+        raise TimeoutError(f"no {kinds} after {self.messages}")
 
     def run(self, job: Train) -> list[Any]:
-        """Everything said about a job that is let go on to its end."""
-        self.said = []
+        """Let a job go on to its end; return the messages about it."""
+        self.messages = []
         self.pipe.send(job)
-        while not isinstance(self.hear(Loaded, EpochReport, Ended, Refused), Ended | Refused):
+        while not isinstance(self.receive(Loaded, EpochReport, Ended, Refused), Ended | Refused):
             self.pipe.send(GoOn())
-        return [message for message in self.said if not isinstance(message, BatchProgress)]
+        return [message for message in self.messages if not isinstance(message, BatchProgress)]
 
     def close(self) -> int:
         self.pipe.close()
-        return self.process.wait(10)
+        return self.process.wait(DEADLINE)
 
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     stderr = tmp_path_factory.mktemp("trainer") / "stderr"
     trainer = Trainer(stderr)
-    assert isinstance(trainer.hear(Ready), Ready)
+    assert isinstance(trainer.receive(Ready), Ready)
     yield trainer
     assert trainer.close() == 0
     assert stderr.read_text() == ""  # all this went well, so it had nothing to say there
@@ -88,7 +88,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
 
 def test_ready_names_backend_device_and_versions(trainer: Trainer) -> None:
     """With every GPU hidden it computes on the CPU, and says with what."""
-    ready = trainer.said[0]
+    ready = trainer.messages[0]
     assert (ready.backend, ready.device) == (os.environ.get("KERAS_BACKEND", "tensorflow"), "CPU")
     assert {"hpsearch", "python", "keras", "numpy", ready.backend} <= set(ready.versions)
 
@@ -111,15 +111,14 @@ def test_stop_in_an_epoch_and_resume(trainer: Trainer, job: MakeJob) -> None:
     given = job({"batch_size": 1}, epochs=3)
     whole = [message.metrics.val_loss for message in trainer.run(given) if isinstance(message, EpochReport)]
     trainer.pipe.send(given)
-    trainer.hear(Loaded)
+    trainer.receive(Loaded)
     trainer.pipe.send(GoOn())
-    trainer.hear(EpochReport)
+    trainer.receive(EpochReport)
     trainer.pipe.send(GoOn())
-    time.sleep(0.1)  # into the second epoch
-    trainer.pipe.send(Stop(checkpoint=True))
-    released = trainer.hear(Released, EpochReport)
+    trainer.pipe.send(Stop(checkpoint=True))  # read in the second epoch: the GoOn before it is the answer to the first
+    released = trainer.receive(Released, EpochReport)
     if isinstance(released, EpochReport):  # this machine is quick: the Stop came with the second epoch's end
-        released = trainer.hear(Released)
+        released = trainer.receive(Released)
     assert released.checkpoint is not None
     loaded, *reports, _ = trainer.run(replace(given, checkpoint=released.checkpoint))
     assert [epoch.epoch for epoch in loaded.epochs] == list(range(1, released.epoch + 1))
@@ -130,24 +129,24 @@ def test_stop_in_an_epoch_and_resume(trainer: Trainer, job: MakeJob) -> None:
 def test_stop_as_an_answer_ends_the_trial(trainer: Trainer, job: MakeJob) -> None:
     """Answered with Stop, to Loaded or to an epoch, it releases the trial and waits for the next."""
     trainer.pipe.send(job())
-    trainer.hear(Loaded)
+    trainer.receive(Loaded)
     trainer.pipe.send(Stop())
-    assert trainer.hear(Released) == Released(0, None)
+    assert trainer.receive(Released) == Released(0, None)
     trainer.pipe.send(job())
-    trainer.hear(Loaded)
+    trainer.receive(Loaded)
     trainer.pipe.send(GoOn())
-    trainer.hear(EpochReport)
+    trainer.receive(EpochReport)
     trainer.pipe.send(Stop())
-    assert trainer.hear(Released) == Released(1, None)
+    assert trainer.receive(Released) == Released(1, None)
 
 
 def test_answers_that_crossed_a_release_are_dropped(trainer: Trainer, job: MakeJob) -> None:
     """What was on its way when a trial ended does not start or stop the next one."""
     trainer.pipe.send(job())
-    trainer.hear(Loaded)
+    trainer.receive(Loaded)
     for late in (Stop(checkpoint=True), GoOn(), Stop()):
         trainer.pipe.send(late)
-    assert trainer.hear(Released) == Released(0, None)
+    assert trainer.receive(Released) == Released(0, None)
     assert trainer.run(job(epochs=1))[-1].end.outcome is TrialOutcome.COMPLETED
 
 
@@ -160,7 +159,7 @@ def test_missing_data_are_refused(trainer: Trainer, job: MakeJob) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "reason"),
     [
         ("HPSEARCH_DATA_DIR", "~nobody-has-this-name/data", "home directory"),
         ("HPSEARCH_DATA_DIR", "/" + "x" * 300, "File name too long"),
@@ -168,16 +167,15 @@ def test_missing_data_are_refused(trainer: Trainer, job: MakeJob) -> None:
     ],
 )
 def test_a_host_that_is_set_up_wrong_refuses_the_study(
-    job: MakeJob, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+    job: MakeJob, monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str
 ) -> None:
     """Where the data cannot be looked for, no trial of the study is to blame, and none fails for it."""
     monkeypatch.delenv("HPSEARCH_DATA_DIR", raising=False)
-    environment: dict[str, Any] = {name: value}
-    trainer = Trainer(**environment)
-    trainer.hear(Ready)
+    trainer = Trainer(None, **{name: value})
+    trainer.receive(Ready)
     (refused,) = trainer.run(job(data=DataRequest("cifar10", None, 5000, 0)))
     assert isinstance(refused, Refused)
-    assert said in refused.detail
+    assert reason in refused.detail
     assert trainer.close() == 0
 
 
@@ -203,37 +201,38 @@ def test_diverged_training_says_so(trainer: Trainer, diverging: Train) -> None:
 def test_interrupt_and_terminate_are_ignored(trainer: Trainer, job: MakeJob) -> None:
     """A Ctrl-C in the terminal reaches the trainer too, and must leave it to the supervisor."""
     trainer.pipe.send(job({"batch_size": 1}, epochs=1))
-    trainer.hear(Loaded)
+    trainer.receive(Loaded)
     trainer.pipe.send(GoOn())
     for number in (signal.SIGINT, signal.SIGTERM):
         trainer.process.send_signal(number)
-        time.sleep(0.05)
-    trainer.hear(EpochReport)
+    trainer.receive(EpochReport)
     trainer.pipe.send(GoOn())
-    assert trainer.hear(Ended).end.outcome is TrialOutcome.COMPLETED
+    assert trainer.receive(Ended).end.outcome is TrialOutcome.COMPLETED
 
 
 def test_trainer_goes_when_the_pipe_closes_in_an_epoch(job: MakeJob) -> None:
     """The supervisor killed in the middle of a long epoch: its trainer is gone within seconds."""
     trainer = Trainer()
-    trainer.hear(Ready)
+    trainer.receive(Ready)
     trainer.pipe.send(job({"batch_size": 1, "filters": 64, "dense_units": 512}))
-    trainer.hear(Loaded)
+    trainer.receive(Loaded)
     trainer.pipe.send(GoOn())
-    trainer.hear(BatchProgress)
+    trainer.receive(BatchProgress)
     assert trainer.close() == 0
 
 
 def test_trainer_goes_when_the_pipe_closes_while_it_loads() -> None:
     """The same while it still imports its framework."""
     trainer = Trainer()
-    time.sleep(0.7)
+    deadline = time.monotonic() + DEADLINE
+    while not any("numpy" in part.path for part in psutil.Process(trainer.process.pid).memory_maps()):
+        assert time.monotonic() < deadline, "the trainer does not load numpy, which its framework needs"
     assert trainer.close() == 0
     assert not psutil.pid_exists(trainer.process.pid)
 
 
 def test_failed_start_says_why(tmp_path: Path) -> None:
-    """What a framework said while it would not load is not kept back."""
+    """What a framework printed when it failed to load is not held back."""
     trainer = Trainer(tmp_path / "stderr", KERAS_BACKEND="nonsense")
-    assert trainer.process.wait(30) != 0
+    assert trainer.process.wait(DEADLINE) != 0
     assert "nonsense" in (tmp_path / "stderr").read_text()

@@ -1,21 +1,22 @@
 """What TensorFlow's file does faster than Keras: the same updates, norms and chance of being dropped."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 
 from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import backends, fit
+from hpsearch.training import backends, preparation
+from hpsearch.training.backends import tensorflow_optimizers
 from hpsearch.training.loading import load
 from hpsearch.training.models import cnn
-from hpsearch.training.protocol import DataRequest
+from tests.support.training_jobs import DIGITS
 
 pytestmark = [
     pytest.mark.tensorflow,
     pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's file"),
 ]
-
-DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.25, 0.5, 0.95])
@@ -63,9 +64,20 @@ def test_models_of_a_search_are_kept_in_stock_layers() -> None:
     """What trains may have layers of its own and compute in bfloat16; its variables are those of the stock network."""
     values = fill_defaults({"filters": 4, "dense_units": 8, "batch_norm": True, "augment": True})
     digits = load(DIGITS)
-    trained, _ = fit.build_and_compile(values, digits, 1)
+    trained, _ = preparation.build_and_compile(values, digits, 1)
     stock = cnn.build(values, (32, 32, 3), 10, 1, digits.statistics)
     for ours, theirs in zip(trained.variables, stock.variables, strict=True):
         assert (ours.name, ours.shape, ours.dtype) == (theirs.name, theirs.shape, theirs.dtype)
     assert {each.dtype_policy.name for each in stock.layers} == {"float32"}
     assert all(type(each).__module__.startswith("keras.") for each in stock.layers)
+
+
+@pytest.mark.parametrize("rule", tensorflow_optimizers.FUSED.items(), ids=lambda item: item[0].__name__)
+def test_fused_update_knows_what_it_does_not_implement(rule: tuple[Any, tensorflow_optimizers.FusedRule]) -> None:
+    """Every setting of the optimizer is either heeded by the kernel or known to be ignored; by default none is."""
+    optimizer_class, fused = rule
+    assert tensorflow_optimizers.list_ignored(optimizer_class(learning_rate=0.5), fused) == []
+    assert fused.settings <= set(optimizer_class().get_config())
+    for name, value in (("weight_decay", 0.1), ("clipnorm", 1.0), ("clipvalue", 1.0), ("global_clipnorm", 1.0)):
+        assert tensorflow_optimizers.list_ignored(optimizer_class(**{name: value}), fused) == [name]
+    assert tensorflow_optimizers.list_ignored(optimizer_class(use_ema=True), fused) == ["use_ema"]

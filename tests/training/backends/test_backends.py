@@ -1,13 +1,12 @@
 """What differs by backend: errors of memory, and what a trial leaves behind."""
 
 import gc
-from collections.abc import Callable
 
 import keras
 import pytest
 
-from hpsearch.training import backends, fit, loading
-from hpsearch.training.protocol import Train
+from hpsearch.training import backends, fit, loading, preparation
+from tests.support.training_jobs import MakeJob
 
 pytestmark = pytest.mark.tensorflow
 
@@ -27,12 +26,12 @@ def test_out_of_memory_is_told_from_other_errors(error: Exception, memory: bool)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs are TensorFlow's")
-def test_graphs_of_a_trial_are_forgotten(job: Callable[..., Train]) -> None:
+def test_graphs_of_a_trial_are_forgotten(job: MakeJob) -> None:
     """A trainer serves a thousand trials: none may leave its graphs behind."""
 
     def graphs() -> int:
         given = job({"l2": 1e-4, "batch_norm": True}, epochs=1)
-        fit.train(fit.prepare(given, loading.load(given.data)), lambda *_: None, lambda *_: None)
+        fit.train(preparation.prepare(given, loading.load(given.data)), lambda *_: None, lambda *_: None)
         backends.current.free_memory()
         return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
 

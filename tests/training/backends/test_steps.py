@@ -8,15 +8,14 @@ import pytest
 
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
 from hpsearch.spec.rows import Value
-from hpsearch.training import fit, optimizers
+from hpsearch.training import preparation
 from hpsearch.training.epoch import run_epoch
 from hpsearch.training.loading import load
 from hpsearch.training.models import cnn
-from hpsearch.training.protocol import DataRequest
+from hpsearch.training.optimizers import make_optimizer
+from tests.support.training_jobs import DIGITS
 
 pytestmark = pytest.mark.tensorflow
-
-DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -28,11 +27,9 @@ def test_steps_are_those_of_keras(chosen: dict[str, Any]) -> None:
         {"filters": 4, "dense_units": 8, "dropout": 0.0, "l2": 1e-3, "precision": "float32", **chosen}
     )
     digits = load(DIGITS)
-    ours, steps = fit.build_and_compile(values, digits, 1)
+    ours, steps = preparation.build_and_compile(values, digits, 1)
     theirs = cnn.build(values, (32, 32, 3), 10, 1, digits.statistics)
-    theirs.compile(
-        optimizers.make_optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
-    )
+    theirs.compile(make_optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     figures = run_epoch(steps, *digits.resident.training, np.arange(200), 30, lambda *_: True)
     seen = theirs.fit(digits.x_train, digits.y_train, 30, shuffle=False, verbose=0).history
     for found, expected in zip(
@@ -55,7 +52,7 @@ def test_batch_norm_knows_what_it_saw(precision: str) -> None:
         "batch_norm": True,
         "optimizer": "sgd",
     }
-    network, steps = fit.build_and_compile(
+    network, steps = preparation.build_and_compile(
         fill_defaults({**values, "learning_rate": 1e-9, "precision": precision}), digits, 1
     )
     steps.train(*digits.resident.training, np.tile(np.arange(100, dtype=np.int32), (3, 1)), 0, 3)

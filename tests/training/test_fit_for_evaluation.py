@@ -1,27 +1,24 @@
 """The training of an evaluation: on training and validation images together, then the test images, once."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import TrainingEnd, TrialOutcome
-from hpsearch.training import fit, loading
+from hpsearch.training import fit, loading, preparation
 from hpsearch.training.datasets import digits
 from hpsearch.training.predictions import load
-from hpsearch.training.protocol import DataRequest, Released, Train
+from hpsearch.training.protocol import Released
+from tests.support.training_jobs import DIGITS, MakeJob
 from tests.support.training_runs import Recorder, figures, predictions, run
 
 pytestmark = pytest.mark.tensorflow
 
-MakeJob = Callable[..., Train]
 
-SEARCH = DataRequest("digits", train_limit=200, validation=100, seed=0)
+SEARCH = DIGITS
 TEST = replace(SEARCH, test=True)
 
 
@@ -63,13 +60,13 @@ def test_fingerprint_covers_the_test_images(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_test_images_are_seen_after_the_last_epoch_only(job: MakeJob) -> None:
     """Earlier epochs have no validation figures; the last one's are those of the stored predictions."""
-    outcome, recorder = run(job(data=TEST, epochs=3))
-    assert isinstance(outcome, TrainingEnd)
-    assert outcome.outcome is TrialOutcome.COMPLETED
+    end, recorder = run(job(data=TEST, epochs=3))
+    assert isinstance(end, TrainingEnd)
+    assert end.outcome is TrialOutcome.COMPLETED
     assert [epoch.validated for epoch in recorder.epochs] == [False, False, True]
     assert all(math.isnan(epoch.val_loss) for epoch in recorder.epochs[:2])
     assert {batches for _, _, batches in recorder.batches} == {10}  # 300 images by 32
-    found = load(Path(str(outcome.predictions)))
+    found = load(Path(str(end.predictions)))
     assert found is not None
     images = loading.load(SEARCH)
     assert np.array_equal(found.labels, images.y_test)
@@ -85,11 +82,11 @@ def test_predictions_are_those_of_the_model_that_is_kept(job: MakeJob) -> None:
     import keras
 
     given = job({"dropout": 0.5, "batch_norm": True}, data=TEST, epochs=2)
-    outcome, _ = run(given)
-    assert isinstance(outcome, TrainingEnd)
-    found = load(Path(str(outcome.predictions)))
+    end, _ = run(given)
+    assert isinstance(end, TrainingEnd)
+    found = load(Path(str(end.predictions)))
     assert found is not None
-    again = keras.models.load_model(outcome.model).predict(loading.load(TEST).x_test, batch_size=128, verbose=0)
+    again = keras.models.load_model(end.model).predict(loading.load(TEST).x_test, batch_size=128, verbose=0)
     assert np.allclose(found.probabilities, again, atol=1e-6)
 
 
@@ -97,19 +94,19 @@ def test_predictions_are_those_of_the_model_that_is_kept(job: MakeJob) -> None:
 def test_interrupted_evaluation_is_the_uninterrupted_one(job: MakeJob, tmp_path: Path, stop: int) -> None:
     """Stopped after an epoch and gone on elsewhere, the curve and the predictions are the same."""
     given = job({"dropout": 0.5}, data=TEST, epochs=3)
-    outcome, whole = run(given)
+    end, whole = run(given)
     released, before = run(given, Recorder(stop_after=stop))
     assert isinstance(released, Released)
     elsewhere = replace(given, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
-    training = fit.prepare(elsewhere, loading.load(given.data))
+    training = preparation.prepare(elsewhere, loading.load(given.data))
     assert [epoch.epoch for epoch in training.epochs] == list(range(1, stop + 1))
     recorder = Recorder()
     again = fit.train(training, recorder.report, recorder.progress)
     ours = np.array(figures(before.epochs + recorder.epochs))
     assert np.allclose(ours, np.array(figures(whole.epochs)), rtol=1e-4, equal_nan=True)
-    assert isinstance(outcome, TrainingEnd)
+    assert isinstance(end, TrainingEnd)
     assert isinstance(again, TrainingEnd)
-    theirs, mine = load(Path(str(outcome.predictions))), load(Path(str(again.predictions)))
+    theirs, mine = load(Path(str(end.predictions))), load(Path(str(again.predictions)))
     assert theirs is not None
     assert mine is not None
     assert np.allclose(theirs.probabilities, mine.probabilities, atol=1e-5)
@@ -118,14 +115,14 @@ def test_interrupted_evaluation_is_the_uninterrupted_one(job: MakeJob, tmp_path:
 def test_evaluation_that_was_only_to_be_told_predicts_again(job: MakeJob) -> None:
     """From a checkpoint of the last epoch nothing is trained; the predictions are there all the same."""
     given = job(data=TEST, epochs=2)
-    outcome, recorder = run(given)
-    assert isinstance(outcome, TrainingEnd)
-    first = load(Path(str(outcome.predictions)))
-    Path(str(outcome.predictions)).unlink()
+    end, recorder = run(given)
+    assert isinstance(end, TrainingEnd)
+    first = load(Path(str(end.predictions)))
+    Path(str(end.predictions)).unlink()
     again, silent = run(replace(given, checkpoint=recorder.checkpoints[-1]))
-    assert again == outcome
+    assert again == end
     assert silent.epochs == []
-    second = load(Path(str(outcome.predictions)))
+    second = load(Path(str(end.predictions)))
     assert first is not None
     assert second is not None
     assert np.array_equal(first.probabilities, second.probabilities)
@@ -133,30 +130,13 @@ def test_evaluation_that_was_only_to_be_told_predicts_again(job: MakeJob) -> Non
 
 def test_model_is_the_last_epochs(job: MakeJob) -> None:
     """Nothing is chosen by the test images: there is one look, after which there is one model to keep."""
-    outcome, recorder = run(job(data=TEST, epochs=2, metric="val_loss"))
-    assert isinstance(outcome, TrainingEnd)
+    end, recorder = run(job(data=TEST, epochs=2, metric="val_loss"))
+    assert isinstance(end, TrainingEnd)
     with np.load(str(recorder.checkpoints[-1])) as file:
         assert "best-0" not in file.files  # the last is the best
     with np.load(str(recorder.checkpoints[-1])) as file:
         assert np.array(file["confusion"]).sum() == 360
-    assert predictions(outcome.model).shape == (1, 10)
-
-
-def test_chance_is_a_result_and_infinity_is_not(job: MakeJob) -> None:
-    """A test at chance stands; a loss that is no number is a divergence, before the last epoch as after it."""
-
-    def ends(*epochs: EpochMetrics, **fields: Any) -> TrialOutcome | None:
-        outcome = fit.judge_epoch(job(data=TEST, **{"epochs": 2, "patience": 1, **fields}), epochs, 10, 360)
-        return outcome.outcome if outcome else None
-
-    def metrics(epoch: int, train: float, loss: float = math.nan, accuracy: float = math.nan) -> EpochMetrics:
-        return EpochMetrics(epoch, train, 0.1, loss, accuracy, 0.1, 1.0)
-
-    assert ends(metrics(1, 2.3)) is None
-    assert ends(metrics(1, math.nan)) is TrialOutcome.DIVERGED
-    assert ends(metrics(1, 2.3), metrics(2, 2.3, 2.4, 0.1)) is TrialOutcome.COMPLETED
-    assert ends(metrics(1, 2.3), metrics(2, 2.3, math.nan, 0.1)) is TrialOutcome.DIVERGED
-    assert ends(metrics(1, 2.3), metrics(2, math.inf, 2.4, 0.1)) is TrialOutcome.DIVERGED
+    assert predictions(end.model).shape == (1, 10)
 
 
 def test_predictions_that_cannot_be_written_fail_the_trial(job: MakeJob, tmp_path: Path) -> None:

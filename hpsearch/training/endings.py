@@ -1,0 +1,47 @@
+"""When a training is over, from its metrics alone: a resumed training ends where the uninterrupted one would have."""
+
+import math
+from collections.abc import Sequence
+
+from hpsearch.metrics import EpochMetrics, find_best_epoch
+from hpsearch.outcomes import TrainingEnd, TrialOutcome
+from hpsearch.training.protocol import Train
+
+
+def judge_epochs(job: Train, epochs: Sequence[EpochMetrics], classes: int, images: int) -> TrainingEnd | None:
+    """Return how the training ended after `epochs`; None where it goes on.
+
+    Args:
+        job: its epochs, metric, patience and early stopping.
+        epochs: all so far.
+        classes: how many the dataset has.
+        images: how many the validation set has.
+    """
+    if not epochs:
+        return None
+    last = epochs[-1]
+    if last.diverged:
+        return TrainingEnd(TrialOutcome.DIVERGED, f"the loss is not finite after epoch {last.epoch}")
+    tail = epochs[-job.patience :]
+    # A test is not repeated until it passes: one that comes out at chance counts as what it is.
+    if not job.data.test and len(tail) == job.patience and all(is_at_chance(epoch, classes, images) for epoch in tail):
+        return TrainingEnd(TrialOutcome.DIVERGED, f"no better than guessing for {job.patience} epochs in a row")
+    if len(epochs) >= job.epochs:
+        return TrainingEnd(TrialOutcome.COMPLETED)
+    best = find_best_epoch(list(epochs), job.metric)
+    if job.early_stopping is not None and best and last.epoch - best.epoch >= job.early_stopping:
+        return TrainingEnd(TrialOutcome.COMPLETED, f"no better {job.metric} for {job.early_stopping} epochs")
+    return None
+
+
+def is_at_chance(epoch: EpochMetrics, classes: int, images: int) -> bool:
+    """Return whether a model that guesses could have had these figures.
+
+    Its validation accuracy is 1 / classes, give or take three standard errors of a proportion (sqrt(p (1 - p) /
+    images)), and its cross-entropy at least ln(classes), less 1%, on the validation and on the training images. All
+    must hold: a model may well learn probabilities before its first choice gets better, and it fits the training
+    images before that shows in validation.
+    """
+    chance, guessed = 1 / classes, 0.99 * math.log(classes)
+    highest = chance + 3 * math.sqrt(chance * (1 - chance) / images)
+    return epoch.val_accuracy <= highest and epoch.val_loss >= guessed and epoch.train_loss >= guessed
