@@ -183,7 +183,7 @@ class Checking:
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a check of a branch: figures, named in training/sanity_checks.py, and the fault, if any."""
+    """The result of a check of a branch: figures, named in training/checks/sanity_checks.py, and the fault, if any."""
 
     check: str
     branch: str

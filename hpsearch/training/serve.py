@@ -16,7 +16,8 @@ from hpsearch import settings
 from hpsearch.errors import HpsearchError, NotFoundError
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
-from hpsearch.training import backends, fit, loading, preparation, sanity_checks
+from hpsearch.training import backends, fit, loading, preparation
+from hpsearch.training.checks import sanity_checks
 from hpsearch.training.connection import SupervisorConnection
 from hpsearch.training.protocol import (
     Check,

@@ -1,6 +1,6 @@
 """Check the branches of a study in a trainer process on this device, before GPU days are spent on it.
 
-Needs no database. The checks are in training/sanity_checks.py; cli/precheck_view.py prints the report.
+Needs no database. The checks are in training/checks/sanity_checks.py; cli/precheck_view.py prints the report.
 """
 
 import math

@@ -10,7 +10,8 @@ import pytest
 
 from hpsearch.spec.branches import Branch
 from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import gradient_check, loading, sanity_checks
+from hpsearch.training import loading
+from hpsearch.training.checks import gradient_check, sanity_checks
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.models import cnn
 from hpsearch.training.protocol import Check, Checking, Finding, Network

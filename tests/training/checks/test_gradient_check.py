@@ -10,8 +10,9 @@ import pytest
 
 from hpsearch.spec.branches import Branch
 from hpsearch.spec.hyperparameters import TABLE, fill_defaults
-from hpsearch.training import backends, epoch, gradient_check, loading, sanity_checks
+from hpsearch.training import backends, epoch, loading
 from hpsearch.training.backends import Steps
+from hpsearch.training.checks import gradient_check, sanity_checks
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.models import cnn
 from tests.support.training_jobs import DIGITS, TINY

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hpsearch.training import throughput
+from hpsearch.training.checks import throughput
 
 pytestmark = pytest.mark.tensorflow
 

@@ -14,8 +14,9 @@ import keras
 import numpy as np
 
 from hpsearch.spec.branches import AXES, LAYERS, Branch, select_one_each
-from hpsearch.training import backends, gradient_check, loading, throughput
+from hpsearch.training import backends, loading
 from hpsearch.training.backends import Steps
+from hpsearch.training.checks import gradient_check, throughput
 from hpsearch.training.epoch import run_epoch
 from hpsearch.training.loading import ImageArrays, Images, Labels
 from hpsearch.training.models import cnn
