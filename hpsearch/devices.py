@@ -74,10 +74,10 @@ def choose_device(index: int | None, cpu: bool) -> Gpu | None:
     return None if cpu else next(iter(list_gpus()), None)
 
 
-def _query(given: ModuleType | None) -> tuple[tuple[Gpu, ...], str]:
+def _query(stand_in: ModuleType | None) -> tuple[tuple[Gpu, ...], str]:
     """Return the GPUs, and where there are none the reason."""
     # imported only when asked about GPUs, as training on the CPU never is
-    nvml = given or importlib.import_module("pynvml")
+    nvml = stand_in or importlib.import_module("pynvml")
     visible = settings.read_visible_devices()
     try:
         with _session(nvml):

@@ -69,10 +69,10 @@ def test_a_sound_study_is_told_what_it_costs(study_file: Path) -> None:
 
 def test_one_is_no_plural(study_file: Path) -> None:
     """The estimate of one trial of one epoch, from the seconds that an epoch took."""
-    described = loader.load(study_file, ("budget.epochs=1", "budget.trials=1"))
-    every = branches.list_branches(described)
-    found = [Finding("speed", branch.format_name(branches.LAYERS), {"seconds": 2.0}) for branch in every]
-    estimate, *_ = precheck_view.describe_cost(PrecheckReport(described, every, "CPU", findings=found))
+    spec = loader.load(study_file, ("budget.epochs=1", "budget.trials=1"))
+    every = branches.list_branches(spec)
+    findings = [Finding("speed", branch.format_name(branches.LAYERS), {"seconds": 2.0}) for branch in every]
+    estimate, *_ = precheck_view.describe_cost(PrecheckReport(spec, every, "CPU", findings=findings))
     assert estimate.startswith(
         "1 trial × 1 epoch × 2.0 s, the mean of the branches on this device (CPU): 2 s on 1 work"
     )
@@ -101,23 +101,27 @@ def test_what_cannot_be_checked_is_one_line(study_file: Path, tmp_path: Path) ->
 
 
 def test_a_gpu_that_the_framework_does_not_see_is_no_device(study_file: Path) -> None:
-    """What the CPU takes is not given out as what the GPU does: it ends before anything is checked."""
-    told: list[object] = []
+    """The CPU's times are not reported as the GPU's: the check ends before anything is measured."""
+    calls: list[object] = []
     with pytest.raises(NotFoundError, match="does not see the GPU and would train on the CPU"):
-        precheck.run(loader.load(study_file), Gpu(0, "GPU-none", "NVIDIA H200", 2**37), lambda *said: told.append(said))
-    assert told == []
+        precheck.run(
+            loader.load(study_file),
+            Gpu(0, "GPU-none", "NVIDIA H200", 2**37),
+            lambda *arguments: calls.append(arguments),
+        )
+    assert calls == []
 
 
 def test_a_process_that_dies_is_a_fault_of_the_branch(study_file: Path) -> None:
     """What was found before is kept, and the fault says during which check of which branch the process died."""
 
-    def told(report: PrecheckReport, checking: Checking | None) -> None:
+    def kill_trainer(report: PrecheckReport, checking: Checking | None) -> None:
         if checking and checking.check == "start":
             for child in psutil.Process().children():
                 if "hpsearch.training.process" in child.cmdline():
                     child.kill()
 
-    report = precheck.run(loader.load(study_file), None, told)
+    report = precheck.run(loader.load(study_file), None, kill_trainer)
     assert [finding.check for finding in report.findings][:2] == ["build", "build"]
     (fault,) = report.faults
     # It may have been a message further when it was killed.

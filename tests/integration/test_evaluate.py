@@ -18,6 +18,7 @@ from hpsearch.storage.studies import find
 from hpsearch.training import loading
 from hpsearch.training.predictions import load
 from hpsearch.training.protocol import DataRequest
+from tests.support import commands
 
 pytestmark = pytest.mark.tensorflow
 
@@ -59,19 +60,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def hpsearch(storage: str) -> Run:
-    """Runs a command on the test's database; it must succeed."""
+    """Run a command on the test's database; it must succeed."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "hpsearch.cli.main", *arguments, "--storage", storage],
-            env={**os.environ, "TF_NUM_INTRAOP_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done
+        ended = commands.hpsearch(*arguments, "--storage", storage, TF_NUM_INTRAOP_THREADS="1")
+        assert ended.returncode == 0, ended.stderr
+        return ended
 
     return run
 
@@ -81,13 +75,13 @@ def stored_predictions(storage: str, name: str, directory: Path) -> dict[int, np
     with closing(Database(storage)) as database:
         study_id = database.transact(lambda c: find(c, name)).study_id
         keys = database.transact(lambda c: table.list_keys(c, study_id, "predictions"))
-        found = {}
+        by_number = {}
         for number, key in keys.items():
             assert database.transact(lambda c: table.fetch(c, key, directory / "p.npz"))
-            read = load(directory / "p.npz")
-            assert read is not None
-            found[number] = read.probabilities
-    return found
+            predictions = load(directory / "p.npz")
+            assert predictions is not None
+            by_number[number] = predictions.probabilities
+    return by_number
 
 
 def predicted(directory: Path, images: np.ndarray, scratch: Path) -> dict[str, np.ndarray]:
@@ -111,7 +105,7 @@ def snippet(readme: str) -> str:
 
 @pytest.mark.timeout(600)
 def test_search_is_evaluated_and_exported(storage: str, hpsearch: Run, tmp_path: Path) -> None:
-    """What is told and what is written agree with what stock Keras makes of the exported files."""
+    """What is printed and what is written agree with what stock Keras predicts from the exported files."""
     (tmp_path / "study.toml").write_text(STUDY)
     hpsearch("start-study", str(tmp_path / "study.toml"))
     hpsearch("worker", "--cpu", "--drain")
@@ -121,23 +115,23 @@ def test_search_is_evaluated_and_exported(storage: str, hpsearch: Run, tmp_path:
     hpsearch("evaluate", NAME, "--top", "1", "--seeds", "2")
     worked = hpsearch("worker", "--cpu", "--drain")
     assert "nan" not in worked.stderr
-    told = json.loads(hpsearch("evaluate", NAME, "--json").stdout)
+    evaluation = json.loads(hpsearch("evaluate", NAME, "--json").stdout)
     digits = loading.load(DataRequest("digits", 150, 100, 0))
     stored = stored_predictions(storage, f"{NAME} evaluation", tmp_path)
-    (only,) = told["result"]["configurations"]
+    (only,) = evaluation["result"]["configurations"]
     accuracies = [float((stored[number].argmax(axis=1) == digits.y_test).mean()) for number in (0, 1)]
     assert [each["accuracy"] for each in only["models"]] == accuracies
     trials = json.loads(hpsearch("results", f"{NAME} evaluation", "--json").stdout)["trials"]
     assert [trial["value"] for trial in trials] == accuracies
     assert [[epoch["val_accuracy"] for epoch in trial["epochs"]][:-1] for trial in trials] == [
-        [None] * (told["result"]["epochs"] - 1)
+        [None] * (evaluation["result"]["epochs"] - 1)
     ] * 2
 
     hpsearch("export", NAME, str(tmp_path / "tested"))
-    made = predicted(tmp_path / "tested", digits.x_test, tmp_path)
-    assert sorted(made) == ["trial-0", "trial-1"]
+    predictions = predicted(tmp_path / "tested", digits.x_test, tmp_path)
+    assert sorted(predictions) == ["trial-0", "trial-1"]
     for number, probabilities in stored.items():
-        assert np.allclose(made[f"trial-{number}"], probabilities, atol=1e-5)
+        assert np.allclose(predictions[f"trial-{number}"], probabilities, atol=1e-5)
     readme = (tmp_path / "tested" / "README.md").read_text()
     assert "**360 test images**" in readme
     assert f"Test accuracy {np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}" in readme
@@ -153,15 +147,15 @@ def test_search_is_evaluated_and_exported(storage: str, hpsearch: Run, tmp_path:
 
 
 def check_search(hpsearch: Run, directory: Path, scratch: Path) -> None:
-    """The models of a search that nobody has tested are told as that."""
+    """The models of a search without an evaluation are described as untested."""
     assert sorted(path.name for path in directory.iterdir()) == ["README.md", "trial-0.keras", "trial-1.keras"]
     trials: Any = json.loads(hpsearch("results", NAME, "--json").stdout)["trials"]
     digits = loading.load(DataRequest("digits", 150, 100, 0))
-    made = predicted(directory, digits.x_val, scratch)
+    predictions = predicted(directory, digits.x_val, scratch)
     readme = (directory / "README.md").read_text()
     assert "search a \\<b\\>small\\</b\\> \\| search's 100%, made" in readme
     assert "they are optimistic" in readme
     for trial in trials:
-        accuracy = (made[f"trial-{trial['number']}"].argmax(axis=1) == digits.y_val).mean()
+        accuracy = (predictions[f"trial-{trial['number']}"].argmax(axis=1) == digits.y_val).mean()
         assert accuracy == trial["value"]
         assert f"| `trial-{trial['number']}.keras` | {accuracy:.4f} |" in readme

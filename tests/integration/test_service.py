@@ -34,17 +34,17 @@ def test_two_workers_search_the_default_study_on_the_real_images(storage: str, d
         subprocess.Popen(command("worker", "--cpu", "--drain"), env=environment, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [worker.communicate(timeout=500)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(said)
+    errors = [worker.communicate(timeout=500)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
 
     printed = subprocess.run(
         command("results", "cifar10-cnn", "--json"), env=environment, check=True, timeout=60, capture_output=True
     )
-    told = json.loads(printed.stdout)
-    assert told["study"]["status"] == "finished"
-    counts = told["study"]["counts"]
+    results = json.loads(printed.stdout)
+    assert results["study"]["status"] == "finished"
+    counts = results["study"]["counts"]
     assert (counts["running"], counts["waiting"], sum(counts.values())) == (0, 0, 4)
-    trials = told["trials"]
+    trials = results["trials"]
     assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
     assert len({trial["worker"] for trial in trials}) == 2
     for trial in trials:

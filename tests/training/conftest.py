@@ -30,7 +30,7 @@ def job(tmp_path: Path) -> MakeJob:
     """Make a job of a tiny model; see `MakeJob`."""
 
     def make(values: dict[str, Any] | None = None, **fields: Any) -> Train:
-        given: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "hyperparameters": fill_defaults({**TINY, **(values or {})}),
             "data": DIGITS,
             "seed": 1,
@@ -41,7 +41,7 @@ def job(tmp_path: Path) -> MakeJob:
             "workdir": str(tmp_path / "work"),
             "checkpoint_every": 0.0,
         }
-        return Train(**{**given, **fields})
+        return Train(**{**defaults, **fields})
 
     return make
 

@@ -17,12 +17,12 @@ STATISTICS = PixelStatistics((100.0, 120.0, 140.0), (50.0, 60.0, 70.0))
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 
 
-def made(seed: int = 0, **values: Any) -> keras.Model:
+def make_model(seed: int = 0, **values: Any) -> keras.Model:
     return build(fill_defaults(values), (32, 32, 3), 10, seed, STATISTICS)
 
 
-def tiny(seed: int = 0, **values: Any) -> keras.Model:
-    return made(seed, **{"filters": 2, "dense_units": 3, **values})
+def make_tiny_model(seed: int = 0, **values: Any) -> keras.Model:
+    return make_model(seed, **{"filters": 2, "dense_units": 3, **values})
 
 
 def weights(model: keras.Model, kind: str) -> list[int]:
@@ -31,7 +31,7 @@ def weights(model: keras.Model, kind: str) -> list[int]:
 
 def test_base_model_has_1250858_weights() -> None:
     """An empty space trains the course project's network, layer by layer."""
-    model = made()
+    model = make_model()
     assert weights(model, "Conv2D") == [896, 9_248, 18_496, 36_928]
     assert weights(model, "Dense") == [1_180_160, 5_130]
     assert model.count_params() == 1_250_858
@@ -41,14 +41,14 @@ def test_base_model_has_1250858_weights() -> None:
 
 def test_prelu_has_an_alpha_a_unit() -> None:
     """PReLU adds a weight for every unit it follows, not one for each filter."""
-    model = made(activation="prelu")
+    model = make_model(activation="prelu")
     assert weights(model, "PReLU") == [32 * 32 * 32, 30 * 30 * 32, 15 * 15 * 64, 13 * 13 * 64, 512]
     assert model.count_params() == 1_338_154
 
 
 def test_maxout_is_the_maximum_of_two_layers() -> None:
     """Maxout doubles all layers but the head, and the two start from different kernels."""
-    model = made(activation="maxout")
+    model = make_model(activation="maxout")
     assert weights(model, "Conv2D") == [896, 896, 9_248, 9_248, 18_496, 18_496, 36_928, 36_928]
     one, other = (
         layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D) and layer.count_params() == 896
@@ -60,7 +60,7 @@ def test_maxout_is_the_maximum_of_two_layers() -> None:
 @pytest.mark.parametrize("activation", TABLE["activation"].choices)
 def test_every_activation_builds(activation: str, batch_norm: bool) -> None:
     """Each activation gives probabilities, with batch norm before it where that is on."""
-    model = tiny(activation=activation, batch_norm=batch_norm)
+    model = make_tiny_model(activation=activation, batch_norm=batch_norm)
     assert np.allclose(keras.ops.convert_to_numpy(model(PIXELS)).sum(axis=1), 1, atol=1e-5)
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds.count("BatchNormalization") == batch_norm * (10 if activation == "maxout" else 5)
@@ -73,7 +73,7 @@ def test_every_activation_builds(activation: str, batch_norm: bool) -> None:
 @pytest.mark.parametrize(("size", "flat"), [(1, 8 * 8 * 4), (10, 1 * 1 * 4)])
 def test_extreme_filters_fit(size: int, flat: int) -> None:
     """Filters of 1 and of 10 pixels both leave something to flatten."""
-    model = tiny(filter_size=size)
+    model = make_tiny_model(filter_size=size)
     assert next(layer for layer in model.layers if isinstance(layer, keras.layers.Flatten)).output.shape == (None, flat)
 
 
@@ -81,9 +81,9 @@ def test_extreme_filters_fit(size: int, flat: int) -> None:
 def test_seed_makes_the_weights(initializer: str) -> None:
     """The same seed gives the same kernels, another seed and another layer others."""
     same, again, other = (
-        tiny(1, initializer=initializer),
-        tiny(1, initializer=initializer),
-        tiny(2, initializer=initializer),
+        make_tiny_model(1, initializer=initializer),
+        make_tiny_model(1, initializer=initializer),
+        make_tiny_model(2, initializer=initializer),
     )
     for ours, theirs in zip(same.get_weights(), again.get_weights(), strict=True):
         assert np.array_equal(ours, theirs)
@@ -94,7 +94,7 @@ def test_seed_makes_dropout_and_augmentation() -> None:
     """What is random while training follows from the seed, too."""
     options: dict[str, Any] = {"dropout": 0.5, "augment": True}
     first, again, other = (
-        keras.ops.convert_to_numpy(tiny(seed, **options)(PIXELS, training=True)) for seed in (1, 1, 2)
+        keras.ops.convert_to_numpy(make_tiny_model(seed, **options)(PIXELS, training=True)) for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
@@ -102,7 +102,7 @@ def test_seed_makes_dropout_and_augmentation() -> None:
 
 def test_augmentation_rests_outside_training() -> None:
     """Validation and prediction see the images as they are."""
-    model = tiny(augment=True, dropout=0.0)
+    model = make_tiny_model(augment=True, dropout=0.0)
     rest = [keras.ops.convert_to_numpy(model(PIXELS, training=False)) for _ in range(2)]
     assert np.array_equal(*rest)
     assert not np.allclose(rest[0], keras.ops.convert_to_numpy(model(PIXELS, training=True)))
@@ -111,7 +111,7 @@ def test_augmentation_rests_outside_training() -> None:
 @pytest.mark.parametrize("preprocessing", TABLE["preprocessing"].choices)
 def test_preprocessing_is_in_the_model(preprocessing: str) -> None:
     """Raw pixels go in, of whatever number type; scaling has no weights and is what the table says."""
-    model = tiny(preprocessing=preprocessing)
+    model = make_tiny_model(preprocessing=preprocessing)
     scaling = next(layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling))
     assert scaling.count_params() == 0
     scaled = keras.ops.convert_to_numpy(scaling(PIXELS))
@@ -123,7 +123,7 @@ def test_preprocessing_is_in_the_model(preprocessing: str) -> None:
 @pytest.mark.parametrize("values", [{"l1": 0.1}, {"l2": 0.1}, {"l1": 0.1, "l2": 0.2, "activation": "maxout"}])
 def test_penalty_is_on_all_kernels_but_the_heads(values: Mapping[str, Any]) -> None:
     """l1 and l2 weigh on convolution and dense kernels, not on biases, batch norm or the head."""
-    model = tiny(batch_norm=True, **values)
+    model = make_tiny_model(batch_norm=True, **values)
     kernels = [
         layer.get_weights()[0]
         for layer in model.layers
@@ -137,5 +137,5 @@ def test_penalty_is_on_all_kernels_but_the_heads(values: Mapping[str, Any]) -> N
 
 def test_layers_are_stock() -> None:
     """Nothing but Keras's own layers, so that a saved model needs no code of ours."""
-    model = tiny(activation="prelu", batch_norm=True, augment=True, l1=0.1)
+    model = make_tiny_model(activation="prelu", batch_norm=True, augment=True, l1=0.1)
     assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}

@@ -48,13 +48,13 @@ STATEFUL = {
 @pytest.mark.parametrize("name", STATEFUL)
 def test_resumed_training_is_the_uninterrupted_one(job: MakeJob, tmp_path: Path, name: str) -> None:
     """Stopped in the middle of epoch 3 and gone on elsewhere, the curve and the weights are the same."""
-    given = job(STATEFUL[name], epochs=4)
-    end, whole = run(given)
-    released, before = run(given, Recorder(stop_in=(3, 4)))
+    trial = job(STATEFUL[name], epochs=4)
+    end, whole = run(trial)
+    released, before = run(trial, Recorder(stop_in=(3, 4)))
     assert isinstance(released, Released)
     assert released.epoch == 2
-    elsewhere = replace(given, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
-    training = preparation.prepare(elsewhere, loading.load(given.data))
+    elsewhere = replace(trial, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
+    training = preparation.prepare(elsewhere, loading.load(trial.data))
     assert list(training.epochs) == before.epochs
     recorder = Recorder()
     again = fit.train(training, recorder.report, recorder.progress)
@@ -76,16 +76,16 @@ def test_checkpoint_is_on_disk_before_its_epoch(job: MakeJob) -> None:
         seen.append([file.name for file in Path(path).parent.iterdir()])
         return recorder.report(epoch, path, confusion)
 
-    given = job(epochs=2)
-    fit.train(preparation.prepare(given, loading.load(given.data)), report, recorder.progress)
+    trial = job(epochs=2)
+    fit.train(preparation.prepare(trial, loading.load(trial.data)), report, recorder.progress)
     assert seen == [["epoch-1.npz"], ["epoch-2.npz"]]
 
 
 def test_confusion_is_told_of_epochs_that_are_best_so_far(job: MakeJob) -> None:
     """A matrix counts every validation image once, its diagonal is the accuracy; a worse epoch sends none."""
-    given = job(epochs=5)
-    _, recorder = run(given)
-    images = len(loading.load(given.data).y_val)
+    trial = job(epochs=5)
+    _, recorder = run(trial)
+    images = len(loading.load(trial.data).y_val)
     highest = 0.0
     for metrics, matrix in zip(recorder.epochs, recorder.confusions, strict=True):
         assert (matrix is not None) == (metrics.val_accuracy > highest)
@@ -118,31 +118,31 @@ def test_stop_while_validating_is_obeyed(job: MakeJob) -> None:
         recorder.progress(epoch, batch, batches)
         return Stop(True) if recorder.batches.count((2, 7, 7)) == 2 else None  # once for training, then for validating
 
-    given = job()
-    released = fit.train(preparation.prepare(given, loading.load(given.data)), recorder.report, progress)
+    trial = job()
+    released = fit.train(preparation.prepare(trial, loading.load(trial.data)), recorder.report, progress)
     assert isinstance(released, Released)
     assert released.epoch == 1
 
 
 def test_stop_before_the_first_epoch_keeps_what_was_there(job: MakeJob) -> None:
     """A trial adopted and handed on at once loses nothing."""
-    given = job()
-    released, _ = run(given, Recorder(stop_after=2))
+    trial = job()
+    released, _ = run(trial, Recorder(stop_after=2))
     assert isinstance(released, Released)
-    training = preparation.prepare(replace(given, checkpoint=released.checkpoint), loading.load(given.data))
+    training = preparation.prepare(replace(trial, checkpoint=released.checkpoint), loading.load(trial.data))
     left = fit.release(training, Stop(checkpoint=True))
     assert left.epoch == 2
     assert (
-        preparation.prepare(replace(given, checkpoint=left.checkpoint), loading.load(given.data)).epochs
+        preparation.prepare(replace(trial, checkpoint=left.checkpoint), loading.load(trial.data)).epochs
         == training.epochs
     )
-    assert fit.release(preparation.prepare(given, loading.load(given.data)), Stop(checkpoint=True)) == Released(0, None)
+    assert fit.release(preparation.prepare(trial, loading.load(trial.data)), Stop(checkpoint=True)) == Released(0, None)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut off", "text", "another model", "no epochs"])
 def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: Path, damage: str) -> None:
     """A checkpoint that is no good is as none: the training starts over, and says so by bringing no epochs."""
-    given = job(epochs=1)
+    trial = job(epochs=1)
     other = {"filters": 5} if damage == "another model" else {}
     _, recorder = run(job(other, epochs=1))
     path = Path(str(recorder.checkpoints[0]))
@@ -155,19 +155,19 @@ def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: 
         np.savez(path, **{**content_by_name, "epochs": np.array("[]")})
     elif damage != "another model":
         path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "text": b"hello"}[damage])
-    training = preparation.prepare(replace(given, checkpoint=str(path)), loading.load(given.data))
+    training = preparation.prepare(replace(trial, checkpoint=str(path)), loading.load(trial.data))
     assert training.epochs == ()
     assert training.start is None
 
 
 def test_finished_checkpoint_ends_without_training(job: MakeJob) -> None:
     """One that holds all epochs gives the same end and the best epoch's model straight away."""
-    given = job(epochs=2)
-    end, recorder = run(given)
+    trial = job(epochs=2)
+    end, recorder = run(trial)
     assert isinstance(end, TrainingEnd)
     expected = predictions(end.model)
     Path(str(end.model)).unlink()
-    again, silent = run(replace(given, checkpoint=recorder.checkpoints[-1]))
+    again, silent = run(replace(trial, checkpoint=recorder.checkpoints[-1]))
     assert again == end
     assert (silent.epochs, silent.batches) == ([], [])
     assert np.allclose(predictions(end.model), expected)
@@ -175,12 +175,12 @@ def test_finished_checkpoint_ends_without_training(job: MakeJob) -> None:
 
 def test_saved_model_is_of_the_best_epoch(job: MakeJob) -> None:
     """With a metric that only gets worse the first epoch's weights are kept, whatever came after."""
-    given = job({"optimizer": "sgd", "learning_rate": 0.5, "schedule": "constant"}, epochs=4, metric="val_loss", seed=3)
-    end, recorder = run(given)
+    trial = job({"optimizer": "sgd", "learning_rate": 0.5, "schedule": "constant"}, epochs=4, metric="val_loss", seed=3)
+    end, recorder = run(trial)
     assert isinstance(end, TrainingEnd)
     best = min(recorder.epochs, key=lambda epoch: epoch.val_loss)
     assert best.epoch < 4  # or it would show nothing
-    digits = loading.load(given.data)
+    digits = loading.load(trial.data)
     import keras
 
     model = keras.models.load_model(end.model)
@@ -230,8 +230,8 @@ def test_loss_leaves_the_penalty_out(job: MakeJob) -> None:
 
 def test_learning_rate_follows_the_schedule(job: MakeJob) -> None:
     """The rate in force is the reported one, epoch by epoch."""
-    given = job({"schedule": "step", "learning_rate": 0.01}, epochs=4)
-    _, recorder = run(given)
+    trial = job({"schedule": "step", "learning_rate": 0.01}, epochs=4)
+    _, recorder = run(trial)
     assert [epoch.learning_rate for epoch in recorder.epochs] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
 
 

@@ -66,14 +66,14 @@ def test_test_images_are_seen_after_the_last_epoch_only(job: MakeJob) -> None:
     assert [epoch.validated for epoch in recorder.epochs] == [False, False, True]
     assert all(math.isnan(epoch.val_loss) for epoch in recorder.epochs[:2])
     assert {batches for _, _, batches in recorder.batches} == {10}  # 300 images by 32
-    found = load(Path(str(end.predictions)))
-    assert found is not None
+    saved = load(Path(str(end.predictions)))
+    assert saved is not None
     images = loading.load(SEARCH)
-    assert np.array_equal(found.labels, images.y_test)
-    assert found.classes == images.classes
-    assert np.allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
-    assert recorder.epochs[-1].val_accuracy == (found.probabilities.argmax(axis=1) == images.y_test).mean()
-    right = found.probabilities[np.arange(len(images.y_test)), images.y_test].astype(np.float64)
+    assert np.array_equal(saved.labels, images.y_test)
+    assert saved.classes == images.classes
+    assert np.allclose(saved.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert recorder.epochs[-1].val_accuracy == (saved.probabilities.argmax(axis=1) == images.y_test).mean()
+    right = saved.probabilities[np.arange(len(images.y_test)), images.y_test].astype(np.float64)
     assert recorder.epochs[-1].val_loss == pytest.approx(-np.log(right).mean())
 
 
@@ -81,24 +81,24 @@ def test_predictions_are_those_of_the_model_that_is_kept(job: MakeJob) -> None:
     """The saved model, loaded again, gives each test image the stored probabilities."""
     import keras
 
-    given = job({"dropout": 0.5, "batch_norm": True}, data=TEST, epochs=2)
-    end, _ = run(given)
+    trial = job({"dropout": 0.5, "batch_norm": True}, data=TEST, epochs=2)
+    end, _ = run(trial)
     assert isinstance(end, TrainingEnd)
-    found = load(Path(str(end.predictions)))
-    assert found is not None
+    saved = load(Path(str(end.predictions)))
+    assert saved is not None
     again = keras.models.load_model(end.model).predict(loading.load(TEST).x_test, batch_size=128, verbose=0)
-    assert np.allclose(found.probabilities, again, atol=1e-6)
+    assert np.allclose(saved.probabilities, again, atol=1e-6)
 
 
 @pytest.mark.parametrize("stop", [1, 2])
 def test_interrupted_evaluation_is_the_uninterrupted_one(job: MakeJob, tmp_path: Path, stop: int) -> None:
     """Stopped after an epoch and gone on elsewhere, the curve and the predictions are the same."""
-    given = job({"dropout": 0.5}, data=TEST, epochs=3)
-    end, whole = run(given)
-    released, before = run(given, Recorder(stop_after=stop))
+    trial = job({"dropout": 0.5}, data=TEST, epochs=3)
+    end, whole = run(trial)
+    released, before = run(trial, Recorder(stop_after=stop))
     assert isinstance(released, Released)
-    elsewhere = replace(given, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
-    training = preparation.prepare(elsewhere, loading.load(given.data))
+    elsewhere = replace(trial, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
+    training = preparation.prepare(elsewhere, loading.load(trial.data))
     assert [epoch.epoch for epoch in training.epochs] == list(range(1, stop + 1))
     recorder = Recorder()
     again = fit.train(training, recorder.report, recorder.progress)
@@ -114,12 +114,12 @@ def test_interrupted_evaluation_is_the_uninterrupted_one(job: MakeJob, tmp_path:
 
 def test_evaluation_that_was_only_to_be_told_predicts_again(job: MakeJob) -> None:
     """From a checkpoint of the last epoch nothing is trained; the predictions are there all the same."""
-    given = job(data=TEST, epochs=2)
-    end, recorder = run(given)
+    trial = job(data=TEST, epochs=2)
+    end, recorder = run(trial)
     assert isinstance(end, TrainingEnd)
     first = load(Path(str(end.predictions)))
     Path(str(end.predictions)).unlink()
-    again, silent = run(replace(given, checkpoint=recorder.checkpoints[-1]))
+    again, silent = run(replace(trial, checkpoint=recorder.checkpoints[-1]))
     assert again == end
     assert silent.epochs == []
     second = load(Path(str(end.predictions)))

@@ -108,9 +108,9 @@ def test_job_runs_to_its_end(trainer: Trainer, job: MakeJob) -> None:
 
 def test_stop_in_an_epoch_and_resume(trainer: Trainer, job: MakeJob) -> None:
     """A Stop that comes unasked is obeyed within a batch; the checkpoint goes on in the same curve."""
-    given = job({"batch_size": 1}, epochs=3)
-    whole = [message.metrics.val_loss for message in trainer.run(given) if isinstance(message, EpochReport)]
-    trainer.pipe.send(given)
+    trial = job({"batch_size": 1}, epochs=3)
+    whole = [message.metrics.val_loss for message in trainer.run(trial) if isinstance(message, EpochReport)]
+    trainer.pipe.send(trial)
     trainer.receive(Loaded)
     trainer.pipe.send(GoOn())
     trainer.receive(EpochReport)
@@ -120,7 +120,7 @@ def test_stop_in_an_epoch_and_resume(trainer: Trainer, job: MakeJob) -> None:
     if isinstance(released, EpochReport):  # this machine is quick: the Stop came with the second epoch's end
         released = trainer.receive(Released)
     assert released.checkpoint is not None
-    loaded, *reports, _ = trainer.run(replace(given, checkpoint=released.checkpoint))
+    loaded, *reports, _ = trainer.run(replace(trial, checkpoint=released.checkpoint))
     assert [epoch.epoch for epoch in loaded.epochs] == list(range(1, released.epoch + 1))
     resumed = [epoch.val_loss for epoch in loaded.epochs] + [report.metrics.val_loss for report in reports]
     assert resumed == pytest.approx(whole, rel=1e-3)
@@ -181,15 +181,15 @@ def test_a_host_that_is_set_up_wrong_refuses_the_study(
 
 def test_raising_configuration_is_an_error(trainer: Trainer, job: MakeJob) -> None:
     """An exception becomes an outcome with one line and a traceback, and the next trial runs."""
-    given = job(epochs=1)
-    broken = {name: value for name, value in given.hyperparameters.items() if name != "filters"}
-    (ended,) = trainer.run(replace(given, hyperparameters=broken))
+    trial = job(epochs=1)
+    broken = {name: value for name, value in trial.hyperparameters.items() if name != "filters"}
+    (ended,) = trainer.run(replace(trial, hyperparameters=broken))
     assert (ended.end.outcome, ended.end.detail) == (TrialOutcome.ERROR, "KeyError: 'filters'")
     assert "cnn.py" in ended.end.traceback
-    (ended,) = trainer.run(replace(given, data=replace(given.data, validation=5000)))
+    (ended,) = trainer.run(replace(trial, data=replace(trial.data, validation=5000)))
     assert ended.end.outcome is TrialOutcome.ERROR
     assert ended.end.detail.startswith("validation of digits: 5,000 is not from 10")
-    assert trainer.run(given)[-1].end.outcome is TrialOutcome.COMPLETED
+    assert trainer.run(trial)[-1].end.outcome is TrialOutcome.COMPLETED
 
 
 def test_diverged_training_says_so(trainer: Trainer, diverging: Train) -> None:

@@ -103,9 +103,9 @@ Kept = Sequence[float | None]
 """What each of a model's other variables keeps of itself in a step; None: it is no moving average of batch norm."""
 
 
-def _loop(step: Callable[..., Carried], carried: Carried, *given: jax.Array) -> Carried:
+def _loop(step: Callable[..., Carried], carried: Carried, *arguments: jax.Array) -> Carried:
     """Take the steps from `first` to before `last` in one loop on the device; `given` ends with these two."""
-    *batches, first, last = given
+    *batches, first, last = arguments
     return jax.lax.fori_loop(  # type: ignore[no-any-return]
         first, last, lambda number, carried: step(carried, *batches, number), carried
     )

@@ -30,8 +30,8 @@ def test_graphs_of_a_trial_are_forgotten(job: MakeJob) -> None:
     """A trainer serves a thousand trials: none may leave its graphs behind."""
 
     def graphs() -> int:
-        given = job({"l2": 1e-4, "batch_norm": True}, epochs=1)
-        fit.train(preparation.prepare(given, loading.load(given.data)), lambda *_: None, lambda *_: None)
+        trial = job({"l2": 1e-4, "batch_norm": True}, epochs=1)
+        fit.train(preparation.prepare(trial, loading.load(trial.data)), lambda *_: None, lambda *_: None)
         backends.current.free_memory()
         return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
 

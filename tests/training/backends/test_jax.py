@@ -27,8 +27,8 @@ def test_steps_of_any_number_compile_once() -> None:
     first, second = (parts.train(*digits.resident.training, order, *bounds) for bounds in ((0, 1), (1, 10)))
     together = whole.train(*digits.resident.training, order, 0, 10)
     assert np.allclose(np.add(first, second), together, rtol=1e-4)
-    for found, expected in zip(one.variables, other.variables, strict=True):
-        assert np.allclose(found, expected, rtol=1e-3, atol=1e-6), expected.path
+    for result, expected in zip(one.variables, other.variables, strict=True):
+        assert np.allclose(result, expected, rtol=1e-3, atol=1e-6), expected.path
     assert parts._train._cache_size() == 1  # type: ignore[attr-defined]
 
 
@@ -52,6 +52,6 @@ def test_double_precision_reaches_keras() -> None:
     """Inside, what Keras computes of float64 is float64, to its last digits; afterwards types meet in float32 again."""
     exact = np.linspace(-2, 2, 7)
     with backends.current.allow_double_precision():
-        found = keras.ops.tanh(keras.ops.convert_to_tensor(exact))
-    assert np.allclose(found, np.tanh(exact), rtol=1e-14)
+        result = keras.ops.tanh(keras.ops.convert_to_tensor(exact))
+    assert np.allclose(result, np.tanh(exact), rtol=1e-14)
     assert keras.backend.result_type("float64", "float32") == "float32"

@@ -32,10 +32,10 @@ def test_steps_are_those_of_keras(chosen: dict[str, Any]) -> None:
     theirs.compile(make_optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     figures = run_epoch(steps, *digits.resident.training, np.arange(200), 30, lambda *_: True)
     seen = theirs.fit(digits.x_train, digits.y_train, 30, shuffle=False, verbose=0).history
-    for found, expected in zip(
+    for variable, expected in zip(
         ours.variables + ours.optimizer.variables, theirs.variables + theirs.optimizer.variables, strict=True
     ):
-        assert np.allclose(found, expected, rtol=1e-3, atol=1e-6), expected.path
+        assert np.allclose(variable, expected, rtol=1e-3, atol=1e-6), expected.path
     assert figures is not None
     assert np.isclose(figures.accuracy, seen["accuracy"][0])
     assert 0 < figures.loss < seen["loss"][0]  # theirs has the penalty in it
@@ -57,6 +57,6 @@ def test_batch_norm_knows_what_it_saw(precision: str) -> None:
     )
     steps.train(*digits.resident.training, np.tile(np.arange(100, dtype=np.int32), (3, 1)), 0, 3)
     images = digits.x_train[:100]
-    learnt = keras.ops.convert_to_numpy(network(images, training=True))
-    assert learnt.std(axis=0).min() > 0.01
-    assert np.allclose(learnt, steps.predict(images), atol=1e-3 if precision == "float32" else 2e-2)
+    trained = keras.ops.convert_to_numpy(network(images, training=True))
+    assert trained.std(axis=0).min() > 0.01
+    assert np.allclose(trained, steps.predict(images), atol=1e-3 if precision == "float32" else 2e-2)

@@ -24,10 +24,10 @@ def test_dropout_drops_its_rate(rate: float) -> None:
     """Of a million activations the rate is dropped, within five standard errors and a byte's step; none otherwise."""
     layer = backends.current.make_dropout(rate, seed=3)
     ones = np.ones((100, 10_001), np.float32)
-    found = np.array(layer(ones, training=True))
-    error = 5 * np.sqrt(max(rate * (1 - rate), 1e-12) / found.size) + 1 / 256 * (rate > 0)
-    assert abs((found == 0).mean() - rate) <= error
-    assert np.allclose(found[found > 0], 1 / (1 - rate), rtol=1e-6)
+    outputs = np.array(layer(ones, training=True))
+    error = 5 * np.sqrt(max(rate * (1 - rate), 1e-12) / outputs.size) + 1 / 256 * (rate > 0)
+    assert abs((outputs == 0).mean() - rate) <= error
+    assert np.allclose(outputs[outputs > 0], 1 / (1 - rate), rtol=1e-6)
     assert np.array_equal(np.array(layer(ones, training=False)), ones)
 
 
@@ -46,7 +46,7 @@ def test_batch_norm_is_that_of_keras(shape: tuple[int, ...]) -> None:
     ours, theirs = backends.current.make_batch_norm(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
     images = tf.constant(np.random.default_rng(0).normal(2, 3, shape).astype(np.float32))
     weight = tf.constant(np.random.default_rng(1).normal(size=shape).astype(np.float32))
-    found = []
+    results = []
     for layer in (ours, theirs):
         layer.build(shape)
         layer.gamma.assign(np.linspace(0.5, 2, shape[-1]))
@@ -55,8 +55,8 @@ def test_batch_norm_is_that_of_keras(shape: tuple[int, ...]) -> None:
             outputs = layer(images, training=True)
             loss = tf.reduce_sum(outputs * weight)
         gradients = tape.gradient(loss, [images, *(each.value for each in layer.trainable_variables)])
-        found.append([outputs, *gradients, *layer.variables, layer(images, training=False)])
-    for mine, keras_own in zip(*found, strict=True):
+        results.append([outputs, *gradients, *layer.variables, layer(images, training=False)])
+    for mine, keras_own in zip(*results, strict=True):
         assert np.allclose(mine, keras_own, rtol=1e-3, atol=1e-4)
 
 

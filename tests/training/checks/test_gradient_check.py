@@ -35,8 +35,8 @@ def test_single_precision_is_restored() -> None:
     """Models made after it compute in float32 as before."""
     gradient_check.check(fill_defaults({"dropout": 0.0}), SHAPE, 10, 1)
     assert (keras.config.floatx(), keras.config.dtype_policy().name) == ("float32", "float32")
-    made = cnn.build(fill_defaults(TINY), SHAPE, 10, 1, PixelStatistics((0.0,) * 3, (1.0,) * 3))
-    assert {str(variable.dtype) for variable in made.trainable_variables} == {"float32"}
+    model = cnn.build(fill_defaults(TINY), SHAPE, 10, 1, PixelStatistics((0.0,) * 3, (1.0,) * 3))
+    assert {str(variable.dtype) for variable in model.trainable_variables} == {"float32"}
 
 
 def compare(loss: Callable[[Any], Any], at: list[float], slopes: list[float]) -> gradient_check.GradientAgreement:

@@ -28,15 +28,15 @@ def branch(rates: Sequence[float] = (0.003,), **values: Any) -> Branch:
 
 def checked(*branches: Branch) -> tuple[list[Network | Checking], dict[tuple[str, str], Finding]]:
     """What the checks say, and their findings by check and branch."""
-    said = list(sanity_checks.check(Check(DIGITS, 1, branches[0].values, branches)))
-    findings = {(each.check, each.branch): each for each in said if isinstance(each, Finding)}
-    return [each for each in said if not isinstance(each, Finding)], findings
+    messages = list(sanity_checks.check(Check(DIGITS, 1, branches[0].values, branches)))
+    findings = {(finding.check, finding.branch): finding for finding in messages if isinstance(finding, Finding)}
+    return [each for each in messages if not isinstance(each, Finding)], findings
 
 
 def test_sound_branches_pass_every_check() -> None:
     """Each branch, network and optimizer is checked once, announced, and found without fault; figures make sense."""
     sgd = branch([1e-4, 1e-2], optimizer="sgd", activation="tanh", batch_norm=True)
-    said, findings = checked(branch(), sgd)
+    messages, findings = checked(branch(), sgd)
     networks = ["activation=relu batch_norm=false", "activation=tanh batch_norm=true"]
     whole = [f"optimizer={name} {network}" for name, network in zip(("adam", "sgd"), networks, strict=True)]
     assert list(findings) == [
@@ -45,7 +45,7 @@ def test_sound_branches_pass_every_check() -> None:
         *(("optimizer", name) for name in whole),
         *(("speed", name) for name in networks),
     ]
-    assert [(each.check, each.branch) for each in said if isinstance(each, Checking)] == list(findings)
+    assert [(each.check, each.branch) for each in messages if isinstance(each, Checking)] == list(findings)
     assert [finding.fault for finding in findings.values()] == [None] * len(findings)
     for name in networks:
         assert abs(findings["start", name].figures["scaled"] - math.log(10)) < 0.1 * math.log(10)
@@ -58,27 +58,27 @@ def test_sound_branches_pass_every_check() -> None:
 
 def test_the_network_is_told_layer_by_layer() -> None:
     """The layers come with their shapes and weights, which add up to the model's."""
-    given = branch(dropout=0.5)
-    network = next(sanity_checks.check(Check(DIGITS, 1, given.values, (given,))))
+    base = branch(dropout=0.5)
+    network = next(sanity_checks.check(Check(DIGITS, 1, base.values, (base,))))
     assert isinstance(network, Network)
     described = [(layer.name, layer.shape, layer.weights) for layer in network.layers]
     assert described[2] == ("Conv2D 3×3 same", (32, 32, 4), 3 * 3 * 3 * 4 + 4)
     assert described[-1] == ("Dense softmax", (10,), 16 * 10 + 10)
     assert ("Dropout 0.5", (6, 6, 8), 0) in described
-    made = cnn.build(fill_defaults(TINY), SHAPE, 10, 1, PixelStatistics((0.0,) * 3, (1.0,) * 3))
-    assert sum(weights for _, _, weights in described) == made.count_params()
+    model = cnn.build(fill_defaults(TINY), SHAPE, 10, 1, PixelStatistics((0.0,) * 3, (1.0,) * 3))
+    assert sum(weights for _, _, weights in described) == model.count_params()
 
 
 def test_the_loss_at_the_start_is_that_of_the_untrained_model() -> None:
     """Both figures are the cross-entropy of the first images, recomputed from what the model predicts."""
     images = loading.load(DIGITS)
     values = fill_defaults({**TINY, "dropout": 0.0})
-    made = cnn.build(values, SHAPE, 10, 1, images.statistics)
-    head = made.get_layer("head")
+    model = cnn.build(values, SHAPE, 10, 1, images.statistics)
+    head = model.get_layer("head")
     expected = {}
     for name, scale in (("loss", 1.0), ("scaled", 0.01)):
         head.kernel.assign(head.kernel * scale)
-        right = made.predict(images.x_train[:128], verbose=0)[np.arange(128), images.y_train[:128]]
+        right = model.predict(images.x_train[:128], verbose=0)[np.arange(128), images.y_train[:128]]
         expected[name] = -np.log(right.astype(float)).mean()
     assert sanity_checks._check_start(sanity_checks._CheckContext(images, 1), branch()) == pytest.approx(
         expected, rel=1e-4
@@ -97,18 +97,18 @@ def test_a_learning_rate_that_does_not_learn_is_found() -> None:
 
 def test_one_good_learning_rate_is_enough() -> None:
     """A range with rates that are far too high is no fault."""
-    found = sanity_checks._check_optimizer(
+    figures = sanity_checks._check_optimizer(
         sanity_checks._CheckContext(loading.load(DIGITS), 1), branch([10.0, 1e-5], optimizer="sgd")
     )
-    assert found["rate"] == 1e-5
-    assert found["after"] < found["before"]
+    assert figures["rate"] == 1e-5
+    assert figures["after"] < figures["before"]
 
 
 def test_a_branch_that_does_not_build_is_found_and_the_next_is_checked() -> None:
     """Filters larger than the image are Keras's error; the other branch passes all the same."""
     broken = branch(filter_size=40, activation="tanh")
-    said, findings = checked(broken, branch())
-    assert not any(isinstance(each, Network) for each in said)
+    messages, findings = checked(broken, branch())
+    assert not any(isinstance(each, Network) for each in messages)
     for (_, name), finding in findings.items():
         if "tanh" in name:
             assert finding.fault is not None
@@ -121,9 +121,9 @@ def test_a_loss_far_from_a_guess_is_found() -> None:
     """Pixels a million times too large give a head that is sure before it has learned anything."""
     images = loading.load(DIGITS)
     huge: Any = images.x_train.astype("float32") * 1e6
-    with pytest.raises(sanity_checks.CheckFault, match=r"not within 10% of ln\(10\) = 2\.303") as found:
+    with pytest.raises(sanity_checks.CheckFault, match=r"not within 10% of ln\(10\) = 2\.303") as raised:
         sanity_checks._check_start(sanity_checks._CheckContext(replace(images, x_train=huge), 1), branch())
-    assert found.value.figures["loss"] > found.value.figures["scaled"] > 2.6
+    assert raised.value.figures["loss"] > raised.value.figures["scaled"] > 2.6
 
 
 def test_batch_that_cannot_be_overfitted_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
