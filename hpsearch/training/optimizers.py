@@ -15,8 +15,10 @@ OPTIMIZERS: Mapping[str, type[keras.optimizers.Optimizer]] = {
     "rmsprop": keras.optimizers.RMSprop,
 }
 
-LEFT_TO_FIT = ("use_ema", "loss_scale_factor")
-"""Settings of an optimizer of which `keras.Model.fit` does a part that our training loop does not."""
+UNSUPPORTED = ("use_ema", "loss_scale_factor", "gradient_accumulation_steps")
+"""Settings of an optimizer that our training loop does not implement. `keras.Model.fit` overwrites the weights with
+their averages and scales the loss; with accumulated gradients an optimizer does not count every step, as the averages
+of batch norm need it."""
 
 
 def make_optimizer(hyperparameters: Mapping[str, Any]) -> keras.optimizers.Optimizer:
@@ -38,7 +40,7 @@ def refuse_unsupported(optimizer: keras.optimizers.Optimizer) -> None:
     Raises:
         ValueError: it has; the message names it.
     """
-    for name in LEFT_TO_FIT:
+    for name in UNSUPPORTED:
         value = getattr(optimizer, name, None)
         if value not in (None, False):
             raise ValueError(f"the training loop does not implement {name}={value!r} of {type(optimizer).__name__}")
