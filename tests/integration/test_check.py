@@ -46,6 +46,7 @@ def study_file(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_sound_study_is_told_what_it_costs(study_file: Path) -> None:
     """Tables and estimate are on stdout, a line for each check on stderr, and the exit code is 0."""
     ended = hpsearch("check", "--cpu", str(study_file), "--trials", "5")
@@ -78,6 +79,7 @@ def test_one_is_no_plural(study_file: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_fault_is_a_line_with_its_branch(study_file: Path) -> None:
     """A study that cannot learn ends with 2, as any study file at fault; all checks ran and the tables are printed."""
     ended = hpsearch("check", "--cpu", str(study_file), *(word for override in WRONG for word in ("--set", override)))

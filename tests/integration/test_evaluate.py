@@ -103,6 +103,7 @@ def snippet(readme: str) -> str:
     return readme.split("```python\n")[1].split("```")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_search_is_evaluated_and_exported(storage: str, hpsearch: Run, tmp_path: Path) -> None:
     """What is printed and what is written agree with what stock Keras predicts from the exported files."""

@@ -20,6 +20,7 @@ SMALLER = (
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_workers_search_the_default_study_on_the_real_images(storage: str, data_dir: Path) -> None:
     """Two worker processes share four trials of the default study's CNN, and the results tell each epoch once."""

@@ -33,6 +33,7 @@ def checked(*branches: Branch) -> tuple[list[Network | Checking], dict[tuple[str
     return [each for each in messages if not isinstance(each, Finding)], findings
 
 
+@pytest.mark.slow
 def test_sound_branches_pass_every_check() -> None:
     """Each branch, network and optimizer is checked once, announced, and found without fault; figures make sense."""
     sgd = branch([1e-4, 1e-2], optimizer="sgd", activation="tanh", batch_norm=True)
