@@ -1,41 +1,49 @@
-"""Which hyperparameters matter: their shares of the importance, with ranges over resamples of the trials."""
+"""Which hyperparameters matter: their shares of the variance of the metric over the search space, with intervals."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hpsearch.metrics import find_best_epoch
-from hpsearch.outcomes import TrialState
-from hpsearch.spec.dimension import Choices, Dimension
-from hpsearch.spec.rows import Value
+from hpsearch.analysis import functional_anova, posterior_summary
+from hpsearch.analysis.axes import Floats, find_cells, make_axes
+from hpsearch.analysis.functional_anova import Posterior
+from hpsearch.metrics import Direction, find_best_epoch
+from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
 
 MIN_TRIALS = 10
 """Trials below which no importance is computed."""
-RELIABLE_TRIALS = 50
-"""Trials below which the importance comes with a warning."""
-STAGE_SHARE = 0.8
-"""In a search with few trials: the fraction of them that must have reached an epoch to be compared there."""
+STAGE_SHARE = 0.95
+"""The fraction of the trials that must have reached an epoch to be compared there."""
+MIN_CONTRAST = 2.5
+"""A hyperparameter matters for sure where its main effect has two cells that differ by so many posterior deviations.
 
-TREES = 64
-RESAMPLES = 20
-MAX_RESAMPLE = 500
-"""Trials in a resample: more would take seconds each."""
-PERCENTILES = (5, 95)
-"""The percentiles over the resamples between which a share's range lies."""
-MIN_EXPLAINED = 0.2
-"""R² below which the shares come with a warning."""
+Of 72 random searches of noise (3 or 5 hyperparameters, 40, 60 or 100 trials) two had one.
+"""
+MIN_LOW = 0.03
+"""The lower end of an interaction that is named; and a third of it is the least lower end that is not 0."""
+INTERVAL = (0.025, 0.975)
+"""The quantiles of the posterior between which a share lies: 95%."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """A hyperparameter's share of the importance, a fraction of 1, and its range over resamples of the trials."""
+    """A hyperparameter's share of the variance, a fraction of 1: the posterior mean and its 95% interval."""
 
     name: str
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """What two hyperparameters explain of the variance together beyond what each does alone."""
+
+    names: tuple[str, str]
     share: float
     low: float
     high: float
@@ -45,15 +53,14 @@ class Share:
 class Importance:
     """The shares, largest first, and what they were computed from: that many `trials`, at `epoch` (see `Stage`).
 
-    `explained` is the out-of-bag R² of the forest: the fraction of the variance between trials that it predicts for
-    trials it was not grown on, below 0 where a mean would do better. `statements` say what was found and from what,
-    `warnings` what limits it; where nothing could be computed there are no shares, and the one warning says why.
+    `interactions` are those that are told from nothing, largest first. `statements` say what was found and from what,
+    `warnings` what limits it; where nothing can be known there are no shares, and the one warning says why.
     """
 
     shares: tuple[Share, ...]
+    interactions: tuple[Interaction, ...]
     trials: int
     epoch: int
-    explained: float | None
     statements: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -64,17 +71,17 @@ class Importance:
 
     @property
     def is_settled(self) -> bool:
-        """Return whether the range of the first hyperparameter lies above that of the second."""
+        """Return whether the interval of the first hyperparameter lies above that of the second."""
         return _is_settled(self.shares)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The latest epoch that enough trials reached, these trials, and the best value of each until then.
+    """The latest epoch that all trials reached, but for a few, these trials, and the best value of each until then.
 
-    Enough are `RELIABLE_TRIALS`, or `STAGE_SHARE` of all that ended complete or pruned where these are fewer. Without a
-    pruner that is the last epoch. With one, the complete trials are few and much alike, because the pruner selected
-    them: what the others lacked shows at the rung where most of them ended.
+    Without a pruner that is the last epoch. With one it is the first rung: the trials that got further are few and much
+    alike, because the pruner selected them. `values` are larger for better, whatever the metric's direction; a trial
+    that diverged until then counts as the worst (`-inf`), one that ran out of memory or failed does not count.
     """
 
     epoch: int
@@ -84,158 +91,151 @@ class Stage:
 
 def choose_stage(spec: StudySpec, trials: Sequence[Trial]) -> Stage:
     """Return the epoch at which the trials are compared; one completed by early stopping has reached every epoch."""
-    ended = [trial for trial in trials if trial.state in {TrialState.COMPLETE, TrialState.PRUNED}]
-    reached = {
-        trial.number: spec.budget.epochs if trial.state == TrialState.COMPLETE else len(trial.epochs) for trial in ended
-    }
-    enough = min(RELIABLE_TRIALS, math.ceil(STAGE_SHARE * len(ended)))
-    epoch = sorted(reached.values(), reverse=True)[enough - 1] if ended else spec.budget.epochs
-    candidates = [(trial, _find_value(trial, epoch, spec)) for trial in ended if reached[trial.number] >= epoch]
-    valued = [(trial, value) for trial, value in candidates if value is not None]
-    return Stage(epoch, tuple(trial for trial, _ in valued), tuple(value for _, value in valued))
+    reached = {trial.number: _count_reached(trial, spec) for trial in trials}
+    counted = [trial for trial in trials if reached[trial.number]]
+    lengths = sorted((reached[trial.number] for trial in counted), reverse=True)
+    epoch = lengths[math.ceil(STAGE_SHARE * len(lengths)) - 1] if lengths else spec.budget.epochs
+    compared = [trial for trial in counted if reached[trial.number] >= epoch]
+    return Stage(epoch, tuple(compared), tuple(_find_value(trial, epoch, spec) for trial in compared))
 
 
-def _find_value(trial: Trial, epoch: int, spec: StudySpec) -> float | None:
-    """Return the best finite value until `epoch`."""
-    if trial.state == TrialState.COMPLETE and epoch >= spec.budget.epochs:
-        return trial.value
-    best = find_best_epoch(list(trial.epochs[:epoch]), spec.study.metric)
-    return None if best is None else best.value(spec.study.metric)
+def _count_reached(trial: Trial, spec: StudySpec) -> int:
+    """Return the last epoch at which a trial has a value; 0 for one that does not count."""
+    if trial.state not in {TrialState.COMPLETE, TrialState.PRUNED} or trial.outcome == TrialOutcome.OUT_OF_MEMORY:
+        return 0
+    # One that diverged, or learnt nothing, stays the worst however long it is trained.
+    if trial.state == TrialState.COMPLETE or trial.outcome == TrialOutcome.DIVERGED:
+        return spec.budget.epochs
+    return len(trial.epochs)
+
+
+def _find_value(trial: Trial, epoch: int, spec: StudySpec) -> float:
+    """Return the best finite value until `epoch`, larger for better."""
+    sign = spec.direction.sign
+    if trial.state == TrialState.COMPLETE and epoch >= spec.budget.epochs and trial.value is not None:
+        return sign * trial.value
+    epochs = trial.epochs[:epoch]
+    best = find_best_epoch(list(epochs), spec.study.metric)
+    return -math.inf if best is None or epochs[-1].diverged else sign * best.value(spec.study.metric)
 
 
 def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
-    """Return the mean decrease in impurity (Breiman 2001) of a random forest, with ranges over resamples of the trials.
+    """Return each hyperparameter's share of the variance of the metric over the search space as the file describes it.
 
-    The trials are those of the `Stage`.
-
-    How often it names the hyperparameter that makes most of the value, on six landscapes where one makes 0.4 to 0.97 of
-    it, 12 searches each, no trial pruned: after 60 trials of TPE 97%, of a random search 100%. Optuna's other
-    evaluators: fANOVA 89% and 97%; PED-ANOVA 39% and 50%, because it asks what sets the best tenth apart, and a choice
-    of two can hardly do that.
-
-    An inactive conditional hyperparameter counts as standing in the middle of its range.
+    Uniform over choices and ranges, on the log scale for a log range; a conditional hyperparameter counts where it is
+    active. From all trials of the `Stage`, by a Bayesian functional ANOVA (`functional_anova`): shares are Sobol's
+    first-order indices.
     """
     spec = summary.study.spec
     stage = choose_stage(spec, trials)
-    values = np.array(stage.values, dtype=float)
     if reason := _find_obstacle(spec, stage):
-        return Importance((), len(values), stage.epoch, None, (), (reason,))
-    encoded, columns = _encode(spec.space, [trial.params for trial in stage.trials])
-    shares, explained = _grow_forest(encoded, values, columns, seed=0)
-    low, high = _resample(encoded, values, columns)
-    ranked = sorted(
-        (
-            Share(name, float(shares[i]), float(min(low[i], shares[i])), float(max(high[i], shares[i])))
-            for i, name in enumerate(spec.space)
-        ),
-        key=lambda share: -share.share,
-    )
+        return Importance((), (), len(stage.trials), stage.epoch, (), (reason,))
+    posterior = fit_stage(spec, stage)
+    measured, contrasts = posterior_summary.measure_shares(posterior), posterior_summary.measure_contrasts(posterior)
+    shares = sorted((_make_share(name, drawn) for name, drawn in measured.main.items()), key=lambda each: -each.share)
+    if max(contrasts.values()) < MIN_CONTRAST:
+        return Importance((), (), len(stage.trials), stage.epoch, (), (_describe_unsettled(stage, spec),))
+    pairs = (Interaction(names, *_summarize(drawn)) for names, drawn in measured.pairs.items())
+    interactions = sorted((pair for pair in pairs if pair.low >= MIN_LOW), key=lambda each: -each.share)
     return Importance(
-        tuple(ranked),
-        len(values),
+        tuple(shares),
+        tuple(interactions),
+        len(stage.trials),
         stage.epoch,
-        explained,
-        tuple(_write_statements(ranked, stage, summary)),
-        tuple(_write_warnings(ranked, stage, spec, explained)),
+        tuple(_write_statements(shares, interactions, stage, spec)),
+        tuple(_write_warnings(shares, stage, spec)),
     )
+
+
+def fit_stage(spec: StudySpec, stage: Stage) -> Posterior:
+    """Return the posterior of the metric over the space, given the trials of the stage."""
+    axes = make_axes(spec.space)
+    cells = find_cells(axes, [trial.params for trial in stage.trials])
+    floor = find_floor(spec)
+    values = np.maximum(np.array(stage.values, dtype=float), floor)
+    return functional_anova.fit(axes, cells, values, floor).thin(posterior_summary.SUMMARY_DRAWS)
+
+
+def find_floor(spec: StudySpec) -> float:
+    """Return the value at or below which a trial is no better than one that guesses, larger being better.
+
+    Three standard errors of a proportion above 1 / classes for an accuracy, 1% below ln(classes) for a cross-entropy,
+    as the trainer tells a trial at chance.
+    """
+    classes = len(spec.data.classes)
+    if spec.direction is Direction.MINIMIZE:
+        return -0.99 * math.log(classes)
+    chance = 1 / classes
+    return chance + 3 * math.sqrt(chance * (1 - chance) / spec.data.validation)
 
 
 def _find_obstacle(spec: StudySpec, stage: Stage) -> str | None:
-    """Return why no importance can be computed; None where it can."""
+    """Return why there is no importance to compute; None where there is."""
     if spec.listed:
         return "There is no importance to compute: the configurations are a list, not a search."
     if len(spec.space) < 2:
         return "There is no importance to compute: it compares hyperparameters, and fewer than two are searched."
     if len(stage.values) < MIN_TRIALS:
-        came = f"came to epoch {stage.epoch}, and there are {len(stage.values)}"
-        return f"There is no importance to compute: it needs {MIN_TRIALS} trials that {came}."
+        reached = f"reached epoch {stage.epoch}, and there are {len(stage.values)}"
+        return f"There is no importance to compute: it needs {MIN_TRIALS} trials that {reached}."
+    if max(stage.values) <= find_floor(spec):
+        return f"There is no importance to compute: at epoch {stage.epoch} no trial is better than guessing."
     if min(stage.values) == max(stage.values):
         return "There is no importance to compute: all trials have the same value."
     return None
 
 
-def _encode(
-    space: Mapping[str, Dimension], configurations: Sequence[Mapping[str, Value]]
-) -> tuple[NDArray[np.float64], list[int]]:
-    """Return the configurations as numbers (trials × columns), and the index of each column's hyperparameter.
-
-    Choices are one-hot encoded, a column each.
-    """
-    encoded, columns = [], []
-    for i, (name, dimension) in enumerate(space.items()):
-        tried = [params.get(name) for params in configurations]
-        if isinstance(dimension, Choices):
-            encoded += [[float(value == choice) for value in tried] for choice in dimension.values]
-            columns += [i] * len(dimension.values)
-        else:
-            middle = (
-                math.sqrt(dimension.low * dimension.high) if dimension.log else (dimension.low + dimension.high) / 2
-            )
-            encoded.append([middle if value is None else float(value) for value in tried])
-            columns.append(i)
-    return np.array(encoded).T, columns
+def _make_share(name: str, drawn: Floats) -> Share:
+    return Share(name, *_summarize(drawn))
 
 
-def _grow_forest(
-    encoded: NDArray[np.float64], values: NDArray[np.float64], columns: Sequence[int], seed: int
-) -> tuple[NDArray[np.float64], float]:
-    """Return each hyperparameter's share of the impurity decrease, and the out-of-bag R² (NaN but for seed 0)."""
-    from sklearn.ensemble import RandomForestRegressor
-
-    forest = RandomForestRegressor(TREES, oob_score=seed == 0, random_state=seed, n_jobs=1)
-    forest.fit(encoded, values)
-    shares = np.bincount(columns, forest.feature_importances_).astype(float)
-    return shares, float(forest.oob_score_) if seed == 0 else math.nan
-
-
-def _resample(
-    encoded: NDArray[np.float64], values: NDArray[np.float64], columns: Sequence[int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the ends of each hyperparameter's range over forests of bootstrap resamples of the trials."""
-    random = np.random.default_rng(0)
-    size = min(len(values), MAX_RESAMPLE)
-    samples = [random.integers(len(values), size=size) for _ in range(RESAMPLES)]
-    shares = [_grow_forest(encoded[rows], values[rows], columns, seed)[0] for seed, rows in enumerate(samples, start=1)]
-    low, high = np.percentile(np.array(shares), PERCENTILES, axis=0)
-    return low, high
+def _summarize(drawn: Floats) -> tuple[float, float, float]:
+    low, high = np.quantile(drawn, INTERVAL)
+    # A share is never negative, so that its lowest quantile is above 0 also where there is nothing.
+    return float(drawn.mean()), float(low) if low >= MIN_LOW / 3 else 0.0, float(high)
 
 
 def _is_settled(shares: Sequence[Share]) -> bool:
-    # After 50 simulated trials of TPE on three landscapes where one hyperparameter makes 0.4 to 0.8 of the value, 24 of
-    # 60 searches were settled and 23 of those right; on pure noise 1 of 20 was, which R² then gives away.
     return len(shares) > 1 and shares[0].low > shares[1].high
 
 
-def _write_statements(shares: Sequence[Share], stage: Stage, summary: Summary) -> Iterator[str]:
-    spec = summary.study.spec
-    first, second = shares[:2]
-    yield (
-        f"{first.name} matters most: {first.share:.0%} ({first.low:.0%} to {first.high:.0%}) of what a random forest "
-        f"explains of {spec.study.metric}, before {second.name} with {second.share:.0%} ({second.low:.0%} to "
-        f"{second.high:.0%})."
+def _describe_unsettled(stage: Stage, spec: StudySpec) -> str:
+    return (
+        f"{len(stage.trials)} trials at epoch {stage.epoch} of {spec.budget.epochs} do not settle that any "
+        "hyperparameter matters: what they do is no larger than the noise. More trials would settle it."
     )
-    ended = sum(summary.counts[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED))
-    source = f"{len(stage.trials)} complete of {ended} ended trials"
-    if stage.epoch < spec.budget.epochs:
-        until = f"epoch {stage.epoch} of {spec.budget.epochs}"
-        source = (
-            f"{len(stage.trials)} of {ended} ended trials that were trained to {until}, by their best value until then"
-        )
-    yield f"Computed from the {source}; in brackets, the range over {RESAMPLES} resamples of them."
 
 
-def _write_warnings(shares: Sequence[Share], stage: Stage, spec: StudySpec, explained: float) -> Iterator[str]:
+def _write_statements(
+    shares: Sequence[Share], interactions: Sequence[Interaction], stage: Stage, spec: StudySpec
+) -> Iterator[str]:
     first, second = shares[:2]
-    early = stage.epoch < spec.budget.epochs
+    at = "" if stage.epoch >= spec.budget.epochs else f" at epoch {stage.epoch} of {spec.budget.epochs}"
+    yield (
+        f"{first.name} matters most{at}: it explains {_format_share(first)} of the variance of {spec.study.metric} "
+        f"over the search space, before {second.name} with {_format_share(second)}."
+    )
+    for pair in interactions:
+        names = " × ".join(pair.names)
+        yield f"{names} explains {_format_share(pair)} more: the best value of one depends on the other."
+    guessing = sum(value <= find_floor(spec) for value in stage.values)
+    worst = f", {guessing} of them no better than guessing" if guessing else ""
+    yield (
+        f"Computed from the {len(stage.trials)} trials that were trained to epoch {stage.epoch}{worst}, by their best "
+        "value until then; in brackets, 95% intervals."
+    )
+
+
+def _format_share(share: Share | Interaction) -> str:
+    return f"{share.share:.0%} ({share.low:.0%} to {share.high:.0%})"
+
+
+def _write_warnings(shares: Sequence[Share], stage: Stage, spec: StudySpec) -> Iterator[str]:
+    first, second = shares[:2]
     if not _is_settled(shares):
-        yield f"The ranges of {first.name} and {second.name} overlap: which of them matters more is not settled."
-    if early:
-        yield "What matters so early need not be what matters in the end: the pruner let few trials get there."
-    if len(stage.trials) < RELIABLE_TRIALS:
-        few = f"{len(stage.trials)} {'' if early else 'complete '}trials"
-        yield f"{few} are few: below {RELIABLE_TRIALS} it often names another hyperparameter first."
-    if explained < MIN_EXPLAINED:
+        yield f"The intervals of {first.name} and {second.name} overlap: which of them matters more is not settled."
+    if stage.epoch < spec.budget.epochs:
         yield (
-            f"The forest explains {max(0.0, explained):.0%} of the differences between trials it has not seen: "
-            "the shares mean little."
+            f"What matters at epoch {stage.epoch} need not be what matters at epoch {spec.budget.epochs}: "
+            "configurations that learn slowly may overtake others, and the pruner let few trials get there."
         )

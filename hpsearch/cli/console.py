@@ -108,7 +108,7 @@ def print_answer(answer: "QuickstartAnswer") -> None:
         (share.name, f"{share.share:.2f}", f"{share.low:.2f} to {share.high:.2f}", "█" * round(30 * share.share))
         for share in answer.importance
     ]
-    print_table(("hyperparameter", "importance", "range", ""), bars)
+    print_table(("hyperparameter", "importance", "95% interval", ""), bars)
     sys.stdout.writelines(f"{line}\n" for line in answer.caution)
     sys.stdout.flush()
 

@@ -10,6 +10,7 @@ from typing import Any
 import bottle
 
 from hpsearch.analysis import findings
+from hpsearch.analysis.importance import Importance, compute_importance
 from hpsearch.dashboard import figures, notes
 from hpsearch.errors import NotFoundError, first_line
 from hpsearch.storage import dashboard_queries, results, studies
@@ -36,16 +37,21 @@ CURVES_REMARK = (
 )
 
 STUDY_ROUTE = ("GET", "/api/studies/<study_id:int>")
+IMPORTANCE_ROUTE = ("GET", "/api/studies/<study_id:int>/param_importances")
 NOTE_ROUTES = {("PUT", "/api/studies/<study_id:int>/note"), ("PUT", "/api/studies/<study_id:int>/<trial_id:int>/note")}
 
 
 @dataclass(frozen=True)
 class PageAdditions:
-    """What is added to a study's page: its note, those of trials by number, and plotly figures as JSON by id."""
+    """What is added to a study's page: its note, those of trials by number, and plotly figures as JSON by id.
+
+    `importance` are the bars of the dashboard's importance plot, in the place of its own.
+    """
 
     note: str
     trial_notes: Mapping[int, str]
     figures: Mapping[str, str]
+    importance: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ class DashboardPlugin:
         """Wrap the callback of a route; Bottle calls this for each."""
         if (route.method, route.rule) == STUDY_ROUTE:
             return lambda study_id: self._serve_study(study_id, callback(study_id=study_id))
+        if (route.method, route.rule) == IMPORTANCE_ROUTE:
+            return lambda study_id: self._serve_importance(study_id, callback)
         if (route.method, route.rule) in NOTE_ROUTES:
             return lambda **arguments: _store_note(callback, arguments)
         return callback if route.method == "GET" else lambda **arguments: _change(callback, arguments)
@@ -95,6 +103,11 @@ class DashboardPlugin:
         plots = [{"id": name, "graph_object": figure} for name, figure in additions.figures.items()]
         answer["plotly_graph_objects"] = [*answer["plotly_graph_objects"], *plots]
         return answer
+
+    def _serve_importance(self, study_id: int, callback: Callable[..., Any]) -> Any:
+        """Answer with our importance; with the dashboard's own for a study of another program."""
+        additions = self._find_additions(study_id)
+        return callback(study_id=study_id) if additions is None else {"param_importances": [additions.importance]}
 
     def _find_additions(self, study_id: int) -> PageAdditions | None:
         """Return what is to be added; None where the study is another program's, or the database does not answer."""
@@ -131,13 +144,26 @@ def compute_additions(connection: Connection, study_id: int) -> PageAdditions:
     """
     summary, trials = results.read(connection, studies.read(connection, study_id).name)
     if summary.study.spec.evaluation:  # its values are of the test images, by which nothing is to be chosen
-        return PageAdditions(notes.write_study_note(summary, None), {}, {})
+        return PageAdditions(notes.write_study_note(summary, None), {}, {}, [])
     answer = findings.analyze_study(summary, trials)
     note = notes.write_study_note(summary, answer.sentences)
     if len(trials) > MAX_CURVES:
         note += f"\n\n{CURVES_REMARK}"
     plots = figures.make_figures(summary.study.spec, answer.effects, trials)
-    return PageAdditions(note, notes.write_trial_notes(summary, trials), plots)
+    bars = _make_bars(compute_importance(summary, trials))
+    return PageAdditions(note, notes.write_trial_notes(summary, trials), plots, bars)
+
+
+def _make_bars(importance: Importance) -> list[dict[str, Any]]:
+    """Return the shares as the dashboard's plot takes them; it shows the name, so the interval stands in it."""
+    return [
+        {
+            "name": f"{share.name} at epoch {importance.epoch}: {share.low:.2f} to {share.high:.2f}",
+            "importance": share.share,
+            "distribution": "",
+        }
+        for share in importance.shares
+    ]
 
 
 def _thin_curves(trials: Sequence[dict[str, Any]], best: Container[int]) -> None:

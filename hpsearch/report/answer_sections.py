@@ -77,8 +77,8 @@ def describe_importance(material: ReportMaterial) -> ReportSection:
     blocks += [Paragraph(warning, "warning") for warning in importance.warnings]
     if importance.shares:
         caption = (
-            f"Shares over the values of {importance.trials} trials until epoch {importance.epoch}; the thin lines are "
-            "the range over resamples of the trials."
+            f"Shares of the variance over the search space, each hyperparameter by itself, from {importance.trials} "
+            f"trials at epoch {importance.epoch}; the thin lines are 95% intervals."
         )
         blocks.append(make_figure_block("importance", caption, _plot_importance(material)))
     return ReportSection("Importance", tuple(blocks))
@@ -94,5 +94,5 @@ def _plot_importance(material: ReportMaterial) -> Chart:
         hover=tuple(f"{share.name}: {share.share:.2f} ({share.low:.2f} to {share.high:.2f})" for share in shares),
     )
     rows = chart.make_row_axis([share.name for share in shares])
-    panel = Panel("", Axis("share of the importance (fraction of 1)", low=0.0, high=1.0), rows, (bars,))
+    panel = Panel("", Axis("share of the variance (fraction of 1)", low=0.0, high=1.0), rows, (bars,))
     return Chart((panel,), width=560, height=50 + 28 * max(2, len(shares)))

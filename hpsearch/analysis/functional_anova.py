@@ -1,0 +1,226 @@
+"""Bayesian functional ANOVA: a metric over the search space, as main effects and interactions with a posterior.
+
+The model of a trial's value is a constant, a main effect of each hyperparameter, an interaction of each pair and, in
+small spaces, of each triple, and normal noise. Each of these terms has a scale of its own with a half-Cauchy prior
+whose own scale follows the noise, so that a term nothing speaks for shrinks to nothing. A value no better than chance
+is censored: the trial is at most that good, and how far below, the metric cannot show (Tobin 1958). Where a sampler
+looked is no part of the likelihood, so that trials which a sampler chose do not bias it; what they leave open shows as
+width.
+
+Sampled by Gibbs: the coefficients at once (Bhattacharya, Chakraborty and Mallick 2016, where there are more of them
+than trials), the scales as inverse gammas (Makalic and Schmidt 2016), the noise by a slice.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from hpsearch.analysis.axes import INACTIVE, Cells, Floats, SpaceAxis
+
+ORDER_SCALES = (0.7, 0.3, 0.2)
+"""Prior scales of main effects, pairs and triples, in units of the noise."""
+
+MOST_AXES_WITH_TRIPLES = 6
+MOST_TRIALS_WITH_TRIPLES = 300
+"""Above them triples cost more seconds than they settle differences."""
+
+BURN_IN = 300
+DRAWS = 400
+
+CONSTANT_VARIANCE = 10.0
+"""Prior variance of the constant, in units of the trials' variance."""
+
+LOWEST = 6.0
+"""Standard deviations below the floor at which a censored value is cut off, where nothing else would hold it."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One main effect or interaction: the axes it is over, a basis for each, and its prior scale."""
+
+    axes: tuple[int, ...]
+    bases: tuple[Floats, ...]
+    scale: float
+
+    def design(self, cells: Cells) -> Floats:
+        """Return the term's functions at configurations (n, functions); 0 where one of its axes is inactive."""
+        product = np.ones((len(cells), 1))
+        for axis, basis in zip(self.axes, self.bases, strict=True):
+            column = cells[:, axis]
+            values = basis[column] * (column != INACTIVE)[:, None]
+            product = (product[:, :, None] * values[:, None, :]).reshape(len(cells), -1)
+        return product
+
+    @property
+    def size(self) -> int:
+        """How many functions it has."""
+        return math.prod(basis.shape[1] for basis in self.bases)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Draws from the posterior of the metric over the space.
+
+    `coefficients` (draws, columns) are of the standardized metric, the constant first, then the columns of each term;
+    `noise` (draws,) is the standard deviation between trials of one configuration, in the metric's unit; `floor` is the
+    value that is no better than chance, below which nothing is predicted; more is better.
+    """
+
+    axes: tuple[SpaceAxis, ...]
+    terms: tuple[Term, ...]
+    coefficients: Floats
+    noise: Floats
+    centre: float
+    scale: float
+    floor: float
+
+    def predict(self, cells: Cells) -> Floats:
+        """Return the metric at configurations (n, draws)."""
+        latent = _design(self.terms, cells) @ self.coefficients.T
+        return np.maximum(self.centre + self.scale * latent, self.floor)
+
+    def thin(self, draws: int) -> "Posterior":
+        """Return so many of the draws, evenly spaced."""
+        kept = np.linspace(0, len(self.coefficients) - 1, min(draws, len(self.coefficients))).astype(int)
+        return Posterior(
+            self.axes, self.terms, self.coefficients[kept], self.noise[kept], self.centre, self.scale, self.floor
+        )
+
+
+def fit(axes: Sequence[SpaceAxis], cells: Cells, values: Floats, floor: float, seed: int = 0) -> Posterior:
+    """Sample the posterior.
+
+    Args:
+        axes: the searched hyperparameters.
+        cells: of the trials (n, axes).
+        values: of the trials (n,); more is better. One at or below `floor` is censored there.
+        floor: what is no better than chance; `-inf` where nothing is censored.
+        seed: of the sampler.
+    """
+    terms = make_terms(axes, len(values))
+    sampler = _Sampler(terms, _design(terms, cells), values, floor, np.random.default_rng(seed))
+    for _ in range(BURN_IN):
+        sampler.step()
+    coefficients, noise = np.empty((DRAWS, sampler.columns)), np.empty(DRAWS)
+    for draw in range(DRAWS):
+        sampler.step()
+        coefficients[draw], noise[draw] = sampler.coefficients, math.sqrt(sampler.variance) * sampler.scale
+    return Posterior(tuple(axes), terms, coefficients, noise, sampler.centre, sampler.scale, floor)
+
+
+def make_terms(axes: Sequence[SpaceAxis], trials: int) -> tuple[Term, ...]:
+    """Return the main effects, pairs and, where space and trials are few, triples."""
+    main, *higher = ORDER_SCALES
+    terms = [Term((i,), (basis,), main) for i, axis in enumerate(axes) for basis in axis.main_bases]
+    triples = len(axes) <= MOST_AXES_WITH_TRIPLES and trials <= MOST_TRIALS_WITH_TRIPLES
+    for order, scale in zip((2, 3), higher, strict=True):
+        if order == 2 or triples:
+            terms += [
+                Term(chosen, tuple(axes[i].interaction_basis for i in chosen), scale)
+                for chosen in itertools.combinations(range(len(axes)), order)
+            ]
+    return tuple(terms)
+
+
+def _design(terms: Sequence[Term], cells: Cells) -> Floats:
+    return np.hstack([np.ones((len(cells), 1)), *(term.design(cells) for term in terms)])
+
+
+class _Sampler:
+    """The state of the Gibbs sampler. In standardized units but for `centre` and `scale`, which undo that."""
+
+    def __init__(
+        self, terms: Sequence[Term], design: Floats, values: Floats, floor: float, random: np.random.Generator
+    ) -> None:
+        self._random = random
+        self._design = design
+        self.columns = design.shape[1]
+        self._censored: NDArray[np.bool_] = values <= floor
+        seen = values[~self._censored] if (~self._censored).sum() > 1 else values
+        self.centre, self.scale = float(seen.mean()), float(seen.std()) or 1e-6
+        self._values = (values - self.centre) / self.scale
+        self._floor = (floor - self.centre) / self.scale
+        self._sizes = np.array([term.size for term in terms])
+        self._term_of = np.repeat(np.arange(len(terms)), self._sizes)
+        self._prior_variances = np.array([term.scale for term in terms]) ** 2
+        self._variances = np.full(len(terms), 0.05)
+        self.variance = 0.3
+        self.coefficients: Floats = np.zeros(self.columns)
+        self._gram = design.T @ design if self.columns <= len(values) else None
+
+    def step(self) -> None:
+        """Draw everything once, each given the rest."""
+        self._draw_censored()
+        self._draw_coefficients()
+        self._draw_scales()
+        self._draw_noise()
+
+    def _draw_censored(self) -> None:
+        """Draw the censored values from the normal below the floor."""
+        if not self._censored.any():
+            return
+        mean, deviation = (self._design @ self.coefficients)[self._censored], math.sqrt(self.variance)
+        below = special.ndtr((self._floor - mean) / deviation)
+        uniform = self._random.uniform(size=mean.size)
+        drawn = mean + deviation * special.ndtri(np.clip(uniform * below, 1e-300, 1.0))
+        self._values[self._censored] = np.clip(drawn, self._floor - LOWEST, self._floor)
+
+    def _draw_coefficients(self) -> None:
+        prior = np.concatenate([[CONSTANT_VARIANCE], self._variances[self._term_of]])
+        if self._gram is not None:
+            precision = self._gram / self.variance + np.diag(1 / prior)
+            root = np.linalg.cholesky(precision)
+            right = np.linalg.solve(root, self._design.T @ self._values / self.variance)
+            self.coefficients = np.linalg.solve(root.T, right + self._random.normal(size=self.columns))
+            return
+        drawn = self._random.normal(size=self.columns) * np.sqrt(prior)
+        noise = math.sqrt(self.variance) * self._random.normal(size=len(self._values))
+        weighted = self._design * prior
+        covariance = weighted @ self._design.T + self.variance * np.eye(len(self._values))
+        residual = self._values - self._design @ drawn - noise
+        self.coefficients = drawn + weighted.T @ np.linalg.solve(covariance, residual)
+
+    def _draw_scales(self) -> None:
+        squares = np.bincount(self._term_of, self.coefficients[1:] ** 2, minlength=len(self._sizes))
+        prior = self._prior_variances * self.variance
+        mixing = (1 / prior + 1 / self._variances) / self._random.gamma(1.0, size=len(prior))
+        rates = squares / 2 + 1 / mixing
+        self._variances = np.maximum(rates / self._random.gamma((self._sizes + 1) / 2), 1e-12)
+
+    def _draw_noise(self) -> None:
+        residual = self._values - self._design @ self.coefficients
+        squares = float(residual @ residual)
+
+        def log_density(log_variance: float) -> float:
+            variance = math.exp(log_variance)
+            likelihood = -0.5 * len(residual) * log_variance - 0.5 * squares / variance
+            half_cauchy = 0.5 * log_variance - math.log1p(variance)
+            return likelihood + half_cauchy + _log_half_cauchy(self._variances / self._prior_variances, variance)
+
+        self.variance = math.exp(_slice(math.log(self.variance), log_density, self._random))
+
+
+def _log_half_cauchy(variances: Floats, scale: float) -> float:
+    """Return the log density of variances whose roots are half-Cauchy with the root of `scale`, up to a constant."""
+    return float(np.sum(-0.5 * math.log(scale) - np.log1p(variances / scale)))
+
+
+def _slice(current: float, log_density: Callable[[float], float], random: np.random.Generator) -> float:
+    """Draw the next value by stepping out and shrinking (Neal 2003)."""
+    level = log_density(current) - random.exponential()
+    low = current - random.uniform()
+    high = low + 1.0
+    while log_density(low) > level:
+        low -= 1.0
+    while log_density(high) > level:
+        high += 1.0
+    while True:
+        drawn = float(random.uniform(low, high))
+        if log_density(drawn) > level:
+            return drawn
+        low, high = (drawn, high) if drawn < current else (low, drawn)
