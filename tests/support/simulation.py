@@ -3,7 +3,7 @@
 import math
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,9 @@ FINAL = {"sgd": 0.42, "momentum": 0.58, "nesterov": 0.6, "adam": 0.68, "adagrad"
 BONUS = {"relu": 0.0, "prelu": 0.02, "tanh": -0.05, "sigmoid": -0.3, "elu": 0.01, "leaky_relu": 0.01, "maxout": 0.01}
 SLOW = {"prelu": 1.6, "maxout": 1.9}
 VERSIONS = {"hpsearch": "0.1.0", "keras": "3.15.0", "tensorflow": "2.21.0"}
+
+Curve = Callable[[Mapping[str, Any], int, np.random.Generator], list[EpochMetrics]]
+"""Makes the epochs of a training from its hyperparameters and the study's epochs: fewer where it ends as diverged."""
 
 
 def curve(params: Mapping[str, Any], epochs: int, rng: np.random.Generator) -> list[EpochMetrics]:
@@ -77,11 +80,19 @@ def record(
 class Simulation:
     """Workers that claim, sample, record and finish as real ones do, in a time of their own; they take turns."""
 
-    def __init__(self, database: Database, described: Mapping[str, Any], hosts: Sequence[str] = ("a",)) -> None:
+    def __init__(
+        self,
+        database: Database,
+        described: Mapping[str, Any],
+        hosts: Sequence[str] = ("a",),
+        curve: Curve = curve,
+        seed: int = 1,
+    ) -> None:
         self.database = database
         self.study: Study = study_creation.start(database, loader.from_dict(described)).study
         self.storage = ReadOnlyStorage(self.study.study_id, self.study.spec.direction)
-        self.rng = np.random.default_rng(1)
+        self.rng = np.random.default_rng(seed)
+        self.curve = curve
         ids = [f"{name}-7-{uuid.uuid4().hex[:8]}" for name in hosts]
         self.holders = [
             WorkerIdentity(id_, name, f"GPU {n}") for n, (id_, name) in enumerate(zip(ids, hosts, strict=True))
@@ -100,11 +111,13 @@ class Simulation:
         """One trial, by the worker that is free first."""
         place = self.clocks.index(min(self.clocks))
         attempt, params = self.begin(place)
-        metrics = curve(params, self.study.spec.budget.epochs, self.rng)
+        epochs = self.study.spec.budget.epochs
+        metrics = self.curve(params, epochs, self.rng)
         pruned = self._record(attempt, metrics)
         last = metrics[-1]
         if pruned is None:
-            ending = forced or (TrialOutcome.COMPLETED if last.finite else TrialOutcome.DIVERGED)
+            whole = last.finite and len(metrics) == epochs
+            ending = forced or (TrialOutcome.COMPLETED if whole else TrialOutcome.DIVERGED)
             described: dict[str, Any] = {"weights": 1_250_858}
             if ending in {TrialOutcome.ERROR, TrialOutcome.CRASHED}:
                 described["detail"] = "ValueError: <b>no</b> & no"
