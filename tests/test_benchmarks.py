@@ -59,9 +59,19 @@ def test_the_records_are_small() -> None:
     assert sum(file.stat().st_size for file in MEASURED.rglob("*") if file.is_file()) < 300_000
 
 
-def _run(command: list[str]) -> str:
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_table_of_answers_has_a_row_for_each_landscape() -> None:
+    """The short form of the benchmark of answers searches two landscapes, and judges what is said of each."""
+    shares, rung, end = (part for part in _run(["benchmarks/answers.py", "--quick"], 800).split("\n\n") if "|" in part)
+    for part in (shares, rung, end):
+        assert [row[0] for row in _rows(part)[1:]] == ["additive", "own-rates", "all"]
+    assert [row[2] for row in _rows(shares)[1:]] == ["2/2", "2/2", "4/4"]
+
+
+def _run(command: list[str], timeout: float = 120) -> str:
     return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, cwd=ROOT, check=True, timeout=120
+        [sys.executable, *command], capture_output=True, text=True, cwd=ROOT, check=True, timeout=timeout
     ).stdout
 
 

@@ -1,0 +1,183 @@
+"""How right the answers are: each held against what is true of its landscape, and the table of all."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Literal, get_args
+
+from answers_service import Answer
+from answers_truth import Truth, Where
+
+Stage = Literal["rung", "end"]
+"""Which epoch is spoken of: the last one, or an earlier one."""
+TITLES: Mapping[Stage, str] = {
+    "rung": "Differences between levels, at the rung that every trial reached",
+    "end": "Differences between levels, at the end of training",
+}
+
+LARGE = 0.03
+"""A difference that matters to a user."""
+CLEAR = 0.05
+"""A lead of the first share over the second above which the first is expected to be named."""
+TOLERANCE = 0.005
+"""By how much a true share may lie outside its range: shares are shown in hundredths."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of what is said about differences at one stage, in one reading.
+
+    `held` of `intervals` contain the truth; `claims` are the settled ones, `wrong` those of them whose sign is not the
+    true one; `large` true differences are of `LARGE` and more, and `settled` of these are claimed rightly.
+    """
+
+    intervals: int = 0
+    held: int = 0
+    claims: int = 0
+    wrong: int = 0
+    large: int = 0
+    settled: int = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one answer.
+
+    `lead` is that of the true first share; `top` says whether the first share is the true one, False where none is
+    `shown`. Both are None where nothing matters.
+    """
+
+    landscape: str
+    lead: float | None
+    top: bool | None
+    shown: bool
+    errors: Sequence[float]
+    held: Sequence[bool]
+    counts: Mapping[tuple[Stage, Where], Counts]
+    seconds: float
+
+
+Truths = Callable[[int], Truth]
+"""Gives the truth at an epoch."""
+
+
+def score_answer(landscape: str, answer: Answer, seconds: float, first_rung: int, epochs: int, truths: Truths) -> Score:
+    """Hold one answer against the truth.
+
+    Args:
+        landscape: its name.
+        answer: what the service says of a search over it.
+        seconds: of CPU that the service took.
+        first_rung: the epoch that is taken where the answer shows no importance.
+        epochs: of the study.
+        truths: what is true at each epoch.
+    """
+    rung = answer.epoch or first_rung
+    shares, lead = truths(rung).shares, truths(rung).lead
+    stages: dict[Stage, int] = {"rung": rung, "end": epochs} if rung < epochs else {"end": epochs}
+    counts = {
+        (stage, where): _count(answer, stage, where, epochs, epoch, truths)
+        for stage, epoch in stages.items()
+        for where in get_args(Where)
+    }
+    if shares is None:
+        return Score(landscape, None, None, bool(answer.shares), (), (), counts, seconds)
+    errors = [abs(row.share - shares[name]) for name, row in answer.shares.items()]
+    held = [row.low - TOLERANCE <= shares[name] <= row.high + TOLERANCE for name, row in answer.shares.items()]
+    top = _find_top({name: row.share for name, row in answer.shares.items()}) == _find_top(shares)
+    return Score(landscape, lead, top, bool(answer.shares), errors, held, counts, seconds)
+
+
+def _find_top(shares: Mapping[str, float]) -> str | None:
+    return max(shares, key=shares.__getitem__, default=None)
+
+
+def _count(answer: Answer, stage: Stage, where: Where, epochs: int, epoch: int, truths: Truths) -> Counts:
+    """Count what is said of one stage in one reading; a claim is held against the truth at its own epoch."""
+    claims = [claim for claim in answer.claims if claim.where == where and (claim.epoch >= epochs) == (stage == "end")]
+    amounts = [(claim, truths(claim.epoch).compare(claim.name, claim.better, claim.worse, where)) for claim in claims]
+    known = [(claim, amount) for claim, amount in amounts if amount is not None]
+    settled = [(claim, amount) for claim, amount in known if claim.settled]
+    right = {(claim.name, claim.better, claim.worse) for claim, amount in settled if amount > 0}
+    large = list(_list_large(answer, truths(epoch), where))
+    return Counts(
+        intervals=len(known),
+        held=sum(claim.low <= amount <= claim.high for claim, amount in known),
+        claims=len(settled),
+        wrong=sum(amount <= 0 for _, amount in settled),
+        large=len(large),
+        settled=sum(pair in right for pair in large),
+    )
+
+
+def _list_large(answer: Answer, truth: Truth, where: Where) -> Iterator[tuple[str, str, str]]:
+    """Yield the hyperparameter, the better and the worse level of every true difference that matters to a user."""
+    for name in truth.space:
+        for pair in itertools.combinations(answer.levels.get(name) or truth.list_levels(name), 2):
+            amount = truth.compare(name, *pair, where)
+            if amount is not None and abs(amount) >= LARGE:
+                yield (name, *(pair if amount > 0 else reversed(pair)))
+
+
+def format_table(scores: Sequence[Score]) -> str:
+    """Return the tables in Markdown: a row a landscape, and one of all."""
+    groups = [list(group) for _, group in itertools.groupby(scores, key=lambda score: score.landscape)]
+    rows = [(group[0].landscape, group) for group in groups] + [("all", list(scores))]
+    parts = ["Shares", _format_shares(rows)]
+    for stage in get_args(Stage):
+        parts += [TITLES[stage], _format_stage(rows, stage)]
+    return "\n\n".join(parts)
+
+
+Rows = Sequence[tuple[str, Sequence[Score]]]
+
+
+def _format_shares(rows: Rows) -> str:
+    head = ("landscape", "true lead", "shown", "top-1 right", "error of a share", "shares held", "CPU-s")
+    return _markdown(head, [(name, *_summarize_shares(name, group)) for name, group in rows])
+
+
+def _summarize_shares(name: str, group: Sequence[Score]) -> tuple[str, ...]:
+    """Return the cells of a row; top-1 of all counts where the lead is clear."""
+    leads = [score.lead for score in group if score.lead is not None]
+    judged = [score for score in group if score.top is not None and (name != "all" or (score.lead or 0) >= CLEAR)]
+    errors = [error for score in group for error in score.errors]
+    held = [inside for score in group for inside in score.held]
+    return (
+        f"{mean(leads):.2f}" if leads and name != "all" else "–",
+        _ratio(sum(score.shown for score in group), len(group)),
+        _ratio(sum(bool(score.top) for score in judged), len(judged)),
+        f"{mean(errors):.3f}" if errors else "–",
+        _part(sum(held), len(held)),
+        f"{mean(score.seconds for score in group):.1f}",
+    )
+
+
+def _format_stage(rows: Rows, stage: Stage) -> str:
+    head: tuple[str, ...] = ("landscape",)
+    for where in ("space", "good"):
+        head += (f"{where}: held", "≥ 3 points settled", "claims", "wrong sign")
+    return _markdown(head, [(name, *_summarize_stage(group, stage)) for name, group in rows])
+
+
+def _summarize_stage(group: Sequence[Score], stage: Stage) -> Iterator[str]:
+    for where in get_args(Where):
+        counts = [score.counts[stage, where] for score in group if (stage, where) in score.counts]
+        yield _part(sum(count.held for count in counts), sum(count.intervals for count in counts))
+        yield _ratio(sum(count.settled for count in counts), sum(count.large for count in counts))
+        yield str(sum(count.claims for count in counts))
+        yield str(sum(count.wrong for count in counts))
+
+
+def _ratio(part: int, whole: int) -> str:
+    return f"{part}/{whole}" if whole else "–"
+
+
+def _part(part: int, whole: int) -> str:
+    return f"{part / whole:.2f}" if whole else "–"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,94 @@
+"""The service's answer to what matters in a study, as the benchmark reads it: the one place that calls the analysis."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from answers_truth import Where
+
+from hpsearch.analysis import findings, importance
+from hpsearch.storage.results import Summary, Trial
+
+
+@dataclass(frozen=True)
+class Share:
+    """A hyperparameter's share of the variance, and its 95% interval."""
+
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is said of two levels of a hyperparameter: by how much one is better, with the 95% interval of that."""
+
+    name: str
+    better: str
+    worse: str
+    low: float
+    high: float
+    settled: bool
+    where: Where
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Shares by hyperparameter, none where they cannot be known, and at which epoch; `levels` by hyperparameter."""
+
+    epoch: int | None
+    shares: Mapping[str, Share]
+    levels: Mapping[str, Sequence[str]]
+    claims: Sequence[Claim]
+
+
+def answer(summary: Summary, trials: Sequence[Trial]) -> Answer:
+    """Ask the service."""
+    document = compute_document(summary, trials)
+    shown = document["importance"] or {"epoch": None, "shares": []}
+    return Answer(
+        shown["epoch"],
+        {row["name"]: Share(row["share"], row["low"], row["high"]) for row in shown["shares"]},
+        {effect["name"]: [_label(level) for level in effect["levels"]] for effect in document["effects"]},
+        [_claim(effect["name"], row) for effect in document["effects"] for row in effect["differences"]],
+    )
+
+
+def compute_document(summary: Summary, trials: Sequence[Trial]) -> Mapping[str, Any]:
+    """Return the answer in the form of `hpsearch answer --json`.
+
+    Until there is one: the report's importance and its effects, which are over complete trials.
+    """
+    shown = importance.compute_importance(summary, trials)
+    epochs = summary.study.spec.budget.epochs
+    shares = [{"name": row.name, "share": row.share, "low": row.low, "high": row.high} for row in shown.shares]
+    effects = []
+    for effect in findings.analyze_study(summary, trials).effects:
+        differences = [
+            {
+                "better": row.better,
+                "worse": row.worse,
+                "low": row.amount - row.half,
+                "high": row.amount + row.half,
+                "settled": row.distinguishable,
+                "where": "space",
+                "epoch": epochs,
+            }
+            for row in effect.values
+            if row.half is not None
+        ]
+        effects.append(
+            {"name": effect.name, "levels": [level.label for level in effect.levels], "differences": differences}
+        )
+    return {"importance": {"epoch": shown.epoch, "shares": shares} if shares else None, "effects": effects}
+
+
+def _label(level: Any) -> str:
+    return str(level["label"] if isinstance(level, Mapping) else level)
+
+
+def _claim(name: str, row: Mapping[str, Any]) -> Claim:
+    """Read one of an effect's differences."""
+    ends = float(row["low"]), float(row["high"])
+    return Claim(name, row["better"], row["worse"], *ends, bool(row["settled"]), row["where"], int(row["epoch"]))
