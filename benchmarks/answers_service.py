@@ -58,14 +58,14 @@ def answer(summary: Summary, trials: Sequence[Trial]) -> Answer:
 def compute_document(summary: Summary, trials: Sequence[Trial]) -> Mapping[str, Any]:
     """Return the answer in the form of `hpsearch answer --json`.
 
-    Until there is one: the report's importance and its effects, which are over complete trials.
+    Until there is one: the report's importance with its differences at the rung, and its effects over complete trials.
     """
     shown = importance.compute_importance(summary, trials)
     epochs = summary.study.spec.budget.epochs
     shares = [{"name": row.name, "share": row.share, "low": row.low, "high": row.high} for row in shown.shares]
     effects = []
     for effect in findings.analyze_study(summary, trials).effects:
-        differences = [
+        differences: list[dict[str, Any]] = [
             {
                 "better": row.better,
                 "worse": row.worse,
@@ -77,6 +77,19 @@ def compute_document(summary: Summary, trials: Sequence[Trial]) -> Mapping[str, 
             }
             for row in effect.values
             if row.half is not None
+        ]
+        differences += [
+            {
+                "better": row.better,
+                "worse": row.worse,
+                "low": row.low,
+                "high": row.high,
+                "settled": row.is_settled,
+                "where": row.where.value,
+                "epoch": shown.epoch,
+            }
+            for row in shown.differences
+            if row.name == effect.name
         ]
         effects.append(
             {"name": effect.name, "levels": [level.label for level in effect.levels], "differences": differences}

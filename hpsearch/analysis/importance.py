@@ -9,6 +9,7 @@ import numpy as np
 from hpsearch.analysis import functional_anova, posterior_summary
 from hpsearch.analysis.axes import Floats, find_cells, make_axes
 from hpsearch.analysis.functional_anova import Posterior
+from hpsearch.analysis.level_differences import LevelDifference, compare_levels
 from hpsearch.metrics import Direction, find_best_epoch
 from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.spec.study_spec import StudySpec
@@ -53,12 +54,14 @@ class Interaction:
 class Importance:
     """The shares, largest first, and what they were computed from: that many `trials`, at `epoch` (see `Stage`).
 
-    `interactions` are those that are told from nothing, largest first. `statements` say what was found and from what,
-    `warnings` what limits it; where nothing can be known there are no shares, and the one warning says why.
+    `interactions` are those that are told from nothing, largest first; `differences` compare the levels of each
+    hyperparameter at the same epoch, from the same model. `statements` say what was found and from what, `warnings`
+    what limits it; where nothing can be known there are no shares, and the one warning says why.
     """
 
     shares: tuple[Share, ...]
     interactions: tuple[Interaction, ...]
+    differences: tuple[LevelDifference, ...]
     trials: int
     epoch: int
     statements: tuple[str, ...]
@@ -129,17 +132,18 @@ def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
     spec = summary.study.spec
     stage = choose_stage(spec, trials)
     if reason := _find_obstacle(spec, stage):
-        return Importance((), (), len(stage.trials), stage.epoch, (), (reason,))
+        return Importance((), (), (), len(stage.trials), stage.epoch, (), (reason,))
     posterior = fit_stage(spec, stage)
     measured, contrasts = posterior_summary.measure_shares(posterior), posterior_summary.measure_contrasts(posterior)
     shares = sorted((_make_share(name, drawn) for name, drawn in measured.main.items()), key=lambda each: -each.share)
     if max(contrasts.values()) < MIN_CONTRAST:
-        return Importance((), (), len(stage.trials), stage.epoch, (), (_describe_unsettled(stage, spec),))
+        return Importance((), (), (), len(stage.trials), stage.epoch, (), (_describe_unsettled(stage, spec),))
     pairs = (Interaction(names, *_summarize(drawn)) for names, drawn in measured.pairs.items())
     interactions = sorted((pair for pair in pairs if pair.low >= MIN_LOW), key=lambda each: -each.share)
     return Importance(
         tuple(shares),
         tuple(interactions),
+        compare_levels(posterior, [trial.params for trial in trials if trial.state.is_finished]),
         len(stage.trials),
         stage.epoch,
         tuple(_write_statements(shares, interactions, stage, spec)),

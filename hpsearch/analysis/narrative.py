@@ -83,6 +83,17 @@ def format_metric(value: float, half: float | None, metric: str) -> str:
     return f"{_format_interval(value, half, metric)}{'%' if metric == ACCURACY else ' nats'}"
 
 
+def format_difference(amount: float, low: float, high: float, metric: str) -> str:
+    """Return how much worse something is, with the interval, as `21.3 points worse (18.1 to 24.0)`."""
+    if amount < 0:
+        amount, low, high, word = -amount, -high, -low, "better"
+    else:
+        word = "worse"
+    factor, places, unit = (100, 1, "points") if metric == ACCURACY else (1, 2, "nats")
+    interval = f"{low * factor:.{places}f} to {high * factor:.{places}f}"
+    return f"{amount * factor:.{places}f} {unit} {word} ({interval})"
+
+
 def format_level(value: Estimate, metric: str) -> str:
     """Return a level's value as `71.2 ± 0.6% (n = 3)`."""
     return f"{format_metric(value.mean, value.half, metric)} (n = {value.n})"

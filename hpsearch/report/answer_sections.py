@@ -1,6 +1,9 @@
 """The first sections of a report: the question, the answer in sentences, and which hyperparameters matter."""
 
-from hpsearch.analysis import findings
+from collections.abc import Sequence
+
+from hpsearch.analysis import findings, narrative
+from hpsearch.analysis.level_differences import LevelDifference, Where, find_best_level
 from hpsearch.formatting import format_count, format_params, format_value
 from hpsearch.plotting import chart
 from hpsearch.plotting.chart import Axis, Bars, Chart, Panel
@@ -96,3 +99,41 @@ def _plot_importance(material: ReportMaterial) -> Chart:
     rows = chart.make_row_axis([share.name for share in shares])
     panel = Panel("", Axis("share of the variance (fraction of 1)", low=0.0, high=1.0), rows, (bars,))
     return Chart((panel,), width=560, height=50 + 28 * max(2, len(shares)))
+
+
+def compare_levels(material: ReportMaterial) -> tuple[ReportSection, ...]:
+    """Compare the levels of each hyperparameter at the epoch that all trials reached; no section where none can be."""
+    importance = material.importance
+    if not importance.differences:
+        return ()
+    explanation = (
+        f"From the {importance.trials} trials at epoch {importance.epoch}: how much worse each level is than the one "
+        "that is best among good configurations. On average over the search space, and among good configurations, "
+        "where everything else is as in the best tenth of the space; in brackets 95% intervals."
+    )
+    if importance.epoch < material.summary.study.spec.budget.epochs:
+        explanation += " This is no claim about the end of training: curves may cross."
+    tables = [_tabulate_differences(name, material) for name in material.names_by_importance]
+    blocks: list[Block] = [Paragraph(explanation), *(table for table in tables if table.rows)]
+    return (ReportSection(f"Levels at epoch {importance.epoch}", tuple(blocks)),)
+
+
+def _tabulate_differences(name: str, material: ReportMaterial) -> Table:
+    pairs = [each for each in material.importance.differences if each.name == name]
+    good = [each for each in pairs if each.where is Where.GOOD]
+    best = find_best_level(good) if good else ""
+    rows = tuple(
+        (other, *(_describe_distance(pairs, best, other, where, material) for where in Where))
+        for other in dict.fromkeys(level for each in good for level in (each.better, each.worse))
+        if other != best
+    )
+    return Table((name, "over the search space", "among good configurations"), rows, f"{name}: against {best}")
+
+
+def _describe_distance(
+    pairs: Sequence[LevelDifference], best: str, other: str, where: Where, material: ReportMaterial
+) -> str:
+    """`21.3 points worse (18.1 to 24.0)`; said where that settles nothing."""
+    pair = next(each for each in pairs if each.where is where and {each.better, each.worse} == {best, other})
+    text = narrative.format_difference(*pair.orient(best), material.summary.study.spec.study.metric)
+    return text if pair.is_settled else f"{text}, not settled"

@@ -48,6 +48,7 @@ def list_sections(material: ReportMaterial) -> list[ReportSection]:
         answer_sections.describe_answer(material),
         *test_section.describe_test(material.evaluations),
         answer_sections.describe_importance(material),
+        *answer_sections.compare_levels(material),
         hyperparameter_sections.describe_effects(material),
         hyperparameter_sections.describe_curves(material),
         hyperparameter_sections.describe_rate(material),

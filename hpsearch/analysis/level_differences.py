@@ -1,0 +1,95 @@
+"""How the levels of a hyperparameter differ, given a posterior over the search space."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from hpsearch.analysis import bins, posterior_summary
+from hpsearch.analysis.axes import Floats, SpaceAxis
+from hpsearch.analysis.functional_anova import Posterior
+from hpsearch.analysis.posterior_summary import average_cells
+from hpsearch.spec.rows import Value
+
+INTERVAL = (0.025, 0.975)
+"""The quantiles of the posterior between which a difference lies: 95%."""
+
+
+class Where(StrEnum):
+    """Over which configurations levels are compared."""
+
+    SPACE = "space"
+    """Everything that the search may try, alike."""
+    GOOD = "good"
+    """Everything else as in the best tenth of the configurations."""
+
+
+@dataclass(frozen=True)
+class LevelDifference:
+    """How much better one level of the hyperparameter `name` is than another, in the unit of the metric.
+
+    `amount` is the posterior mean, 0 or more; `low` and `high` are its 95% interval.
+    """
+
+    name: str
+    better: str
+    worse: str
+    amount: float
+    low: float
+    high: float
+    where: Where
+
+    def orient(self, first: str) -> tuple[float, float, float]:
+        """Return how much better `first`, one of the two, is than the other (below 0: worse), with the interval."""
+        return (self.amount, self.low, self.high) if first == self.better else (-self.amount, -self.high, -self.low)
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether the interval leaves out zero."""
+        return self.low > 0
+
+
+def compare_levels(posterior: Posterior, params: Sequence[Mapping[str, Value]]) -> tuple[LevelDifference, ...]:
+    """Return every pair of levels of each hyperparameter, over the space and among good configurations.
+
+    Args:
+        posterior: of the metric, thinned to the draws to compute with.
+        params: of the trials, which decide into which bins a range is divided.
+    """
+    measured = posterior_summary.measure_cells(posterior)
+    differences: list[LevelDifference] = []
+    for axis in posterior.axes:
+        levels = _find_level_cells(axis, params)
+        for where, means in ((Where.SPACE, measured[axis.name].space), (Where.GOOD, measured[axis.name].good)):
+            averages = {label: average_cells(means, cells) for label, cells in levels.items()}
+            differences += _compare_pairs(axis.name, averages, where)
+    return tuple(differences)
+
+
+def find_best_level(differences: Sequence[LevelDifference]) -> str:
+    """Return the level that is the better one in most of the pairs, all of one hyperparameter and place."""
+    return Counter(each.better for each in differences).most_common(1)[0][0]
+
+
+def _find_level_cells(axis: SpaceAxis, params: Sequence[Mapping[str, Value]]) -> dict[str, list[int]]:
+    """Return the cells of each level; a bin narrower than a cell has the cell it lies in."""
+    tried = [each[axis.name] for each in params if axis.name in each]
+    levels = {}
+    for level in bins.make_bins(axis.dimension, tried):
+        cells = [cell for cell, value in enumerate(axis.values) if level.contains(value)]
+        cells = cells or sorted({axis.find_cell(value) for value in tried if level.contains(value)})
+        if cells:
+            levels[level.label] = cells
+    return levels
+
+
+def _compare_pairs(name: str, averages: Mapping[str, Floats], where: Where) -> Iterator[LevelDifference]:
+    for first, second in itertools.combinations(averages, 2):
+        drawn = averages[first] - averages[second]
+        amount = float(drawn.mean())
+        better, worse = (first, second) if amount >= 0 else (second, first)
+        low, high = np.quantile(drawn if amount >= 0 else -drawn, INTERVAL)
+        yield LevelDifference(name, better, worse, abs(amount), float(low), float(high), where)
