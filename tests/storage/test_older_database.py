@@ -103,6 +103,18 @@ def test_upgraded_database_shows_what_it_held(upgraded: Database) -> None:
     assert trials[9].retry_of == 6
 
 
+def test_end_that_only_older_code_stored_is_upgraded(older_storage: str) -> None:
+    """A trainer that hung while its study was stopped and resumed left `stopped`, which is `released` now."""
+    with closing(psycopg2.connect(older_storage)) as connection, connection.cursor() as cursor:
+        cursor.execute("update hpsearch.attempts set why = 'stopped' where why = 'released'")
+        assert cursor.rowcount
+        connection.commit()
+    run("db", "upgrade", storage=older_storage)
+    with closing(Database(older_storage)) as database:
+        ends = {attempt.why for trial in read_trials(database) for attempt in trial.history}
+    assert ends == {None, *AttemptEnd}
+
+
 def test_commands_read_an_upgraded_database(upgraded: Database, tmp_path: Path) -> None:
     """Status, results, the evaluation and the report come from it."""
     storage = upgraded.url.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -22,6 +22,8 @@ ENDS = (
 
 
 def upgrade() -> None:
+    # What older code stored where a trainer hung while its study was stopped, and the study was resumed meanwhile.
+    op.execute("update hpsearch.attempts set why = 'released' where why = 'stopped'")
     values = ", ".join(f"'{end}'" for end in ENDS)
     op.execute(f"alter table hpsearch.attempts add constraint attempts_why check (why in ({values}))")
 
