@@ -31,7 +31,7 @@ DEFAULT_SEEDS = 5
 """Trainings of each, likewise."""
 
 MAX_TRIALS = 10_000
-"""Trials of an evaluation: more are a slip of the keyboard."""
+"""Trials of an evaluation: more are taken for a typing error."""
 
 MAX_NAME_LENGTH = 512
 """Characters, the width of Optuna's column."""
@@ -92,7 +92,7 @@ def find_evaluation(connection: Connection, study: Study) -> Evaluation | None:
 
 
 def is_over(summary: Summary) -> bool:
-    """Whether all trials of an evaluation have ended."""
+    """Return whether all trials of an evaluation have ended."""
     counts = summary.counts
     unfinished = counts[TrialState.RUNNING] or counts[TrialState.WAITING]
     return not unfinished and sum(counts.values()) >= summary.study.spec.budget.trials

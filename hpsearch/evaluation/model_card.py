@@ -138,7 +138,7 @@ def _origin(card: ModelCard) -> Iterator[str]:
 
 
 def _format_params(params: Mapping[str, Any]) -> str:
-    """`learning_rate 0.00123456, batch_norm on`: every digit, unlike `formatting.format_params`."""
+    """Return `learning_rate 0.00123456, batch_norm on`: every digit, unlike `formatting.format_params`."""
     return ", ".join(escape(f"{name} {_format_value(value)}") for name, value in params.items()) or "the base model"
 
 

@@ -166,7 +166,7 @@ def compute_class_spreads(scores: Sequence[Score]) -> tuple[ClassSpread, ...]:
 
 
 def _spread_class(figures: Sequence[ClassFigures]) -> ClassSpread:
-    """The figures of one class, one entry a model."""
+    """Return the spread of one class's figures, of which there is one entry a model."""
     return ClassSpread(
         figures[0].name,
         compute_spread([model.precision for model in figures]),

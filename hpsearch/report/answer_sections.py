@@ -40,7 +40,7 @@ def describe_question(material: ReportMaterial) -> ReportSection:
 
 
 def _format_dimension(dimension: Dimension) -> str:
-    """`0.0001 to 0.1, logarithmic; where optimizer is sgd or momentum`."""
+    """Return `0.0001 to 0.1, logarithmic; where optimizer is sgd or momentum`."""
     if isinstance(dimension, Choices):
         values = ", ".join(format_value(value) for value in dimension.values)
     else:

@@ -142,5 +142,5 @@ def _format_spread(spread: Spread) -> str:
 
 
 def _format_interval(figures: Spread | Score) -> str:
-    """`0.8000–0.9000`; nothing where there is no interval."""
+    """Return `0.8000–0.9000`; nothing where there is no interval."""
     return "" if figures.low is None or figures.high is None else f"{figures.low:.4f}–{figures.high:.4f}"

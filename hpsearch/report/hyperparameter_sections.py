@@ -129,7 +129,7 @@ def _tabulate_rate(effect: Effect, accuracies: Sequence[float]) -> Table:
 
 
 def _format_reach(level: Level, index: int) -> str:
-    """`7.5 epochs, 12 s (3 of 4)`."""
+    """Return `7.5 epochs, 12 s (3 of 4)`."""
     reach = level.reached[index]
     if reach.epoch is None or reach.seconds is None:
         return "–"

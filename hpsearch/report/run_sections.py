@@ -66,7 +66,7 @@ def _tabulate_workers(workers: Sequence[WorkerUtilization]) -> Table:
 
 
 def _format_hours(hours: float) -> str:
-    """`45 s`, `90 min`, `12.5 h`."""
+    """Return `45 s`, `90 min`, `12.5 h`."""
     if hours * 3600 < 100:
         return f"{hours * 3600:.0f} s"
     return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"
@@ -92,7 +92,7 @@ def describe_endings(material: ReportMaterial) -> ReportSection:
 
 
 def _name_ending(trial: Trial) -> str:
-    """How a trial ended, or its state where it has not, for a reader."""
+    """Return how a trial ended, or its state where it has not, for a reader."""
     return TrialOutcome(trial.outcome).label if trial.outcome else TrialState(trial.state).label
 
 
@@ -187,7 +187,7 @@ def _list_spec_lines(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _format_value(value: object) -> str:
-    """A value as TOML would have it."""
+    """Return a value as TOML writes it."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {_format_value(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)

@@ -114,7 +114,7 @@ class ReadOnlyStorage(BaseStorage):
         return _Sequence(self._sequence)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        """Only the quasi-random sampler does this, to count; see `number_sequence_by`."""
+        """Store nothing: only the quasi-random sampler calls this, to count; see `number_sequence_by`."""
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         trial = copy.copy(self._trials[trial_id])

@@ -134,7 +134,7 @@ class StudySpec:
         return StudySpec.from_json, (self.to_json(),)
 
     def _follows(self, name: str) -> bool:
-        """Whether the default of `name` is the value of a searched hyperparameter."""
+        """Return whether the default of `name` is the value of a searched hyperparameter."""
         return TABLE[name].default is None and TABLE[name].default_from in self.space
 
     def _meaning(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class StudySpec:
         }
 
     def _departs(self, name: str) -> bool:
-        """Whether `name` would have another value if it were not fixed."""
+        """Return whether `name` would have another value if it were not fixed."""
         rest = {other: value for other, value in self.fixed.items() if other != name}
         return self._follows(name) or fill_defaults(rest)[name] != self.fixed[name]
 

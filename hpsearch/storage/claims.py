@@ -37,9 +37,9 @@ select t.trial_id, t.number, a.number as attempt
 """
 """The orphaned trials of a study; `attempt` is the one whose lease has expired."""
 
-CLOSE_EXPIRED = """
-update hpsearch.attempts a set ended_at = clock_timestamp(), why = 'lost'
- where trial_id = :trial_id and number = :number and ended_at is null and {expired}
+CLOSE_EXPIRED = f"""
+update hpsearch.attempts a set ended_at = clock_timestamp(), why = '{AttemptEnd.LOST}'
+ where trial_id = :trial_id and number = :number and ended_at is null and {{expired}}
 """
 """Close an attempt whose lease has expired. Asked again here: the holder may have renewed while this waited."""
 

@@ -75,7 +75,7 @@ def insert(
     """Store that the study `study_id` trains these configurations of the study `evaluated`.
 
     It takes over the fingerprint of the evaluated study's data: the first worker must find the images that the search
-    has learned from, see `studies.record_data`.
+    has learned from, see `studies.record_data_fingerprint`.
     """
     connection.execute(
         text(

@@ -140,7 +140,7 @@ class Slot:
             return None
 
     def _list_served(self) -> list[Study]:
-        """The running studies this worker serves, the most urgent first."""
+        """Return the running studies this worker serves, those of the highest priority first."""
         shared = self.shared
         return [
             study
@@ -211,7 +211,7 @@ class Slot:
         )
 
     def _is_trainer_spent(self, trainer: TrainerProcess, end: AttemptEnd, memory: int) -> bool:
-        """Whether the next trial gets a new trainer process."""
+        """Return whether the next trial gets a new trainer process."""
         if end.outcome is not None and end.outcome.restarts_trainer:
             return True
         return not trainer.alive or self._growth.record(memory)
@@ -228,7 +228,7 @@ class Slot:
             studies.lock(connection, study_id)
             studies.update_status(connection, studies.read(connection, study_id))
 
-        # Asked without the lock first: it is not, but for once. Of several that end at once the last one sees it.
+        # Without the lock first, because few trials are the last. Of several that end at once, the last one sees it.
         with contextlib.suppress(UnreachableError, NotFoundError):  # deleted meanwhile
             if self.shared.database.execute(settles):
                 self.shared.database.transact(settle)

@@ -92,7 +92,7 @@ class TrainerSession:
             self._trainer.send(Stop())
             self._drain()
         except TrainerDiedError:
-            return  # which is as good
+            return  # it has ended, which is what was wanted
 
     def kill(self) -> None:
         """End the process at once."""

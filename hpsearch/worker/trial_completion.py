@@ -75,7 +75,7 @@ class TrialCompletion:
         complete = end.outcome is TrialOutcome.COMPLETED
         if complete and (end.model or end.predictions) and self._finish_with_files(attributes, end):
             return AttemptResult(AttemptEnd(end.outcome), end.detail)
-        if complete and end.predictions:  # without them the trial says nothing
+        if complete and end.predictions:  # without them the trial measures nothing
             lacking = "what its model predicts for the test images could not be stored"
             return self.end(TrialOutcome.ERROR, {"detail": lacking})
         return self.end(end.outcome, attributes)

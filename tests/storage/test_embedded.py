@@ -166,7 +166,7 @@ def test_a_killed_user_does_not_keep_the_server_up(directory: Path) -> None:
 
 
 def test_a_killed_postmaster_recovers(directory: Path) -> None:
-    """After kill -9 of the server, under a user's eyes, a start recovers what was committed."""
+    """After kill -9 of the server, while it is used, a start recovers what was committed."""
     with embedded.start(directory) as first:
         ask(first.url, "CREATE TABLE kept AS SELECT generate_series(1, 10000) AS n")
         killed = postmaster(first)

@@ -193,7 +193,7 @@ def _shut_down(cluster: Cluster) -> None:
             raise DatabaseError(f"the embedded Postgres in {cluster.directory} does not stop: see {cluster.log}")
         time.sleep(_POLL)
     if postmaster:
-        with suppress(OSError):  # in a shared tmp even an empty directory would be litter
+        with suppress(OSError):  # leave nothing in a tmp that others share, not even an empty directory
             postmaster.sockets.rmdir()
 
 

@@ -136,7 +136,7 @@ def _directory(path: Path) -> dict[str, bytes]:
 
 
 def _archive(path: Path) -> dict[str, bytes]:
-    """The wanted members in memory: nothing is unpacked, so no name in the archive can lead anywhere."""
+    """Return the wanted members, read into memory: nothing is unpacked, so no name in the archive can lead anywhere."""
     files: dict[str, bytes] = {}
     wanted = {f"{DIRECTORY}/{name}": name for name in (*TRAIN, TEST, META)}
     try:
