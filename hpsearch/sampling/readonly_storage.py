@@ -23,6 +23,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, text
 
+from hpsearch.metrics import Direction
 from hpsearch.storage.optuna_tables import SPECIAL_VALUES, TrialWrites, parse_distribution
 
 TRIALS = text("""
@@ -50,9 +51,9 @@ class ReadOnlyStorage(BaseStorage):
     `refresh` reads what is new in one query; the rest answers from memory. Made for one study and one thread.
     """
 
-    def __init__(self, study_id: int, direction: str) -> None:
+    def __init__(self, study_id: int, direction: Direction) -> None:
         self.study_id = study_id
-        self._direction = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
+        self._direction = StudyDirection.MAXIMIZE if direction is Direction.MAXIMIZE else StudyDirection.MINIMIZE
         self._trials: dict[int, FrozenTrial] = {}
         self._finished: dict[TrialState, list[FrozenTrial]] = defaultdict(list)
         """By state, in order of the number: a pruner asks for the complete ones at every epoch."""

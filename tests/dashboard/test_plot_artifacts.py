@@ -13,6 +13,7 @@ from PIL import Image
 from sqlalchemy import Connection, text
 
 from hpsearch.dashboard.plot_artifacts import PlotArtifactStore
+from hpsearch.metrics import Direction
 from hpsearch.outcomes import AttemptEnd, Confusion, TrialOutcome
 from hpsearch.plotting import trial_plots as drawings
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -51,7 +52,7 @@ def attributes(database: Database) -> dict[str, object]:
 def report(database: Database, study: Study, attempt: attempts.Attempt, values: list[float]) -> bool:
     """Store epochs as a worker does; True where the pruner ended the trial."""
     backlog = EpochQueue(
-        database, attempt, ReadOnlyStorage(study.study_id, "maximize"), StudyArtifacts(database, None), print
+        database, attempt, ReadOnlyStorage(study.study_id, Direction.MAXIMIZE), StudyArtifacts(database, None), print
     )
     for epoch, value in enumerate(values, start=1):
         backlog.add(EpochReport(metrics(epoch, value), None, MATRIX if value == max(values[:epoch]) else None))

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from hpsearch.dashboard import notes, plugin
 from hpsearch.evaluation import evaluation
-from hpsearch.metrics import EpochMetrics
+from hpsearch.metrics import Direction, EpochMetrics
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import optuna_tables
@@ -225,7 +225,9 @@ def test_study_without_a_complete_trial_is_served(
     study = started(baseline=[{"optimizer": "sgd", "learning_rate": 0.1}])
     attempt = begin(study)
     lost = EpochMetrics(1, NAN, 0.1, NAN, 0.1, 0.01, 2.0)
-    database.transact(lambda c: simulation.record(c, attempt, lost, ReadOnlyStorage(study.study_id, "maximize")))
+    database.transact(
+        lambda c: simulation.record(c, attempt, lost, ReadOnlyStorage(study.study_id, Direction.MAXIMIZE))
+    )
     finish_trial(database, attempt, TrialOutcome.DIVERGED)
     detail = client.study(study)
     assert "1 of 4 trials ended (1 pruned)" in computed(detail["note"])

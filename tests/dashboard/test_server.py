@@ -22,6 +22,7 @@ from sqlalchemy import text
 
 from hpsearch.dashboard import server
 from hpsearch.errors import DatabaseError, UsageError
+from hpsearch.metrics import Direction
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
@@ -112,7 +113,7 @@ def test_running_trial_is_followed_to_its_end(
     assert [trial["state"] for trial in client.trials(study)] == ["Running", "Running"]
     finish_trial(database, second, TrialOutcome.COMPLETED)
     assert [trial["state"] for trial in client.trials(study)] == ["Running", "Complete"]
-    history = ReadOnlyStorage(study.study_id, "maximize")
+    history = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(lambda c: simulation.record(c, first, metrics(2, 0.4), history))
     assert [value["step"] for value in client.trials(study)[0]["intermediate_values"]] == [1, 2]
     finish_trial(database, first, TrialOutcome.COMPLETED, weights=7)

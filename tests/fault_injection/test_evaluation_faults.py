@@ -10,7 +10,7 @@ import pytest
 
 from hpsearch.errors import ExitCode, RefusedError
 from hpsearch.evaluation import evaluation, results
-from hpsearch.metrics import EpochMetrics
+from hpsearch.metrics import Direction, EpochMetrics
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -34,7 +34,7 @@ def searched(database: Database, place: Setting | None = None) -> None:
         lambda c: claims.claim_trial(c, study.study_id, WorkerIdentity("w", "somewhere", "CPU"))
     )
     assert attempt is not None
-    trials_storage = ReadOnlyStorage(study.study_id, "maximize")
+    trials_storage = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(trials_storage.refresh)
     _, writes = suggest.suggest(study.spec, trials_storage, attempt.trial_id, 0)
     database.transact(lambda c: attempts.store_parameters(c, attempt, writes))

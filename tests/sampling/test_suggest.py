@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
+from hpsearch.metrics import Direction
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -96,7 +97,7 @@ def test_two_workers_that_sample_at_once_draw_different_points(
         study = started(study={"name": sampler}, sampler={"name": sampler}, space=FLAT)
         claimed = [claim(database, study, holder(f"{sampler}{n}")) for n in range(3)]
         points = [
-            tuple(sample(database, attempt, ReadOnlyStorage(study.study_id, "maximize")).values())
+            tuple(sample(database, attempt, ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)).values())
             for attempt in claimed
             if attempt
         ]
@@ -109,7 +110,7 @@ def test_suggestion_depends_on_seed_number_and_history_only(
     """Another process suggests the same parameters for the same trial."""
     study = started(budget={"trials": 30, "epochs": 3})
     worker = holder("w")
-    trials_storage = ReadOnlyStorage(study.study_id, "maximize")
+    trials_storage = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     for _ in range(15):
         attempt = claim(database, study, worker)
         assert attempt is not None
@@ -125,7 +126,7 @@ from hpsearch.storage import studies
 from hpsearch.storage.database import Database
 database = Database({storage!r})
 study = database.transact(lambda c: studies.read(c, {study.study_id}))
-trials_storage = ReadOnlyStorage(study.study_id, "maximize")
+trials_storage = ReadOnlyStorage(study.study_id, study.spec.direction)
 database.transact(trials_storage.refresh)
 print(suggest.suggest(study.spec, trials_storage, {attempt.trial_id}, {attempt.trial_number})[0])
 """
@@ -143,7 +144,7 @@ def test_every_pruner_ends_bad_trials_and_spares_the_best(
         "percentile": {"n_startup_trials": 4, "percentile": 50.0},
     }
     study = started(pruner={"name": pruner, **options.get(pruner, {})}, space=FLAT, budget={"trials": 60, "epochs": 9})
-    worker, trials_storage = holder("w"), ReadOnlyStorage(study.study_id, "maximize")
+    worker, trials_storage = holder("w"), ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
 
     def run(level: float) -> int:
         attempt = claim(database, study, worker)
@@ -165,7 +166,7 @@ def test_prune_decision_survives_a_crash_before_it_is_written(
 ) -> None:
     """Asked again about an epoch whose transaction was rolled back, ASHA still prunes."""
     study = started(pruner={"name": "asha", "reduction_factor": 2}, space=FLAT, budget={"trials": 9, "epochs": 9})
-    worker, trials_storage = holder("w"), ReadOnlyStorage(study.study_id, "maximize")
+    worker, trials_storage = holder("w"), ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     for _ in range(4):
         good = claim(database, study, worker)
         assert good is not None
@@ -190,7 +191,7 @@ def test_prune_decision_survives_a_crash_before_it_is_written(
 def test_storage_reads_what_optuna_reads(database: Database, started: Started, holder: Enrol) -> None:
     """The trials a sampler is shown are those that Optuna's own storage would show."""
     study = started(budget={"trials": 20, "epochs": 3}, pruner={"name": "median", "n_startup_trials": 1})
-    worker, trials_storage = holder("w"), ReadOnlyStorage(study.study_id, "maximize")
+    worker, trials_storage = holder("w"), ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     for n in range(20):
         attempt = claim(database, study, worker)
         assert attempt is not None
@@ -225,7 +226,7 @@ def test_suggestions_that_were_never_stored_are_not_used(database: Database, sta
     assert attempt is not None
     url = database.url.render_as_string(hide_password=False)
     optuna.load_study(study_name="small", storage=url).tell(attempt.trial_number, 0.9)
-    trials_storage = ReadOnlyStorage(study.study_id, "maximize")
+    trials_storage = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(trials_storage.refresh)
     suggest.suggest(study.spec, trials_storage, attempt.trial_id, attempt.trial_number)
     assert [trial.params for trial in trials_storage.get_all_trials(study.study_id)] == [{}]
@@ -239,7 +240,7 @@ def test_sampling_that_failed_leaves_nothing_to_the_next_trial(
     failed, attempt = claim(database, study, holder("w")), claim(database, study, holder("v"))
     assert failed is not None
     assert attempt is not None
-    trials_storage = ReadOnlyStorage(study.study_id, "maximize")
+    trials_storage = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(trials_storage.refresh)
     trials_storage.set_trial_param(
         failed.trial_id, "no longer searched", 0.9, optuna.distributions.FloatDistribution(0, 1)

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from hpsearch.errors import StoreError, UnreachableError
+from hpsearch.metrics import Direction
 from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.settings import Setting
@@ -125,7 +126,7 @@ def an_hour_later(database: Database) -> None:
 def complete(database: Database, study: Study, worker: WorkerIdentity, value: float, model: Path) -> int:
     """Claim a trial and complete it with that value; its id."""
     attempt = hold(database, study, worker)
-    history = ReadOnlyStorage(study.study_id, "maximize")
+    history = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(lambda c: simulation.record(c, attempt, metrics(1, value), history))
     open_artifacts(database, study).finish(attempt, {}, model)
     return attempt.trial_id
@@ -234,7 +235,7 @@ def test_store_that_fails_ends_no_trial(
     """A checkpoint or model that a store does not take is an error of its own, and the trial is still held."""
     study = started(place=directory)
     attempt, artifacts = hold(database, study, holder("a")), open_artifacts(database, study)
-    history = ReadOnlyStorage(study.study_id, "maximize")
+    history = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(lambda c: simulation.record(c, attempt, metrics(1), history))
     stores.open_store(str(study.artifacts)).clear()
     with pytest.raises(StoreError, match="No such file or directory"):

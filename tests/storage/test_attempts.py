@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
+from hpsearch.metrics import Direction
 from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -285,14 +286,14 @@ def test_adopted_trial_keeps_its_parameters(database: Database, started: Started
     study = started()
     first = claim(database, study, holder("a"))
     assert first is not None
-    history = ReadOnlyStorage(study.study_id, "maximize")
+    history = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(history.refresh)
     params, writes = suggest.suggest(study.spec, history, first.trial_id, first.trial_number)
     database.transact(lambda c: attempts.store_parameters(c, first, writes))
     expire(database)
     second = claim(database, study, holder("b"))
     assert second is not None
-    other = ReadOnlyStorage(study.study_id, "maximize")
+    other = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(other.refresh)
     again, more = suggest.suggest(study.spec, other, second.trial_id, second.trial_number)
     assert again == params

@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 
+from hpsearch.metrics import Direction
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -47,7 +48,7 @@ def test_document_has_the_contracts_keys_in_order(database: Database, started: S
     study = started()
     attempt = claim(database, study, holder("w"))
     assert attempt is not None
-    history = ReadOnlyStorage(study.study_id, "maximize")
+    history = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(lambda c: simulation.record(c, attempt, metrics(1), history))
     described = document(database, "small")
     assert list(described) == ["study", "trials"]
@@ -62,7 +63,7 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
         budget={"trials": 6, "epochs": 3},
         baseline=[{"optimizer": "sgd", "learning_rate": value} for value in (0.1, 0.01, 0.001, 0.002, 0.003)],
     )
-    worker, history = holder("w"), ReadOnlyStorage(study.study_id, "maximize")
+    worker, history = holder("w"), ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     claimed = [claim(database, study, worker) for _ in range(4)]
     for attempt, ending, values in zip(
         claimed,
@@ -111,7 +112,7 @@ def test_parameters_are_read_as_optuna_reads_them(database: Database, started: S
         "optimizer": ["sgd", "momentum"],
         "batch_norm": [True, False],
     }
-    study, history = started(space=space), ReadOnlyStorage(1, "maximize")
+    study, history = started(space=space), ReadOnlyStorage(1, Direction.MAXIMIZE)
     for name in "abc":
         attempt = claim(database, study, holder(name))
         assert attempt is not None

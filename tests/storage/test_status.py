@@ -10,6 +10,7 @@ from rich.console import Console
 from sqlalchemy import text
 
 from hpsearch.cli import status_view
+from hpsearch.metrics import Direction
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -35,7 +36,7 @@ def execute(database: Database, statement: str, **arguments: object) -> None:
 
 
 def hold(database: Database, study: Study, worker: WorkerIdentity, epochs: int = 0) -> Attempt:
-    attempt, history = claim(database, study, worker), ReadOnlyStorage(study.study_id, "maximize")
+    attempt, history = claim(database, study, worker), ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     assert attempt is not None
     for epoch in range(1, epochs + 1):
         database.transact(lambda c: simulation.record(c, attempt, metrics(epoch), history))
@@ -53,7 +54,7 @@ def end(database: Database, study: Study, worker: WorkerIdentity, ago: str) -> N
 def test_status_is_whole_on_eighty_columns(database: Database, started: Started, holder: Enrol) -> None:
     """No figure of a long search is cut, and the best trial's parameters have the width to be read."""
     study = started(budget={"trials": 1_000_000, "epochs": 3})
-    attempt, history = hold(database, study, holder("a"), epochs=1), ReadOnlyStorage(study.study_id, "maximize")
+    attempt, history = hold(database, study, holder("a"), epochs=1), ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(history.refresh)
     _, writes = suggest.suggest(study.spec, history, attempt.trial_id, attempt.trial_number)
     database.transact(lambda c: attempts.store_parameters(c, attempt, writes))

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from hpsearch.errors import NotFoundError, RefusedError
+from hpsearch.metrics import Direction
 from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -50,7 +51,7 @@ def end(database: Database, attempt: Attempt, ending: TrialOutcome) -> None:
 
 
 def sample(database: Database, attempt: Attempt) -> dict[str, object]:
-    history = ReadOnlyStorage(attempt.study.study_id, "maximize")
+    history = ReadOnlyStorage(attempt.study.study_id, Direction.MAXIMIZE)
     database.transact(history.refresh)
     params, writes = suggest.suggest(attempt.study.spec, history, attempt.trial_id, attempt.trial_number)
     database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
@@ -132,7 +133,7 @@ def test_stop_ends_at_once_what_nobody_holds(database: Database, started: Starte
     """Released and expired trials end as pruned with their last value; a held one is told at its next renewal."""
     study, worker = started(), holder("w")
     released, expired = hold(database, study, worker), hold(database, study, worker)
-    history = ReadOnlyStorage(study.study_id, "maximize")
+    history = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(lambda c: simulation.record(c, released, metrics(1, 0.4), history))
     expire(database)
     attempt = hold(database, study, worker)
@@ -326,7 +327,7 @@ def test_retry_is_refused_where_nothing_would_run(database: Database, started: S
     """A study whose target is reached says so, instead of keeping a trial that waits for ever."""
     study, worker = started(budget={"trials": 9, "epochs": 3, "target": 0.6}), holder("w")
     end(database, hold(database, study, worker), TrialOutcome.ERROR)
-    attempt, history = hold(database, study, worker), ReadOnlyStorage(study.study_id, "maximize")
+    attempt, history = hold(database, study, worker), ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     database.transact(lambda c: simulation.record(c, attempt, metrics(1, 0.7), history))
     end(database, attempt, TrialOutcome.COMPLETED)
     with pytest.raises(RefusedError, match=r"the target 0\.6 is reached"):

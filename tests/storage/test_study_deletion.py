@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from hpsearch.errors import NotFoundError
+from hpsearch.metrics import Direction
 from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -55,7 +56,7 @@ def make(database: Database, name: str, worker: WorkerIdentity, directory: Path)
     """A study that has left a row in every table: trials in each state, notes, checkpoint, model, artifacts."""
     described = {**SMALL, "study": {"name": name}, "baseline": [{"optimizer": "sgd", "learning_rate": 0.1}] * 3}
     study = study_creation.start(database, loader.from_dict(described)).study
-    history = ReadOnlyStorage(study.study_id, "maximize")
+    history = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     for ending in (TrialOutcome.COMPLETED, TrialOutcome.ERROR, None):
         attempt = claim(database, study, worker)
         assert attempt is not None
@@ -123,7 +124,7 @@ def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, hold
     attempt = claim(database, study, holder("w"))
     assert attempt is not None
     delete(database, study)
-    history = ReadOnlyStorage(study.study_id, "maximize")
+    history = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     for write in (
         lambda c: simulation.record(c, attempt, metrics(1), history),
         lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED),

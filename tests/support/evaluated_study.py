@@ -11,6 +11,7 @@ import pytest
 
 from hpsearch.evaluation import evaluation, results
 from hpsearch.evaluation.evaluation import Evaluation
+from hpsearch.metrics import Direction
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
@@ -32,7 +33,7 @@ WORKER = WorkerIdentity("w", "somewhere", "CPU")
 
 def add_epochs(database: Database, attempt: Attempt, values: Sequence[float]) -> None:
     """Sample a claimed trial, and store an epoch of each value; NaN is one that was not validated."""
-    history = ReadOnlyStorage(attempt.study.study_id, "maximize")
+    history = ReadOnlyStorage(attempt.study.study_id, Direction.MAXIMIZE)
     database.transact(history.refresh)
     _, writes = suggest.suggest(attempt.study.spec, history, attempt.trial_id, attempt.trial_number)
     database.transact(lambda c: attempts.store_parameters(c, attempt, writes))

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from hpsearch.errors import UnreachableError
+from hpsearch.metrics import Direction
 from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
@@ -65,7 +66,11 @@ def broken_at(database: Database, what: str) -> Iterator[None]:
 
 def make_queue(database: Database, attempt: Attempt) -> EpochQueue:
     return EpochQueue(
-        database, attempt, ReadOnlyStorage(attempt.study.study_id, "maximize"), StudyArtifacts(database, None), print
+        database,
+        attempt,
+        ReadOnlyStorage(attempt.study.study_id, Direction.MAXIMIZE),
+        StudyArtifacts(database, None),
+        print,
     )
 
 
@@ -89,7 +94,7 @@ def test_pruner_costs_an_epoch_one_round_trip_more(database: Database, started: 
     assert other is not None
     for epoch, value in ((1, 0.5), (2, 0.6), (3, 0.7)):
         epoch_metrics = metrics(epoch, value)
-        storage = ReadOnlyStorage(study.study_id, "maximize")
+        storage = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
         database.transact(partial(simulation.record, attempt=good, metrics=epoch_metrics, storage=storage))
     database.transact(lambda c: attempts.finish(c, good, TrialOutcome.COMPLETED, {}))
     queue = make_queue(database, other)
@@ -116,7 +121,7 @@ def test_pruner_compares_at_its_rungs_alone(database: Database, started: Started
 
 def make_queue_after_missed_rung(database: Database, study: Study, worker: WorkerIdentity) -> EpochQueue:
     """Return the queue of a bad trial in its second attempt: epoch 2, a rung, was only restored; epoch 3 is queued."""
-    storage = ReadOnlyStorage(study.study_id, "maximize")
+    storage = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     good, bad = claim(database, study, worker), claim(database, study, worker)
     assert good is not None
     assert bad is not None
@@ -158,7 +163,7 @@ def test_pruned_epoch_ends_the_trial_in_its_transaction(database: Database, star
     assert good is not None
     assert bad is not None
     database.transact(
-        lambda c: simulation.record(c, good, metrics(1, 0.9), ReadOnlyStorage(study.study_id, "maximize"))
+        lambda c: simulation.record(c, good, metrics(1, 0.9), ReadOnlyStorage(study.study_id, Direction.MAXIMIZE))
     )
     database.transact(lambda c: attempts.finish(c, good, TrialOutcome.COMPLETED, {}))
     queue = make_queue(database, bad)
