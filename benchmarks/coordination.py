@@ -85,7 +85,7 @@ class Cell:
     first: float
 
 
-class Server:
+class BenchmarkServer:
     """The benchmark's own Postgres."""
 
     def __init__(self, running: embedded.Server) -> None:
@@ -130,7 +130,7 @@ class Server:
         return total
 
 
-def measure(server: Server, kind: Kind, workers: int, history: int, seconds: float) -> Cell:
+def measure(server: BenchmarkServer, kind: Kind, workers: int, history: int, seconds: float) -> Cell:
     """Measure one cell, on a copy of the history's database."""
     template = server.prepare(kind, history)
     server.run(f"create database cell template {template} strategy file_copy")
@@ -173,7 +173,7 @@ Key = tuple[Kind, int, int]
 
 
 def run(
-    server: Server, worker_counts: Sequence[int], histories: Sequence[int], repeats: int, seconds: float
+    server: BenchmarkServer, worker_counts: Sequence[int], histories: Sequence[int], repeats: int, seconds: float
 ) -> dict[Key, list[Cell]]:
     """Measure every cell so many times, the sides in turn."""
     cells: dict[Key, list[Cell]] = defaultdict(list)
@@ -273,7 +273,7 @@ def main() -> None:
     coordination_workers.quiet()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as directory, embedded.start(Path(directory)) as running:
-        server = Server(running)
+        server = BenchmarkServer(running)
         cells = run(server, worker_counts, histories, repeats, seconds)
         many = [measure(server, kind, 64, 1_000, 2 * seconds) for kind in KINDS if not kind.plain_optuna]
         postgres = server.admin.engine.connect().scalar(text("show server_version"))

@@ -114,11 +114,11 @@ def first_trial(environment: dict[str, str], opened: Callable[[], float], *optio
                 break
         sampled = time.perf_counter() - clock
         used = sum(psutil.Process(running.pid).cpu_times()[:2])
-        held = opened() - began
+        delay = opened() - began
     finally:
         running.send_signal(signal.SIGTERM)
         running.communicate()
-    return Took(held), Took(sampled, used)
+    return Took(delay), Took(sampled, used)
 
 
 def newest(database: Database) -> float:
@@ -130,7 +130,7 @@ def newest(database: Database) -> float:
 def warm_worker(database: Database, url: str, what: str, runs: int) -> None:
     """Time a worker on a server that runs."""
     took = [first_trial({}, lambda: newest(database), "--study", what, "--storage", url) for _ in range(runs)]
-    show(f"worker --cpu: its first trial is held (study {what})", [held for held, _ in took], "2 s")
+    show(f"worker --cpu: its first trial is held (study {what})", [delay for delay, _ in took], "2 s")
     show("  and sampled (CPU of the worker so far)", [sampled for _, sampled in took])
 
 
@@ -148,7 +148,7 @@ def cold_worker(runs: int) -> None:
                 return newest(database)
 
         took = [first_trial({"XDG_DATA_HOME": home}, opened) for _ in range(runs)]
-        show("worker --cpu: its first trial is held, server down before", [held for held, _ in took], "2 s")
+        show("worker --cpu: its first trial is held, server down before", [delay for delay, _ in took], "2 s")
 
 
 @contextlib.contextmanager

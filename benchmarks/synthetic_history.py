@@ -89,8 +89,8 @@ def fill(database: Database, name: str, trials: int, *, room: int = 1_000_000) -
     simulation = Simulation(database, described, ("a", "b"))
     study = simulation.study
     for _ in range(min(ORIGINALS, trials)):
-        held = simulation.trial()
-        database.transact(partial(plots.attach_plots, trial_id=held.trial_id))
+        attempt = simulation.trial()
+        database.transact(partial(plots.attach_plots, trial_id=attempt.trial_id))
     copies = {"study_id": study.study_id, "originals": ORIGINALS, "copies": trials - ORIGINALS}
     if trials > ORIGINALS:
         database.transact(lambda c: _copy(c, copies))

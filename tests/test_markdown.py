@@ -37,9 +37,9 @@ NASTY = [
 def rendered(source: str) -> str:
     """The text of a paragraph of Markdown; anything but text and line breaks in it is a fault."""
     page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(source).strip()
-    found = re.fullmatch(r"<p>(.*)</p>", page, re.DOTALL)
-    assert found, page
-    lines = found[1].replace("<br />\n", "\n")
+    paragraph = re.fullmatch(r"<p>(.*)</p>", page, re.DOTALL)
+    assert paragraph, page
+    lines = paragraph[1].replace("<br />\n", "\n")
     assert "<" not in lines, page
     return html.unescape(lines)
 

@@ -54,18 +54,18 @@ def test_both_set_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert str(refused.value) == "HPSEARCH_STORAGE and HPSEARCH_STORAGE_FILE are both set: keep one of them"
 
 
-@pytest.mark.parametrize("made", ["missing", "directory", "binary"])
-def test_an_unreadable_file_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, made: str) -> None:
+@pytest.mark.parametrize("kind", ["missing", "directory", "binary"])
+def test_an_unreadable_file_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
     """A file that cannot be read is named, with the reason and without a traceback."""
     path = tmp_path / "secret"
-    if made == "directory":
+    if kind == "directory":
         path.mkdir()
-    elif made == "binary":
+    elif kind == "binary":
         path.write_bytes(b"\xff\xfe\x00")
     monkeypatch.setenv("HPSEARCH_STORAGE_FILE", str(path))
     with pytest.raises(UsageError) as refused:
         settings.read("HPSEARCH_STORAGE")
-    reason = {"missing": "No such file or directory", "directory": "Is a directory", "binary": "not UTF-8"}[made]
+    reason = {"missing": "No such file or directory", "directory": "Is a directory", "binary": "not UTF-8"}[kind]
     assert str(refused.value) == (f"HPSEARCH_STORAGE_FILE: {path} cannot be read ({reason}): name a readable text file")
     assert refused.value.exit_code == 2
 

@@ -69,8 +69,8 @@ def print_paused(change: "StatusChange") -> None:
         print_line(f"{name} is {_state(change.study, 'paused already')}")
         return
     print_line(f"{name} is {_state(change.study)}")
-    if change.held:
-        print_line(f"  {_trials(change.held)} held by workers: saved and released within {_renewal()}")
+    if change.claimed:
+        print_line(f"  {_trials(change.claimed)} held by workers: saved and released within {_renewal()}")
     print_line(f"  {name_program()} resume {shlex.quote(name)} lets it go on")
 
 
@@ -97,8 +97,8 @@ def print_stopped(change: "StatusChange") -> None:
     print_line(f"{name} is stopped" + (" already" if change.before == StudyStatus.STOPPED else ""))
     if change.ended:
         print_line(f"  {_trials(change.ended)} held by no worker: ended as pruned")
-    if change.held:
-        print_line(f"  {_trials(change.held)} held by workers: ended as pruned within {_renewal()}")
+    if change.claimed:
+        print_line(f"  {_trials(change.claimed)} held by workers: ended as pruned within {_renewal()}")
     if change.before != StudyStatus.STOPPED:
         print_line(f"  {name_program()} resume {shlex.quote(name)} lets it go on with what is left of its budget")
 

@@ -18,11 +18,11 @@ from hpsearch.storage.studies import Study
 
 @dataclass(frozen=True)
 class StatusChange:
-    """A study as it now is, and the status it had; workers hold `held` of its trials, `ended` orphans ended."""
+    """A study as it now is, and the status it had; workers hold `claimed` of its trials, `ended` orphans ended."""
 
     study: Study
     before: StudyStatus
-    held: int
+    claimed: int
     ended: int = 0
 
 

@@ -14,13 +14,13 @@ def report() -> PrecheckReport:
     """Four branches of two networks: relu takes 2 s an epoch, elu 4 s; 5 trials of 3 epochs."""
     space = "[budget]\ntrials = 5\nepochs = 3\n[space]\noptimizer = ['sgd', 'adam']\nactivation = ['relu', 'elu']\n"
     spec = loader.from_toml(space, name="x")
-    made = PrecheckReport(
+    report = PrecheckReport(
         spec, branches.list_branches(spec), "CPU", (Layer("Dense", (3, 2), 30), Layer("Head", (10,), 10))
     )
-    for branch in branches.select_one_each(made.branches, LAYERS, branches.choose_base(spec)):
+    for branch in branches.select_one_each(report.branches, LAYERS, branches.choose_base(spec)):
         seconds = {"relu": 2.0, "elu": 4.0}[str(branch.values["activation"])]
-        made.findings.append(Finding("speed", branch.format_name(LAYERS), {"seconds": seconds, "resident": 2**30}))
-    return made
+        report.findings.append(Finding("speed", branch.format_name(LAYERS), {"seconds": seconds, "resident": 2**30}))
+    return report
 
 
 def test_the_estimate_is_whole_trials_of_mean_epochs(report: PrecheckReport) -> None:

@@ -53,9 +53,9 @@ def ask(
     environ["HTTP_HOST"] = host
     if host is None:
         del environ["HTTP_HOST"]
-    said: list[Any] = []
-    body = b"".join(guard(environ, lambda status, headers: said.extend((int(status.split()[0]), dict(headers)))))
-    status, answered = said
+    statuses: list[Any] = []
+    body = b"".join(guard(environ, lambda status, headers: statuses.extend((int(status.split()[0]), dict(headers)))))
+    status, answered = statuses
     if status == 200:
         assert body == b"through"
         return status, answered, "through"
@@ -202,8 +202,8 @@ def test_edit_from_another_sites_page_is_refused(origin: str | None, status: int
     """What a page from elsewhere makes a visitor's browser send changes nothing, though the browser is known."""
     headers = {"HTTP_ORIGIN": origin} if origin is not None else {}
     guard = guarded(edit=True, password=password)
-    told = ask(guard, "PUT /api/studies/1/note", HTTP_AUTHORIZATION=basic(PASSWORD), **headers)
-    assert told[0] == status
+    answer = ask(guard, "PUT /api/studies/1/note", HTTP_AUTHORIZATION=basic(PASSWORD), **headers)
+    assert answer[0] == status
 
 
 def test_every_answer_keeps_other_sites_from_framing_it() -> None:

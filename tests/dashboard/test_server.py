@@ -337,8 +337,8 @@ def test_command_edits_what_breaks_nothing(
         address = url.removesuffix("/dashboard")
         elsewhere = ask("PUT", f"{address}/api/studies/{study.study_id}/note", {}, Origin="http://evil.example")
         assert elsewhere[0] == 403
-        *asked, upload_study, upload_trial = paths(study, attempt.trial_id)
-        answers = [ask(*each) for each in [(m, address + path, body) for m, path, body in (upload_trial, *asked)]]
+        *requests, upload_study, upload_trial = paths(study, attempt.trial_id)
+        answers = [ask(*each) for each in [(m, address + path, body) for m, path, body in (upload_trial, *requests)]]
         assert [status for status, _ in answers] == [201, 403, 403, 403, 200, 200, 200, 403]
         assert "hpsearch delete NAME" in json.loads(answers[1][1])["reason"]
         status, answer = ask("POST", address + upload_study[1], upload_study[2])

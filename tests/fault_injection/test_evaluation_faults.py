@@ -61,9 +61,9 @@ def test_host_with_other_images_than_the_searchs_is_refused(records: StoredRecor
 def test_killed_evaluation_goes_on_and_is_tested_once(records: StoredRecords, workers: WorkerGroup) -> None:
     """The next worker goes on from the checkpoint of an epoch that nobody validated; the end is tested and counted."""
     searched(records.database)
-    asked, _ = evaluation.request_evaluation(records.database, "small", top=1, seeds=1)
-    assert asked.study is not None
-    trained = asked.study.study_id
+    requested, _ = evaluation.request_evaluation(records.database, "small", top=1, seeds=1)
+    assert requested.study is not None
+    trained = requested.study.study_id
 
     def epochs() -> list[float]:
         query = (
@@ -83,7 +83,7 @@ def test_killed_evaluation_goes_on_and_is_tested_once(records: StoredRecords, wo
     *unseen, tested = epochs()
     assert len(unseen) == EPOCHS - 1
     assert all(accuracy != accuracy for accuracy in unseen)  # NaN: not validated
-    standing = results.read_status(records.database, asked)
+    standing = results.read_status(records.database, requested)
     assert standing.evaluation.result is not None
     assert [model.accuracy for model in standing.evaluation.result.configurations[0].models] == [tested]
     assert standing.uses == 1
@@ -99,15 +99,15 @@ def test_predictions_that_cannot_be_stored_fail_the_trial(
 ) -> None:
     """A search's trial completes without its model; an evaluation's says nothing without its predictions."""
     searched(records.database, Setting(str(tmp_path), "HPSEARCH_ARTIFACTS"))
-    asked, _ = evaluation.request_evaluation(records.database, "small", top=1, seeds=1)
-    assert asked.study is not None
+    requested, _ = evaluation.request_evaluation(records.database, "small", top=1, seeds=1)
+    assert requested.study is not None
     worker = workers.start()
     wait_until(lambda: records.rows("select 1 from hpsearch.epochs where val_accuracy = 'NaN'"), "an epoch is stored")
-    shutil.rmtree(Path(str(asked.study.artifacts).removeprefix("file://")))
+    shutil.rmtree(Path(str(requested.study.artifacts).removeprefix("file://")))
     assert worker.join() == 0
     query = "select state::text from trials where study_id = :id"
-    assert records.rows(query, id=asked.study.study_id) == [("FAIL",)]
+    assert records.rows(query, id=requested.study.study_id) == [("FAIL",)]
     assert "the predictions cannot be stored" in worker.output
     assert "what its model predicts for the test images could not be stored" in worker.output
     with pytest.raises(RefusedError, match=r"\(1 error\)"):
-        results.read_status(records.database, asked)
+        results.read_status(records.database, requested)

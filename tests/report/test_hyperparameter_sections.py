@@ -21,10 +21,10 @@ from tests.support.simulation import Simulation
 def by_optimizer(database: Database, query: str) -> dict[str, list[Any]]:
     """Rows of (trial's number, ...) by the trial's optimizer."""
     names = dict(query_rows(database, "select number, param_value from trials join trial_params using (trial_id)"))
-    found: dict[str, list[Any]] = {"sgd": [], "adam": []}
+    measured: dict[str, list[Any]] = {"sgd": [], "adam": []}
     for number, *rest in query_rows(database, query):
-        found[("sgd", "adam")[int(names[number])]].append(rest)
-    return found
+        measured[("sgd", "adam")[int(names[number])]].append(rest)
+    return measured
 
 
 def half(values: np.ndarray) -> float:
@@ -41,9 +41,9 @@ def test_effects_are_those_of_the_tables(database: Database, grid: Simulation) -
         "epoch))[4] from trials t join hpsearch.epochs e using (trial_id) group by t.number",
     )
     for quantity, expected in {
-        "value": {name: np.array([value for (value,) in found]) for name, found in values.items()},
-        "seconds": {name: np.array([np.median(each[1:]) for each, _ in found]) for name, found in epochs.items()},
-        "gap": {name: np.array([each for _, each in found]) for name, found in epochs.items()},
+        "value": {name: np.array([value for (value,) in seeds]) for name, seeds in values.items()},
+        "seconds": {name: np.array([np.median(each[1:]) for each, _ in seeds]) for name, seeds in epochs.items()},
+        "gap": {name: np.array([each for _, each in seeds]) for name, seeds in epochs.items()},
     }.items():
         chart = hyperparameter_plots.plot_effects(material.compared, quantity, material.metric)  # type: ignore[arg-type]
         (means,) = chart.panels[0].marks
@@ -65,13 +65,13 @@ def test_effects_are_those_of_the_tables(database: Database, grid: Simulation) -
 def test_curves_and_rate_are_those_of_the_tables(database: Database, grid: Simulation) -> None:
     """The mean curves, the accuracy by time and the epochs to an accuracy are those of the stored epochs."""
     material = read_material(database, "grid")
-    found = by_optimizer(
+    curves = by_optimizer(
         database,
         "select number, array_agg(e.val_accuracy order by epoch), array_agg(e.seconds order by epoch) "
         "from trials join hpsearch.epochs e using (trial_id) group by number",
     )
-    accuracies = {name: np.array([curve for curve, _ in each]) for name, each in found.items()}
-    seconds = {name: np.array([np.cumsum(each) for _, each in found[name]]) for name in found}
+    accuracies = {name: np.array([curve for curve, _ in each]) for name, each in curves.items()}
+    seconds = {name: np.array([np.cumsum(each) for _, each in curves[name]]) for name in curves}
     (effect,) = material.compared
     panels = hyperparameter_plots.plot_curves(effect, material.trials).panels
     line = next(mark for mark in panels[1].marks if isinstance(mark, Series) and mark.label == "validation")

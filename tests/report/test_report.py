@@ -39,14 +39,14 @@ def test_report_of_a_grid_with_repeats(database: Database, grid: Simulation, tmp
     titles = re.findall(r"<h2>(.*?)</h2>", html)
     assert titles == re.findall(r"^## (.*)$", markdown, re.MULTILINE)
     assert titles[:5] == ["The question", "The answer", "Importance", "Effects", "Learning curves"]
-    for said in (
+    for phrase in (
         "Which optimizer is best?",
         "adam ends",
         "95% confidence interval over 3 seeds",
         "6 of 6 trials have ended",
     ):
-        assert said in html
-        assert said in markdown
+        assert phrase in html
+        assert phrase in markdown
     assert "tensorflow 2.21.0" in markdown
     pictures = re.findall(r"!\[.*?\]\((pictures/.*?\.png)\)", markdown)
     assert len(pictures) == len(set(pictures)) == html.count("<figure") >= 9
@@ -56,7 +56,7 @@ def test_report_of_a_grid_with_repeats(database: Database, grid: Simulation, tmp
 
 
 @pytest.mark.parametrize(
-    ("trials", "endings", "said"),
+    ("trials", "endings", "phrase"),
     [
         (0, (), "No trial has ended: there is nothing to tell yet."),
         (1, (), "Trial 0 is best"),
@@ -66,7 +66,7 @@ def test_report_of_a_grid_with_repeats(database: Database, grid: Simulation, tmp
     ids=["empty", "single", "all failed", "still running"],
 )
 def test_report_of_any_study(
-    database: Database, tmp_path: Path, trials: int, endings: tuple[TrialOutcome, ...], said: str
+    database: Database, tmp_path: Path, trials: int, endings: tuple[TrialOutcome, ...], phrase: str
 ) -> None:
     """A study with conditional hyperparameters has a report when it is empty, as it runs, and when all has failed."""
     simulation = Simulation(database, CONDITIONAL)
@@ -74,7 +74,7 @@ def test_report_of_any_study(
     if trials:
         simulation.begin()
     html, markdown = write_report(database, "tpe", tmp_path / "out")
-    assert said in html
+    assert phrase in html
     assert "The study is running" in markdown
     assert f"{trials} of 14 trials have ended" in markdown
     assert (" 1 running)" in markdown) == (trials > 0)
@@ -101,7 +101,7 @@ def test_names_with_markup_are_shown_letter_by_letter(database: Database, tmp_pa
     assert r"\<b\>" in markdown
     assert r"\`a\` \*b\* \[c\](d) \$e\$" in markdown
     assert "<i>" not in re.sub(r"\\<", "", markdown)
-    figures = [json.loads(found) for found in re.findall(r'<script type="application/json">(.*?)</script>', html)]
+    figures = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', html)]
     names = [tick for figure in figures for tick in figure["layout"]["yaxis"].get("ticktext", [])]
     assert "&lt;i&gt;h&lt;/i&gt;$x$, GPU 0" in names
 

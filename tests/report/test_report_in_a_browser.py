@@ -39,7 +39,7 @@ def test_report_opens_offline(page: Path, browser: Browser) -> None:
     opened = context.new_page()
     opened.on("pageerror", lambda error: faults.append(str(error)))
     opened.on("console", lambda message: faults.append(message.text) if message.type != "log" else None)
-    opened.on("request", lambda asked: faults.append(asked.url) if asked.url != page.as_uri() else None)
+    opened.on("request", lambda request: faults.append(request.url) if request.url != page.as_uri() else None)
     opened.goto(page.as_uri())
     opened.wait_for_selector("body[data-drawn=all]")
     expect(opened.locator("h1")).to_have_text(NAME)

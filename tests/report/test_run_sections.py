@@ -19,8 +19,8 @@ def test_utilization_is_held_time_by_time_there(database: Database, grid: Simula
         "extract(epoch from max(ended_at) - min(opened_at))::float / 3600 from hpsearch.attempts group by worker_id",
     )
     assert len(stored) == 2
-    for worker, held, there in stored:
-        assert used[worker].busy == pytest.approx(held)
+    for worker, hours, there in stored:
+        assert used[worker].busy == pytest.approx(hours)
         assert used[worker].span == pytest.approx(there)
-        assert used[worker].share == pytest.approx(held / there)
+        assert used[worker].share == pytest.approx(hours / there)
     assert "2 workers" in run_sections.describe_utilization(material).blocks[0].text  # type: ignore[union-attr]

@@ -90,15 +90,15 @@ def fresh(scratch: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made(session_scratch: Path) -> Path:
+def template(session_scratch: Path) -> Path:
     with embedded.start(session_scratch / "home"):
         return session_scratch / "home"
 
 
 @pytest.fixture
-def directory(made: Path, fresh: Path) -> Path:
+def directory(template: Path, fresh: Path) -> Path:
     """Where a server has been, and stopped: a copy, as initdb is most of a first start."""
-    subprocess.run(["cp", "-a", str(made), str(fresh)], check=True)
+    subprocess.run(["cp", "-a", str(template), str(fresh)], check=True)
     return fresh
 
 

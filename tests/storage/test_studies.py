@@ -120,9 +120,9 @@ def test_baselines_are_tried_first(database: Database, holder: Enrol) -> None:
     study = study_creation.start(database, small(baseline=[{"optimizer": "adam", "learning_rate": 0.01}])).study
     seen = optuna.load_study(study_name="small", storage=url(database))
     assert seen.trials[0].system_attrs["fixed_params"] == {"learning_rate": 0.01, "optimizer": "adam"}
-    held = claim(database, study, holder("w"))
-    assert held is not None
-    assert held.trial_number == 0
+    attempt = claim(database, study, holder("w"))
+    assert attempt is not None
+    assert attempt.trial_number == 0
     assert database.transact(lambda c: studies.measure_progress(c, study)).total == 1
 
 

@@ -85,7 +85,7 @@ def test_paused_study_gives_out_no_trial_until_it_is_resumed(
     study, worker = started(), holder("w")
     attempt = hold(database, study, worker)
     change = pause(database)
-    assert (change.study.status, change.before, change.held) == ("paused", "running", 1)
+    assert (change.study.status, change.before, change.claimed) == ("paused", "running", 1)
     assert database.transact(lambda c: attempts.renew(c, attempt)) == "paused"
     database.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PAUSED))
     assert claim(database, study, worker) is None
@@ -149,7 +149,7 @@ def test_stop_ends_at_once_what_nobody_holds(database: Database, started: Starte
     database.transact(lambda c: c.execute(text(expire_one), {"id": expired.trial_id}))
 
     change = stop(database)
-    assert (change.study.status, change.ended, change.held) == ("stopped", 2, 1)
+    assert (change.study.status, change.ended, change.claimed) == ("stopped", 2, 1)
     assert rows(database, "select number, state::text from trials order by number") == [
         (0, "PRUNED"),
         (1, "PRUNED"),

@@ -56,8 +56,8 @@ def batch(number: int) -> dict[bytes, Any]:
 
 
 def files(write: Callable[[object], bytes] = dump) -> dict[str, bytes]:
-    made = {name: write(batch(number)) for number, name in enumerate((*cifar10.TRAIN, cifar10.TEST))}
-    return {**made, cifar10.META: write({b"label_names": NAMES, b"num_vis": 3072})}
+    files = {name: write(batch(number)) for number, name in enumerate((*cifar10.TRAIN, cifar10.TEST))}
+    return {**files, cifar10.META: write({b"label_names": NAMES, b"num_vis": 3072})}
 
 
 def lay_out(directory: Path, content: dict[str, bytes]) -> Path:
@@ -158,13 +158,13 @@ def test_damage_is_named_and_refused(
 ) -> None:
     """One line says which file is wrong and how; nothing in it is run, nothing is half read."""
     monkeypatch.chdir(tmp_path)
-    name, content, said = DAMAGES[damage]
+    name, content, message = DAMAGES[damage]
     broken = {**files(), name: content}
     given = {file: data for file, data in broken.items() if data is not None}
     path = pack(tmp_path / cifar10.ARCHIVE, given) if packed else lay_out(tmp_path / "batches", given)
     with pytest.raises(NotFoundError) as caught:
         cifar10.read(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not Path("pwned").exists()

@@ -83,7 +83,7 @@ def test_limit_leaves_the_validation_images() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("limits", "message"),
     [
         (replace(DIGITS, validation=1430), "validation of digits: 1,430 is not from 10 to 1,427"),
         (replace(DIGITS, validation=5), "validation of digits: 5 is not"),
@@ -91,10 +91,10 @@ def test_limit_leaves_the_validation_images() -> None:
         (replace(DIGITS, train_limit=1230), "train_limit of digits: 1,230 is not from 10 to 1,227"),
     ],
 )
-def test_more_than_there_is_is_a_usage_error(asked: DataRequest, said: str) -> None:
+def test_more_than_there_is_is_a_usage_error(limits: DataRequest, message: str) -> None:
     """One line says what was asked and what there is."""
-    with pytest.raises(UsageError, match=said):
-        loading.load(asked)
+    with pytest.raises(UsageError, match=message):
+        loading.load(limits)
 
 
 def test_unknown_dataset_is_not_found() -> None:
@@ -123,12 +123,12 @@ class Site:
     """A web site with one file, which it may break off in the middle of."""
 
     def __init__(self) -> None:
-        self.content, self.sent, self.asked = b"", -1, 0
+        self.content, self.sent, self.requests = b"", -1, 0
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                site.asked += 1
+                site.requests += 1
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(site.content)))
                 self.end_headers()
@@ -170,7 +170,7 @@ def test_download_is_kept(site: Site) -> None:
     assert cached() == [cifar10.ARCHIVE]
     loading.load.cache_clear()
     assert loading.load(CIFAR).fingerprint == first.fingerprint
-    assert site.asked == 1
+    assert site.requests == 1
 
 
 def test_wrong_checksum_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +195,8 @@ def test_no_network_says_what_to_do(site: Site, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HPSEARCH_DATA_DIR", str(tmp_path / "mine"))
     with pytest.raises(NotFoundError) as caught:
         loading.load(CIFAR)
-    said = str(caught.value)
-    assert "\n" not in said
+    message = str(caught.value)
+    assert "\n" not in message
     for part in (
         str(tmp_path / "mine"),
         str(settings.find_cache_dir()),
@@ -204,7 +204,7 @@ def test_no_network_says_what_to_do(site: Site, monkeypatch: pytest.MonkeyPatch,
         "HPSEARCH_DATA_DIR",
         cifar10.ARCHIVE,
     ):
-        assert part in said
+        assert part in message
 
 
 @pytest.mark.data
