@@ -16,10 +16,6 @@ class Direction(StrEnum):
         """Return 1 or -1: a value times this is the better, the larger it is."""
         return 1 if self is Direction.MAXIMIZE else -1
 
-    def is_better(self, value: float, other: float) -> bool:
-        """Return whether `value` is strictly better than `other`."""
-        return self.sign * value > self.sign * other
-
     @property
     def sql_order(self) -> str:
         """Return the SQL order that puts the best value first."""
