@@ -49,8 +49,8 @@ def test_killed_while_training(records: StoredRecords, workers: WorkerGroup) -> 
     assert records.epochs() == [1]
 
     wait_until(lambda: len(records.epochs()) >= 3, "an epoch more is stored")
+    trainer = middle.wait_for_trainer()  # before the kill, after which it is nobody's child
     middle.send(signal.SIGKILL)
-    trainer = middle.wait_for_trainer()
     before_tell = workers.start(**killed_at("hpsearch.storage.attempts.finish"))
     middle.join()
     wait_until(lambda: is_gone(trainer), "a killed worker's trainer is gone")
