@@ -32,7 +32,7 @@ import answers_landscapes
 import answers_scores
 import answers_service
 from answers_landscapes import Landscape
-from answers_scores import Score
+from answers_scores import LandscapeScore
 from answers_truth import Truth
 
 from hpsearch.errors import NotFoundError
@@ -47,7 +47,7 @@ QUICK = ("additive", "own-rates")
 
 
 @dataclass(frozen=True)
-class Size:
+class SearchSize:
     """How large each search is, and how many there are of each landscape."""
 
     seeds: int = SEEDS
@@ -55,7 +55,7 @@ class Size:
     epochs: int = EPOCHS
 
 
-QUICK_SIZE = Size(seeds=2, trials=20, epochs=9)
+QUICK_SIZE = SearchSize(seeds=2, trials=20, epochs=9)
 
 
 def simulate(options: argparse.Namespace) -> None:
@@ -70,7 +70,7 @@ def simulate(options: argparse.Namespace) -> None:
 
 def table(options: argparse.Namespace) -> None:
     """Run the searches that are missing, ask the service about each, and print how right it is."""
-    size = QUICK_SIZE if options.quick else Size(options.seeds)
+    size = QUICK_SIZE if options.quick else SearchSize(options.seeds)
     names = options.only or (QUICK if options.quick else ())
     landscapes = [landscape for file in options.landscapes for landscape in answers_landscapes.load(file)]
     chosen = [landscape for landscape in landscapes if not names or landscape.name in names]
@@ -84,7 +84,7 @@ def table(options: argparse.Namespace) -> None:
     print(answers_scores.format_table(scores))
 
 
-def measure(database: Database, landscape: Landscape, size: Size) -> Iterator[Score]:
+def measure(database: Database, landscape: Landscape, size: SearchSize) -> Iterator[LandscapeScore]:
     """Yield the score of the answer to each search over a landscape."""
     truth = cache(partial(Truth, landscape, epochs=size.epochs))
     for seed in range(size.seeds):
@@ -103,7 +103,7 @@ def _is_rung(summary: Summary, epoch: int) -> bool:
     return epoch == spec.budget.epochs or spec.compares_after(epoch)
 
 
-def _search(database: Database, landscape: Landscape, seed: int, size: Size) -> tuple[Summary, Sequence[Trial]]:
+def _search(database: Database, landscape: Landscape, seed: int, size: SearchSize) -> tuple[Summary, Sequence[Trial]]:
     """Return a search, which is run unless it is there."""
     name = f"{landscape.name}-{seed}-{size.trials}x{size.epochs}"
     read = partial(results.read, name=name)

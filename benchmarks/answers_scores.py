@@ -1,4 +1,4 @@
-"""How right the answers are: each held against what is true of its landscape, and the table of all."""
+"""How right the answers are: each compared with what is true of its landscape, and the table of all."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,12 +28,12 @@ TOLERANCE = 0.005
 class Counts:
     """Of what is said about differences at one stage, in one reading.
 
-    `held` of `intervals` contain the truth; `claims` are the settled ones, `wrong` those of them whose sign is not the
-    true one; `large` true differences are of `LARGE` and more, and `settled` of these are claimed rightly.
+    `covered` of `intervals` contain the truth; `claims` are the settled ones, `wrong` those of them whose sign is not
+    the true one; `large` true differences are of `LARGE` and more, and `settled` of these are claimed rightly.
     """
 
     intervals: int = 0
-    held: int = 0
+    covered: int = 0
     claims: int = 0
     wrong: int = 0
     large: int = 0
@@ -41,7 +41,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Score:
+class LandscapeScore:
     """Of one answer.
 
     `lead` is that of the true first share; `top` says whether the first share is the true one, False where none is
@@ -53,7 +53,7 @@ class Score:
     top: bool | None
     shown: bool
     errors: Sequence[float]
-    held: Sequence[bool]
+    covered: Sequence[bool]
     counts: Mapping[tuple[Stage, Where], Counts]
     seconds: float
 
@@ -62,7 +62,9 @@ Truths = Callable[[int], Truth]
 """Gives the truth at an epoch."""
 
 
-def score_answer(landscape: str, answer: Answer, seconds: float, first_rung: int, epochs: int, truths: Truths) -> Score:
+def score_answer(
+    landscape: str, answer: Answer, seconds: float, first_rung: int, epochs: int, truths: Truths
+) -> LandscapeScore:
     """Hold one answer against the truth.
 
     Args:
@@ -82,11 +84,11 @@ def score_answer(landscape: str, answer: Answer, seconds: float, first_rung: int
         for where in get_args(Where)
     }
     if shares is None:
-        return Score(landscape, None, None, bool(answer.shares), (), (), counts, seconds)
+        return LandscapeScore(landscape, None, None, bool(answer.shares), (), (), counts, seconds)
     errors = [abs(row.share - shares[name]) for name, row in answer.shares.items()]
-    held = [row.low - TOLERANCE <= shares[name] <= row.high + TOLERANCE for name, row in answer.shares.items()]
+    covered = [row.low - TOLERANCE <= shares[name] <= row.high + TOLERANCE for name, row in answer.shares.items()]
     top = _find_top({name: row.share for name, row in answer.shares.items()}) == _find_top(shares)
-    return Score(landscape, lead, top, bool(answer.shares), errors, held, counts, seconds)
+    return LandscapeScore(landscape, lead, top, bool(answer.shares), errors, covered, counts, seconds)
 
 
 def _find_top(shares: Mapping[str, float]) -> str | None:
@@ -94,7 +96,7 @@ def _find_top(shares: Mapping[str, float]) -> str | None:
 
 
 def _count(answer: Answer, stage: Stage, where: Where, epochs: int, epoch: int, truths: Truths) -> Counts:
-    """Count what is said of one stage in one reading; a claim is held against the truth at its own epoch."""
+    """Count what is said of one stage in one reading; a claim is compared with the truth at its own epoch."""
     claims = [claim for claim in answer.claims if claim.where == where and (claim.epoch >= epochs) == (stage == "end")]
     amounts = [(claim, truths(claim.epoch).compare(claim.name, claim.better, claim.worse, where)) for claim in claims]
     known = [(claim, amount) for claim, amount in amounts if amount is not None]
@@ -103,7 +105,7 @@ def _count(answer: Answer, stage: Stage, where: Where, epochs: int, epoch: int, 
     large = list(_list_large(answer, truths(epoch), where))
     return Counts(
         intervals=len(known),
-        held=sum(claim.low <= amount <= claim.high for claim, amount in known),
+        covered=sum(claim.low <= amount <= claim.high for claim, amount in known),
         claims=len(settled),
         wrong=sum(amount <= 0 for _, amount in settled),
         large=len(large),
@@ -120,7 +122,7 @@ def _list_large(answer: Answer, truth: Truth, where: Where) -> Iterator[tuple[st
                 yield (name, *(pair if amount > 0 else reversed(pair)))
 
 
-def format_table(scores: Sequence[Score]) -> str:
+def format_table(scores: Sequence[LandscapeScore]) -> str:
     """Return the tables in Markdown: a row a landscape, and one of all."""
     groups = [list(group) for _, group in itertools.groupby(scores, key=lambda score: score.landscape)]
     rows = [(group[0].landscape, group) for group in groups] + [("all", list(scores))]
@@ -130,26 +132,26 @@ def format_table(scores: Sequence[Score]) -> str:
     return "\n\n".join(parts)
 
 
-Rows = Sequence[tuple[str, Sequence[Score]]]
+Rows = Sequence[tuple[str, Sequence[LandscapeScore]]]
 
 
 def _format_shares(rows: Rows) -> str:
-    head = ("landscape", "true lead", "shown", "top-1 right", "error of a share", "shares held", "CPU-s")
+    head = ("landscape", "true lead", "shown", "top-1 right", "error of a share", "shares covered", "CPU-s")
     return _markdown(head, [(name, *_summarize_shares(name, group)) for name, group in rows])
 
 
-def _summarize_shares(name: str, group: Sequence[Score]) -> tuple[str, ...]:
+def _summarize_shares(name: str, group: Sequence[LandscapeScore]) -> tuple[str, ...]:
     """Return the cells of a row; top-1 of all counts where the lead is clear."""
     leads = [score.lead for score in group if score.lead is not None]
     judged = [score for score in group if score.top is not None and (name != "all" or (score.lead or 0) >= CLEAR)]
     errors = [error for score in group for error in score.errors]
-    held = [inside for score in group for inside in score.held]
+    covered = [inside for score in group for inside in score.covered]
     return (
         f"{mean(leads):.2f}" if leads and name != "all" else "–",
         _ratio(sum(score.shown for score in group), len(group)),
         _ratio(sum(bool(score.top) for score in judged), len(judged)),
         f"{mean(errors):.3f}" if errors else "–",
-        _part(sum(held), len(held)),
+        _part(sum(covered), len(covered)),
         f"{mean(score.seconds for score in group):.1f}",
     )
 
@@ -157,14 +159,14 @@ def _summarize_shares(name: str, group: Sequence[Score]) -> tuple[str, ...]:
 def _format_stage(rows: Rows, stage: Stage) -> str:
     head: tuple[str, ...] = ("landscape",)
     for where in ("space", "good"):
-        head += (f"{where}: held", "≥ 3 points settled", "claims", "wrong sign")
+        head += (f"{where}: covered", "≥ 3 points settled", "claims", "wrong sign")
     return _markdown(head, [(name, *_summarize_stage(group, stage)) for name, group in rows])
 
 
-def _summarize_stage(group: Sequence[Score], stage: Stage) -> Iterator[str]:
+def _summarize_stage(group: Sequence[LandscapeScore], stage: Stage) -> Iterator[str]:
     for where in get_args(Where):
         counts = [score.counts[stage, where] for score in group if (stage, where) in score.counts]
-        yield _part(sum(count.held for count in counts), sum(count.intervals for count in counts))
+        yield _part(sum(count.covered for count in counts), sum(count.intervals for count in counts))
         yield _ratio(sum(count.settled for count in counts), sum(count.large for count in counts))
         yield str(sum(count.claims for count in counts))
         yield str(sum(count.wrong for count in counts))

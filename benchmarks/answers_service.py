@@ -11,7 +11,7 @@ from hpsearch.storage.results import Summary, Trial
 
 
 @dataclass(frozen=True)
-class Share:
+class StatedShare:
     """A hyperparameter's share of the variance, and its 95% interval."""
 
     share: float
@@ -38,7 +38,7 @@ class Answer:
     """Shares by hyperparameter, none where they cannot be known, and at which epoch; `levels` by hyperparameter."""
 
     epoch: int | None
-    shares: Mapping[str, Share]
+    shares: Mapping[str, StatedShare]
     levels: Mapping[str, Sequence[str]]
     claims: Sequence[Claim]
 
@@ -49,7 +49,7 @@ def answer(summary: Summary, trials: Sequence[Trial]) -> Answer:
     shown = document["importance"] or {"epoch": None, "shares": []}
     return Answer(
         shown["epoch"],
-        {row["name"]: Share(row["share"], row["low"], row["high"]) for row in shown["shares"]},
+        {row["name"]: StatedShare(row["share"], row["low"], row["high"]) for row in shown["shares"]},
         {effect["name"]: [_label(level) for level in effect["levels"]] for effect in document["effects"]},
         [_claim(effect["name"], row) for effect in document["effects"] for row in effect["differences"]],
     )

@@ -133,7 +133,7 @@ def _tabulate_differences(name: str, material: ReportMaterial) -> Table:
 def _describe_distance(
     pairs: Sequence[LevelDifference], best: str, other: str, where: Where, material: ReportMaterial
 ) -> str:
-    """`21.3 points worse (18.1 to 24.0)`; said where that settles nothing."""
+    """Write `21.3 points worse (18.1 to 24.0)`, and whether that is not settled."""
     pair = next(each for each in pairs if each.where is where and {each.better, each.worse} == {best, other})
     text = narrative.format_difference(*pair.orient(best), material.summary.study.spec.study.metric)
     return text if pair.is_settled else f"{text}, not settled"

@@ -21,7 +21,7 @@ SPACE: dict[str, Any] = {
 def prepare(trials: int, epochs: int = 1) -> ReportMaterial:
     """Return the material of a search in which adam is 10 points above sgd, pruned after its first epoch."""
     random = np.random.default_rng(0)
-    made = []
+    prepared_trials = []
     for number in range(trials):
         params = {
             "learning_rate": float(10 ** random.uniform(-5, -1)),
@@ -29,9 +29,9 @@ def prepare(trials: int, epochs: int = 1) -> ReportMaterial:
         }
         distance = abs(math.log10(float(str(params["learning_rate"]))) + 3)
         value = 0.4 - 0.02 * distance + 0.1 * (params["optimizer"] == "adam") + random.normal(0, 0.01)
-        made.append(make_trial(number, params, [value], "pruned", "pruned"))
-    summary = make_summary({"space": SPACE, "budget": {"epochs": epochs}}, made)
-    return material.prepare_material(ReportSource(summary, made, (), datetime.now(UTC)))
+        prepared_trials.append(make_trial(number, params, [value], "pruned", "pruned"))
+    summary = make_summary({"space": SPACE, "budget": {"epochs": epochs}}, prepared_trials)
+    return material.prepare_material(ReportSource(summary, prepared_trials, (), datetime.now(UTC)))
 
 
 def test_levels_are_compared_at_the_epoch_of_the_importance() -> None:
