@@ -18,16 +18,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import linalg, special
 
 from hpsearch.analysis.axes import INACTIVE, Cells, Floats, SpaceAxis
 
 ORDER_SCALES = (0.7, 0.3, 0.2)
 """Prior scales of main effects, pairs and triples, in units of the noise."""
 
+FEW_INTERACTIONS = 10
+"""Interactions of an order that have its prior scale each, as many as five hyperparameters have. More of them share it:
+what is left of the noise in each would else add up, and take from the main effects of a large space."""
+
 MOST_AXES_WITH_TRIPLES = 6
 MOST_TRIALS_WITH_TRIPLES = 300
 """Above them triples cost more seconds than they settle differences."""
+
+MOST_WORK = 4e8
+"""Multiplications a step, trials² × columns, where there are more columns than trials: some ten seconds in all."""
 
 BURN_IN = 300
 DRAWS = 400
@@ -103,6 +110,8 @@ def fit(axes: Sequence[SpaceAxis], cells: Cells, values: Floats, floor: float, s
         seed: of the sampler.
     """
     terms = make_terms(axes, len(values))
+    kept = _limit_trials(len(values), 1 + sum(term.size for term in terms))
+    cells, values = cells[kept], values[kept]
     sampler = _Sampler(terms, _design(terms, cells), values, floor, np.random.default_rng(seed))
     for _ in range(BURN_IN):
         sampler.step()
@@ -120,11 +129,16 @@ def make_terms(axes: Sequence[SpaceAxis], trials: int) -> tuple[Term, ...]:
     triples = len(axes) <= MOST_AXES_WITH_TRIPLES and trials <= MOST_TRIALS_WITH_TRIPLES
     for order, scale in zip((2, 3), higher, strict=True):
         if order == 2 or triples:
-            terms += [
-                Term(chosen, tuple(axes[i].interaction_basis for i in chosen), scale)
-                for chosen in itertools.combinations(range(len(axes)), order)
-            ]
+            chosen = list(itertools.combinations(range(len(axes)), order))
+            shared = scale * min(1.0, FEW_INTERACTIONS / max(1, len(chosen)))
+            terms += [Term(each, tuple(axes[i].interaction_basis for i in each), shared) for each in chosen]
     return tuple(terms)
+
+
+def _limit_trials(trials: int, columns: int) -> NDArray[np.int64]:
+    """Return which trials to fit: all, or so many, evenly over the search, that a step stays within `MOST_WORK`."""
+    most = trials if columns <= trials else max(1, int(math.sqrt(MOST_WORK / columns)))
+    return np.unique(np.linspace(0, trials - 1, min(trials, most)).astype(np.int64))
 
 
 def _design(terms: Sequence[Term], cells: Cells) -> Floats:
@@ -174,16 +188,17 @@ class _Sampler:
         prior = np.concatenate([[CONSTANT_VARIANCE], self._variances[self._term_of]])
         if self._gram is not None:
             precision = self._gram / self.variance + np.diag(1 / prior)
-            root = np.linalg.cholesky(precision)
-            right = np.linalg.solve(root, self._design.T @ self._values / self.variance)
-            self.coefficients = np.linalg.solve(root.T, right + self._random.normal(size=self.columns))
+            root = linalg.cholesky(precision, lower=True)
+            right = linalg.solve_triangular(root, self._design.T @ self._values / self.variance, lower=True)
+            right += self._random.normal(size=self.columns)
+            self.coefficients = linalg.solve_triangular(root, right, lower=True, trans="T")
             return
         drawn = self._random.normal(size=self.columns) * np.sqrt(prior)
         noise = math.sqrt(self.variance) * self._random.normal(size=len(self._values))
         weighted = self._design * prior
         covariance = weighted @ self._design.T + self.variance * np.eye(len(self._values))
         residual = self._values - self._design @ drawn - noise
-        self.coefficients = drawn + weighted.T @ np.linalg.solve(covariance, residual)
+        self.coefficients = drawn + weighted.T @ linalg.solve(covariance, residual, assume_a="pos")
 
     def _draw_scales(self) -> None:
         squares = np.bincount(self._term_of, self.coefficients[1:] ** 2, minlength=len(self._sizes))

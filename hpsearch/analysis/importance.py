@@ -135,7 +135,11 @@ def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
         return Importance((), (), (), len(stage.trials), stage.epoch, (), (reason,))
     posterior = fit_stage(spec, stage)
     measured, contrasts = posterior_summary.measure_shares(posterior), posterior_summary.measure_contrasts(posterior)
-    shares = sorted((_make_share(name, drawn) for name, drawn in measured.main.items()), key=lambda each: -each.share)
+    told = [drawn for name, drawn in measured.main.items() if contrasts[name] >= MIN_CONTRAST]
+    told += [drawn for drawn in measured.pairs.values() if _summarize(drawn)[1] >= MIN_LOW]
+    shares = sorted(
+        (_make_share(name, drawn, told) for name, drawn in measured.main.items()), key=lambda each: -each.share
+    )
     if max(contrasts.values()) < MIN_CONTRAST:
         return Importance((), (), (), len(stage.trials), stage.epoch, (), (_describe_unsettled(stage, spec),))
     pairs = (Interaction(names, *_summarize(drawn)) for names, drawn in measured.pairs.items())
@@ -189,8 +193,13 @@ def _find_obstacle(spec: StudySpec, stage: Stage) -> str | None:
     return None
 
 
-def _make_share(name: str, drawn: Floats) -> Share:
-    return Share(name, *_summarize(drawn))
+def _make_share(name: str, drawn: Floats, told: Sequence[Floats]) -> Share:
+    """Return a share; `told` are the draws of all that is told from nothing."""
+    share, low, high = _summarize(drawn)
+    # What is not told from nothing may be nothing, although no draw of a variance is: then this share is larger.
+    others = np.sum([np.zeros_like(drawn), *(each for each in told if each is not drawn)], axis=0)
+    alone = drawn / np.maximum(drawn + others, np.finfo(float).tiny)
+    return Share(name, share, low, max(high, float(np.quantile(alone, INTERVAL[1]))) if low else high)
 
 
 def _summarize(drawn: Floats) -> tuple[float, float, float]:
