@@ -70,6 +70,20 @@ class EpochMetrics:
         return self.val_accuracy if metric == "val_accuracy" else self.val_loss
 
 
+def compute_chance_accuracy(classes: int, images: int) -> float:
+    """Return the highest accuracy over `images` that one may have by guessing among `classes`.
+
+    It is 1 / classes and three standard errors of a proportion, sqrt(p (1 - p) / images).
+    """
+    chance = 1 / classes
+    return chance + 3 * math.sqrt(chance * (1 - chance) / images)
+
+
+def compute_chance_loss(classes: int) -> float:
+    """Return the lowest cross-entropy (nats) of a model that guesses among `classes`: ln(classes), less 1%."""
+    return 0.99 * math.log(classes)
+
+
 def find_best_epoch(epochs: list[EpochMetrics], metric: str) -> EpochMetrics | None:
     """Return the epoch with the best finite value of `metric`, the earliest of equals; None where no epoch has one."""
     finite = [epoch for epoch in epochs if math.isfinite(epoch.value(metric))]

@@ -13,8 +13,8 @@ than trials), the scales as inverse gammas (Makalic and Schmidt 2016), the noise
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,14 +74,12 @@ class Posterior:
     """Draws from the posterior of the metric over the space.
 
     `coefficients` (draws, columns) are of the standardized metric, the constant first, then the columns of each term;
-    `noise` (draws,) is the standard deviation between trials of one configuration, in the metric's unit; `floor` is the
-    value that is no better than chance, below which nothing is predicted; more is better.
+    `floor` is the value that is no better than chance, below which nothing is predicted; more is better.
     """
 
     axes: tuple[SpaceAxis, ...]
     terms: tuple[Term, ...]
     coefficients: Floats
-    noise: Floats
     centre: float
     scale: float
     floor: float
@@ -94,9 +92,14 @@ class Posterior:
     def thin(self, draws: int) -> "Posterior":
         """Return so many of the draws, evenly spaced."""
         kept = np.linspace(0, len(self.coefficients) - 1, min(draws, len(self.coefficients))).astype(int)
-        return Posterior(
-            self.axes, self.terms, self.coefficients[kept], self.noise[kept], self.centre, self.scale, self.floor
-        )
+        return replace(self, coefficients=self.coefficients[kept])
+
+    def list_terms(self) -> Iterator[tuple[Term, Floats]]:
+        """Yield each term with its own coefficients (draws, functions)."""
+        start = 1
+        for term in self.terms:
+            yield term, self.coefficients[:, start : start + term.size]
+            start += term.size
 
 
 def fit(axes: Sequence[SpaceAxis], cells: Cells, values: Floats, floor: float, seed: int = 0) -> Posterior:
@@ -115,11 +118,11 @@ def fit(axes: Sequence[SpaceAxis], cells: Cells, values: Floats, floor: float, s
     sampler = _Sampler(terms, _design(terms, cells), values, floor, np.random.default_rng(seed))
     for _ in range(BURN_IN):
         sampler.step()
-    coefficients, noise = np.empty((DRAWS, sampler.columns)), np.empty(DRAWS)
+    coefficients = np.empty((DRAWS, sampler.columns))
     for draw in range(DRAWS):
         sampler.step()
-        coefficients[draw], noise[draw] = sampler.coefficients, math.sqrt(sampler.variance) * sampler.scale
-    return Posterior(tuple(axes), terms, coefficients, noise, sampler.centre, sampler.scale, floor)
+        coefficients[draw] = sampler.coefficients
+    return Posterior(tuple(axes), terms, coefficients, sampler.centre, sampler.scale, floor)
 
 
 def make_terms(axes: Sequence[SpaceAxis], trials: int) -> tuple[Term, ...]:

@@ -10,7 +10,8 @@ from hpsearch.analysis import functional_anova, posterior_summary
 from hpsearch.analysis.axes import Floats, find_cells, make_axes
 from hpsearch.analysis.functional_anova import Posterior
 from hpsearch.analysis.level_differences import LevelDifference, compare_levels
-from hpsearch.metrics import Direction, find_best_epoch
+from hpsearch.analysis.posterior_summary import INTERVAL
+from hpsearch.metrics import Direction, compute_chance_accuracy, compute_chance_loss, find_best_epoch
 from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
@@ -26,8 +27,6 @@ Of 72 random searches of noise (3 or 5 hyperparameters, 40, 60 or 100 trials) tw
 """
 MIN_LOW = 0.03
 """The lower end of an interaction that is named; and a third of it is the least lower end that is not 0."""
-INTERVAL = (0.025, 0.975)
-"""The quantiles of the posterior between which a share lies: 95%."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +133,15 @@ def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
     if reason := _find_obstacle(spec, stage):
         return Importance((), (), (), len(stage.trials), stage.epoch, (), (reason,))
     posterior = fit_stage(spec, stage)
-    measured, contrasts = posterior_summary.measure_shares(posterior), posterior_summary.measure_contrasts(posterior)
+    contrasts = posterior_summary.measure_contrasts(posterior)
+    if max(contrasts.values()) < MIN_CONTRAST:
+        return Importance((), (), (), len(stage.trials), stage.epoch, (), (_describe_unsettled(stage, spec),))
+    measured = posterior_summary.measure_shares(posterior)
     told = [drawn for name, drawn in measured.main.items() if contrasts[name] >= MIN_CONTRAST]
     told += [drawn for drawn in measured.pairs.values() if _summarize(drawn)[1] >= MIN_LOW]
     shares = sorted(
         (_make_share(name, drawn, told) for name, drawn in measured.main.items()), key=lambda each: -each.share
     )
-    if max(contrasts.values()) < MIN_CONTRAST:
-        return Importance((), (), (), len(stage.trials), stage.epoch, (), (_describe_unsettled(stage, spec),))
     pairs = (Interaction(names, *_summarize(drawn)) for names, drawn in measured.pairs.items())
     interactions = sorted((pair for pair in pairs if pair.low >= MIN_LOW), key=lambda each: -each.share)
     return Importance(
@@ -165,16 +165,11 @@ def fit_stage(spec: StudySpec, stage: Stage) -> Posterior:
 
 
 def find_floor(spec: StudySpec) -> float:
-    """Return the value at or below which a trial is no better than one that guesses, larger being better.
-
-    Three standard errors of a proportion above 1 / classes for an accuracy, 1% below ln(classes) for a cross-entropy,
-    as the trainer tells a trial at chance.
-    """
+    """Return the value at or below which a trial is no better than one that guesses, larger being better."""
     classes = len(spec.data.classes)
     if spec.direction is Direction.MINIMIZE:
-        return -0.99 * math.log(classes)
-    chance = 1 / classes
-    return chance + 3 * math.sqrt(chance * (1 - chance) / spec.data.validation)
+        return -compute_chance_loss(classes)
+    return compute_chance_accuracy(classes, spec.data.validation)
 
 
 def _find_obstacle(spec: StudySpec, stage: Stage) -> str | None:
@@ -231,7 +226,8 @@ def _write_statements(
     for pair in interactions:
         names = " × ".join(pair.names)
         yield f"{names} explains {_format_share(pair)} more: the best value of one depends on the other."
-    guessing = sum(value <= find_floor(spec) for value in stage.values)
+    floor = find_floor(spec)
+    guessing = sum(value <= floor for value in stage.values)
     worst = f", {guessing} of them no better than guessing" if guessing else ""
     yield (
         f"Computed from the {len(stage.trials)} trials that were trained to epoch {stage.epoch}{worst}, by their best "

@@ -11,11 +11,8 @@ import numpy as np
 from hpsearch.analysis import bins, posterior_summary
 from hpsearch.analysis.axes import Floats, SpaceAxis
 from hpsearch.analysis.functional_anova import Posterior
-from hpsearch.analysis.posterior_summary import average_cells
+from hpsearch.analysis.posterior_summary import INTERVAL, average_cells
 from hpsearch.spec.rows import Value
-
-INTERVAL = (0.025, 0.975)
-"""The quantiles of the posterior between which a difference lies: 95%."""
 
 
 class Where(StrEnum):

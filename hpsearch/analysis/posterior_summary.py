@@ -18,18 +18,16 @@ SWAPPED = 1200
 GOOD = 0.1
 """The part of the configurations that are good: the best of each draw."""
 SUMMARY_DRAWS = 200
+INTERVAL = (0.025, 0.975)
+"""The quantiles of the posterior between which a figure lies: 95%."""
 
 
 @dataclass(frozen=True)
 class VarianceShares:
-    """Parts of the variance of the metric over the space, a row a draw: of each axis alone, and of each pair.
-
-    `variance` (draws,) is the whole variance, in the metric's unit squared.
-    """
+    """Parts of the variance of the metric over the space, one a draw: of each axis alone, and of each pair."""
 
     main: Mapping[str, Floats]
     pairs: Mapping[tuple[str, str], Floats]
-    variance: Floats
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,18 @@ def measure_shares(posterior: Posterior, seed: int = 0) -> VarianceShares:
     axes = posterior.axes
     cells = deactivate(axes, draw_cells(axes, CONFIGURATIONS, np.random.default_rng(seed)))
     values = posterior.predict(cells)
-    variance = values.var(axis=0)
-    safe = np.maximum(variance, np.finfo(float).tiny)
-    main = {axis.name: _between(values, cells[:, i]) / safe for i, axis in enumerate(axes)}
+    variance = np.maximum(values.var(axis=0), np.finfo(float).tiny)
+    main = {axis.name: _between(values, cells[:, i]) / variance for i, axis in enumerate(axes)}
     left = np.maximum(0.0, 1 - np.sum(list(main.values()), axis=0))
-    spreads = {term.axes: _spread(posterior, number) for number, term in enumerate(posterior.terms) if _higher(term)}
+    interactions = ((term, chosen) for term, chosen in posterior.list_terms() if len(term.axes) > 1)
+    spreads = {term.axes: _spread(term, chosen) for term, chosen in interactions}
     whole = np.maximum(np.sum(list(spreads.values()), axis=0), np.finfo(float).tiny) if spreads else 1.0
     pairs = {
         (axes[chosen[0]].name, axes[chosen[1]].name): left * spread / whole
         for chosen, spread in spreads.items()
         if len(chosen) == 2
     }
-    return VarianceShares(main, pairs, variance)
+    return VarianceShares(main, pairs)
 
 
 def measure_contrasts(posterior: Posterior) -> dict[str, float]:
@@ -115,27 +113,18 @@ def _between(values: Floats, column: Cells) -> Floats:
 def _main_effect(posterior: Posterior, number: int) -> Floats:
     """Return the main effect of an axis by its cells (draws, cells), in standardized units."""
     effect = np.zeros((len(posterior.coefficients), posterior.axes[number].size))
-    start = 1
-    for term in posterior.terms:
+    for term, coefficients in posterior.list_terms():
         if term.axes == (number,):
-            effect += posterior.coefficients[:, start : start + term.size] @ term.bases[0].T
-        start += term.size
+            effect += coefficients @ term.bases[0].T
     return effect
 
 
-def _higher(term: Term) -> bool:
-    return len(term.axes) > 1
-
-
-def _spread(posterior: Posterior, number: int) -> Floats:
+def _spread(term: Term, coefficients: Floats) -> Floats:
     """Return the variance over the space of one term, every axis active (draws,), in standardized units."""
-    start = 1 + sum(term.size for term in posterior.terms[:number])
-    term = posterior.terms[number]
     gram: Floats = np.ones((1, 1))
     for basis in term.bases:
         gram = np.asarray(np.kron(gram, basis.T @ basis / len(basis)), dtype=float)
-    chosen = posterior.coefficients[:, start : start + term.size]
-    spread: Floats = np.einsum("dp,pq,dq->d", chosen, gram, chosen)
+    spread: Floats = np.einsum("dp,pq,dq->d", coefficients, gram, coefficients)
     return spread
 
 

@@ -1,9 +1,8 @@
 """When a training is over, from its metrics alone: a resumed training ends where the uninterrupted one would have."""
 
-import math
 from collections.abc import Sequence
 
-from hpsearch.metrics import EpochMetrics, find_best_epoch
+from hpsearch.metrics import EpochMetrics, compute_chance_accuracy, compute_chance_loss, find_best_epoch
 from hpsearch.outcomes import TrainingEnd, TrialOutcome
 from hpsearch.training.protocol import Train
 
@@ -37,11 +36,9 @@ def judge_epochs(job: Train, epochs: Sequence[EpochMetrics], classes: int, image
 def is_at_chance(epoch: EpochMetrics, classes: int, images: int) -> bool:
     """Return whether a model that guesses could have had these figures.
 
-    Its validation accuracy is 1 / classes, give or take three standard errors of a proportion (sqrt(p (1 - p) /
-    images)), and its cross-entropy at least ln(classes), less 1%, on the validation and on the training images. All
-    must hold: a model may well learn probabilities before its first choice gets better, and it fits the training
-    images before that shows in validation.
+    Its validation accuracy is no higher than chance, and its cross-entropy no lower, on the validation and on the
+    training images (`metrics.compute_chance_accuracy` and `compute_chance_loss`). All must hold: a model may well learn
+    probabilities before its first choice gets better, and it fits the training images before that shows in validation.
     """
-    chance, guessed = 1 / classes, 0.99 * math.log(classes)
-    highest = chance + 3 * math.sqrt(chance * (1 - chance) / images)
+    highest, guessed = compute_chance_accuracy(classes, images), compute_chance_loss(classes)
     return epoch.val_accuracy <= highest and epoch.val_loss >= guessed and epoch.train_loss >= guessed
