@@ -3,9 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +22,7 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
+from tests.support.commands import run_dashboard
 
 NAME = '<b>"x"</b> / ünï 日本 %s'
 QUESTION = "Is *this* <i>markup</i> or a [link](javascript:alert(1))?"
@@ -91,25 +89,10 @@ def searcher(storage: str) -> Iterator[Searcher]:
 @contextmanager
 def serving(storage: str, *options: str, **environment: str) -> Iterator[str]:
     """Where `hpsearch dashboard` says that it is; it ends with 0 when told to."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "hpsearch.cli.main", "dashboard", "--port", "0", "--storage", storage, *options],
-        env={**os.environ, **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
-        deadline = threading.Timer(240, running.kill)
-        deadline.start()
-        try:
-            assert running.stderr is not None
-            line = running.stderr.readline()
-            match = re.search(r"http://\S+", line)
-            assert match, line + running.stderr.read()
-            yield match[0]
-            running.send_signal(signal.SIGTERM)
-            assert running.wait(30) == 0
-        finally:
-            deadline.cancel()
-            running.kill()
+    with run_dashboard("--storage", storage, *options, **environment) as (running, address):
+        yield address
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 0
 
 
 @pytest.fixture
@@ -142,16 +125,20 @@ def open_study(page: Page) -> None:
     expect(page.get_by_text(f"{NAME} (id=1)")).to_be_visible(timeout=PATIENCE)
 
 
-def test_importance_is_drawn_with_its_interval_and_epoch(page: Page, searcher: Searcher) -> None:
-    """Where trials settle what matters, the dashboard's own plot shows our shares, the longest bar on top."""
+@pytest.fixture
+def settled(searcher: Searcher) -> str:
+    """The name of a second study, in which 12 trials without a diverged one settle that the learning rate matters."""
     described = {**SEARCH, "study": {"name": "settled"}}
-    settled = Searcher(
-        searcher.database, study_creation.start(searcher.database, loader.from_dict(described)).study, "v"
-    )
+    study = study_creation.start(searcher.database, loader.from_dict(described)).study
+    worker = Searcher(searcher.database, study, "v")
     for number in range(len(RATES)):
-        settled.finish(settled.begin(0.2 + 0.05 * number))
-    page.reload()
-    page.get_by_role("link", name="settled").click()
+        worker.finish(worker.begin(0.2 + 0.05 * number))
+    return study.name
+
+
+def test_importance_is_drawn_with_its_interval_and_epoch(settled: str, page: Page) -> None:
+    """Where trials settle what matters, the dashboard's own plot shows our shares, the longest bar on top."""
+    page.get_by_role("link", name=settled).click()
     importance = page.locator("#graph-hyperparameter-importances")
     rest = re.compile("^(batch_norm|optimizer) at epoch 3: 0")
     names = [rest, rest, re.compile(r"^learning_rate at epoch 3: 0\.\d\d to [01]\.\d\d$")]

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import signal
 import socket
@@ -11,8 +10,8 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database, parse_url
 from hpsearch.storage.studies import Study
 from tests.support import simulation
+from tests.support.commands import run_dashboard
 from tests.support.dashboard_client import DashboardClient
 from tests.support.small_study import finish_trial, metrics
 
@@ -216,29 +216,6 @@ def test_name_of_two_addresses_is_listened_on(database: Database, monkeypatch: p
     assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*/dashboard", server.listen(database, "both", 0).url)
 
 
-@contextmanager
-def command(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`hpsearch dashboard` on a free port, once it has printed its address; killed at the end, or after a minute."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "hpsearch.cli.main", "dashboard", "--port", "0", *arguments],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
-        deadline = threading.Timer(60, running.kill)
-        deadline.start()
-        try:
-            assert running.stderr is not None
-            line = running.stderr.readline()
-            address = re.search(r"http://\S+", line)
-            assert address, line + running.stderr.read()
-            yield running, address[0]
-        finally:
-            deadline.cancel()
-            running.kill()
-
-
 def fetch(url: str) -> str:
     """The page at `url`."""
     return ask("GET", url)[1]
@@ -260,7 +237,7 @@ def ask(method: str, url: str, body: Any = None, **headers: str) -> tuple[int, s
 @pytest.mark.parametrize("ender", [signal.SIGTERM, signal.SIGINT])
 def test_command_ends_in_order_when_told_to(scratch: Path, ender: signal.Signals) -> None:
     """SIGTERM and Ctrl-C end it with 0 and without a word more, and its embedded server is put down."""
-    with command(XDG_DATA_HOME=str(scratch)) as (running, url):
+    with run_dashboard(XDG_DATA_HOME=str(scratch)) as (running, url):
         assert "<title>Optuna Dashboard</title>" in fetch(url)
         assert list(scratch.rglob("postmaster.pid"))
         running.send_signal(ender)
@@ -273,7 +250,7 @@ def test_command_ends_in_order_when_told_to(scratch: Path, ender: signal.Signals
 def test_command_serves_the_storage_it_was_given(storage: str, started: Started) -> None:
     """`--storage URL` is what the address it prints shows, and the line holds no password."""
     started(study={"name": ODD})
-    with command("--storage", storage) as (_, url):
+    with run_dashboard("--storage", storage) as (_, url):
         answer = json.loads(fetch(url.replace("/dashboard", "/api/studies")))
         assert [each["study_name"] for each in answer["study_summaries"]] == [ODD]
 
@@ -315,7 +292,7 @@ def test_command_is_read_only(
     study = started()
     attempt = begin(study, 0.5)
     before = content(database)
-    with command("--storage", storage) as (_, url):
+    with run_dashboard("--storage", storage) as (_, url):
         address = url.removesuffix("/dashboard")
         for method, path, body in paths(study, attempt.trial_id):
             status, answer = ask(method, address + path, body)
@@ -333,7 +310,7 @@ def test_command_edits_what_breaks_nothing(
     """With --edit notes, files and the end of a trial are stored; the study stays, under its name."""
     study = started()
     attempt = begin(study, 0.5)
-    with command("--storage", storage, "--edit") as (_, url):
+    with run_dashboard("--storage", storage, "--edit") as (_, url):
         address = url.removesuffix("/dashboard")
         elsewhere = ask("PUT", f"{address}/api/studies/{study.study_id}/note", {}, Origin="http://evil.example")
         assert elsewhere[0] == 403
@@ -363,7 +340,7 @@ def test_command_asks_for_its_password_everywhere(storage: str, started: Started
     (tmp_path / "password").write_text(SECRET + "\n")
     options = {"HPSEARCH_DASHBOARD_PASSWORD_FILE": str(tmp_path / "password")}
     known = {"Authorization": "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()}
-    with command("--storage", storage, "--host", "0.0.0.0", "--edit", **options) as (running, url):
+    with run_dashboard("--storage", storage, "--host", "0.0.0.0", "--edit", **options) as (running, url):
         address = url.replace("0.0.0.0", "127.0.0.1").removesuffix("/dashboard")
         for method, path, body in [("GET", "/", None), ("GET", "/dashboard", None), *paths(study, 1)]:
             assert ask(method, address + path, body)[0] == 401

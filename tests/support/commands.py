@@ -1,8 +1,12 @@
 """hpsearch's commands, run in a process of their own."""
 
 import os
+import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hpsearch.errors import ExitCode
 
@@ -29,3 +33,26 @@ def one_line(ended: subprocess.CompletedProcess[str], code: ExitCode) -> str:
     lines = ended.stderr.strip().splitlines()
     assert len(lines) == 1, ended.stderr
     return lines[0]
+
+
+@contextmanager
+def run_dashboard(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `hpsearch dashboard` on a free port: its process and the address it prints; it is killed at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "hpsearch.cli.main", "dashboard", "--port", "0", *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        deadline = threading.Timer(DEADLINE, running.kill)
+        deadline.start()
+        try:
+            assert running.stderr is not None
+            line = running.stderr.readline()
+            address = re.search(r"http://\S+", line)
+            assert address, line + running.stderr.read()
+            yield running, address[0]
+        finally:
+            deadline.cancel()
+            running.kill()
