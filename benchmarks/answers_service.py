@@ -86,7 +86,7 @@ def compute_document(summary: Summary, trials: Sequence[Trial]) -> Mapping[str, 
                 "high": row.high,
                 "settled": row.is_settled,
                 "where": row.where.value,
-                "epoch": shown.epoch,
+                "epoch": row.epoch,
             }
             for row in shown.differences
             if row.name == effect.name

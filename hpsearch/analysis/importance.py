@@ -147,7 +147,7 @@ def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
     return Importance(
         tuple(shares),
         tuple(interactions),
-        compare_levels(posterior, [trial.params for trial in trials if trial.state.is_finished]),
+        compare_levels(posterior, [trial.params for trial in trials if trial.state.is_finished], stage.epoch),
         len(stage.trials),
         stage.epoch,
         tuple(_write_statements(shares, interactions, stage, spec)),

@@ -28,7 +28,7 @@ class Where(StrEnum):
 class LevelDifference:
     """How much better one level of the hyperparameter `name` is than another, in the unit of the metric.
 
-    `amount` is the posterior mean, 0 or more; `low` and `high` are its 95% interval.
+    `amount` is the posterior mean, 0 or more; `low` and `high` are its 95% interval. It holds at `epoch`.
     """
 
     name: str
@@ -38,6 +38,7 @@ class LevelDifference:
     low: float
     high: float
     where: Where
+    epoch: int
 
     def orient(self, first: str) -> tuple[float, float, float]:
         """Return how much better `first`, one of the two, is than the other (below 0: worse), with the interval."""
@@ -49,12 +50,15 @@ class LevelDifference:
         return self.low > 0
 
 
-def compare_levels(posterior: Posterior, params: Sequence[Mapping[str, Value]]) -> tuple[LevelDifference, ...]:
+def compare_levels(
+    posterior: Posterior, params: Sequence[Mapping[str, Value]], epoch: int
+) -> tuple[LevelDifference, ...]:
     """Return every pair of levels of each hyperparameter, over the space and among good configurations.
 
     Args:
         posterior: of the metric, thinned to the draws to compute with.
         params: of the trials, which decide into which bins a range is divided.
+        epoch: at which the posterior's metric is that of a trial.
     """
     measured = posterior_summary.measure_cells(posterior)
     differences: list[LevelDifference] = []
@@ -62,7 +66,7 @@ def compare_levels(posterior: Posterior, params: Sequence[Mapping[str, Value]]) 
         levels = _find_level_cells(axis, params)
         for where, means in ((Where.SPACE, measured[axis.name].space), (Where.GOOD, measured[axis.name].good)):
             averages = {label: average_cells(means, cells) for label, cells in levels.items()}
-            differences += _compare_pairs(axis.name, averages, where)
+            differences += _compare_pairs(axis.name, averages, where, epoch)
     return tuple(differences)
 
 
@@ -83,10 +87,10 @@ def _find_level_cells(axis: SpaceAxis, params: Sequence[Mapping[str, Value]]) ->
     return levels
 
 
-def _compare_pairs(name: str, averages: Mapping[str, Floats], where: Where) -> Iterator[LevelDifference]:
+def _compare_pairs(name: str, averages: Mapping[str, Floats], where: Where, epoch: int) -> Iterator[LevelDifference]:
     for first, second in itertools.combinations(averages, 2):
         drawn = averages[first] - averages[second]
         amount = float(drawn.mean())
         better, worse = (first, second) if amount >= 0 else (second, first)
         low, high = np.quantile(drawn if amount >= 0 else -drawn, INTERVAL)
-        yield LevelDifference(name, better, worse, abs(amount), float(low), float(high), where)
+        yield LevelDifference(name, better, worse, abs(amount), float(low), float(high), where, epoch)
