@@ -1,13 +1,14 @@
 """Which hyperparameters matter: their shares of the variance of the metric over the search space, with intervals."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hpsearch.analysis import functional_anova, posterior_summary
 from hpsearch.analysis.axes import Floats, find_cells, make_axes
+from hpsearch.analysis.dependent_bests import DependentBest, find_dependent_bests
 from hpsearch.analysis.functional_anova import Posterior
 from hpsearch.analysis.level_differences import LevelDifference, compare_levels
 from hpsearch.analysis.posterior_summary import INTERVAL
@@ -25,6 +26,7 @@ MIN_CONTRAST = 2.5
 
 Of 72 random searches of noise (3 or 5 hyperparameters, 40, 60 or 100 trials) two had one.
 """
+SINGLE = "There is no importance to compute: it compares hyperparameters, and fewer than two are searched."
 MIN_LOW = 0.03
 """The lower end of an interaction that is named; and a third of it is the least lower end that is not 0."""
 
@@ -54,13 +56,15 @@ class Importance:
     """The shares, largest first, and what they were computed from: that many `trials`, at `epoch` (see `Stage`).
 
     `interactions` are those that are told from nothing, largest first; `differences` compare the levels of each
-    hyperparameter at the same epoch, from the same model. `statements` say what was found and from what, `warnings`
+    hyperparameter at the same epoch, from the same model, and `dependent_bests` say what of an interaction one acts on.
+    `statements` say what was found and from what, `warnings`
     what limits it; where nothing can be known there are no shares, and the one warning says why.
     """
 
     shares: tuple[Share, ...]
     interactions: tuple[Interaction, ...]
     differences: tuple[LevelDifference, ...]
+    dependent_bests: tuple[DependentBest, ...]
     trials: int
     epoch: int
     statements: tuple[str, ...]
@@ -131,11 +135,34 @@ def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
     spec = summary.study.spec
     stage = choose_stage(spec, trials)
     if reason := _find_obstacle(spec, stage):
-        return Importance((), (), (), len(stage.trials), stage.epoch, (), (reason,))
+        return Importance((), (), (), (), len(stage.trials), stage.epoch, (), (reason,))
     posterior = fit_stage(spec, stage)
     contrasts = posterior_summary.measure_contrasts(posterior)
+    params = [trial.params for trial in trials if trial.state.is_finished]
+    differences = compare_levels(posterior, params, stage.epoch)
     if max(contrasts.values()) < MIN_CONTRAST:
-        return Importance((), (), (), len(stage.trials), stage.epoch, (), (_describe_unsettled(stage, spec),))
+        unclaimed = tuple(replace(difference, is_supported=False) for difference in differences)
+        reason = SINGLE if len(spec.space) < 2 else _describe_unsettled(stage, spec)
+        return Importance((), (), unclaimed, (), len(stage.trials), stage.epoch, (), (reason,))
+    if len(spec.space) < 2:
+        return Importance((), (), differences, (), len(stage.trials), stage.epoch, (), (SINGLE,))
+    shares, interactions = _list_shares(posterior, contrasts)
+    return Importance(
+        shares,
+        interactions,
+        differences,
+        find_dependent_bests(posterior, [pair.names for pair in interactions]),
+        len(stage.trials),
+        stage.epoch,
+        tuple(_write_statements(shares, interactions, stage, spec)),
+        tuple(_write_warnings(shares, stage, spec)),
+    )
+
+
+def _list_shares(
+    posterior: Posterior, contrasts: Mapping[str, float]
+) -> tuple[tuple[Share, ...], tuple[Interaction, ...]]:
+    """Return the shares, and the interactions that are told from nothing, largest first."""
     measured = posterior_summary.measure_shares(posterior)
     told = [drawn for name, drawn in measured.main.items() if contrasts[name] >= MIN_CONTRAST]
     told += [drawn for drawn in measured.pairs.values() if _summarize(drawn)[1] >= MIN_LOW]
@@ -144,15 +171,7 @@ def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
     )
     pairs = (Interaction(names, *_summarize(drawn)) for names, drawn in measured.pairs.items())
     interactions = sorted((pair for pair in pairs if pair.low >= MIN_LOW), key=lambda each: -each.share)
-    return Importance(
-        tuple(shares),
-        tuple(interactions),
-        compare_levels(posterior, [trial.params for trial in trials if trial.state.is_finished], stage.epoch),
-        len(stage.trials),
-        stage.epoch,
-        tuple(_write_statements(shares, interactions, stage, spec)),
-        tuple(_write_warnings(shares, stage, spec)),
-    )
+    return tuple(shares), tuple(interactions)
 
 
 def fit_stage(spec: StudySpec, stage: Stage) -> Posterior:
@@ -176,8 +195,8 @@ def _find_obstacle(spec: StudySpec, stage: Stage) -> str | None:
     """Return why there is no importance to compute; None where there is."""
     if spec.listed:
         return "There is no importance to compute: the configurations are a list, not a search."
-    if len(spec.space) < 2:
-        return "There is no importance to compute: it compares hyperparameters, and fewer than two are searched."
+    if not spec.space:
+        return SINGLE
     if len(stage.values) < MIN_TRIALS:
         reached = f"reached epoch {stage.epoch}, and there are {len(stage.values)}"
         return f"There is no importance to compute: it needs {MIN_TRIALS} trials that {reached}."

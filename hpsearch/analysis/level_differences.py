@@ -28,7 +28,8 @@ class Where(StrEnum):
 class LevelDifference:
     """How much better one level of the hyperparameter `name` is than another, in the unit of the metric.
 
-    `amount` is the posterior mean, 0 or more; `low` and `high` are its 95% interval. It holds at `epoch`.
+    `amount` is the posterior mean, 0 or more; `low` and `high` are its 95% interval. It holds at `epoch`. Where it is
+    not `is_supported`, something speaks against a claim although the interval may leave out zero.
     """
 
     name: str
@@ -39,6 +40,7 @@ class LevelDifference:
     high: float
     where: Where
     epoch: int
+    is_supported: bool = True
 
     def orient(self, first: str) -> tuple[float, float, float]:
         """Return how much better `first`, one of the two, is than the other (below 0: worse), with the interval."""
@@ -46,8 +48,8 @@ class LevelDifference:
 
     @property
     def is_settled(self) -> bool:
-        """Return whether the interval leaves out zero."""
-        return self.low > 0
+        """Return whether the better level is claimed to be that: the interval leaves out zero."""
+        return self.is_supported and self.low > 0
 
 
 def compare_levels(
