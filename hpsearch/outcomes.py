@@ -49,6 +49,8 @@ class TrialOutcome(StrEnum):
     """The state that Optuna's tables show."""
     is_infeasible: bool
     """Whether the sampler is told, by a constraint, to keep away from the configuration."""
+    counts_as_guess: bool
+    """Whether the analysis takes it that more epochs would have left the trial no better than guessing."""
     is_retried: bool
     """Whether another attempt may still complete the trial."""
     restarts_trainer: bool
@@ -58,7 +60,8 @@ class TrialOutcome(StrEnum):
 
     COMPLETED = "completed", TrialState.COMPLETE
     PRUNED = "pruned", TrialState.PRUNED
-    DIVERGED = "diverged", TrialState.PRUNED, {"is_infeasible"}
+    DIVERGED = "diverged", TrialState.PRUNED, {"is_infeasible", "counts_as_guess"}
+    AT_CHANCE = "at_chance", TrialState.PRUNED, {"is_infeasible", "counts_as_guess"}
     OUT_OF_MEMORY = "out_of_memory", TrialState.PRUNED, {"is_infeasible", "restarts_trainer"}
     CRASHED = "crashed", TrialState.FAILED, {"is_retried", "restarts_trainer"}
     STALLED = "stalled", TrialState.FAILED, {"is_retried", "restarts_trainer"}
@@ -72,6 +75,7 @@ class TrialOutcome(StrEnum):
         member._value_ = value
         member.state = state
         member.is_infeasible = "is_infeasible" in consequences
+        member.counts_as_guess = "counts_as_guess" in consequences
         member.is_retried = "is_retried" in consequences
         member.restarts_trainer = "restarts_trainer" in consequences
         member.label = value.replace("_", " ")
@@ -84,6 +88,7 @@ class AttemptEnd(StrEnum):
     COMPLETED = TrialOutcome.COMPLETED.value
     PRUNED = TrialOutcome.PRUNED.value
     DIVERGED = TrialOutcome.DIVERGED.value
+    AT_CHANCE = TrialOutcome.AT_CHANCE.value
     OUT_OF_MEMORY = TrialOutcome.OUT_OF_MEMORY.value
     CRASHED = TrialOutcome.CRASHED.value
     STALLED = TrialOutcome.STALLED.value

@@ -84,7 +84,9 @@ def test_the_table_of_outcomes_is_that_of_the_code() -> None:
         [str(each), each.state.optuna, yes[each.is_retried], yes[each.is_infeasible], yes[each.restarts_trainer]]
         for each in TrialOutcome
     ]
-    assert [[row[0], *row[2:]] for row in rows[1 : 1 + len(expected)]] == expected
+    rows = rows[1 : 1 + len(expected)]
+    assert [[row[0], *row[2:6]] for row in rows] == expected
+    assert ["a guess" in row[6] for row in rows] == [each.counts_as_guess for each in TrialOutcome]
 
 
 def test_the_annotated_study_file_is_one() -> None:

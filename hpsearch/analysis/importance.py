@@ -87,7 +87,8 @@ class Stage:
 
     Without a pruner that is the last epoch. With one it is the first rung: the trials that got further are few and much
     alike, because the pruner selected them. `values` are larger for better, whatever the metric's direction; a trial
-    that diverged until then counts as the worst (`-inf`), one that ran out of memory or failed does not count.
+    that diverged, then or later, counts as the worst (`-inf`), one that ended at chance has what its epochs reached,
+    one that ran out of memory or failed does not count.
     """
 
     epoch: int
@@ -109,14 +110,15 @@ def _count_reached(trial: Trial, spec: StudySpec) -> int:
     """Return the last epoch at which a trial has a value; 0 for one that does not count."""
     if trial.state not in {TrialState.COMPLETE, TrialState.PRUNED} or trial.outcome == TrialOutcome.OUT_OF_MEMORY:
         return 0
-    # One that diverged, or learnt nothing, stays the worst however long it is trained.
-    if trial.state == TrialState.COMPLETE or trial.outcome == TrialOutcome.DIVERGED:
+    if trial.state == TrialState.COMPLETE or (trial.outcome and trial.outcome.counts_as_guess):
         return spec.budget.epochs
     return len(trial.epochs)
 
 
 def _find_value(trial: Trial, epoch: int, spec: StudySpec) -> float:
-    """Return the best finite value until `epoch`, larger for better."""
+    """Return the best finite value until `epoch`, larger for better; one that diverged has none at any epoch."""
+    if trial.outcome is TrialOutcome.DIVERGED:
+        return -math.inf
     sign = spec.direction.sign
     if trial.state == TrialState.COMPLETE and epoch >= spec.budget.epochs and trial.value is not None:
         return sign * trial.value

@@ -131,7 +131,7 @@ def describe_cost(report: PrecheckReport) -> Iterator[str]:
         "the mean of the branches on this device "
         f"({report.device}): {durations}, each with such a device"
     )
-    shortened_by = ["trials that diverge"]
+    shortened_by = ["trials at chance"]
     if report.spec.pruner.name != "none":
         shortened_by.insert(0, "pruning")
     if budget.early_stopping is not None:

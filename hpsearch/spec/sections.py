@@ -92,7 +92,7 @@ class BudgetSection(Section):
     target: Real | None = Field(None, description="The study ends when a trial reaches this value of the metric.")
     failures: Count = Field(5, description="Errors in a row that pause the study.")
     attempts: Count = Field(3, description="Attempts at a trial whose worker or trainer dies.")
-    patience: Count = Field(2, description="Epochs at chance after which a trial is ended as diverged.")
+    patience: Count = Field(2, description="Epochs at chance after which a trial with epochs left is ended.")
     early_stopping: Count | None = Field(
         None, description="Epochs without a better value after which a trial is complete."
     )

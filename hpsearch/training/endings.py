@@ -21,12 +21,12 @@ def judge_epochs(job: Train, epochs: Sequence[EpochMetrics], classes: int, image
     last = epochs[-1]
     if last.diverged:
         return TrainingEnd(TrialOutcome.DIVERGED, f"the loss is not finite after epoch {last.epoch}")
-    tail = epochs[-job.patience :]
-    # A test is not repeated until it passes: one that comes out at chance counts as what it is.
-    if not job.data.test and len(tail) == job.patience and all(is_at_chance(epoch, classes, images) for epoch in tail):
-        return TrainingEnd(TrialOutcome.DIVERGED, f"no better than guessing for {job.patience} epochs in a row")
-    if len(epochs) >= job.epochs:
+    if len(epochs) >= job.epochs:  # whatever its value: that it learned nothing is a result
         return TrainingEnd(TrialOutcome.COMPLETED)
+    tail = epochs[-job.patience :]
+    # The epochs of a test are not validated, so that none is at chance.
+    if len(tail) == job.patience and all(is_at_chance(epoch, classes, images) for epoch in tail):
+        return TrainingEnd(TrialOutcome.AT_CHANCE, f"no better than guessing for {job.patience} epochs in a row")
     best = find_best_epoch(list(epochs), job.metric)
     if job.early_stopping is not None and best and last.epoch - best.epoch >= job.early_stopping:
         return TrainingEnd(TrialOutcome.COMPLETED, f"no better {job.metric} for {job.early_stopping} epochs")

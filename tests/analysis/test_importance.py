@@ -148,6 +148,19 @@ def test_a_diverged_trial_counts_as_the_worst() -> None:
     assert (measured.epoch, measured.trials) == (1, 61)
 
 
+def test_a_trial_at_chance_counts_at_every_epoch() -> None:
+    """One that ended at chance, or diverged, has a value at epochs that it did not reach: no better than guessing."""
+    spec = make_summary({"space": SPACE, "budget": {"epochs": 8}}, []).study.spec
+    full = make_trial(0, {}, [0.3, 0.4, 0.5, 0.6, 0.6, 0.7, 0.7, 0.7])
+    chance = make_trial(1, {}, [0.09, 0.1], "pruned", "at_chance")
+    diverged = make_trial(2, {}, [0.3, 0.4, 0.5], "pruned", "diverged")
+    pruned = make_trial(3, {}, [0.3, 0.4], "pruned", "pruned")
+    stage = importance.choose_stage(spec, [full, chance, diverged])
+    assert (stage.epoch, stage.values) == (8, (0.7, 0.1, -math.inf))
+    stage = importance.choose_stage(spec, [full, chance, diverged, pruned])
+    assert (stage.epoch, stage.values) == (2, (0.4, 0.1, -math.inf, 0.4))
+
+
 def test_a_trial_out_of_memory_takes_no_part() -> None:
     """What a configuration needs is nothing that it does."""
     _, trials = measure_pruned_search(60, 0)

@@ -30,7 +30,7 @@ def test_the_estimate_is_whole_trials_of_mean_epochs(report: PrecheckReport) -> 
     lines = list(precheck_view.describe_cost(report))
     assert lines[0].endswith("(CPU): 45 s on 1 worker, 27 s on 2 workers, 9 s on 8 workers, each with such a device")
     assert lines[0].startswith("5 trials × 3 epochs × 3.0 s")
-    assert lines[1] == "less with pruning and trials that diverge"
+    assert lines[1] == "less with pruning and trials at chance"
 
 
 def test_a_branch_that_could_not_be_measured_has_no_part_in_the_estimate(report: PrecheckReport) -> None:

@@ -65,7 +65,7 @@ def test_a_sound_study_is_told_what_it_costs(study_file: Path) -> None:
     *_, estimate, less = ended.stdout.splitlines()
     assert estimate.startswith("5 trials × 2 epochs × ")
     assert estimate.count(" worker") == 3
-    assert less == "less with pruning and trials that diverge"
+    assert less == "less with pruning and trials at chance"
 
 
 def test_one_is_no_plural(study_file: Path) -> None:

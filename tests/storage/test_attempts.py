@@ -243,15 +243,18 @@ def test_complete_trial_has_its_best_epochs_value(database: Database, started: S
     assert rows(database, "select value from trial_values") == [(0.7,)]
 
 
-def test_diverged_trial_is_infeasible_to_optuna(database: Database, started: Started, holder: Enrol) -> None:
-    """A diverged trial is PRUNED, with a constraint that Optuna reads as violated."""
+@pytest.mark.parametrize(("ending", "accuracy"), [(TrialOutcome.DIVERGED, float("nan")), (TrialOutcome.AT_CHANCE, 0.1)])
+def test_trial_that_learns_nothing_is_infeasible_to_optuna(
+    database: Database, started: Started, holder: Enrol, ending: TrialOutcome, accuracy: float
+) -> None:
+    """A trial that diverged or is at chance is PRUNED, with a constraint that Optuna reads as violated."""
     import optuna
 
     study = started()
     attempt = claim(database, study, holder("a"))
     assert attempt is not None
-    record(database, attempt, 1, float("nan"))
-    finish(database, attempt, TrialOutcome.DIVERGED)
+    record(database, attempt, 1, accuracy)
+    finish(database, attempt, ending)
     seen = optuna.load_study(study_name=study.name, storage=database.url.render_as_string(hide_password=False))
     assert seen.trials[0].state is optuna.trial.TrialState.PRUNED
     assert max(seen.trials[0].constraints.values()) > 0

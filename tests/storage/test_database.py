@@ -40,12 +40,12 @@ def test_schema_version_is_the_newest_migration() -> None:
     assert ScriptDirectory(str(migrations)).get_current_head() == schema.SCHEMA_VERSION
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
 def test_upgrade_keeps_what_older_tables_hold(empty_storage: str, version: str) -> None:
     """`hpsearch db upgrade` on tables of an older version, with a study, a trial and a file, loses none of them."""
     with closing(Database(empty_storage)) as old:
         schema.create_optuna_tables(old.engine, old.name, make_engine_options("optuna"))
-        old.transact(lambda c: _at_version(c, version))
+        old.transact(lambda c: _upgrade(c, version))
         for statement in OLD_ROWS:
             old.transact(lambda c: c.execute(text(statement)))
         with pytest.raises(DatabaseError, match=rf"older hpsearch \({version}.*run hpsearch db upgrade"):
@@ -67,18 +67,38 @@ def test_upgrade_keeps_what_older_tables_hold(empty_storage: str, version: str) 
 def test_downgrade_and_upgrade_again_end_at_the_newest_tables(storage: str) -> None:
     """Every migration undoes what it does."""
     with closing(Database(storage)) as opened:
-        opened.transact(lambda c: _at_version(c, "base"))
+        opened.transact(lambda c: _downgrade(c, "base"))
         assert opened.transact(lambda c: c.scalar(text("select to_regclass('hpsearch.studies')"))) is None
-        opened.transact(lambda c: _at_version(c, "head"))
+        opened.transact(lambda c: _upgrade(c, "head"))
         assert opened.read_version() == schema.SCHEMA_VERSION
 
 
-def _at_version(connection: sqlalchemy.Connection, version: str) -> None:
-    """Migrate up or down to a version of our tables."""
+def test_downgrade_keeps_an_attempt_that_ended_at_chance(storage: str) -> None:
+    """An attempt at chance is diverged to the version before, which knows no other name for it."""
+    attempt = (
+        "insert into hpsearch.attempts (trial_id, number, study_id, worker_id, host, device, held_until, ended_at, why)"
+        " values (1, 1, 1, 'w', 'host', 'CPU', now(), now(), 'at_chance')"
+    )
+    with closing(Database(storage)) as opened:
+        for statement in (*OLD_ROWS[:3], attempt):
+            opened.transact(lambda c: c.execute(text(statement)))
+        opened.transact(lambda c: _downgrade(c, "0004"))
+        assert opened.transact(lambda c: c.scalar(text("select why from hpsearch.attempts"))) == "diverged"
+
+
+def _upgrade(connection: sqlalchemy.Connection, version: str) -> None:
+    """Migrate up to a version of our tables."""
     from alembic import command
 
     connection.execute(text("create schema if not exists hpsearch"))
-    (command.downgrade if version == "base" else command.upgrade)(schema.make_alembic_config(connection), version)
+    command.upgrade(schema.make_alembic_config(connection), version)
+
+
+def _downgrade(connection: sqlalchemy.Connection, version: str) -> None:
+    """Migrate down to a version of our tables."""
+    from alembic import command
+
+    command.downgrade(schema.make_alembic_config(connection), version)
 
 
 def test_optunas_version_table_and_ours_live_apart(storage: str) -> None:

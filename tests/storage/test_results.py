@@ -58,17 +58,17 @@ def test_document_has_the_contracts_keys_in_order(database: Database, started: S
 
 
 def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Started, holder: Enrol) -> None:
-    """Complete, diverged, failed, running and waiting trials, with the best epoch's values unrounded."""
+    """Trials of every state, diverged ones and ones at chance, with the best epoch's values unrounded."""
     study = started(
-        budget={"trials": 6, "epochs": 3},
-        baseline=[{"optimizer": "sgd", "learning_rate": value} for value in (0.1, 0.01, 0.001, 0.002, 0.003)],
+        budget={"trials": 7, "epochs": 3},
+        baseline=[{"optimizer": "sgd", "learning_rate": value} for value in (0.1, 0.01, 0.001, 0.002, 0.003, 0.004)],
     )
     worker, history = holder("w"), ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
-    claimed = [claim(database, study, worker) for _ in range(4)]
+    claimed = [claim(database, study, worker) for _ in range(5)]
     for attempt, ending, values in zip(
         claimed,
-        (TrialOutcome.COMPLETED, TrialOutcome.DIVERGED, TrialOutcome.ERROR),
-        ((0.1234567890123456, 0.3, 0.2), (float("nan"),), ()),
+        (TrialOutcome.COMPLETED, TrialOutcome.DIVERGED, TrialOutcome.AT_CHANCE, TrialOutcome.ERROR),
+        ((0.1234567890123456, 0.3, 0.2), (float("nan"),), (0.09, 0.1), ()),
         strict=False,
     ):
         assert attempt is not None
@@ -79,7 +79,7 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
             database.transact(lambda c: simulation.record(c, attempt, metrics(epoch, value), history))
         database.transact(lambda c: attempts.finish(c, attempt, ending, {"weights": 7}))
     described = document(database, "small")
-    assert described["study"]["counts"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 1, "waiting": 1}
+    assert described["study"]["counts"] == {"complete": 1, "pruned": 2, "failed": 1, "running": 1, "waiting": 1}
     assert described["study"]["best"] == {
         "number": 0,
         "value": 0.3,
@@ -89,15 +89,16 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
     assert states == [
         ("complete", "completed", 0.3),
         ("pruned", "diverged", None),
+        ("pruned", "at_chance", 0.1),
         ("failed", "error", None),
         ("running", None, None),
         ("waiting", None, None),
     ]
     assert described["trials"][0]["epochs"][0]["val_accuracy"] == 0.1234567890123456
     assert described["trials"][1]["epochs"][0]["val_accuracy"] is None
-    assert described["trials"][4]["params"] == {"learning_rate": 0.003, "optimizer": "sgd"}
+    assert described["trials"][5]["params"] == {"learning_rate": 0.004, "optimizer": "sgd"}
     assert described["trials"][0]["worker"] == "w"
-    assert described["trials"][4]["worker"] is None
+    assert described["trials"][5]["worker"] is None
     assert described["trials"][0]["weights"] == 7
 
 

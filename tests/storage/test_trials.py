@@ -7,7 +7,7 @@ import optuna_dashboard
 import pytest
 from sqlalchemy import text
 
-from hpsearch.outcomes import TrialOutcome
+from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.storage import attempts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
@@ -61,9 +61,7 @@ def test_note_of_a_person_stays(database: Database, started: Started, holder: En
     assert note(database).endswith("mine, \n\n**Failed: crashed**\n\n```\nsignal 11\n```")
 
 
-@pytest.mark.parametrize(
-    "ending", [TrialOutcome.COMPLETED, TrialOutcome.PRUNED, TrialOutcome.DIVERGED, TrialOutcome.OUT_OF_MEMORY]
-)
+@pytest.mark.parametrize("ending", [outcome for outcome in TrialOutcome if outcome.state is not TrialState.FAILED])
 def test_trial_that_did_not_fail_has_no_note(
     database: Database, started: Started, holder: Enrol, ending: TrialOutcome
 ) -> None:

@@ -28,7 +28,8 @@ SLOW = {"prelu": 1.6, "maxout": 1.9}
 VERSIONS = {"hpsearch": "0.1.0", "keras": "3.15.0", "tensorflow": "2.21.0"}
 
 Curve = Callable[[Mapping[str, Any], int, np.random.Generator], list[EpochMetrics]]
-"""Makes the epochs of a training from its hyperparameters and the study's epochs: fewer where it ends as diverged."""
+"""Makes the epochs of a training from its hyperparameters and the study's epochs: fewer where they diverge or stay at
+chance."""
 
 
 def curve(params: Mapping[str, Any], epochs: int, rng: np.random.Generator) -> list[EpochMetrics]:
@@ -116,8 +117,8 @@ class Simulation:
         pruned = self._record(attempt, metrics)
         last = metrics[-1]
         if pruned is None:
-            whole = last.finite and len(metrics) == epochs
-            ending = forced or (TrialOutcome.COMPLETED if whole else TrialOutcome.DIVERGED)
+            finished = TrialOutcome.COMPLETED if len(metrics) == epochs else TrialOutcome.AT_CHANCE
+            ending = forced or (finished if last.finite else TrialOutcome.DIVERGED)
             described: dict[str, Any] = {"weights": 1_250_858}
             if ending in {TrialOutcome.ERROR, TrialOutcome.CRASHED}:
                 described["detail"] = "ValueError: <b>no</b> & no"

@@ -40,7 +40,9 @@ def test_every_ending_follows_from_the_metrics(job: MakeJob) -> None:
     assert ends(metrics(1, loss=math.nan)) is TrialOutcome.DIVERGED
     assert ends(metrics(1, train_loss=math.inf), epochs=1) is TrialOutcome.DIVERGED
     assert ends(metrics(1, **lost)) is None
-    assert ends(metrics(1, **lost), metrics(2, **lost)) is TrialOutcome.DIVERGED
+    assert ends(metrics(1, **lost), metrics(2, **lost)) is TrialOutcome.AT_CHANCE
+    assert ends(metrics(1, **lost), metrics(2, **lost), epochs=3) is TrialOutcome.AT_CHANCE
+    assert ends(metrics(1, **lost), metrics(2, **lost), epochs=2) is TrialOutcome.COMPLETED  # a result like any other
     assert ends(metrics(1), metrics(2, **lost)) is None
     stale = metrics(1, 0.6), metrics(2, 0.5), metrics(3, 0.6)
     assert ends(*stale, early_stopping=3) is None

@@ -212,13 +212,21 @@ def test_infinite_loss_ends_at_once(diverging: Train) -> None:
     assert recorder.epochs == []
 
 
-def test_guessing_for_patience_epochs_is_divergence(job: MakeJob) -> None:
+def test_guessing_for_patience_epochs_ends_a_training(job: MakeJob) -> None:
     """A rate that moves nothing stays at chance, and is given up after `patience` epochs."""
     end, recorder = run(job({"optimizer": "sgd", "learning_rate": 1e-9, "activation": "sigmoid"}, epochs=9, patience=2))
     assert isinstance(end, TrainingEnd)
-    assert (end.outcome, len(recorder.epochs)) == (TrialOutcome.DIVERGED, 2)
+    assert (end.outcome, len(recorder.epochs)) == (TrialOutcome.AT_CHANCE, 2)
     assert end.detail == "no better than guessing for 2 epochs in a row"
     assert end.model is None
+
+
+def test_guessing_through_all_epochs_is_complete(job: MakeJob) -> None:
+    """A training of all its epochs is complete although it is at chance throughout, and leaves its model."""
+    end, recorder = run(job({"optimizer": "sgd", "learning_rate": 1e-9, "activation": "sigmoid"}, epochs=2, patience=2))
+    assert isinstance(end, TrainingEnd)
+    assert (end.outcome, end.detail, len(recorder.epochs)) == (TrialOutcome.COMPLETED, "", 2)
+    assert end.model is not None
 
 
 def test_loss_leaves_the_penalty_out(job: MakeJob) -> None:
