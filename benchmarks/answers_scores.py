@@ -4,10 +4,12 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from answers_service import Answer
-from answers_truth import Truth, Where
+from answers_truth import Where
+
+from hpsearch.spec.dimension import Dimension
 
 Stage = Literal["rung", "end"]
 """Which epoch is spoken of: the last one, or an earlier one."""
@@ -56,6 +58,28 @@ class LandscapeScore:
     covered: Sequence[bool]
     counts: Mapping[tuple[Stage, Where], Counts]
     seconds: float
+
+
+class Truth(Protocol):
+    """What is true at an epoch: of a landscape (`answers_truth`), or on real training (`answers_grid`)."""
+
+    @property
+    def space(self) -> Mapping[str, Dimension]:
+        """Return the search space."""
+
+    @property
+    def shares(self) -> Mapping[str, float] | None:
+        """Return the share of each hyperparameter; None where nothing matters."""
+
+    @property
+    def lead(self) -> float:
+        """Return how far the largest share is above the next."""
+
+    def compare(self, name: str, better: str, worse: str, where: Where) -> float | None:
+        """Return by how much one level is above another; None where no such configuration has the hyperparameter."""
+
+    def list_levels(self, name: str) -> list[str]:
+        """Return the labels of the levels that a search which tried everything would compare."""
 
 
 Truths = Callable[[int], Truth]
@@ -137,7 +161,7 @@ Rows = Sequence[tuple[str, Sequence[LandscapeScore]]]
 
 def _format_shares(rows: Rows) -> str:
     head = ("landscape", "true lead", "shown", "top-1 right", "error of a share", "shares covered", "CPU-s")
-    return _markdown(head, [(name, *_summarize_shares(name, group)) for name, group in rows])
+    return format_markdown(head, [(name, *_summarize_shares(name, group)) for name, group in rows])
 
 
 def _summarize_shares(name: str, group: Sequence[LandscapeScore]) -> tuple[str, ...]:
@@ -160,7 +184,7 @@ def _format_stage(rows: Rows, stage: Stage) -> str:
     head: tuple[str, ...] = ("landscape",)
     for where in ("space", "good"):
         head += (f"{where}: covered", "≥ 3 points settled", "claims", "wrong sign")
-    return _markdown(head, [(name, *_summarize_stage(group, stage)) for name, group in rows])
+    return format_markdown(head, [(name, *_summarize_stage(group, stage)) for name, group in rows])
 
 
 def _summarize_stage(group: Sequence[LandscapeScore], stage: Stage) -> Iterator[str]:
@@ -180,6 +204,7 @@ def _part(part: int, whole: int) -> str:
     return f"{part / whole:.2f}" if whole else "–"
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table, its first column of text and the others of numbers."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -4,8 +4,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+
+from hpsearch.spec.dimension import Choices, Dimension, Range
+
+if TYPE_CHECKING:
+    from answers_grid import GridTruth
 
 ROOT = Path(__file__).parents[1]
 LISTED = re.search(r"^bench:.*\n\t@for each in (.*);", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -69,6 +76,54 @@ def test_the_table_of_answers_has_a_row_for_each_landscape() -> None:
     searches = [row[2].split("/") for row in _rows(shares)[1:]]
     assert [int(count) for _, count in searches] == [2, 2, 4]
     assert all(0 <= int(shown) <= int(count) for shown, count in searches)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.timeout(900)
+def test_the_short_form_on_real_training_holds_a_search_against_a_grid() -> None:
+    """A small grid is trained twice, and a search of its space is judged by it."""
+    shares, levels, *_ = (
+        part for part in _run(["benchmarks/answers_training.py", "--quick"], 800).split("\n\n") if "|" in part
+    )
+    assert {row[0] for row in _rows(shares)} >= {"learning_rate", "optimizer"}
+    assert {row[0] for row in _rows(levels)} >= {"optimizer: sgd", "optimizer: adam", "learning_rate: 1e-3 to 3e-3"}
+
+
+def test_a_grid_says_what_is_true_of_ranges_and_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares and differences are those of the function that the grid was computed from, ranges interpolated."""
+    values = _make_grid(monkeypatch, noise=0.0)
+    rate, optimizer = 0.3**2 / 12, 0.1**2 / 4
+    assert values.shares["learning_rate"] == pytest.approx(rate / (rate + optimizer), abs=0.001)
+    assert values.shares["optimizer"] == pytest.approx(optimizer / (rate + optimizer), abs=0.001)
+    assert values.compare("optimizer", "adam", "sgd", "space") == pytest.approx(0.1)
+    assert values.compare("learning_rate", "1e-2 to 1e-1", "1e-3 to 1e-2", "good") == pytest.approx(0.15)
+    assert values.share_errors["optimizer"] == pytest.approx(0.0)
+
+
+def test_the_noise_of_a_grid_is_no_share_of_its_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise as large as the effects leaves the shares where they are, within the standard errors that are stated."""
+    exact, noisy = (_make_grid(monkeypatch, noise) for noise in (0.0, 0.1))
+    for name, share in exact.shares.items():
+        assert abs(noisy.shares[name] - share) < 3 * noisy.share_errors[name] < 0.2
+    assert noisy.noise == pytest.approx(0.1, rel=0.1)
+
+
+def _make_grid(monkeypatch: pytest.MonkeyPatch, noise: float) -> "GridTruth":
+    """Return what is true of a function that rises with the rate's logarithm, and is higher with adam."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from answers_grid import GridTruth
+
+    space: dict[str, Dimension] = {
+        "learning_rate": Range(1e-3, 1e-1, log=True),
+        "optimizer": Choices(("sgd", "adam")),
+        "batch_size": Choices(tuple(range(1, 101))),
+    }
+    points = {name: dimension.list_points() for name, dimension in space.items() if isinstance(dimension, Choices)}
+    points = {"learning_rate": (1e-3, 1e-2, 1e-1), **points}
+    mean = 0.3 * np.array([0.0, 0.5, 1.0])[:, None, None] + 0.1 * np.array([0.0, 1.0])[:, None] + np.zeros(100)
+    values = mean + noise * np.random.default_rng(3).normal(size=(2, *mean.shape))
+    return GridTruth(space, points, values)
 
 
 def _run(command: list[str], timeout: float = 120) -> str:
