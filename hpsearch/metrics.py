@@ -84,6 +84,11 @@ def compute_chance_loss(classes: int) -> float:
     return 0.99 * math.log(classes)
 
 
+def compute_guess_value(metric: str, classes: int) -> float:
+    """Return the value that a model which guesses among `classes` has on average: 1 / classes, or ln(classes) nats."""
+    return 1 / classes if metric == "val_accuracy" else math.log(classes)
+
+
 def find_best_epoch(epochs: list[EpochMetrics], metric: str) -> EpochMetrics | None:
     """Return the epoch with the best finite value of `metric`, the earliest of equals; None where no epoch has one."""
     finite = [epoch for epoch in epochs if math.isfinite(epoch.value(metric))]

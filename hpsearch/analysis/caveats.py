@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from hpsearch.analysis import statistics
-from hpsearch.analysis.effects import TrialFacts
+from hpsearch.analysis.effects import GUESSES, TrialFacts
 from hpsearch.formatting import format_count, join_words
 from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.spec.study_spec import StudySpec
@@ -23,13 +23,13 @@ def write_caveats(summary: Summary, facts: Sequence[TrialFacts]) -> Iterator[str
     """
     spec = summary.study.spec
     ended = [trial for trial in facts if trial.ending]
-    complete = [trial for trial in facts if trial.value is not None]
+    complete = [trial for trial in facts if trial.complete]
     if summary.status not in {StudyStatus.FINISHED, StudyStatus.STOPPED}:
         budget = format_count(spec.budget.trials, "trial")
         yield f"The search is {summary.status}: {len(ended):,} of {budget} have ended."
     if not complete:
         return
-    if len(complete) > 1:
+    if sum(trial.value is not None for trial in facts) > 1:
         yield _describe_intervals(spec)
         yield from _describe_search(spec)
     yield from _describe_left_out(ended)
@@ -92,9 +92,12 @@ def _describe_left_out(ended: Sequence[TrialFacts]) -> Iterator[str]:
             f"{pruned:,} of {format_count(len(ended), 'ended trial')} {were} pruned and {are} left out of the "
             "means, which flatters levels that are often pruned."
         )
-    lost = [trial for trial in ended if trial.ending not in {TrialState.COMPLETE, TrialState.PRUNED}]
+    lost = [trial for trial in ended if trial.ending not in {TrialState.COMPLETE, TrialState.PRUNED, *GUESSES}]
     if lost:
         yield f"Left out of the means{' too' if pruned else ''}: {count_endings(lost)}."
+    guesses = [trial for trial in ended if trial.ending in GUESSES]
+    if guesses:
+        yield f"In the means as no better than guessing: {count_endings(guesses)}."
 
 
 def _describe_selection(summary: Summary, complete: int) -> str:

@@ -11,7 +11,7 @@ from hpsearch import devices
 from hpsearch.analysis import bins, statistics
 from hpsearch.analysis.statistics import Difference, Estimate
 from hpsearch.formatting import format_params, format_value, join_words
-from hpsearch.metrics import Direction
+from hpsearch.metrics import Direction, compute_guess_value
 from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.spec import search_space
 from hpsearch.spec.rows import Value
@@ -21,6 +21,7 @@ from hpsearch.storage.results import Trial
 Ending = TrialState | TrialOutcome
 """How a trial ended, as far as the analysis tells endings apart."""
 INFEASIBLE = tuple(outcome for outcome in TrialOutcome if outcome.is_infeasible)
+GUESSES = tuple(outcome for outcome in TrialOutcome if outcome.counts_as_guess)
 ENDINGS: tuple[Ending, ...] = (TrialState.COMPLETE, TrialState.PRUNED, *INFEASIBLE, TrialState.FAILED)
 
 MAX_CONFIGURATIONS = 24
@@ -49,15 +50,16 @@ class Reach:
 class Level:
     """One value of a searched hyperparameter, a bin of its range, or a whole configuration.
 
-    `trials` are the numbers of those that began, and `endings` counts the ended ones for each of `ENDINGS`. `value` is
-    that of the best epoch, over complete trials. `seconds` is an epoch's: the median over each trial's epochs but the
-    first, which compiles the model, then the mean over all trials. `gap` is the generalization gap, training accuracy
-    less validation accuracy at the last epoch of complete trials; training accuracy is measured with dropout on, while
-    the weights change.
+    `trials` are the numbers of those that began, and `endings` counts the ended ones for each of `ENDINGS`. `points`
+    are the values that are compared, by the trial's number (see `find_value`), and `value` is their mean. `seconds` is
+    an epoch's: the median over each trial's epochs but the first, which compiles the model, then the mean over all
+    trials. `gap` is the generalization gap, training accuracy less validation accuracy at the last epoch of complete
+    trials; training accuracy is measured with dropout on, while the weights change.
     """
 
     label: str
     trials: tuple[int, ...]
+    points: Mapping[int, float]
     endings: Mapping[Ending, int]
     value: Estimate | None
     seconds: Estimate | None
@@ -89,7 +91,8 @@ class Effect:
 class TrialFacts:
     """What is compared of one trial; None where it has none. `reached`: (epoch, seconds) by accuracy.
 
-    `device` is the kind of the last one it trained on: which of a host's GPUs it was makes no difference.
+    `value` is what `find_value` returns. `device` is the kind of the last one it trained on: which of a host's GPUs it
+    was makes no difference.
     """
 
     number: int
@@ -100,6 +103,11 @@ class TrialFacts:
     gap: float | None
     reached: Mapping[float, tuple[int, float]]
     device: str | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the trial is complete and has a value."""
+        return self.ending is TrialState.COMPLETE and self.value is not None
 
 
 def choose_milestones(trials: Iterable[Trial], classes: int) -> tuple[float, ...]:
@@ -117,21 +125,36 @@ def choose_milestones(trials: Iterable[Trial], classes: int) -> tuple[float, ...
     return tuple(step / 20 for step in steps if step / 20 > 1 / classes + 1e-9)[-MAX_MILESTONES:]
 
 
-def collect_facts(trials: Iterable[Trial], accuracies: Sequence[float]) -> list[TrialFacts]:
+def collect_facts(spec: StudySpec, trials: Iterable[Trial], accuracies: Sequence[float]) -> list[TrialFacts]:
     """Return what is compared of each trial that has begun; `accuracies` are the milestones, ascending."""
-    return [_collect(trial, accuracies) for trial in trials if trial.state != TrialState.WAITING]
+    return [_collect(spec, trial, accuracies) for trial in trials if trial.state != TrialState.WAITING]
 
 
-def _collect(trial: Trial, accuracies: Sequence[float]) -> TrialFacts:
-    complete = trial.state == TrialState.COMPLETE and trial.value is not None and math.isfinite(trial.value)
-    epochs = trial.epochs
+def find_value(spec: StudySpec, trial: Trial) -> float | None:
+    """Return the value with which a trial takes part in a comparison; None where it takes none.
+
+    That of a complete trial is its best epoch's. One that ended at chance has its best epoch's too, a loss at most that
+    of a guess, which one that diverged has: else a few losses without bounds would decide a level's mean.
+    """
+    value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
+    if trial.outcome is None or not trial.outcome.counts_as_guess:
+        return value if trial.state == TrialState.COMPLETE else None
+    guess = compute_guess_value(spec.study.metric, len(spec.data.classes))
+    if value is None or trial.outcome is TrialOutcome.DIVERGED:
+        return guess
+    return min(value, guess) if spec.direction is Direction.MINIMIZE else value
+
+
+def _collect(spec: StudySpec, trial: Trial, accuracies: Sequence[float]) -> TrialFacts:
+    value, epochs = find_value(spec, trial), trial.epochs
+    complete = trial.state == TrialState.COMPLETE and value is not None
     gap = epochs[-1].train_accuracy - epochs[-1].val_accuracy if complete and epochs else None
     later = [epoch.seconds for epoch in epochs[1:]]
     return TrialFacts(
         trial.number,
         find_ending(trial),
         trial.params,
-        trial.value if complete else None,
+        value,
         median(later) if later else None,
         gap,
         _find_reached(trial, accuracies),
@@ -261,6 +284,7 @@ def _summarize_level(label: str, trials: Sequence[TrialFacts], accuracies: Seque
     return Level(
         label,
         tuple(trial.number for trial in trials),
+        {trial.number: trial.value for trial in trials if trial.value is not None},
         {ending: endings.count(ending) for ending in ENDINGS},
         statistics.estimate_mean(trial.value for trial in trials),
         statistics.estimate_mean(trial.seconds for trial in trials),

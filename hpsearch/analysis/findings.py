@@ -43,7 +43,7 @@ def analyze_study(summary: Summary, trials: Sequence[Trial]) -> Findings:
     """Return what the trials of a study say, from what `results.read` returns."""
     spec = summary.study.spec
     accuracies = effects.choose_milestones(trials, len(spec.data.classes))
-    facts = effects.collect_facts(trials, accuracies)
+    facts = effects.collect_facts(spec, trials, accuracies)
     measured = effects.measure_effects(spec, facts, accuracies)
     configurations = effects.compare_configurations(spec, facts, accuracies)
     number = summary.best["number"] if summary.best else None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpsearch.analysis import caveats
-from hpsearch.analysis.effects import INFEASIBLE, Effect, Level, TrialFacts
+from hpsearch.analysis.effects import GUESSES, INFEASIBLE, Effect, Level, TrialFacts
 from hpsearch.analysis.statistics import Difference, Estimate
 from hpsearch.formatting import format_count, format_params, format_value, join_words
 from hpsearch.metrics import METRICS, Direction
@@ -49,13 +49,13 @@ def write_narrative(
         configurations: the configurations side by side, where there are few.
     """
     limits = tuple(caveats.write_caveats(summary, facts))
-    values = [trial.value for trial in facts if trial.value is not None]
+    values = [trial.value for trial in facts if trial.complete and trial.value is not None]
     if best is None or not values:
         return Narrative((_describe_endings(facts),), caveats=limits)
     spec = summary.study.spec
     metric = spec.study.metric
     compared = [*([configurations] if configurations else []), *effects]
-    if len(values) > 1:
+    if sum(trial.value is not None for trial in facts) > 1:
         measured = metric.replace("val_", "test ") if spec.evaluation else metric
         answer = [*_describe_configurations(configurations, metric, measured), *_describe_effects(effects, metric)]
     else:
@@ -179,7 +179,7 @@ def _describe_effect(effect: Effect, metric: str) -> Iterator[str]:
     subject, ranked = _name_subject(effect), rank_levels(effect, metric)
     if len(ranked) < 2:
         if ranked and len(effect.levels) > 1:
-            yield f"{subject}: only {ranked[0].label} has a complete trial, so nothing can be compared."
+            yield f"{subject}: only {ranked[0].label} has a value, so nothing can be compared."
         return
     best, *others = ranked
     differences = {level.label: find_difference(effect.values, best, level) for level in others}
@@ -229,7 +229,8 @@ def _describe_infeasible(effects: Sequence[Effect]) -> Iterator[str]:
             if infeasible and 2 * infeasible >= ended:
                 kinds = ", ".join(f"{count} {outcome.label}" for outcome, count in counts.items())
                 trials = format_count(ended, "trial")
-                yield f"{_name_subject(effect)}: with {level.label}, {infeasible} of {trials} gave no value ({kinds})."
+                fate = "were no better than guessing" if counts.keys() <= set(GUESSES) else "gave no usable value"
+                yield f"{_name_subject(effect)}: with {level.label}, {infeasible} of {trials} {fate} ({kinds})."
 
 
 def _describe_cost(effect: Effect, metric: str) -> Iterator[str]:

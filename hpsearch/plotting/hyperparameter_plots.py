@@ -179,23 +179,26 @@ def _choose_style(place: int) -> tuple[str, str, str]:
     return COLOURS[place % len(COLOURS)], LINES[place % len(LINES)], MARKERS[place % len(MARKERS)]
 
 
-def plot_effects(effects: Sequence[Effect], quantity: Quantity, metric: str, trials: Sequence[Trial] = ()) -> Chart:
+def plot_effects(effects: Sequence[Effect], quantity: Quantity, metric: str) -> Chart:
     """Return each level's mean with its 95% interval, a panel a hyperparameter.
 
     Args:
         effects: of the hyperparameters, or of whole configurations.
         quantity: what is drawn of each level.
-        metric: what the study optimizes, in whose unit a `value` is.
-        trials: those whose values are drawn behind the means, if at most `MAX_POINTS` are complete.
+        metric: what the study optimizes, in whose unit a `value` is; those of the trials are drawn behind the means.
     """
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    values = {trial.number: trial.value for trial in complete if trial.value is not None}
-    values = values if len(values) <= MAX_POINTS else {}
+    values = collect_points(effects) if quantity == "value" else {}
     x = _make_quantity_axis(effects, quantity, metric, values.values())
     panels = [_plot_effect(effect, quantity, x, values) for effect in effects]
     most = max((len(effect.levels) for effect in effects), default=1)
     columns = min(3, max(1, len(panels)))
     return Chart(tuple(panels), columns, width=260 if columns > 1 else 520, height=60 + 26 * max(2, most))
+
+
+def collect_points(effects: Iterable[Effect]) -> dict[int, float]:
+    """Return the values of the levels' trials, by number; none where they are more than `MAX_POINTS`."""
+    values = {number: value for effect in effects for level in effect.levels for number, value in level.points.items()}
+    return values if len(values) <= MAX_POINTS else {}
 
 
 def _get_estimates(effects: Iterable[Effect], quantity: Quantity) -> Iterator[tuple[int, Level, Estimate]]:

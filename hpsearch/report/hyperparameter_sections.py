@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from hpsearch.analysis import narrative
-from hpsearch.analysis.effects import ENDINGS, Effect, Level, Quantity
+from hpsearch.analysis.effects import ENDINGS, GUESSES, Effect, Level, Quantity
 from hpsearch.analysis.statistics import Estimate
-from hpsearch.outcomes import TrialState
 from hpsearch.plotting import confusion_matrix, hyperparameter_plots, optuna_plots
 from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.plotting.optuna_plots import OptunaPlot
@@ -16,6 +15,7 @@ SLICE_COLUMNS = 4
 """Hyperparameters side by side."""
 MAX_CONTOUR_NAMES = 3
 """Hyperparameters whose pairs are drawn."""
+GUESSES_TOO = " and those that ended at chance or diverged, which count as no better than guessing,"
 NOTHING = "No trial has come far enough to show this."
 
 
@@ -23,12 +23,14 @@ def describe_effects(material: ReportMaterial) -> ReportSection:
     """Compare each hyperparameter's levels, with their intervals."""
     blocks: list[Block] = [Paragraph(NOTHING)]
     if any(level.value for effect in material.compared for level in effect.levels):
-        complete = sum(trial.state == TrialState.COMPLETE for trial in material.trials)
+        levels = [level for effect in material.compared for level in effect.levels]
+        guesses = any(level.endings[ending] for level in levels for ending in GUESSES)
         caption = (
-            "Mean over the complete trials of each level (how many in brackets) with its 95% confidence interval"
+            f"Mean over the complete trials of each level{GUESSES_TOO if guesses else ''} (how many in brackets) with "
+            "its 95% confidence interval"
             + (
                 "; grey points are single trials."
-                if complete <= hyperparameter_plots.MAX_POINTS
+                if hyperparameter_plots.collect_points(material.compared)
                 else "; there are too many trials to show each."
             )
             + " An interval that runs off the plot belongs to a level with very few trials."
@@ -45,9 +47,8 @@ def _make_effect_figures(material: ReportMaterial, name: str, caption: str, quan
         name: [effect for effect in material.compared if effect is not configurations],
         f"{name}-configurations": [effect for effect in material.compared if effect is configurations],
     }
-    trials = material.trials if quantity == "value" else ()
     return [
-        make_figure_block(part, caption, hyperparameter_plots.plot_effects(effects, quantity, material.metric, trials))
+        make_figure_block(part, caption, hyperparameter_plots.plot_effects(effects, quantity, material.metric))
         for part, effects in figures.items()
         if any(getattr(level, quantity) for effect in effects for level in effect.levels)
     ]

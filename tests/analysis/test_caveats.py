@@ -24,6 +24,7 @@ def test_an_unfinished_search_says_what_its_means_leave_out() -> None:
     assert caveats[2].startswith("The sampler (tpe) chose what to try")
     assert caveats[3].startswith(f"{pruned} of {ended} ended trials were pruned and are left out of the means")
     assert caveats[4].startswith("Left out of the means too: ")
+    assert caveats[5].startswith("In the means as no better than guessing: ")
 
 
 def test_the_best_values_own_interval_is_wilsons() -> None:

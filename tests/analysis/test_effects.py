@@ -1,5 +1,7 @@
 """Effects, recomputed with numpy and scipy from the trials' own figures."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -48,6 +50,24 @@ def test_differences_are_games_and_howells() -> None:
             difference = find_difference(effect, first, second)
             assert difference.amount == pytest.approx(abs(tukey.statistic[i, j]))
             assert difference.half == pytest.approx(high[i, j] - tukey.statistic[i, j], rel=1e-3)
+
+
+def test_a_loss_at_chance_counts_as_that_of_a_guess_at_most() -> None:
+    """With val_loss a diverged trial has ln(classes), one at chance no more than that; a pruned one has no value."""
+    described = {"study": {"name": "x", "metric": "val_loss"}, **GRID, "space": {"optimizer": ["sgd", "adam"]}}
+    spec = loader.from_dict(described)
+    guess = math.log(10)
+
+    def find(loss: float, state: str, outcome: str) -> float | None:
+        return effects.find_value(spec, make_trial(0, {}, [2 - loss], state, outcome, metric="val_loss"))
+
+    assert find(2.29, "pruned", "at_chance") == pytest.approx(2.29)
+    assert find(50.0, "pruned", "at_chance") == pytest.approx(guess)
+    assert find(math.nan, "pruned", "at_chance") == pytest.approx(guess)
+    assert find(1.0, "pruned", "diverged") == pytest.approx(guess)
+    assert find(50.0, "complete", "completed") == pytest.approx(50.0)
+    assert find(1.0, "pruned", "pruned") is None
+    assert find(1.0, "pruned", "out_of_memory") is None
 
 
 def test_a_grid_of_two_factors_compares_within_settings() -> None:
@@ -173,17 +193,25 @@ def test_epochs_without_a_validation_reach_nothing() -> None:
 
 
 def test_an_adaptive_search_compares_what_it_completed() -> None:
-    """Means are over complete trials, and endings are counted."""
+    """Means are over complete trials and those that came to no more than a guess, and endings are counted."""
     trials = make_search_trials(120)
+    chance = {TrialOutcome.DIVERGED, TrialOutcome.AT_CHANCE}
+
+    def list_values(optimizer: str) -> list[float]:
+        mine = [trial for trial in trials if trial.params["optimizer"] == optimizer]
+        values = [trial.value for trial in mine if trial.state == TrialState.COMPLETE and trial.value is not None]
+        return values + [0.1] * sum(trial.outcome in chance for trial in mine)
+
     findings = analyze(SEARCH, trials, status="running")
     by_name = {effect.name: effect for effect in findings.effects}
     for level in by_name["optimizer"].levels:
         mine = [trial for trial in trials if trial.params["optimizer"] == level.label]
-        values = [trial.value for trial in mine if trial.state == TrialState.COMPLETE and trial.value is not None]
+        values = list_values(level.label)
         assert level.value is not None
         assert level.value.mean == pytest.approx(np.mean(values))
         assert level.value.n == len(values)
-        assert level.endings[TrialState.COMPLETE] == len(values)
+        assert level.endings[TrialState.COMPLETE] == sum(trial.state == TrialState.COMPLETE for trial in mine)
+        assert level.endings[TrialOutcome.AT_CHANCE] == sum(trial.outcome == TrialOutcome.AT_CHANCE for trial in mine)
         assert level.endings[TrialOutcome.DIVERGED] == sum(trial.outcome == TrialOutcome.DIVERGED for trial in mine)
         assert level.endings[TrialOutcome.OUT_OF_MEMORY] == sum(
             trial.outcome == TrialOutcome.OUT_OF_MEMORY for trial in mine
@@ -191,10 +219,7 @@ def test_an_adaptive_search_compares_what_it_completed() -> None:
         assert level.endings[TrialState.PRUNED] == sum(trial.outcome == TrialOutcome.PRUNED for trial in mine)
         assert level.endings[TrialState.FAILED] == sum(trial.state == TrialState.FAILED for trial in mine)
         assert level.trials == tuple(trial.number for trial in mine)
-    groups = [
-        [trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.params["optimizer"] == name]
-        for name in ("sgd", "momentum", "adam")
-    ]
+    groups = [list_values(name) for name in ("sgd", "momentum", "adam")]
     test = stats.tukey_hsd(*groups, equal_var=False)
     difference = find_difference(by_name["optimizer"], "adam", "sgd")
     assert difference.half == pytest.approx((test.confidence_interval().high - test.statistic)[2, 0], rel=1e-3)

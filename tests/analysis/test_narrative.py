@@ -1,5 +1,6 @@
 """The sentences on what was found, with figures recomputed by numpy and scipy."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.storage.results import Trial
 from tests.support.synthetic_trials import (
     GRID,
@@ -109,15 +111,55 @@ def test_generalization_gaps_are_named_where_levels_differ() -> None:
 
 
 def test_a_level_that_is_mostly_infeasible_is_named() -> None:
-    """Where half of a level's trials or more diverged, the answer says so."""
-    described = {**GRID, "space": {"learning_rate": [10.0, 0.01]}}
+    """Where half of a level's trials or more came to nothing, the answer says to what they came instead."""
+    described = {**GRID, "space": {"batch_size": [32, 512], "learning_rate": [10.0, 0.01]}}
+    endings = {(32, 10.0): "diverged", (32, 0.01): "completed", (512, 10.0): "at_chance", (512, 0.01): "out_of_memory"}
     trials = [
-        make_trial(n, {"learning_rate": rate}, [0.5 + 0.01 * n] if rate < 1 else [float("nan")], *ending)
-        for n, (rate, ending) in enumerate([(10.0, ("pruned", "diverged")), (0.01, ("complete", "completed"))] * 3)
+        make_trial(
+            n,
+            {"batch_size": batch, "learning_rate": rate},
+            {"diverged": [math.nan], "completed": [0.5 + 0.01 * n], "at_chance": [0.1], "out_of_memory": []}[outcome],
+            TrialOutcome(outcome).state,
+            outcome,
+        )
+        for n, ((batch, rate), outcome) in enumerate([*endings.items()] * 3)
     ]
+    sentences = analyze(described, trials).sentences
+    assert (
+        "learning_rate: with 10, 6 of 6 trials were no better than guessing (3 diverged, 3 at chance)."
+        in sentences.answer
+    )
+    assert (
+        "batch_size: with 512, 6 of 6 trials gave no usable value (3 at chance, 3 out of memory)." in sentences.answer
+    )
+    assert "Left out of the means: 3 out of memory." in sentences.caveats
+    assert "In the means as no better than guessing: 3 diverged, 3 at chance." in sentences.caveats
+
+
+@pytest.mark.parametrize("ending", [("complete", "completed"), ("pruned", "at_chance"), ("pruned", "diverged")])
+def test_levels_at_chance_are_compared(ending: tuple[str, str]) -> None:
+    """A grid of SGD that learns nothing against Adam says how far Adam is ahead, however SGD's trials ended."""
+    described = {**GRID, "data": {"name": "digits"}, "space": {"optimizer": ["sgd", "adam"]}}
+    diverged = ending[1] == "diverged"
+    chance = (math.nan, math.nan, math.nan) if diverged else (0.05, 0.09, 0.14)
+    values = {"sgd": (0.1, 0.1, 0.1) if diverged else chance, "adam": (0.55, 0.66, 0.74)}
+    trials = [make_trial(n, {"optimizer": "sgd"}, [value], *ending) for n, value in enumerate(chance)]
+    trials += [make_trial(n, {"optimizer": "adam"}, [value]) for n, value in enumerate(values["adam"], start=3)]
     findings = analyze(described, trials)
-    assert "learning_rate: only 0.01 has a complete trial, so nothing can be compared." in findings.sentences.answer
-    assert "learning_rate: with 10, 3 of 3 trials gave no value (3 diverged)." in findings.sentences.answer
+    sgd, adam = (np.array(values[name]) for name in ("sgd", "adam"))
+    (difference,) = findings.effects[0].values
+    assert (difference.better, difference.distinguishable) == ("adam", True)
+    assert difference.amount == pytest.approx(adam.mean() - sgd.mean())
+    variances = np.array([adam.var(ddof=1) / 3, sgd.var(ddof=1) / 3])
+    freedom = variances.sum() ** 2 / (variances**2 / 2).sum()  # Welch's
+    assert difference.half == pytest.approx(stats.t.ppf(0.975, freedom) * np.sqrt(variances.sum()), rel=0.01)
+    assert findings.sentences.answer[0].startswith(f"optimizer: adam ends {100 * difference.amount:.1f} ± ")
+    level = findings.effects[0].find_level("sgd")
+    assert (level.value.n if level.value else 0, level.endings[TrialOutcome.DIVERGED]) == (3, 3 * diverged)
+    rank = "of 6" if ending[0] == "complete" else "of 3"
+    assert any(
+        f"is best: val_accuracy 74.0% at epoch 1, the highest {rank}, " in line for line in findings.sentences.answer
+    )
 
 
 def test_equal_values_are_no_difference() -> None:

@@ -31,7 +31,7 @@ def measure_effect(trials: list[Trial]) -> Effect:
     """Return the one effect of the grid."""
     spec = make_summary(GRID, trials).study.spec
     accuracies = effects.choose_milestones(trials, 10)
-    (effect,) = effects.measure_effects(spec, effects.collect_facts(trials, accuracies), accuracies)
+    (effect,) = effects.measure_effects(spec, effects.collect_facts(spec, trials, accuracies), accuracies)
     return effect
 
 
@@ -88,7 +88,7 @@ def test_time_is_summed_over_the_epochs() -> None:
 
 def test_effects_show_every_level_with_its_interval() -> None:
     """An effect's panel has a row a level: the mean of its values, Student's interval, and how many they are."""
-    chart = hyperparameter_plots.plot_effects([measure_effect(TRIALS)], "value", "val_accuracy", TRIALS)
+    chart = hyperparameter_plots.plot_effects([measure_effect(TRIALS)], "value", "val_accuracy")
     points, means = chart.panels[0].marks
     assert isinstance(points, Series)
     assert isinstance(means, Series)
@@ -103,8 +103,18 @@ def test_effects_of_many_trials_leave_out_their_points() -> None:
     """Above some hundred trials only means and intervals are drawn."""
     trials = [make_trial(n, {"optimizer": ("sgd", "adam")[n % 2]}, [0.2, 0.3]) for n in range(301)]
     assert len(trials) > hyperparameter_plots.MAX_POINTS
-    marks = hyperparameter_plots.plot_effects([measure_effect(trials)], "value", "val_accuracy", trials).panels[0].marks
+    marks = hyperparameter_plots.plot_effects([measure_effect(trials)], "value", "val_accuracy").panels[0].marks
     assert [mark.faint for mark in marks if isinstance(mark, Series)] == [False]
+
+
+def test_effects_show_trials_at_chance() -> None:
+    """The points behind a mean are those that it is of: one that diverged lies at the accuracy of a guess."""
+    diverged = replace(TRIALS[0], state=TrialState.PRUNED, outcome=TrialOutcome.DIVERGED)
+    effect = measure_effect([diverged, *TRIALS[1:]])
+    points, _ = hyperparameter_plots.plot_effects([effect], "value", "val_accuracy").panels[0].marks
+    assert isinstance(points, Series)
+    assert len(points.x) == len(TRIALS)
+    assert 0.1 in points.x
 
 
 def test_rate_counts_epochs_and_seconds_to_an_accuracy() -> None:
@@ -137,7 +147,7 @@ def test_every_plot_of_almost_no_trials_is_drawn(trials: list[Trial]) -> None:
     for chart in (
         hyperparameter_plots.plot_curves(effect, trials),
         hyperparameter_plots.plot_accuracy_by_time(effect, trials),
-        hyperparameter_plots.plot_effects([effect], "value", "val_accuracy", trials),
+        hyperparameter_plots.plot_effects([effect], "value", "val_accuracy"),
         hyperparameter_plots.plot_effects([effect], "gap", "val_accuracy"),
         hyperparameter_plots.plot_rate(effect),
     ):

@@ -98,7 +98,7 @@ def make_search_trials(count: int, epochs: int = 3) -> list[Trial]:
     """Return trials of `SEARCH` with every ending."""
     random = np.random.default_rng(0)
     outcomes = [TrialOutcome.COMPLETED] * 5 + [TrialOutcome.PRUNED] * 3
-    outcomes += [TrialOutcome.DIVERGED, TrialOutcome.OUT_OF_MEMORY, TrialOutcome.ERROR]
+    outcomes += [TrialOutcome.DIVERGED, TrialOutcome.AT_CHANCE, TrialOutcome.OUT_OF_MEMORY, TrialOutcome.ERROR]
     endings = [*((outcome.state, outcome) for outcome in outcomes), (TrialState.RUNNING, None)]
     trials = []
     for number in range(count):
@@ -109,11 +109,11 @@ def make_search_trials(count: int, epochs: int = 3) -> list[Trial]:
         state, outcome = endings[int(random.integers(len(endings)))]
         value = 0.5 + 0.1 * (optimizer == "adam") + 0.01 * random.normal()
         accuracies = [value * epoch / epochs for epoch in range(1, epochs + 1)]
-        trials.append(
-            make_trial(
-                number, params, [float("nan")] if outcome == TrialOutcome.DIVERGED else accuracies, state, outcome
-            )
-        )
+        if outcome is TrialOutcome.DIVERGED:
+            accuracies = [float("nan")]
+        elif outcome is TrialOutcome.AT_CHANCE:
+            accuracies = [0.09, 0.1]
+        trials.append(make_trial(number, params, accuracies, state, outcome))
     return trials
 
 
