@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpsearch import settings
-from hpsearch.analysis import dataframes, findings, importance
-from hpsearch.analysis.findings import Findings
+from hpsearch.analysis import dataframes
+from hpsearch.analysis.answer import Answer, answer_study
 from hpsearch.analysis.importance import Importance
 from hpsearch.report import report
 from hpsearch.report.material import prepare_material, read_source
@@ -57,14 +57,14 @@ def epochs(name: str, storage: str | None = None) -> "pd.DataFrame":
     return dataframes.build_epoch_frame(_read(name, storage)[1])
 
 
-def answer(name: str, storage: str | None = None) -> Findings:
-    """Return the effects of the study with their intervals, and sentences about them; raises as `trials` does."""
-    return findings.analyze_study(*_read(name, storage))
+def answer(name: str, storage: str | None = None) -> Answer:
+    """Return what the study found, in figures with intervals and in sentences; raises as `trials` does."""
+    return answer_study(*_read(name, storage))
 
 
 def importances(name: str, storage: str | None = None) -> Importance:
-    """Return each hyperparameter's share of the importance, with its range; raises as `trials` does."""
-    return importance.compute_importance(*_read(name, storage))
+    """Return each hyperparameter's share of the variance, with its interval; raises as `trials` does."""
+    return answer(name, storage).importance
 
 
 def figures(name: str, storage: str | None = None) -> "dict[str, go.Figure]":

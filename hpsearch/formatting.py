@@ -1,7 +1,11 @@
 """Values as text for a reader."""
 
+import math
 import reprlib
 from collections.abc import Mapping, Sequence
+
+ACCURACY = "val_accuracy"
+"""The metric that is shown in percent, its differences in points; losses are in nats."""
 
 
 def format_params(params: Mapping[str, object]) -> str:
@@ -51,3 +55,48 @@ def format_toml(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(format_toml(item) for item in value)}]" if len(value) <= 10 else reprlib.repr(value)
     return repr(value) if isinstance(value, float) else reprlib.repr(value)
+
+
+def format_epochs(number: float) -> str:
+    """Return `1 epoch`, `7.5 epochs`."""
+    return f"{number:g} epoch{'s' * (number != 1)}"
+
+
+def format_amount(amount: float, half: float | None, metric: str) -> str:
+    """Return a difference as `2.1 ± 0.6 points` or `0.21 ± 0.06 nats`; without the ± where there is no interval."""
+    return f"{_format_interval(amount, half, metric)} {_find_unit(metric)[2]}"
+
+
+def format_metric(value: float, half: float | None, metric: str) -> str:
+    """Return a value of the metric as `71.2 ± 0.6%` or `0.81 ± 0.02 nats`."""
+    return f"{_format_interval(value, half, metric)}{'%' if metric == ACCURACY else ' nats'}"
+
+
+def format_range(amount: float, low: float, high: float, metric: str) -> str:
+    """Return a difference with its interval as `21.3 points (18.1 to 24.0)` or `0.21 nats (-0.06 to 0.48)`."""
+    factor, places, unit = _find_unit(metric)
+    return f"{amount * factor:.{places}f} {unit} ({low * factor:.{places}f} to {high * factor:.{places}f})"
+
+
+def format_difference(amount: float, low: float, high: float, metric: str) -> str:
+    """Return how much worse something is, with the interval, as `21.3 points worse (18.1 to 24.0)`."""
+    if amount < 0:
+        amount, low, high, word = -amount, -high, -low, "better"
+    else:
+        word = "worse"
+    factor, places, unit = _find_unit(metric)
+    return f"{amount * factor:.{places}f} {unit} {word} ({low * factor:.{places}f} to {high * factor:.{places}f})"
+
+
+def _find_unit(metric: str) -> tuple[float, int, str]:
+    """Return by what a difference of the metric is multiplied, how many decimal places it has, and its unit."""
+    return (100, 1, "points") if metric == ACCURACY else (1, 2, "nats")
+
+
+def _format_interval(value: float, half: float | None, metric: str) -> str:
+    """Return accuracies in percent, losses as they are; an interval below the usual precision brings more digits."""
+    factor, places, _ = _find_unit(metric)
+    if half and half * factor > 10 ** -(places + 2):
+        places = max(places, math.ceil(-math.log10(half * factor)))
+    interval = "" if half is None else f" ± {half * factor:.{places}f}"
+    return f"{value * factor:.{places}f}{interval}"

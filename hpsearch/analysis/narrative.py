@@ -1,18 +1,34 @@
 """What was found, in sentences with figures; plain text, which whoever shows it must escape."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hpsearch.analysis import caveats
-from hpsearch.analysis.effects import GUESSES, INFEASIBLE, Effect, Level, TrialFacts
+from hpsearch.analysis.effects import GUESSES, INFEASIBLE, Effect, TrialFacts
+from hpsearch.analysis.findings import ComparedLevels, Findings
+from hpsearch.analysis.level_differences import LevelDifference, Where, find_best_level
+from hpsearch.analysis.level_sentences import (
+    describe_measured_levels,
+    describe_modelled_levels,
+    find_difference,
+    name_subject,
+    rank_levels,
+)
 from hpsearch.analysis.statistics import Difference, Estimate
-from hpsearch.formatting import format_count, format_params, format_value, join_words
+from hpsearch.formatting import (
+    ACCURACY,
+    format_amount,
+    format_count,
+    format_epochs,
+    format_metric,
+    format_params,
+    format_value,
+    join_words,
+)
 from hpsearch.metrics import METRICS, Direction
 from hpsearch.spec.hyperparameters import TABLE
+from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
-
-ACCURACY = "val_accuracy"
 
 MIN_COST_RATIO = 1.1
 """How many times another level's seconds per epoch are worth a sentence."""
@@ -24,106 +40,115 @@ MIN_EPOCH_RATIO = 1.5
 
 @dataclass(frozen=True)
 class Narrative:
-    """Sentences on which levels are best, on their cost and their generalization gap, and what limits all of that."""
+    """Sentences on what a study found.
 
-    answer: tuple[str, ...]
+    `matters`: which hyperparameters matter. `levels`: which of their values are best. `best`: the best trial, and what
+    gave no value. `open`: what is not settled. `cost` and `gap`: of time, and of training against validation accuracy.
+    `caveats`: what limits all of that.
+    """
+
+    matters: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
+    best: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
     cost: tuple[str, ...] = ()
     gap: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
 
+    @property
+    def answer(self) -> tuple[str, ...]:
+        """Return what answers the question, the most important first."""
+        return (*self.matters, *self.levels, *self.best, *self.open)
 
-def write_narrative(
-    summary: Summary,
-    best: Trial | None,
-    facts: Sequence[TrialFacts],
-    effects: Sequence[Effect],
-    configurations: Effect | None,
-) -> Narrative:
-    """Return all sentences about a study.
 
-    Args:
-        summary: the study.
-        best: its best complete trial.
-        facts: the trials that have begun.
-        effects: of each searched hyperparameter.
-        configurations: the configurations side by side, where there are few.
-    """
-    limits = tuple(caveats.write_caveats(summary, facts))
-    values = [trial.value for trial in facts if trial.complete and trial.value is not None]
-    if best is None or not values:
-        return Narrative((_describe_endings(facts),), caveats=limits)
-    spec = summary.study.spec
-    metric = spec.study.metric
-    compared = [*([configurations] if configurations else []), *effects]
-    if sum(trial.value is not None for trial in facts) > 1:
-        measured = metric.replace("val_", "test ") if spec.evaluation else metric
-        answer = [*_describe_configurations(configurations, metric, measured), *_describe_effects(effects, metric)]
+def write_narrative(summary: Summary, findings: Findings) -> Narrative:
+    """Return all sentences about a study."""
+    spec, metric = summary.study.spec, findings.metric
+    limits = tuple(caveats.write_caveats(summary, findings.facts))
+    values = [trial.value for trial in findings.facts if trial.complete and trial.value is not None]
+    modelled = not findings.is_exact and any(each.differences for each in findings.comparisons)
+    if findings.best is None and not modelled:
+        return Narrative(levels=(_describe_endings(findings.facts),), caveats=limits)
+    if modelled:
+        levels = tuple(_describe_search(findings.comparisons, metric, spec.budget.epochs))
+    elif sum(trial.value is not None for trial in findings.facts) > 1:
+        levels = tuple(_describe_measured(findings, spec))
     else:
-        answer = ["One trial is complete: there is nothing to compare it with."]
-    answer += _describe_infeasible(effects)
-    if not spec.evaluation:
-        answer.append(_describe_best(best, metric, values))
-    # Where the sampler chose and pruned, a level may reach an accuracy soon for many reasons.
-    rates = [line for effect in compared for line in _describe_rate(effect)] if spec.sampler.name == "grid" else []
+        levels = ("One trial is complete: there is nothing to compare it with.",)
+    compared = [*([findings.configurations] if findings.configurations else []), *findings.effects]
+    # Where a sampler chose, or a pruner ended trials, a level may be quick or overfit for many reasons.
+    planned = compared if spec.sampler.name == "grid" else []
+    exact = compared if findings.is_exact else []
+    cost = [line for effect in compared for line in _describe_cost(effect, metric, findings.is_exact)]
     return Narrative(
-        tuple(answer),
-        (*(line for effect in compared for line in _describe_cost(effect, metric)), *rates),
-        tuple(line for effect in compared for line in _describe_gap(effect)),
+        tuple(_describe_importance(findings)),
+        levels,
+        tuple(_describe_outcome(findings, values, spec)),
+        tuple(_describe_open(findings.comparisons, spec)) if modelled else (),
+        (*cost, *(line for effect in planned for line in _describe_rate(effect))),
+        tuple(line for effect in exact for line in _describe_gap(effect)),
         limits,
     )
 
 
-def format_amount(amount: float, half: float | None, metric: str) -> str:
-    """Return a difference as `2.1 ± 0.6 points` or `0.21 ± 0.06 nats`; without the ± where there is no interval."""
-    return f"{_format_interval(amount, half, metric)} {'points' if metric == ACCURACY else 'nats'}"
+def _describe_importance(findings: Findings) -> Iterator[str]:
+    """Yield what matters most, and what depends on what."""
+    importance = findings.importance
+    if importance.shares:
+        yield importance.statements[0]
+    yield from (f"{best.describe()}." for best in importance.dependent_bests)
 
 
-def format_metric(value: float, half: float | None, metric: str) -> str:
-    """Return a value of the metric as `71.2 ± 0.6%` or `0.81 ± 0.02 nats`."""
-    return f"{_format_interval(value, half, metric)}{'%' if metric == ACCURACY else ' nats'}"
+def _describe_search(comparisons: Sequence[ComparedLevels], metric: str, epochs: int) -> Iterator[str]:
+    """Yield which levels are best by the model, the hyperparameters with the largest settled difference first."""
+
+    def rank(compared: ComparedLevels) -> float:
+        return -max((each.amount for each in compared.differences if each.is_settled), default=0.0)
+
+    for compared in sorted(comparisons, key=rank):
+        for epoch in sorted({each.epoch for each in compared.differences}):
+            pairs = [each for each in compared.differences if each.epoch == epoch]
+            yield from describe_modelled_levels(pairs, compared.when, metric, epochs)
 
 
-def format_difference(amount: float, low: float, high: float, metric: str) -> str:
-    """Return how much worse something is, with the interval, as `21.3 points worse (18.1 to 24.0)`."""
-    if amount < 0:
-        amount, low, high, word = -amount, -high, -low, "better"
-    else:
-        word = "worse"
-    factor, places, unit = (100, 1, "points") if metric == ACCURACY else (1, 2, "nats")
-    interval = f"{low * factor:.{places}f} to {high * factor:.{places}f}"
-    return f"{amount * factor:.{places}f} {unit} {word} ({interval})"
+def _describe_measured(findings: Findings, spec: StudySpec) -> Iterator[str]:
+    """Yield which configurations and levels are best by their measured means."""
+    measured = findings.metric.replace("val_", "test ") if spec.evaluation else findings.metric
+    yield from _describe_configurations(findings.configurations, findings.metric, measured)
+    yield from _describe_effects(findings.effects, findings.metric)
 
 
-def format_level(value: Estimate, metric: str) -> str:
-    """Return a level's value as `71.2 ± 0.6% (n = 3)`."""
-    return f"{format_metric(value.mean, value.half, metric)} (n = {value.n})"
+def _describe_outcome(findings: Findings, values: Sequence[float], spec: StudySpec) -> Iterator[str]:
+    """Yield the levels that gave no value, and the best trial."""
+    yield from _describe_infeasible(findings.effects)
+    if findings.best is not None and not spec.evaluation:
+        yield _describe_best(findings.best, findings.metric, values)
 
 
-def _format_interval(value: float, half: float | None, metric: str) -> str:
-    """Return accuracies in percent, losses as they are; an interval below the usual precision brings more digits."""
-    factor, places = (100, 1) if metric == ACCURACY else (1, 2)
-    if half and half * factor > 10 ** -(places + 2):
-        places = max(places, math.ceil(-math.log10(half * factor)))
-    interval = "" if half is None else f" ± {half * factor:.{places}f}"
-    return f"{value * factor:.{places}f}{interval}"
+def _describe_open(comparisons: Sequence[ComparedLevels], spec: StudySpec) -> Iterator[str]:
+    """Yield which levels are not told from the best one among good configurations, and for which epoch that is."""
+    epochs = spec.budget.epochs
+    last = max(each.epoch for compared in comparisons for each in compared.differences)
+    names = []
+    for compared in comparisons:
+        pairs = [each for each in compared.differences if each.where is Where.GOOD and each.epoch == last]
+        if pairs and (rivals := list_rivals(pairs)):
+            names.append(f"{compared.name} ({', '.join([find_best_level(pairs), *rivals])})")
+    at = "at the end of training" if last >= epochs else f"at epoch {last}"
+    if names:
+        yield f"Not settled {at}: which is best of {join_words(names)}."
+    if last < epochs:
+        yield f"What is best at epoch {epochs}, the end of training, is open: curves may cross after epoch {last}."
 
 
-def format_epochs(number: float) -> str:
-    """Return `1 epoch`, `7.5 epochs`."""
-    return f"{number:g} epoch{'s' * (number != 1)}"
-
-
-def rank_levels(effect: Effect, metric: str) -> list[Level]:
-    """Return the levels that have a value, the best mean first; those of a single trial come after those of several."""
-    sign = METRICS[metric].sign
-    valued = [(level.value.n == 1, -sign * level.value.mean, level) for level in effect.levels if level.value]
-    return [level for *_, level in sorted(valued, key=lambda entry: entry[:2])]
-
-
-def find_difference(differences: Sequence[Difference], first: Level, second: Level) -> Difference | None:
-    """Return the difference of two levels, whichever is better; None where they share no setting."""
-    labels = {first.label, second.label}
-    return next((entry for entry in differences if {entry.better, entry.worse} == labels), None)
+def list_rivals(pairs: Sequence[LevelDifference]) -> list[str]:
+    """Return the levels that are not told from the best one; `pairs` are all of one hyperparameter, epoch and place."""
+    best = find_best_level(pairs)
+    return [
+        each.worse if each.better == best else each.better
+        for each in pairs
+        if best in {each.better, each.worse} and not (each.is_settled and each.better == best)
+    ]
 
 
 def _describe_endings(facts: Sequence[TrialFacts]) -> str:
@@ -141,10 +166,8 @@ def _describe_best(best: Trial, metric: str, values: Sequence[float]) -> str:
     value, direction = format_metric(best.value, None, metric), METRICS[metric]
     rank = ""
     if len(values) > 1:
-        second = sorted(values, key=lambda value: -direction.sign * value)[1]
-        lead = format_amount(abs(best.value - second), None, metric)
         extreme = "highest" if direction is Direction.MAXIMIZE else "lowest"
-        rank = f", the {extreme} of {len(values):,}, {lead} from the next"
+        rank = f", the {extreme} of {len(values):,}"
     params = format_params(best.params)
     return f"Trial {best.number} is best: {metric} {value} at epoch {best.best_epoch}{rank}, with {params}."
 
@@ -154,12 +177,13 @@ def _describe_configurations(configurations: Effect | None, metric: str, measure
     ranked = rank_levels(configurations, metric) if configurations else []
     if not configurations or not ranked or ranked[0].value is None:
         return
-    label, value = ranked[0].label, format_level(ranked[0].value, metric)
+    best = ranked[0].value
+    label, value = ranked[0].label, f"{format_metric(best.mean, best.half, metric)} (n = {best.n})"
     if len(configurations.levels) == 1:
         yield f"{label[:1].upper()}{label[1:]} reaches {measured} {value}."
         return
     yield f"The best configuration is {label}: {measured} {value}."
-    yield from _describe_effect(configurations, metric)
+    yield from describe_measured_levels(configurations, metric)
 
 
 def _describe_effects(effects: Sequence[Effect], metric: str) -> Iterator[str]:
@@ -171,53 +195,7 @@ def _describe_effects(effects: Sequence[Effect], metric: str) -> Iterator[str]:
         return (not (widest and widest.distinguishable), -widest.amount if widest else 0.0)
 
     for effect in sorted(effects, key=rank):
-        yield from _describe_effect(effect, metric)
-
-
-def _describe_effect(effect: Effect, metric: str) -> Iterator[str]:
-    """Yield how far the best level is ahead of the others, where there is something to compare."""
-    subject, ranked = _name_subject(effect), rank_levels(effect, metric)
-    if len(ranked) < 2:
-        if ranked and len(effect.levels) > 1:
-            yield f"{subject}: only {ranked[0].label} has a value, so nothing can be compared."
-        return
-    best, *others = ranked
-    differences = {level.label: find_difference(effect.values, best, level) for level in others}
-    leads = {label: difference for label, difference in differences.items() if difference}
-    if not leads:
-        yield f"{subject}: no two levels were tried with all else alike, so they are not compared."
-        return
-    yield from (f"{subject}: {sentence}" for sentence in _describe_leads(best.label, leads, metric))
-
-
-def _describe_leads(best: str, leads: Mapping[str, Difference], metric: str) -> Iterator[str]:
-    """Yield how far the best level is ahead of the next, which others it is not distinguishable from, and the last."""
-    (_, lead), *rest = leads.items()
-    unclear = [label for label, difference in rest if difference.indistinguishable]
-    if unclear and len(unclear) == len(rest) and not lead.distinguishable:
-        yield f"{_describe_lead(lead, metric)}, nor is {unclear[0] if len(unclear) == 1 else 'any other level'}."
-        return
-    yield f"{_describe_lead(lead, metric)}."
-    if unclear:
-        yield f"not distinguishable from {best} {'is' if len(unclear) == 1 else 'are'} also {join_words(unclear)}."
-    if rest:
-        label, last = rest[-1]
-        if last.worse == label and not last.indistinguishable:
-            distance = format_amount(last.amount, last.half, metric)
-            yield f"{label} is last, {distance} {_name_side(metric, better=False)} {best}."
-
-
-def _describe_lead(lead: Difference, metric: str) -> str:
-    if lead.amount == 0:
-        return f"{lead.better} and {lead.worse} end alike"
-    distance = format_amount(lead.amount, lead.half, metric)
-    doubt = ": not distinguishable" if lead.indistinguishable else ""
-    return f"{lead.better} ends {distance} {_name_side(metric, better=True)} {lead.worse}{doubt}"
-
-
-def _name_side(metric: str, *, better: bool) -> str:
-    """Return on which side of another value a better or a worse one lies."""
-    return "above" if better == (METRICS[metric] is Direction.MAXIMIZE) else "below"
+        yield from describe_measured_levels(effect, metric)
 
 
 def _describe_infeasible(effects: Sequence[Effect]) -> Iterator[str]:
@@ -229,12 +207,13 @@ def _describe_infeasible(effects: Sequence[Effect]) -> Iterator[str]:
             if infeasible and 2 * infeasible >= ended:
                 kinds = ", ".join(f"{count} {outcome.label}" for outcome, count in counts.items())
                 trials = format_count(ended, "trial")
+                subject = name_subject(effect.name, effect.when)
                 fate = "were no better than guessing" if counts.keys() <= set(GUESSES) else "gave no usable value"
-                yield f"{_name_subject(effect)}: with {level.label}, {infeasible} of {trials} {fate} ({kinds})."
+                yield f"{subject}: with {level.label}, {infeasible} of {trials} {fate} ({kinds})."
 
 
-def _describe_cost(effect: Effect, metric: str) -> Iterator[str]:
-    """Yield the levels that take longer than the base model's, or than the fastest one."""
+def _describe_cost(effect: Effect, metric: str, is_exact: bool) -> Iterator[str]:
+    """Yield the levels that take longer than the base model's, or than the fastest one; and what that gains."""
     timed = {level.label: level.seconds.mean for level in effect.levels if level.seconds}
     if len(timed) < 2:
         return
@@ -245,17 +224,17 @@ def _describe_cost(effect: Effect, metric: str) -> Iterator[str]:
             continue
         levels = effect.find_level(label), effect.find_level(reference)
         slower = find_difference(effect.seconds, *levels)
-        if slower is None or slower.indistinguishable:
+        if slower is None or not slower.distinguishable:
             continue
         time = f"the time of {reference}" if " " in reference else f"{reference}'s time"
         cost = f"{label} costs {seconds / timed[reference]:.1f}× {time} per epoch"
-        gain = _describe_gain(find_difference(effect.values, *levels), label, metric)
-        yield f"{_name_subject(effect)}: {cost}{gain}."
+        gain = _describe_gain(find_difference(effect.values, *levels), label, metric) if is_exact else ""
+        yield f"{name_subject(effect.name, effect.when)}: {cost}{gain}."
 
 
 def _describe_gain(difference: Difference | None, label: str, metric: str) -> str:
     """Return what the value of level `label` gains or loses, to follow what it costs."""
-    if difference is None:
+    if difference is None or difference.half is None:
         return ""
     higher, lower = ("gains", "loses") if metric == ACCURACY else ("ends higher by", "ends lower by")
     is_higher = (difference.better == label) == (METRICS[metric] is Direction.MAXIMIZE)
@@ -277,9 +256,9 @@ def _describe_rate(effect: Effect) -> Iterator[str]:
         (epochs, seconds, quickest), (most_epochs, most_seconds, slowest) = min(times), max(times)
         if most_epochs >= MIN_EPOCH_RATIO * epochs:
             yield (
-                f"{_name_subject(effect)}: {quickest} reaches {steps[0].accuracy:.0%} validation accuracy after "
-                f"{format_epochs(epochs)} ({seconds:.3g} s), {slowest} after {format_epochs(most_epochs)} "
-                f"({most_seconds:.3g} s)."
+                f"{name_subject(effect.name, effect.when)}: {quickest} reaches {steps[0].accuracy:.0%} validation "
+                f"accuracy after {format_epochs(epochs)} ({seconds:.3g} s), {slowest} after "
+                f"{format_epochs(most_epochs)} ({most_seconds:.3g} s)."
             )
         return
 
@@ -291,11 +270,11 @@ def _describe_gap(effect: Effect) -> Iterator[str]:
         return
     narrow, wide = gaps[0][-1], gaps[-1][-1]
     difference = find_difference(effect.gaps, narrow, wide)
-    if difference is None or difference.amount < MIN_GAP_DIFFERENCE or difference.indistinguishable:
+    if difference is None or difference.amount < MIN_GAP_DIFFERENCE or not difference.distinguishable:
         return
     yield (
-        f"{_name_subject(effect)}: {wide.label} ends with training accuracy {_format_gap(wide.gap)} validation "
-        f"accuracy, {narrow.label} with {_format_gap(narrow.gap)}: "
+        f"{name_subject(effect.name, effect.when)}: {wide.label} ends with training accuracy "
+        f"{_format_gap(wide.gap)} validation accuracy, {narrow.label} with {_format_gap(narrow.gap)}: "
         f"{format_amount(difference.amount, difference.half, ACCURACY)} apart."
     )
 
@@ -303,7 +282,3 @@ def _describe_gap(effect: Effect) -> Iterator[str]:
 def _format_gap(gap: Estimate | None) -> str:
     assert gap is not None
     return f"{format_amount(abs(gap.mean), gap.half, ACCURACY)} {'above' if gap.mean >= 0 else 'below'}"
-
-
-def _name_subject(effect: Effect) -> str:
-    return f"{effect.name} (with {effect.when})" if effect.when else effect.name

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from hpsearch import outcomes
 from hpsearch.analysis import findings
-from hpsearch.analysis.narrative import Narrative
-from hpsearch.formatting import format_params
+from hpsearch.analysis.answer import Answer
+from hpsearch.formatting import format_count, format_params
 from hpsearch.markdown import escape, escape_lines
 from hpsearch.outcomes import TrialState
 from hpsearch.storage.results import Summary, Trial
@@ -16,6 +16,8 @@ MAX_TRIAL_NOTES = 20
 
 SEPARATOR = "*Above this line: computed at each visit. Below it: what somebody wrote.*"
 """Stands between the two parts in a note that is served; a note that is sent back is split there."""
+
+PENDING = "*The answer is being computed: it stands here at the next visit.*"
 
 EVALUATION_REMARK = "This study tests another's best configurations: `hpsearch evaluate` shows the result."
 
@@ -31,22 +33,39 @@ def extract_written(served: str) -> str:
     return re.sub(r"\A(\r?\n)+", "", below) if separator else served
 
 
-def write_study_note(summary: Summary, narrative: Narrative | None) -> str:
-    """Write a study's note: the question, how far the search is, and the answer so far.
+def write_study_note(summary: Summary, answer: Answer | None) -> str:
+    """Write a study's note: the question, how far the search is, and the last answer; None while there is none."""
+    if answer is None:
+        return _join_parts(*_describe_progress(summary), PENDING)
+    sentences = answer.sentences
+    found = _list((*sentences.answer, *sentences.cost, *sentences.gap))
+    limits = ("Caveats:", _list(sentences.caveats)) if sentences.caveats else ()
+    missing = _count_ended(summary) - _count_ended(answer.summary)
+    late = (f"*Not yet in it: {format_count(missing, 'trial')}.*",) if missing > 0 else ()
+    return _join_parts(*_describe_progress(summary), found, *late, *limits)
 
-    `narrative` is None for an evaluation, whose values are of the test images.
-    """
+
+def write_evaluation_note(summary: Summary) -> str:
+    """Write the note of an evaluation, whose values are of the test images: how far it is."""
+    return _join_parts(*_describe_progress(summary), EVALUATION_REMARK)
+
+
+def _describe_progress(summary: Summary) -> tuple[str, str]:
+    """Return the question, and how far the search is."""
     study, counts = summary.study, summary.counts
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    ended = sum(counts[state] for state in TrialState if state.is_finished)
-    progress = f"{ended} of {study.spec.budget.trials} trials ended" + (f" ({states})" if states else "")
+    progress = f"{_count_ended(summary)} of {study.spec.budget.trials} trials ended" + (
+        f" ({states})" if states else ""
+    )
     status = f"**{summary.status}**" + (f" ({escape(study.reason)})" if study.reason else "")
-    parts = [escape_lines(study.spec.study.description), f"{status}, {progress}"]
-    if narrative is None:
-        parts.append(EVALUATION_REMARK)
-    else:
-        parts.append(_list((*narrative.answer, *narrative.cost, *narrative.gap)))
-        parts += ["Caveats:", _list(narrative.caveats)] if narrative.caveats else []
+    return escape_lines(study.spec.study.description), f"{status}, {progress}"
+
+
+def _count_ended(summary: Summary) -> int:
+    return sum(summary.counts[state] for state in TrialState if state.is_finished)
+
+
+def _join_parts(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 

@@ -9,20 +9,22 @@ from typing import Any
 
 import bottle
 
-from hpsearch.analysis import findings
-from hpsearch.analysis.importance import Importance, compute_importance
+from hpsearch.analysis import effects
+from hpsearch.analysis.answer import Answer
+from hpsearch.analysis.importance import Importance
 from hpsearch.dashboard import figures, notes
+from hpsearch.dashboard.answers import BackgroundAnswers, Computed, Version
 from hpsearch.errors import NotFoundError, first_line
 from hpsearch.storage import dashboard_queries, results, studies
 from hpsearch.storage.database import Connection, Database
 
 log = logging.getLogger(__name__)
 
-MAX_COMPUTING_SHARE = 0.05
-"""The fraction of the time that goes at most into computing for a study that changes at every request."""
+PAGE_PATIENCE: float | None = 1.0
+"""Seconds that a page waits for the first answer to its study; it asks again after ten."""
 
-MAX_AGE = 300.0
-"""Seconds after which additions are computed again, though nothing is known to have changed."""
+PLOT_PATIENCE: float | None = 60.0
+"""Seconds that the importance plot waits for it: a page asks for that once."""
 
 MAX_CURVES, NEWEST = 300, 50
 """How many ended trials, spread over the search, come with their intermediate values, and how many of the newest.
@@ -36,6 +38,8 @@ CURVES_REMARK = (
     "every trial has its curves in a plot of its own, and `hpsearch results --json` has them all."
 )
 
+FAULT = "a study is shown without its computed notes and plots: %s"
+
 STUDY_ROUTE = ("GET", "/api/studies/<study_id:int>")
 IMPORTANCE_ROUTE = ("GET", "/api/studies/<study_id:int>/param_importances")
 NOTE_ROUTES = {("PUT", "/api/studies/<study_id:int>/note"), ("PUT", "/api/studies/<study_id:int>/<trial_id:int>/note")}
@@ -43,29 +47,12 @@ NOTE_ROUTES = {("PUT", "/api/studies/<study_id:int>/note"), ("PUT", "/api/studie
 
 @dataclass(frozen=True)
 class PageAdditions:
-    """What is added to a study's page: its note, those of trials by number, and plotly figures as JSON by id.
-
-    `importance` are the bars of the dashboard's importance plot, in the place of its own.
-    """
+    """What is added to a study's page: its note, those of trials by number, and plotly figures as JSON by id."""
 
     note: str
     trial_notes: Mapping[int, str]
     figures: Mapping[str, str]
-    importance: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class _CachedAdditions:
-    """Additions, the version of the study they were computed from, when that was, and the seconds it took."""
-
-    version: tuple[object, ...]
-    additions: PageAdditions
-    computed_at: float
-    seconds: float
-
-    def is_fresh(self, version: tuple[object, ...]) -> bool:
-        age = time.monotonic() - self.computed_at
-        return age < self.seconds / MAX_COMPUTING_SHARE or (version == self.version and age < MAX_AGE)
+    answered_at: float | None
 
 
 class DashboardPlugin:
@@ -78,7 +65,8 @@ class DashboardPlugin:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._cache: dict[int, _CachedAdditions] = {}
+        self._answers = BackgroundAnswers(database)
+        self._cache: dict[int, Computed[PageAdditions]] = {}
         self._computing = threading.Lock()
 
     def apply(self, callback: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
@@ -106,52 +94,68 @@ class DashboardPlugin:
 
     def _serve_importance(self, study_id: int, callback: Callable[..., Any]) -> Any:
         """Answer with our importance; with the dashboard's own for a study of another program."""
-        additions = self._find_additions(study_id)
-        return callback(study_id=study_id) if additions is None else {"param_importances": [additions.importance]}
+        version = self._read_version(study_id)
+        if version is None:
+            return callback(study_id=study_id)
+        answer = self._answers.find(study_id, version, PLOT_PATIENCE)
+        return {"param_importances": [_make_bars(answer.result.importance) if answer else []]}
+
+    def _read_version(self, study_id: int) -> Version | None:
+        """Return the study's version; None where it is another program's, or the database does not answer."""
+        try:
+            return self.database.transact(lambda connection: dashboard_queries.read_study_version(connection, study_id))
+        except Exception as error:  # noqa: BLE001 - see `_find_additions`
+            log.error(FAULT, first_line(error))
+            return None
 
     def _find_additions(self, study_id: int) -> PageAdditions | None:
         """Return what is to be added; None where the study is another program's, or the database does not answer."""
+        version = self._read_version(study_id)
+        if version is None:
+            return None
+        answer = self._answers.find(study_id, version, PAGE_PATIENCE)
+        answered_at = answer.computed_at if answer else None
         try:
-            version = self.database.transact(
-                lambda connection: dashboard_queries.read_study_version(connection, study_id)
-            )
-            if version is None:
-                return None
             cached = self._cache.get(study_id)
-            if cached is None or not cached.is_fresh(version):
+            if cached is None or not _is_fresh(cached, version, answered_at):
                 with self._computing:  # a request that waited for it finds what the other one computed
                     cached = self._cache.get(study_id)
-                    if cached is None or not cached.is_fresh(version):
-                        cached = self._cache[study_id] = self._compute(study_id, version)
-            return cached.additions
+                    if cached is None or not _is_fresh(cached, version, answered_at):
+                        cached = self._cache[study_id] = self._compute(study_id, version, answer)
+            return cached.result
         except NotFoundError:
             return None
         except Exception as error:  # noqa: BLE001 - no note and no plot is worth a study's page
-            log.error("a study is shown without its computed notes and plots: %s", first_line(error))
+            log.error(FAULT, first_line(error))
             return None
 
-    def _compute(self, study_id: int, version: tuple[object, ...]) -> _CachedAdditions:
+    def _compute(self, study_id: int, version: Version, answer: Computed[Answer] | None) -> Computed[PageAdditions]:
         began = time.monotonic()
-        additions = self.database.transact(lambda connection: compute_additions(connection, study_id))
-        return _CachedAdditions(version, additions, time.monotonic(), time.monotonic() - began)
+        additions = self.database.transact(lambda connection: compute_additions(connection, study_id, answer))
+        return Computed(version, additions, time.monotonic(), time.monotonic() - began)
 
 
-def compute_additions(connection: Connection, study_id: int) -> PageAdditions:
-    """Compute what is to be added to a study.
+def _is_fresh(cached: Computed[PageAdditions], version: Version, answered_at: float | None) -> bool:
+    """Return whether additions need not be computed again: they have the last answer, and nothing else is new."""
+    return cached.result.answered_at == answered_at and cached.is_fresh(version)
+
+
+def compute_additions(connection: Connection, study_id: int, answer: Computed[Answer] | None) -> PageAdditions:
+    """Compute what is to be added to a study; `answer` is the last one, None while there is none.
 
     Raises:
         NotFoundError: it was deleted.
     """
     summary, trials = results.read(connection, studies.read(connection, study_id).name)
-    if summary.study.spec.evaluation:  # its values are of the test images, by which nothing is to be chosen
-        return PageAdditions(notes.write_study_note(summary, None), {}, {}, [])
-    answer = findings.analyze_study(summary, trials)
-    note = notes.write_study_note(summary, answer.sentences)
+    spec, answered_at = summary.study.spec, answer.computed_at if answer else None
+    if spec.evaluation:  # its values are of the test images, by which nothing is to be chosen
+        return PageAdditions(notes.write_evaluation_note(summary), {}, {}, answered_at)
+    note = notes.write_study_note(summary, answer.result if answer else None)
     if len(trials) > MAX_CURVES:
         note += f"\n\n{CURVES_REMARK}"
-    plots = figures.make_figures(summary.study.spec, answer.effects, trials)
-    bars = _make_bars(compute_importance(summary, trials))
-    return PageAdditions(note, notes.write_trial_notes(summary, trials), plots, bars)
+    measured = effects.measure_effects(spec, effects.collect_facts(spec, trials, ()), ())
+    plots = figures.make_figures(spec, measured, trials)
+    return PageAdditions(note, notes.write_trial_notes(summary, trials), plots, answered_at)
 
 
 def _make_bars(importance: Importance) -> list[dict[str, Any]]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from hpsearch.analysis import findings, narrative
+from hpsearch.analysis import findings
 from hpsearch.analysis.level_differences import LevelDifference, Where, find_best_level
-from hpsearch.formatting import format_count, format_params, format_value
+from hpsearch.formatting import format_count, format_difference, format_params, format_value
 from hpsearch.plotting import chart
 from hpsearch.plotting.chart import Axis, Bars, Chart, Panel
 from hpsearch.report.document import Block, BulletList, Paragraph, ReportSection, Table, make_figure_block
@@ -55,9 +55,9 @@ def _format_dimension(dimension: Dimension) -> str:
 
 def describe_answer(material: ReportMaterial) -> ReportSection:
     """Give the answer in sentences, its caveats, and the best trials."""
-    narrative = material.findings.sentences
-    blocks: list[Block] = [BulletList(narrative.answer)]
-    blocks += [Paragraph(caveat, "note") for caveat in narrative.caveats]
+    sentences = material.answer.sentences
+    blocks: list[Block] = [BulletList(sentences.answer)]
+    blocks += [Paragraph(caveat, "note") for caveat in sentences.caveats]
     best = findings.rank_trials(material.summary.study.spec, material.trials)[:MAX_BEST]
     if best:
         rows = tuple(
@@ -75,7 +75,7 @@ def describe_answer(material: ReportMaterial) -> ReportSection:
 
 def describe_importance(material: ReportMaterial) -> ReportSection:
     """Say which hyperparameters matter, and from what that was computed."""
-    importance = material.importance
+    importance = material.answer.importance
     blocks: list[Block] = [Paragraph(statement) for statement in importance.statements]
     blocks += [Paragraph(warning, "warning") for warning in importance.warnings]
     if importance.shares:
@@ -88,7 +88,7 @@ def describe_importance(material: ReportMaterial) -> ReportSection:
 
 
 def _plot_importance(material: ReportMaterial) -> Chart:
-    shares = material.importance.shares
+    shares = material.answer.importance.shares
     bars = Bars(
         tuple(float(row) for row in range(len(shares))),
         tuple(share.share for share in shares),
@@ -103,7 +103,7 @@ def _plot_importance(material: ReportMaterial) -> Chart:
 
 def compare_levels(material: ReportMaterial) -> tuple[ReportSection, ...]:
     """Compare the levels of each hyperparameter at the epoch that all trials reached; no section where none can be."""
-    importance = material.importance
+    importance = material.answer.importance
     if not importance.differences:
         return ()
     explanation = (
@@ -119,7 +119,7 @@ def compare_levels(material: ReportMaterial) -> tuple[ReportSection, ...]:
 
 
 def _tabulate_differences(name: str, material: ReportMaterial) -> Table:
-    pairs = [each for each in material.importance.differences if each.name == name]
+    pairs = [each for each in material.answer.importance.differences if each.name == name]
     good = [each for each in pairs if each.where is Where.GOOD]
     best = find_best_level(good) if good else ""
     rows = tuple(
@@ -135,5 +135,5 @@ def _describe_distance(
 ) -> str:
     """Write `21.3 points worse (18.1 to 24.0)`, and whether that is not settled."""
     pair = next(each for each in pairs if each.where is where and {each.better, each.worse} == {best, other})
-    text = narrative.format_difference(*pair.orient(best), material.summary.study.spec.study.metric)
+    text = format_difference(*pair.orient(best), material.summary.study.spec.study.metric)
     return text if pair.is_settled else f"{text}, not settled"

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from hpsearch.analysis import narrative
 from hpsearch.analysis.effects import ENDINGS, GUESSES, Effect, Level, Quantity
 from hpsearch.analysis.statistics import Estimate
+from hpsearch.formatting import format_amount, format_epochs, format_metric
 from hpsearch.plotting import confusion_matrix, hyperparameter_plots, optuna_plots
 from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.plotting.optuna_plots import OptunaPlot
@@ -42,7 +42,7 @@ def describe_effects(material: ReportMaterial) -> ReportSection:
 
 def _make_effect_figures(material: ReportMaterial, name: str, caption: str, quantity: Quantity) -> list[Block]:
     """Plot a quantity by hyperparameter and, in a figure of its own, by whole configurations, whose names are long."""
-    configurations = material.findings.configurations
+    configurations = material.answer.findings.configurations
     figures = {
         name: [effect for effect in material.compared if effect is not configurations],
         f"{name}-configurations": [effect for effect in material.compared if effect is configurations],
@@ -69,13 +69,18 @@ def _tabulate_levels(effect: Effect, metric: str) -> Table:
             level.label,
             str(len(level.trials)),
             *(str(level.endings[ending]) for ending in endings),
-            narrative.format_level(level.value, metric) if level.value else "",
+            _format_value(level.value, metric),
             _format_seconds(level.seconds),
-            narrative.format_amount(level.gap.mean, level.gap.half, "val_accuracy") if level.gap else "",
+            format_amount(level.gap.mean, level.gap.half, "val_accuracy") if level.gap else "",
         )
         for level in effect.levels
     )
     return Table(columns, rows, f"{effect.name}" + (f", where {effect.when}" if effect.when else ""))
+
+
+def _format_value(value: Estimate | None, metric: str) -> str:
+    """Return a level's value as `71.2 ± 0.6% (n = 3)`."""
+    return f"{format_metric(value.mean, value.half, metric)} (n = {value.n})" if value else ""
 
 
 def _format_seconds(estimate: Estimate | None) -> str:
@@ -113,7 +118,7 @@ def describe_rate(material: ReportMaterial) -> ReportSection:
                 "reached it, where these are at least half as many as the complete ones."
             )
             blocks.append(make_figure_block(f"rate-{effect.name}", caption, hyperparameter_plots.plot_rate(effect)))
-            blocks.append(_tabulate_rate(effect, material.findings.accuracies))
+            blocks.append(_tabulate_rate(effect, material.answer.findings.accuracies))
     if blocks:
         note = "Trials that never reached an accuracy, or were ended before, have no part in its medians."
         blocks.insert(0, Paragraph(note, "note"))
@@ -134,12 +139,12 @@ def _format_reach(level: Level, index: int) -> str:
     reach = level.reached[index]
     if reach.epoch is None or reach.seconds is None:
         return "–"
-    return f"{narrative.format_epochs(reach.epoch)}, {reach.seconds:.3g} s ({reach.trials} of {len(level.trials)})"
+    return f"{format_epochs(reach.epoch)}, {reach.seconds:.3g} s ({reach.trials} of {len(level.trials)})"
 
 
 def describe_gap(material: ReportMaterial) -> ReportSection:
     """Compare training accuracy less validation accuracy."""
-    sentences = material.findings.sentences.gap
+    sentences = material.answer.sentences.gap
     blocks: list[Block] = [BulletList(sentences)] if sentences else []
     if any(level.gap for effect in material.compared for level in effect.levels):
         caption = (
@@ -153,7 +158,7 @@ def describe_gap(material: ReportMaterial) -> ReportSection:
 
 def describe_cost(material: ReportMaterial) -> ReportSection:
     """Compare seconds per epoch, and accuracy against time."""
-    sentences = material.findings.sentences.cost
+    sentences = material.answer.sentences.cost
     blocks: list[Block] = [BulletList(sentences)] if sentences else []
     if any(level.seconds for effect in material.compared for level in effect.levels):
         caption = (
@@ -222,7 +227,7 @@ def _make_optuna_section(title: str, figures: Sequence[Figure | None]) -> Report
 def describe_confusions(material: ReportMaterial) -> ReportSection:
     """Show the best trial's confusion matrix, and those of compared configurations."""
     blocks: list[Block] = []
-    best = material.findings.best
+    best = material.answer.findings.best
     matrix = confusion_matrix.make_trial_matrix(best) if best else None
     if matrix:
         blocks += _make_matrix_blocks(material, "confusion-best", "The best trial", [matrix])
@@ -238,7 +243,7 @@ def _select_matrices(material: ReportMaterial) -> tuple[list[ConfusionMatrix], s
     """Return the matrices to compare, and what they are of: configurations, else levels of what matters most."""
     if matrices := confusion_matrix.sum_by_configuration(material.trials):
         return matrices, "The configurations that were trained"
-    by_name = {effect.name: effect for effect in material.findings.effects}
+    by_name = {effect.name: effect for effect in material.answer.findings.effects}
     direction = material.summary.study.spec.direction
     for name in (name for name in material.names_by_importance if name in by_name):
         matrices = confusion_matrix.select_by_level(by_name[name], material.trials, direction)

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hpsearch.analysis import findings, importance
+from hpsearch.analysis.answer import Answer, answer_study
 from hpsearch.analysis.effects import Effect
-from hpsearch.analysis.findings import Findings
-from hpsearch.analysis.importance import Importance
 from hpsearch.evaluation.results import EvaluationStatus, read_statuses
 from hpsearch.storage import results
 from hpsearch.storage.database import Connection, read_clock
@@ -32,13 +30,12 @@ class ReportMaterial:
     trials: Sequence[Trial]
     evaluations: Sequence[EvaluationStatus]
     now: datetime
-    findings: Findings
-    importance: Importance
+    answer: Answer
 
     @property
     def metric(self) -> str:
         """What the study optimizes."""
-        return self.findings.metric
+        return self.answer.findings.metric
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -48,14 +45,14 @@ class ReportMaterial:
     @property
     def compared(self) -> tuple[Effect, ...]:
         """The whole configurations, where they are few, then each hyperparameter; those that trials have begun for."""
-        configurations = self.findings.configurations
-        effects = (*([configurations] if configurations else []), *self.findings.effects)
+        configurations = self.answer.findings.configurations
+        effects = (*([configurations] if configurations else []), *self.answer.findings.effects)
         return tuple(effect for effect in effects if any(level.trials for level in effect.levels))
 
     @property
     def names_by_importance(self) -> tuple[str, ...]:
         """The searched hyperparameters, the most important ones first where that is known."""
-        return tuple(share.name for share in self.importance.shares) or self.summary.study.spec.searched
+        return tuple(share.name for share in self.answer.importance.shares) or self.summary.study.spec.searched
 
 
 def read_source(connection: Connection, name: str) -> ReportSource:
@@ -76,6 +73,5 @@ def prepare_material(source: ReportSource) -> ReportMaterial:
         trials,
         source.evaluations,
         source.now,
-        findings.analyze_study(summary, trials),
-        importance.compute_importance(summary, trials),
+        answer_study(summary, trials),
     )

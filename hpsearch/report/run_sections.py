@@ -124,7 +124,7 @@ def _format_numbers(numbers: Sequence[int]) -> str:
 def describe_environment(material: ReportMaterial) -> ReportSection:
     """List versions, devices, hosts, data and seeds, and the study as it was described."""
     study = material.summary.study
-    best = material.findings.best
+    best = material.answer.findings.best
     facts = [
         ("study", study.name),
         ("fingerprint of the search", study.fingerprint),

@@ -23,7 +23,7 @@ from tests.support.synthetic_trials import (
 
 def test_levels_carry_students_intervals_over_seeds() -> None:
     """Each level's value, gap and seconds are the mean over its trials, with Student's interval."""
-    (effect,) = analyze(GRID, make_repeated_grid()).effects
+    (effect,) = analyze(GRID, make_repeated_grid()).findings.effects
     assert [level.label for level in effect.levels] == ["nesterov", "adam", "sgd"]
     for level in effect.levels:
         values = np.array(VALUES[level.label])
@@ -42,7 +42,7 @@ def test_levels_carry_students_intervals_over_seeds() -> None:
 
 def test_differences_are_games_and_howells() -> None:
     """The three pairs have the intervals that scipy's Tukey test gives without equal variances."""
-    (effect,) = analyze(GRID, make_repeated_grid()).effects
+    (effect,) = analyze(GRID, make_repeated_grid()).findings.effects
     tukey = stats.tukey_hsd(*VALUES.values(), equal_var=False)
     high = tukey.confidence_interval(0.95).high
     for i, first in enumerate(VALUES):
@@ -85,8 +85,8 @@ def test_a_grid_of_two_factors_compares_within_settings() -> None:
         make_trial(n, {"optimizer": optimizer, "learning_rate": rate}, [value])
         for n, (optimizer, rate, value) in enumerate(points)
     ]
-    findings = analyze(described, trials)
-    difference = find_difference(findings.effects[0], "sgd", "adam")
+    answer = analyze(described, trials)
+    difference = find_difference(answer.findings.effects[0], "sgd", "adam")
     amount = np.mean([cells["adam", rate].mean() - cells["sgd", rate].mean() for rate in rates])
     variances = np.array([values.var(ddof=1) / 3 for values in cells.values()])
     freedom = variances.sum() ** 2 / (variances**2 / 2).sum()
@@ -94,26 +94,28 @@ def test_a_grid_of_two_factors_compares_within_settings() -> None:
     assert (difference.better, difference.settings) == ("adam", 3)
     assert difference.amount == pytest.approx(amount)
     assert difference.half == pytest.approx(half, rel=1e-3)
-    assert findings.configurations is not None
-    labels = [level.label for level in findings.configurations.levels]
+    assert answer.findings.configurations is not None
+    labels = [level.label for level in answer.findings.configurations.levels]
     assert labels[0] == "optimizer sgd, learning_rate 0.1"
     assert len(labels) == 6
-    values = {level.label: level.value.mean for level in findings.configurations.levels if level.value}
+    values = {level.label: level.value.mean for level in answer.findings.configurations.levels if level.value}
     assert values["optimizer adam, learning_rate 0.01"] == pytest.approx(cells["adam", 0.01].mean())
-    assert findings.sentences.answer[0].startswith(
+    assert answer.sentences.levels[0].startswith(
         f"The best configuration is optimizer adam, learning_rate 0.01: val_accuracy "
         f"{100 * cells['adam', 0.01].mean():.1f} ± "
     )
 
 
 def test_a_grid_without_repeats_has_no_interval_and_says_why() -> None:
-    """One training of each point of one factor gives differences without ±."""
+    """One training of each point of one factor claims no difference."""
     described = {**GRID, "budget": {"epochs": 3}}
-    findings = analyze(described, make_repeated_grid()[:3])
-    assert {difference.half for difference in findings.effects[0].values} == {None}
-    assert findings.sentences.answer[0] == "optimizer: adam ends 10.0 points above nesterov."
-    assert findings.sentences.caveats[0].startswith("Seed noise was not measured: a configuration was trained once")
-    assert not findings.repeated
+    answer = analyze(described, make_repeated_grid()[:3])
+    assert {difference.half for difference in answer.findings.effects[0].values} == {None}
+    assert answer.sentences.answer[0] == (
+        "optimizer: adam comes out best with 70.0%; the noise was not measured, so no difference is claimed."
+    )
+    assert answer.sentences.caveats[0].startswith("Seed noise was not measured: a configuration was trained once")
+    assert not answer.findings.repeated
 
 
 def test_an_unrepeated_grid_of_two_factors_takes_settings_for_repeats() -> None:
@@ -128,7 +130,7 @@ def test_an_unrepeated_grid_of_two_factors_takes_settings_for_repeats() -> None:
     trials = [
         make_trial(n, {"batch_norm": flag, "dropout": rate / 10}, [value]) for n, (flag, rate, value) in enumerate(rows)
     ]
-    difference = find_difference(analyze(described, trials).effects[0], "on", "off")
+    difference = find_difference(analyze(described, trials).findings.effects[0], "on", "off")
     test = stats.ttest_rel(on, off).confidence_interval(0.95)
     assert difference.amount - (difference.half or 0) == pytest.approx(test.low, rel=1e-3)
     assert difference.amount + (difference.half or 0) == pytest.approx(test.high, rel=1e-3)
@@ -148,20 +150,20 @@ def test_a_tree_of_configurations_is_compared_as_a_whole() -> None:
     trials = [
         make_trial(n, point, [0.5 + 0.1 * float(point["dropout"]) + 0.001 * (n % 5)]) for n, point in enumerate(points)
     ]
-    findings = analyze(described, trials)
-    by_name = {effect.name: effect for effect in findings.effects}
+    answer = analyze(described, trials)
+    by_name = {effect.name: effect for effect in answer.findings.effects}
     assert by_name["dropout"].values == ()
     assert by_name["batch_norm"].when == "dropout 0.25"
     assert [level.label for level in by_name["batch_norm"].levels] == ["off", "on"]
     assert sum(len(level.trials) for level in by_name["batch_norm"].levels) == 6
-    assert findings.configurations is not None
-    assert [level.label for level in findings.configurations.levels] == [
+    assert answer.findings.configurations is not None
+    assert [level.label for level in answer.findings.configurations.levels] == [
         "dropout 0, l1 0",
         "dropout 0, l1 1e-5",
         "dropout 0.25, batch_norm off",
         "dropout 0.25, batch_norm on",
     ]
-    assert len(findings.configurations.values) == 6
+    assert len(answer.findings.configurations.values) == 6
 
 
 def test_training_rate_counts_epochs_and_their_seconds() -> None:
@@ -172,16 +174,18 @@ def test_training_rate_counts_epochs_and_their_seconds() -> None:
         for n, name in enumerate(list(curves) * 3)
     ]
     trials.append(make_trial(9, {"optimizer": "sgd"}, [0.1, 0.41], "pruned", "pruned"))
-    findings = analyze(GRID, trials)
-    assert findings.accuracies == (0.4, 0.5, 0.6, 0.7)
-    reached = {level.label: {reach.accuracy: reach for reach in level.reached} for level in findings.effects[0].levels}
+    answer = analyze(GRID, trials)
+    assert answer.findings.accuracies == (0.4, 0.5, 0.6, 0.7)
+    reached = {
+        level.label: {reach.accuracy: reach for reach in level.reached} for level in answer.findings.effects[0].levels
+    }
     assert (reached["nesterov"][0.6].trials, reached["nesterov"][0.6].epoch) == (3, 4)
     assert reached["nesterov"][0.6].seconds == 6 + 2 + 2 + 2  # the first epoch takes three times as long
     assert (reached["adam"][0.6].trials, reached["adam"][0.6].epoch, reached["adam"][0.6].seconds) == (3, 2, 8)
     assert (reached["sgd"][0.4].trials, reached["sgd"][0.4].epoch) == (1, 2)
     assert reached["sgd"][0.5].trials == 0
     assert reached["sgd"][0.5].epoch is None
-    assert findings.sentences.cost[-1] == (
+    assert answer.sentences.cost[-1] == (
         "optimizer: adam reaches 60% validation accuracy after 2 epochs (8 s), nesterov after 4 epochs (12 s)."
     )
 
@@ -202,8 +206,8 @@ def test_an_adaptive_search_compares_what_it_completed() -> None:
         values = [trial.value for trial in mine if trial.state == TrialState.COMPLETE and trial.value is not None]
         return values + [0.1] * sum(trial.outcome in chance for trial in mine)
 
-    findings = analyze(SEARCH, trials, status="running")
-    by_name = {effect.name: effect for effect in findings.effects}
+    answer = analyze(SEARCH, trials, status="running")
+    by_name = {effect.name: effect for effect in answer.findings.effects}
     for level in by_name["optimizer"].levels:
         mine = [trial for trial in trials if trial.params["optimizer"] == level.label]
         values = list_values(level.label)
@@ -231,12 +235,12 @@ def test_an_adaptive_search_compares_what_it_completed() -> None:
     ]
     assert by_name["momentum"].when == "optimizer momentum"
     assert sum(len(level.trials) for level in by_name["momentum"].levels) == len(by_name["optimizer"].levels[1].trials)
-    assert findings.configurations is None
+    assert answer.findings.configurations is None
 
 
 def test_thousands_of_trials_are_counted() -> None:
     """5,000 trials of 30 epochs keep every level and every ending."""
-    findings = analyze(SEARCH, make_search_trials(5000, epochs=30))
-    assert sum(sum(level.endings.values()) for level in findings.effects[0].levels) == sum(
+    answer = analyze(SEARCH, make_search_trials(5000, epochs=30))
+    assert sum(sum(level.endings.values()) for level in answer.findings.effects[0].levels) == sum(
         trial.state != TrialState.RUNNING for trial in make_search_trials(5000)
     )

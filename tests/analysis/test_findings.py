@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from hpsearch.analysis import importance
-from hpsearch.analysis.findings import analyze_study
+from hpsearch.analysis.answer import answer_study
 from hpsearch.spec import loader
 from hpsearch.spec.rows import Value
 from tests.support.synthetic_trials import SEARCH, analyze, make_summary, make_trial
@@ -28,16 +28,16 @@ def test_a_list_of_configurations_is_compared_as_one() -> None:
     }
     params = [{"activation": "relu", **each} for each in listed * 2]
     values = [0.5, 0.7, 0.52, 0.66]
-    findings = analyze(
+    answer = analyze(
         described, [make_trial(n, *each) for n, each in enumerate(zip(params, [[v] for v in values], strict=True))]
     )
-    assert findings.effects == ()
-    assert findings.repeated
-    assert findings.configurations is not None
-    means = [level.value.mean for level in findings.configurations.levels if level.value]
+    assert answer.findings.effects == ()
+    assert answer.findings.repeated
+    assert answer.findings.configurations is not None
+    means = [level.value.mean for level in answer.findings.configurations.levels if level.value]
     assert means == pytest.approx([np.mean(values[::2]), np.mean(values[1::2])])
-    assert findings.sentences.answer[0].startswith("The best configuration is optimizer adam, activation prelu: ")
-    assert findings.sentences.caveats[0].startswith("± is a 95% confidence interval over 2 seeds")
+    assert answer.sentences.answer[0].startswith("The best configuration is optimizer adam, activation prelu: ")
+    assert answer.sentences.caveats[0].startswith("± is a 95% confidence interval over 2 seeds")
 
 
 def test_a_list_that_leaves_trials_to_the_sampler_is_a_search() -> None:
@@ -62,16 +62,16 @@ def test_an_evaluation_compares_its_configurations_on_the_test_images() -> None:
         budget=summary.study.spec.budget.model_copy(update={"repeats": 3}),
     )
     summary = replace(summary, study=replace(summary.study, spec=described))
-    findings = analyze_study(summary, trials)
-    assert findings.effects == ()
-    assert findings.repeated
+    answer = answer_study(summary, trials)
+    assert answer.findings.effects == ()
+    assert answer.findings.repeated
     half = 100 * stats.t.ppf(0.975, 2) * 0.01 / np.sqrt(3)
     test = stats.tukey_hsd((0.6, 0.61, 0.62), (0.7, 0.71, 0.72), equal_var=False).confidence_interval()
     best = "learning_rate 0.001, optimizer adam"
-    assert findings.sentences.answer == (
+    assert answer.sentences.answer == (
         f"The best configuration is {best}: test accuracy 71.0 ± {half:.1f}% (n = 3).",
         f"configuration: {best} ends 10.0 ± {50 * (test.high - test.low)[0, 1]:.1f} points above learning_rate 0.01, "
         "optimizer sgd.",
     )
-    assert not any("validation images" in line for line in findings.sentences.caveats)
+    assert not any("validation images" in line for line in answer.sentences.caveats)
     assert importance.compute_importance(summary, trials).shares == ()

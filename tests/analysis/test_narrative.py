@@ -24,35 +24,33 @@ from tests.support.synthetic_trials import (
 
 def test_answer_says_how_far_the_best_is_ahead() -> None:
     """The sentences carry the recomputed difference and interval, in points."""
-    findings = analyze(GRID, make_repeated_grid())
+    answer = analyze(GRID, make_repeated_grid())
     test = stats.tukey_hsd(VALUES["adam"], VALUES["nesterov"], VALUES["sgd"], equal_var=False)
     amount, half = 100 * test.statistic[0, 1], 100 * (test.confidence_interval().high - test.statistic)[0, 1]
-    ahead, last, best = findings.sentences.answer
+    ahead, last, best = answer.sentences.answer
     assert ahead == f"optimizer: adam ends {amount:.1f} ± {half:.1f} points above nesterov."
     amount, half = 100 * test.statistic[0, 2], 100 * (test.confidence_interval().high - test.statistic)[0, 2]
     assert last == f"optimizer: sgd is last, {amount:.1f} ± {half:.1f} points below adam."
-    assert best.startswith(
-        "Trial 7 is best: val_accuracy 73.0% at epoch 2, the highest of 9, 2.0 points from the next,"
-    )
+    assert best.startswith("Trial 7 is best: val_accuracy 73.0% at epoch 2, the highest of 9, with optimizer adam.")
 
 
 def test_a_lower_loss_is_better() -> None:
     """With val_loss the lower is the better, in nats."""
     described = {**GRID, "study": {"name": "x", "metric": "val_loss"}}
-    findings = analyze(described, make_repeated_grid(metric="val_loss"))
-    (effect,) = findings.effects
-    assert findings.best is not None
-    assert findings.best.number == 7
+    answer = analyze(described, make_repeated_grid(metric="val_loss"))
+    (effect,) = answer.findings.effects
+    assert answer.findings.best is not None
+    assert answer.findings.best.number == 7
     difference = find_difference(effect, "adam", "nesterov")
     assert difference.better == "adam"
     values = {name: 2 - np.array(VALUES[name]) for name in VALUES}
     assert difference.amount == pytest.approx(values["nesterov"].mean() - values["adam"].mean())
     assert (
-        findings.sentences.answer[0]
+        answer.sentences.answer[0]
         == f"optimizer: adam ends {difference.amount:.2f} ± {difference.half:.2f} nats below nesterov."
     )
-    assert findings.sentences.answer[1].startswith("optimizer: sgd is last, 0.29 ± 0.11 nats above adam")
-    assert "val_loss 1.27 nats at epoch 2, the lowest of 9" in findings.sentences.answer[2]
+    assert answer.sentences.answer[1].startswith("optimizer: sgd is last, 0.29 ± 0.11 nats above adam")
+    assert "val_loss 1.27 nats at epoch 2, the lowest of 9" in answer.sentences.answer[2]
 
 
 def test_levels_indistinguishable_from_the_best_are_named() -> None:
@@ -78,14 +76,14 @@ def test_cost_stands_beside_the_gain() -> None:
         for seed in range(3)
         for i, name in enumerate(values)
     ]
-    findings = analyze(described, trials)
-    seconds = {level.label: level.seconds for level in findings.effects[0].levels}
+    answer = analyze(described, trials)
+    seconds = {level.label: level.seconds for level in answer.findings.effects[0].levels}
     assert {name: estimate.mean for name, estimate in seconds.items() if estimate} == pytest.approx(
         {name: np.mean(times[name]) for name in times}  # the first epoch, thrice as long, is left out
     )
     ratio = np.mean(times["prelu"]) / np.mean(times["relu"])
-    difference = find_difference(findings.effects[0], "relu", "prelu")
-    assert findings.sentences.cost == (
+    difference = find_difference(answer.findings.effects[0], "relu", "prelu")
+    assert answer.sentences.cost == (
         f"activation: prelu costs {ratio:.1f}× relu's time per epoch and loses "
         f"{100 * difference.amount:.1f} ± {100 * (difference.half or 0):.1f} points: not distinguishable.",
     )
@@ -100,11 +98,11 @@ def test_generalization_gaps_are_named_where_levels_differ() -> None:
         for seed in range(3)
         for i, rate in enumerate(gaps)
     ]
-    findings = analyze(described, trials)
+    answer = analyze(described, trials)
     test = stats.tukey_hsd(gaps[0.0], gaps[0.5], equal_var=False)
     half = (test.confidence_interval().high - test.statistic)[0, 1]
     student = 100 * stats.t.ppf(0.975, 2) * 0.01 / np.sqrt(3)
-    assert findings.sentences.gap == (
+    assert answer.sentences.gap == (
         f"dropout: 0 ends with training accuracy 21.0 ± {student:.1f} points above validation accuracy, 0.5 with "
         f"1.0 ± {student:.1f} points below: 22.0 ± {100 * half:.1f} points apart.",
     )
@@ -145,31 +143,31 @@ def test_levels_at_chance_are_compared(ending: tuple[str, str]) -> None:
     values = {"sgd": (0.1, 0.1, 0.1) if diverged else chance, "adam": (0.55, 0.66, 0.74)}
     trials = [make_trial(n, {"optimizer": "sgd"}, [value], *ending) for n, value in enumerate(chance)]
     trials += [make_trial(n, {"optimizer": "adam"}, [value]) for n, value in enumerate(values["adam"], start=3)]
-    findings = analyze(described, trials)
+    answer = analyze(described, trials)
     sgd, adam = (np.array(values[name]) for name in ("sgd", "adam"))
-    (difference,) = findings.effects[0].values
+    (difference,) = answer.findings.effects[0].values
     assert (difference.better, difference.distinguishable) == ("adam", True)
     assert difference.amount == pytest.approx(adam.mean() - sgd.mean())
     variances = np.array([adam.var(ddof=1) / 3, sgd.var(ddof=1) / 3])
     freedom = variances.sum() ** 2 / (variances**2 / 2).sum()  # Welch's
     assert difference.half == pytest.approx(stats.t.ppf(0.975, freedom) * np.sqrt(variances.sum()), rel=0.01)
-    assert findings.sentences.answer[0].startswith(f"optimizer: adam ends {100 * difference.amount:.1f} ± ")
-    level = findings.effects[0].find_level("sgd")
+    assert answer.sentences.answer[0].startswith(f"optimizer: adam ends {100 * difference.amount:.1f} ± ")
+    level = answer.findings.effects[0].find_level("sgd")
     assert (level.value.n if level.value else 0, level.endings[TrialOutcome.DIVERGED]) == (3, 3 * diverged)
     rank = "of 6" if ending[0] == "complete" else "of 3"
     assert any(
-        f"is best: val_accuracy 74.0% at epoch 1, the highest {rank}, " in line for line in findings.sentences.answer
+        f"is best: val_accuracy 74.0% at epoch 1, the highest {rank}, " in line for line in answer.sentences.answer
     )
 
 
 def test_equal_values_are_no_difference() -> None:
     """Levels that end alike every time are called alike, and constant seconds as no cost."""
     trials = [make_trial(n, {"optimizer": name}, [0.1, 0.1]) for n, name in enumerate(["nesterov", "adam", "sgd"] * 3)]
-    findings = analyze(GRID, trials)
-    assert {difference.amount for difference in findings.effects[0].values} == {0.0}
-    assert not any(difference.distinguishable for difference in findings.effects[0].values)
-    assert findings.sentences.answer[0].startswith("optimizer: nesterov and adam end alike")
-    assert findings.sentences.cost == ()
+    answer = analyze(GRID, trials)
+    assert {difference.amount for difference in answer.findings.effects[0].values} == {0.0}
+    assert not any(difference.distinguishable for difference in answer.findings.effects[0].values)
+    assert answer.sentences.answer[0].startswith("optimizer: nesterov and adam end alike")
+    assert answer.sentences.cost == ()
 
 
 def make_unfinished_trials(state: str, outcome: str | None = None) -> list[Trial]:
@@ -203,15 +201,15 @@ def test_a_study_without_a_comparison_says_so(
 ) -> None:
     """A study without a comparison says in one sentence what there is."""
     trials = make() if described["space"] else [replace(trial, params={}) for trial in make()]
-    findings = analyze(described, trials, status="running")
-    assert findings.sentences.answer[0] == answer
-    assert (findings.best is None) == (len(findings.sentences.answer) == 1)
+    result = analyze(described, trials, status="running")
+    assert result.sentences.answer[0] == answer
+    assert (result.findings.best is None) == (len(result.sentences.answer) == 1)
 
 
 def test_the_base_model_alone_has_its_mean_over_seeds() -> None:
     """A study that searches nothing tells the mean of its trainings."""
     trials = [make_trial(n, {}, [value]) for n, value in enumerate((0.5, 0.52, 0.54))]
-    findings = analyze({"space": {}, "budget": {"trials": 3}}, trials)
+    answer = analyze({"space": {}, "budget": {"trials": 3}}, trials)
     half = 100 * stats.t.ppf(0.975, 2) * 0.02 / np.sqrt(3)
-    assert findings.sentences.answer[0] == f"The base model reaches val_accuracy 52.0 ± {half:.1f}% (n = 3)."
-    assert findings.repeated
+    assert answer.sentences.answer[0] == f"The base model reaches val_accuracy 52.0 ± {half:.1f}% (n = 3)."
+    assert answer.findings.repeated

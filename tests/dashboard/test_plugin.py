@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import optuna
 import pytest
 from sqlalchemy import text
 
-from hpsearch.dashboard import notes, plugin
+from hpsearch.analysis.answer import Answer, answer_study
+from hpsearch.dashboard import answers, notes, plugin
 from hpsearch.evaluation import evaluation
 from hpsearch.metrics import Direction, EpochMetrics
 from hpsearch.outcomes import TrialOutcome
@@ -95,20 +97,19 @@ def test_study_note_has_the_question_and_the_answer_so_far(four: Study, client: 
 def test_study_note_follows_the_study(
     database: Database, four: Study, begin: Begin, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each end of a trial and each change of status is in the next answer; nothing new is computed for nothing new."""
-    monkeypatch.setattr(plugin, "MAX_COMPUTING_SHARE", float("inf"))
+    """Each end of a trial and each change of status is in the next note; nothing new is computed for nothing new."""
+    monkeypatch.setattr(answers, "MAX_COMPUTING_SHARE", float("inf"))
     calls: list[int] = []
     compute = plugin.compute_additions
 
-    def count(connection: Connection, study_id: int) -> plugin.PageAdditions:
+    def count(connection: Connection, study_id: int, answer: answers.Computed[Answer] | None) -> plugin.PageAdditions:
         calls.append(study_id)
-        return compute(connection, study_id)
+        return compute(connection, study_id, answer)
 
     monkeypatch.setattr(plugin, "compute_additions", count)
 
     def look() -> str:
-        client.application._inmemory_cache._trials_last_fetched_at.clear()
-        return computed(client.get(f"/api/studies/{four.study_id}")[1]["note"])
+        return computed(client.look(four)["note"])
 
     look()
     look()
@@ -121,19 +122,74 @@ def test_study_note_follows_the_study(
         lambda c: c.execute(text("update hpsearch.studies set status = 'paused', reason = 'a <b> reason'"))
     )
     assert "**paused** (a <b> reason), 5 of 6 trials ended" in look()
+    before = len(calls)
     look()
-    assert len(calls) == 4
+    assert len(calls) == before
+
+
+def test_last_answer_is_shown_while_the_next_is_computed(
+    database: Database, four: Study, begin: Begin, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page waits for no answer but the first, and says how many trials are not yet in the one that it shows."""
+    monkeypatch.setattr(answers, "MAX_COMPUTING_SHARE", float("inf"))
+    may_go_on = threading.Event()
+    client.look(four)
+
+    def wait_first(*study: Any) -> Answer:
+        may_go_on.wait()
+        return answer_study(*study)
+
+    monkeypatch.setattr(answers, "answer_study", wait_first)
+    finish_trial(database, begin(four, 0.9), TrialOutcome.COMPLETED)
+    note = computed(client.reload(four)["note"])
+    assert "5 of 6 trials ended" in note
+    assert "Trial 1 is best" in note
+    assert "*Not yet in it: 1 trial.*" in note
+    may_go_on.set()
+    assert "Trial 4 is best" in computed(client.look(four)["note"])
+
+
+def test_page_says_that_its_first_answer_is_computed(
+    four: Study, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first answer takes longer than a page waits, the rest of the page is served without."""
+    monkeypatch.setattr(plugin, "PAGE_PATIENCE", 0.0)
+    may_go_on = threading.Event()
+
+    def wait_first(*study: Any) -> Answer:
+        may_go_on.wait()
+        return answer_study(*study)
+
+    monkeypatch.setattr(answers, "answer_study", wait_first)
+    detail = client.reload(four)
+    assert notes.PENDING in detail["note"]["body"]
+    assert "curves-optimizer" in figures(detail)
+    may_go_on.set()
+    assert "Trial 1 is best" in computed(client.look(four)["note"])
 
 
 def test_news_wait_where_computing_takes_long(
     four: Study, begin: Begin, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What took long to compute is served a while longer, though a trial began since."""
-    monkeypatch.setattr(plugin, "MAX_COMPUTING_SHARE", 1e-9)
+    monkeypatch.setattr(answers, "MAX_COMPUTING_SHARE", 1e-9)
     before = computed(client.study(four)["note"])
     begin(four, 0.9)
-    assert computed(client.get(f"/api/studies/{four.study_id}")[1]["note"]) == before
+    assert computed(client.reload(four)["note"]) == before
     assert computed(client.study(four)["note"]) != before
+
+
+def test_fault_in_the_answer_costs_no_page(
+    four: Study, client: DashboardClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the analysis fails, the study is served with its plots, and one line says why."""
+
+    def fail(*_: object) -> Answer:
+        raise ValueError("no such thing\nat all")
+
+    monkeypatch.setattr(answers, "answer_study", fail)
+    assert len(client.trials(four)) == 4
+    assert caplog.messages == ["a study is shown without its answer: no such thing"]
 
 
 def test_best_trials_have_a_note_with_their_rank(

@@ -77,7 +77,7 @@ def test_too_many_configurations_are_not_compared() -> None:
 def test_the_best_trial_stands_for_a_level(direction: Direction, numbers: tuple[int, ...]) -> None:
     """Each level has the matrix of its best complete trial, in the direction of the metric."""
     trials = with_counts(make_repeated_grid())
-    (effect,) = analyze(GRID, trials).effects
+    (effect,) = analyze(GRID, trials).findings.effects
     matrices = confusion_matrix.select_by_level(effect, trials, direction)
     assert [matrix.trials for matrix in matrices] == [(number,) for number in numbers]
     assert matrices[1].label == f"optimizer adam: trial {numbers[1]}"

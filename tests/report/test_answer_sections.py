@@ -47,7 +47,9 @@ def test_levels_are_compared_at_the_epoch_of_the_importance() -> None:
     ((level, space, good),) = table.rows
     assert level == "sgd"
     for cell, where in ((space, Where.SPACE), (good, Where.GOOD)):
-        (pair,) = (each for each in prepared.importance.differences if each.name == "optimizer" and each.where is where)
+        (pair,) = (
+            each for each in prepared.answer.importance.differences if each.name == "optimizer" and each.where is where
+        )
         assert pair.low <= 0.1 <= pair.high
         assert cell == f"{pair.amount:.1%} worse ({pair.low:.1%} to {pair.high:.1%})".replace("%", "").replace(
             " worse", " points worse"

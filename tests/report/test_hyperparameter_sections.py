@@ -79,7 +79,7 @@ def test_curves_and_rate_are_those_of_the_tables(database: Database, grid: Simul
     timed = hyperparameter_plots.plot_accuracy_by_time(effect, material.trials).panels[0].marks[-1]
     assert isinstance(timed, Series)
     assert timed.x == pytest.approx(seconds["adam"].mean(axis=0))
-    milestone = material.findings.accuracies[0]
+    milestone = material.answer.findings.accuracies[0]
     first = [int(np.argmax(curve >= milestone)) for curve in accuracies["adam"]]
     reached = hyperparameter_plots.plot_rate(effect).panels[1].marks[-1]
     assert isinstance(reached, Series)
@@ -100,8 +100,8 @@ def test_confusion_matrix_is_the_stored_one(database: Database, grid: Simulation
             f"where key = '{CONFUSION}'",
         )
     }
-    assert material.findings.best is not None
-    own = confusion_matrix.make_trial_matrix(material.findings.best)
+    assert material.answer.findings.best is not None
+    own = confusion_matrix.make_trial_matrix(material.answer.findings.best)
     assert own is not None
     heat = confusion_matrix.plot_matrices([own], material.classes).panels[0].marks[0]
     assert isinstance(heat, Heatmap)

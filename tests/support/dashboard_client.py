@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from concurrent.futures import wait
 from typing import Any
 
 from hpsearch.storage.studies import Study
@@ -64,3 +65,16 @@ class DashboardClient:
         self.application._inmemory_cache._trials_last_fetched_at.clear()
         (plugin,) = (plugin for plugin in self.application.plugins if plugin.name == "hpsearch")
         plugin._cache.clear()
+        plugin._answers._last.clear()
+
+    def look(self, study: Study) -> dict[str, Any]:
+        """What the study's page is made from once the answers that it had computed are there."""
+        self.reload(study)
+        (plugin,) = (plugin for plugin in self.application.plugins if plugin.name == "hpsearch")
+        wait(list(plugin._answers._running.values()))
+        return self.reload(study)
+
+    def reload(self, study: Study) -> dict[str, Any]:
+        """What the study's page is made from, with what was computed before."""
+        self.application._inmemory_cache._trials_last_fetched_at.clear()
+        return dict(self.get(f"/api/studies/{study.study_id}")[1])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from optuna_dashboard import _importance
 
-from hpsearch.dashboard import server
+from hpsearch.dashboard import plugin, server
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.settings import Setting
@@ -71,8 +71,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def client(database: Database) -> DashboardClient:
-    """A client of the dashboard over the test's database."""
+def client(database: Database, monkeypatch: pytest.MonkeyPatch) -> DashboardClient:
+    """A client of the dashboard over the test's database; pages wait for the first answer, however long it takes."""
+    monkeypatch.setattr(plugin, "PAGE_PATIENCE", None)
+    monkeypatch.setattr(plugin, "PLOT_PATIENCE", None)
     _importance.param_importance_cache.clear()  # kept for the process by study id, and each test has a study 1
     return DashboardClient(server.build_application(database))
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from hpsearch.analysis.answer import Answer, answer_study
 from hpsearch.analysis.effects import Effect
-from hpsearch.analysis.findings import Findings, analyze_study
 from hpsearch.analysis.statistics import Difference
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.outcomes import StudyStatus, TrialOutcome, TrialState
@@ -117,9 +117,9 @@ def make_search_trials(count: int, epochs: int = 3) -> list[Trial]:
     return trials
 
 
-def analyze(described: Mapping[str, Any], trials: Sequence[Trial], status: str = "finished") -> Findings:
-    """Return the findings of the study that is `described` as in its file, with these trials."""
-    return analyze_study(make_summary(described, trials, status), trials)
+def analyze(described: Mapping[str, Any], trials: Sequence[Trial], status: str = "finished") -> Answer:
+    """Return the answer to the study that is `described` as in its file, with these trials."""
+    return answer_study(make_summary(described, trials, status), trials)
 
 
 def find_difference(effect: Effect, first: str, second: str) -> Difference:

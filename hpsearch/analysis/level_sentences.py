@@ -1,0 +1,135 @@
+"""Which levels of a hyperparameter are better, in sentences: as measured by a grid, or as a search's model has it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from hpsearch.analysis.effects import Effect, Level
+from hpsearch.analysis.level_differences import LevelDifference, Where, find_best_level
+from hpsearch.analysis.statistics import Difference
+from hpsearch.formatting import format_amount, format_count, format_metric, format_range, join_words
+from hpsearch.metrics import METRICS, Direction
+
+PLACES = {Where.GOOD: "among good configurations", Where.SPACE: "on average over the search space"}
+MAX_NAMED = 3
+"""Levels of one hyperparameter that a sentence compares with the best one, at most, of each kind."""
+
+
+def describe_measured_levels(effect: Effect, metric: str) -> Iterator[str]:
+    """Yield how far the best level is ahead of the others, where all were trained alike: in a grid or a list."""
+    subject, ranked = name_subject(effect.name, effect.when), rank_levels(effect, metric)
+    if len(ranked) < 2:
+        if ranked and len(effect.levels) > 1:
+            yield f"{subject}: only {ranked[0].label} has a value, so nothing can be compared."
+        return
+    best, *others = ranked
+    differences = {level.label: find_difference(effect.values, best, level) for level in others}
+    leads = {label: difference for label, difference in differences.items() if difference}
+    if not leads:
+        yield f"{subject}: no two levels were tried with all else alike, so they are not compared."
+        return
+    yield from (f"{subject}: {sentence}" for sentence in _describe_leads(best, leads, metric))
+
+
+def rank_levels(effect: Effect, metric: str) -> list[Level]:
+    """Return the levels that have a value, the best mean first; those of a single trial come after those of several."""
+    sign = METRICS[metric].sign
+    valued = [(level.value.n == 1, -sign * level.value.mean, level) for level in effect.levels if level.value]
+    return [level for *_, level in sorted(valued, key=lambda entry: entry[:2])]
+
+
+def find_difference(differences: Sequence[Difference], first: Level, second: Level) -> Difference | None:
+    """Return the difference of two levels, whichever is better; None where they share no setting."""
+    labels = {first.label, second.label}
+    return next((entry for entry in differences if {entry.better, entry.worse} == labels), None)
+
+
+def name_subject(name: str, when: str | None) -> str:
+    """Return the hyperparameter's name, with when it is active."""
+    return f"{name} (with {when})" if when else name
+
+
+def _describe_leads(best: Level, leads: Mapping[str, Difference], metric: str) -> Iterator[str]:
+    """Yield how far the best level is ahead of the next, which others it is not distinguishable from, and the last."""
+    (_, lead), *rest = leads.items()
+    if lead.amount and lead.half is None:
+        assert best.value is not None
+        value = format_metric(best.value.mean, None, metric)
+        yield f"{best.label} comes out best with {value}; the noise was not measured, so no difference is claimed."
+        return
+    unclear = [label for label, difference in rest if difference.indistinguishable]
+    if unclear and len(unclear) == len(rest) and not lead.distinguishable:
+        yield f"{_describe_lead(lead, metric)}, nor is {unclear[0] if len(unclear) == 1 else 'any other level'}."
+        return
+    yield f"{_describe_lead(lead, metric)}."
+    if unclear:
+        verb = "is" if len(unclear) == 1 else "are"
+        yield f"not distinguishable from {best.label} {verb} also {join_words(unclear)}."
+    if rest:
+        label, last = rest[-1]
+        if last.worse == label and last.distinguishable:
+            distance = format_amount(last.amount, last.half, metric)
+            yield f"{label} is last, {distance} {_name_side(metric, better=False)} {best.label}."
+
+
+def _describe_lead(lead: Difference, metric: str) -> str:
+    if lead.amount == 0:
+        return f"{lead.better} and {lead.worse} end alike"
+    distance = format_amount(lead.amount, lead.half, metric)
+    doubt = ": not distinguishable" if lead.indistinguishable else ""
+    return f"{lead.better} ends {distance} {_name_side(metric, better=True)} {lead.worse}{doubt}"
+
+
+def _name_side(metric: str, *, better: bool) -> str:
+    """Return on which side of another value a better or a worse one lies."""
+    return "above" if better == (METRICS[metric] is Direction.MAXIMIZE) else "below"
+
+
+def describe_modelled_levels(
+    differences: Sequence[LevelDifference], when: str | None, metric: str, epochs: int
+) -> Iterator[str]:
+    """Yield what to use, among good configurations, and what holds on average over the space.
+
+    Args:
+        differences: those of one hyperparameter, at one epoch.
+        when: when it is active; None for always.
+        metric: the study's.
+        epochs: of a whole training.
+    """
+    for where, place in PLACES.items():
+        pairs = [each for each in differences if each.where is where]
+        if pairs:
+            subject, epoch = name_subject(pairs[0].name, when), pairs[0].epoch
+            at = "" if epoch >= epochs else f" at epoch {epoch}"
+            yield f"{subject}: {place}{at} {describe_best_level(pairs, metric)}."
+
+
+def describe_best_level(pairs: Sequence[LevelDifference], metric: str) -> str:
+    """Return how much better the best level is than each other one, and from which it is not told.
+
+    `pairs` are all pairs of levels of one hyperparameter, at one epoch and place.
+    """
+    best = find_best_level(pairs)
+    others = [(each.orient(best), each) for each in pairs if best in {each.better, each.worse}]
+    others.sort(key=lambda entry: -entry[0][0])
+    settled = [(amount, each) for amount, each in others if each.is_settled and each.better == best]
+    unsettled = [(amount, each) for amount, each in others if not (each.is_settled and each.better == best)]
+    named = [_describe_other(amount, _name_other(each, best), metric) for amount, each in settled[:MAX_NAMED]]
+    open_ones = [_describe_other(amount, _name_other(each, best), metric) for amount, each in unsettled[:MAX_NAMED]]
+    if not settled:
+        return f"no level is told from {best}, which comes out best: {_enumerate(open_ones, len(unsettled))}"
+    text = f"{best} is better than {_enumerate(named, len(settled))}"
+    return f"{text}; not settled against {_enumerate(open_ones, len(unsettled))}" if unsettled else text
+
+
+def _describe_other(amounts: tuple[float, float, float], label: str, metric: str) -> str:
+    amount, low, high = amounts
+    return f"{label} by {format_range(amount, low, high, metric)}"
+
+
+def _name_other(pair: LevelDifference, best: str) -> str:
+    return pair.worse if pair.better == best else pair.better
+
+
+def _enumerate(parts: Sequence[str], count: int) -> str:
+    """Join the parts, and say how many of `count` there are beside them."""
+    more = count - len(parts)
+    return ", ".join([*parts, f"and {format_count(more, 'more level')}"] if more else parts)
