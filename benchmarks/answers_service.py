@@ -58,27 +58,13 @@ def answer(summary: Summary, trials: Sequence[Trial]) -> Answer:
 def compute_document(summary: Summary, trials: Sequence[Trial]) -> Mapping[str, Any]:
     """Return the answer in the form of `hpsearch answer --json`.
 
-    Until there is one: the report's importance with its differences at the rung, and its effects over complete trials.
+    Until there is one: the report's importance with its differences at the rung and at the end.
     """
     shown = importance.compute_importance(summary, trials)
-    epochs = summary.study.spec.budget.epochs
     shares = [{"name": row.name, "share": row.share, "low": row.low, "high": row.high} for row in shown.shares]
     effects = []
     for effect in findings.analyze_study(summary, trials).effects:
-        differences: list[dict[str, Any]] = [
-            {
-                "better": row.better,
-                "worse": row.worse,
-                "low": row.amount - row.half,
-                "high": row.amount + row.half,
-                "settled": row.distinguishable,
-                "where": "space",
-                "epoch": epochs,
-            }
-            for row in effect.values
-            if row.half is not None
-        ]
-        differences += [
+        differences = [
             {
                 "better": row.better,
                 "worse": row.worse,
@@ -88,7 +74,7 @@ def compute_document(summary: Summary, trials: Sequence[Trial]) -> Mapping[str, 
                 "where": row.where.value,
                 "epoch": row.epoch,
             }
-            for row in shown.differences
+            for row in (*shown.differences, *(shown.final.differences if shown.final else ()))
             if row.name == effect.name
         ]
         effects.append(

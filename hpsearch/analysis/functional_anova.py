@@ -15,6 +15,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,9 @@ DRAWS = 400
 
 CONSTANT_VARIANCE = 10.0
 """Prior variance of the constant, in units of the trials' variance."""
+
+LEAST_VARIANCE = 1e-6
+"""Of the noise, in units of the trials' variance: below it the equations cannot be solved."""
 
 LOWEST = 6.0
 """Standard deviations below the floor at which a censored value is cut off, where nothing else would hold it."""
@@ -69,6 +73,17 @@ class Term:
         return math.prod(basis.shape[1] for basis in self.bases)
 
 
+class SpacePosterior(Protocol):
+    """Draws from the posterior of a metric over the space; more is better."""
+
+    @property
+    def axes(self) -> tuple[SpaceAxis, ...]:
+        """The searched hyperparameters."""
+
+    def predict(self, cells: Cells) -> Floats:
+        """Return the metric at configurations (n, draws)."""
+
+
 @dataclass(frozen=True)
 class Posterior:
     """Draws from the posterior of the metric over the space.
@@ -86,8 +101,11 @@ class Posterior:
 
     def predict(self, cells: Cells) -> Floats:
         """Return the metric at configurations (n, draws)."""
-        latent = _design(self.terms, cells) @ self.coefficients.T
-        return np.maximum(self.centre + self.scale * latent, self.floor)
+        return self.evaluate(make_design(self.terms, cells))
+
+    def evaluate(self, design: Floats) -> Floats:
+        """Return the metric at the configurations of a design of these terms (n, draws)."""
+        return np.maximum(self.centre + self.scale * (design @ self.coefficients.T), self.floor)
 
     def thin(self, draws: int) -> "Posterior":
         """Return so many of the draws, evenly spaced."""
@@ -115,13 +133,8 @@ def fit(axes: Sequence[SpaceAxis], cells: Cells, values: Floats, floor: float, s
     terms = make_terms(axes, len(values))
     kept = _limit_trials(len(values), 1 + sum(term.size for term in terms))
     cells, values = cells[kept], values[kept]
-    sampler = _Sampler(terms, _design(terms, cells), values, floor, np.random.default_rng(seed))
-    for _ in range(BURN_IN):
-        sampler.step()
-    coefficients = np.empty((DRAWS, sampler.columns))
-    for draw in range(DRAWS):
-        sampler.step()
-        coefficients[draw] = sampler.coefficients
+    sampler = Sampler(terms, make_design(terms, cells), values, floor, np.random.default_rng(seed))
+    coefficients = sampler.draw(DRAWS)
     return Posterior(tuple(axes), terms, coefficients, sampler.centre, sampler.scale, floor)
 
 
@@ -144,31 +157,62 @@ def _limit_trials(trials: int, columns: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, trials - 1, min(trials, most)).astype(np.int64))
 
 
-def _design(terms: Sequence[Term], cells: Cells) -> Floats:
+def make_design(terms: Sequence[Term], cells: Cells) -> Floats:
+    """Return the constant's column and those of each term, at configurations (n, columns)."""
     return np.hstack([np.ones((len(cells), 1)), *(term.design(cells) for term in terms)])
 
 
-class _Sampler:
-    """The state of the Gibbs sampler. In standardized units but for `centre` and `scale`, which undo that."""
+class Sampler:
+    """The state of the Gibbs sampler. In standardized units but for `centre` and `scale`, which undo that.
+
+    Args:
+        terms: have the last columns of the design.
+        design: at the trials (n, columns).
+        values: of the trials (n,).
+        floors: a value at or below which a trial is censored there; one for all, or one each.
+        random: the source of all draws.
+        slopes: the prior deviations of the columns between the constant and the terms, in the values' unit.
+        unit: what the terms' prior scales are multiples of, in the values' unit; None for the deviation of the noise.
+    """
 
     def __init__(
-        self, terms: Sequence[Term], design: Floats, values: Floats, floor: float, random: np.random.Generator
+        self,
+        terms: Sequence[Term],
+        design: Floats,
+        values: Floats,
+        floors: float | Floats,
+        random: np.random.Generator,
+        slopes: Sequence[float] = (),
+        unit: float | None = None,
     ) -> None:
         self._random = random
         self._design = design
         self.columns = design.shape[1]
-        self._censored: NDArray[np.bool_] = values <= floor
+        self._censored: NDArray[np.bool_] = values <= floors
         seen = values[~self._censored] if (~self._censored).sum() > 1 else values
         self.centre, self.scale = float(seen.mean()), float(seen.std()) or 1e-6
         self._values = (values - self.centre) / self.scale
-        self._floor = (floor - self.centre) / self.scale
+        self._floors = (np.broadcast_to(floors, values.shape)[self._censored] - self.centre) / self.scale
         self._sizes = np.array([term.size for term in terms])
         self._term_of = np.repeat(np.arange(len(terms)), self._sizes)
         self._prior_variances = np.array([term.scale for term in terms]) ** 2
         self._variances = np.full(len(terms), 0.05)
+        self._fixed = np.array([CONSTANT_VARIANCE, *(np.square(slopes) / self.scale**2)])
+        self._unit = None if unit is None else (unit / self.scale) ** 2
         self.variance = 0.3
         self.coefficients: Floats = np.zeros(self.columns)
         self._gram = design.T @ design if self.columns <= len(values) else None
+
+    def draw(self, draws: int, every: int = 1) -> Floats:
+        """Return so many draws of the coefficients (draws, columns), one in `every` steps, after a burn-in."""
+        for _ in range(BURN_IN):
+            self.step()
+        coefficients = np.empty((draws, self.columns))
+        for row in coefficients:
+            for _ in range(every):
+                self.step()
+            row[:] = self.coefficients
+        return coefficients
 
     def step(self) -> None:
         """Draw everything once, each given the rest."""
@@ -182,13 +226,13 @@ class _Sampler:
         if not self._censored.any():
             return
         mean, deviation = (self._design @ self.coefficients)[self._censored], math.sqrt(self.variance)
-        below = special.ndtr((self._floor - mean) / deviation)
+        below = special.ndtr((self._floors - mean) / deviation)
         uniform = self._random.uniform(size=mean.size)
         drawn = mean + deviation * special.ndtri(np.clip(uniform * below, 1e-300, 1.0))
-        self._values[self._censored] = np.clip(drawn, self._floor - LOWEST, self._floor)
+        self._values[self._censored] = np.clip(drawn, self._floors - LOWEST, self._floors)
 
     def _draw_coefficients(self) -> None:
-        prior = np.concatenate([[CONSTANT_VARIANCE], self._variances[self._term_of]])
+        prior = np.concatenate([self._fixed, self._variances[self._term_of]])
         if self._gram is not None:
             precision = self._gram / self.variance + np.diag(1 / prior)
             root = linalg.cholesky(precision, lower=True)
@@ -204,8 +248,8 @@ class _Sampler:
         self.coefficients = drawn + weighted.T @ linalg.solve(covariance, residual, assume_a="pos")
 
     def _draw_scales(self) -> None:
-        squares = np.bincount(self._term_of, self.coefficients[1:] ** 2, minlength=len(self._sizes))
-        prior = self._prior_variances * self.variance
+        squares = np.bincount(self._term_of, self.coefficients[len(self._fixed) :] ** 2, minlength=len(self._sizes))
+        prior = self._prior_variances * (self._unit or self.variance)
         mixing = (1 / prior + 1 / self._variances) / self._random.gamma(1.0, size=len(prior))
         rates = squares / 2 + 1 / mixing
         self._variances = np.maximum(rates / self._random.gamma((self._sizes + 1) / 2), 1e-12)
@@ -217,10 +261,12 @@ class _Sampler:
         def log_density(log_variance: float) -> float:
             variance = math.exp(log_variance)
             likelihood = -0.5 * len(residual) * log_variance - 0.5 * squares / variance
-            half_cauchy = 0.5 * log_variance - math.log1p(variance)
-            return likelihood + half_cauchy + _log_half_cauchy(self._variances / self._prior_variances, variance)
+            density = likelihood + 0.5 * log_variance - math.log1p(variance)
+            if self._unit is None:
+                density += _log_half_cauchy(self._variances / self._prior_variances, variance)
+            return density
 
-        self.variance = math.exp(_slice(math.log(self.variance), log_density, self._random))
+        self.variance = max(LEAST_VARIANCE, math.exp(_slice(math.log(self.variance), log_density, self._random)))
 
 
 def _log_half_cauchy(variances: Floats, scale: float) -> float:

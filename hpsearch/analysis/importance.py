@@ -1,6 +1,5 @@
 """Which hyperparameters matter: their shares of the variance of the metric over the search space, with intervals."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,18 +8,16 @@ import numpy as np
 from hpsearch.analysis import functional_anova, posterior_summary
 from hpsearch.analysis.axes import Floats, find_cells, make_axes
 from hpsearch.analysis.dependent_bests import DependentBest, find_dependent_bests
+from hpsearch.analysis.final_epoch import FinalEpoch, compare_at_end
 from hpsearch.analysis.functional_anova import Posterior
 from hpsearch.analysis.level_differences import LevelDifference, compare_levels
 from hpsearch.analysis.posterior_summary import INTERVAL
-from hpsearch.metrics import Direction, compute_chance_accuracy, compute_chance_loss, find_best_epoch
-from hpsearch.outcomes import TrialOutcome, TrialState
+from hpsearch.analysis.stages import Stage, choose_stage, find_floor
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
 
 MIN_TRIALS = 10
 """Trials below which no importance is computed."""
-STAGE_SHARE = 0.95
-"""The fraction of the trials that must have reached an epoch to be compared there."""
 MIN_CONTRAST = 2.5
 """A hyperparameter matters for sure where its main effect has two cells that differ by so many posterior deviations.
 
@@ -57,14 +54,16 @@ class Importance:
 
     `interactions` are those that are told from nothing, largest first; `differences` compare the levels of each
     hyperparameter at the same epoch, from the same model, and `dependent_bests` say what of an interaction one acts on.
-    `statements` say what was found and from what, `warnings`
-    what limits it; where nothing can be known there are no shares, and the one warning says why.
+    `final` compares them at the last epoch; None where `epoch` is that, or nothing is compared. `statements` say what
+    was found and from what, `warnings` what limits it; where nothing can be known there are no shares, and the one
+    warning says why.
     """
 
     shares: tuple[Share, ...]
     interactions: tuple[Interaction, ...]
     differences: tuple[LevelDifference, ...]
     dependent_bests: tuple[DependentBest, ...]
+    final: FinalEpoch | None
     trials: int
     epoch: int
     statements: tuple[str, ...]
@@ -81,52 +80,6 @@ class Importance:
         return _is_settled(self.shares)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """The latest epoch that all trials reached, but for a few, these trials, and the best value of each until then.
-
-    Without a pruner that is the last epoch. With one it is the first rung: the trials that got further are few and much
-    alike, because the pruner selected them. `values` are larger for better, whatever the metric's direction; a trial
-    that diverged, then or later, counts as the worst (`-inf`), one that ended at chance has what its epochs reached,
-    one that ran out of memory or failed does not count.
-    """
-
-    epoch: int
-    trials: tuple[Trial, ...]
-    values: tuple[float, ...]
-
-
-def choose_stage(spec: StudySpec, trials: Sequence[Trial]) -> Stage:
-    """Return the epoch at which the trials are compared; one completed by early stopping has reached every epoch."""
-    reached = {trial.number: _count_reached(trial, spec) for trial in trials}
-    counted = [trial for trial in trials if reached[trial.number]]
-    lengths = sorted((reached[trial.number] for trial in counted), reverse=True)
-    epoch = lengths[math.ceil(STAGE_SHARE * len(lengths)) - 1] if lengths else spec.budget.epochs
-    compared = [trial for trial in counted if reached[trial.number] >= epoch]
-    return Stage(epoch, tuple(compared), tuple(_find_value(trial, epoch, spec) for trial in compared))
-
-
-def _count_reached(trial: Trial, spec: StudySpec) -> int:
-    """Return the last epoch at which a trial has a value; 0 for one that does not count."""
-    if trial.state not in {TrialState.COMPLETE, TrialState.PRUNED} or trial.outcome == TrialOutcome.OUT_OF_MEMORY:
-        return 0
-    if trial.state == TrialState.COMPLETE or (trial.outcome and trial.outcome.counts_as_guess):
-        return spec.budget.epochs
-    return len(trial.epochs)
-
-
-def _find_value(trial: Trial, epoch: int, spec: StudySpec) -> float:
-    """Return the best finite value until `epoch`, larger for better; one that diverged has none at any epoch."""
-    if trial.outcome is TrialOutcome.DIVERGED:
-        return -math.inf
-    sign = spec.direction.sign
-    if trial.state == TrialState.COMPLETE and epoch >= spec.budget.epochs and trial.value is not None:
-        return sign * trial.value
-    epochs = trial.epochs[:epoch]
-    best = find_best_epoch(list(epochs), spec.study.metric)
-    return -math.inf if best is None or epochs[-1].diverged else sign * best.value(spec.study.metric)
-
-
 def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
     """Return each hyperparameter's share of the variance of the metric over the search space as the file describes it.
 
@@ -137,28 +90,35 @@ def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
     spec = summary.study.spec
     stage = choose_stage(spec, trials)
     if reason := _find_obstacle(spec, stage):
-        return Importance((), (), (), (), len(stage.trials), stage.epoch, (), (reason,))
+        return Importance((), (), (), (), None, len(stage.trials), stage.epoch, (), (reason,))
     posterior = fit_stage(spec, stage)
     contrasts = posterior_summary.measure_contrasts(posterior)
     params = [trial.params for trial in trials if trial.state.is_finished]
     differences = compare_levels(posterior, params, stage.epoch)
+    final = compare_at_end(spec, trials, stage, posterior) if stage.epoch < spec.budget.epochs else None
     if max(contrasts.values()) < MIN_CONTRAST:
-        unclaimed = tuple(replace(difference, is_supported=False) for difference in differences)
+        differences = _claim_nothing(differences)
+        final = final and replace(final, differences=_claim_nothing(final.differences))
         reason = SINGLE if len(spec.space) < 2 else _describe_unsettled(stage, spec)
-        return Importance((), (), unclaimed, (), len(stage.trials), stage.epoch, (), (reason,))
+        return Importance((), (), differences, (), final, len(stage.trials), stage.epoch, (), (reason,))
     if len(spec.space) < 2:
-        return Importance((), (), differences, (), len(stage.trials), stage.epoch, (), (SINGLE,))
+        return Importance((), (), differences, (), final, len(stage.trials), stage.epoch, (), (SINGLE,))
     shares, interactions = _list_shares(posterior, contrasts)
     return Importance(
         shares,
         interactions,
         differences,
         find_dependent_bests(posterior, [pair.names for pair in interactions]),
+        final,
         len(stage.trials),
         stage.epoch,
         tuple(_write_statements(shares, interactions, stage, spec)),
         tuple(_write_warnings(shares, stage, spec)),
     )
+
+
+def _claim_nothing(differences: Sequence[LevelDifference]) -> tuple[LevelDifference, ...]:
+    return tuple(replace(difference, is_supported=False) for difference in differences)
 
 
 def _list_shares(
@@ -183,14 +143,6 @@ def fit_stage(spec: StudySpec, stage: Stage) -> Posterior:
     floor = find_floor(spec)
     values = np.maximum(np.array(stage.values, dtype=float), floor)
     return functional_anova.fit(axes, cells, values, floor).thin(posterior_summary.SUMMARY_DRAWS)
-
-
-def find_floor(spec: StudySpec) -> float:
-    """Return the value at or below which a trial is no better than one that guesses, larger being better."""
-    classes = len(spec.data.classes)
-    if spec.direction is Direction.MINIMIZE:
-        return -compute_chance_loss(classes)
-    return compute_chance_accuracy(classes, spec.data.validation)
 
 
 def _find_obstacle(spec: StudySpec, stage: Stage) -> str | None:

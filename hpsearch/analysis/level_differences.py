@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,9 +10,12 @@ import numpy as np
 
 from hpsearch.analysis import bins, posterior_summary
 from hpsearch.analysis.axes import Floats, SpaceAxis
-from hpsearch.analysis.functional_anova import Posterior
+from hpsearch.analysis.functional_anova import SpacePosterior
 from hpsearch.analysis.posterior_summary import INTERVAL, average_cells
 from hpsearch.spec.rows import Value
+
+MIN_SUPPORT = 3
+"""Trials of a level that must have reached an epoch to claim something of the level there."""
 
 
 class Where(StrEnum):
@@ -53,7 +56,10 @@ class LevelDifference:
 
 
 def compare_levels(
-    posterior: Posterior, params: Sequence[Mapping[str, Value]], epoch: int
+    posterior: SpacePosterior,
+    params: Sequence[Mapping[str, Value]],
+    epoch: int,
+    support: Sequence[Mapping[str, Value]] | None = None,
 ) -> tuple[LevelDifference, ...]:
     """Return every pair of levels of each hyperparameter, over the space and among good configurations.
 
@@ -61,14 +67,22 @@ def compare_levels(
         posterior: of the metric, thinned to the draws to compute with.
         params: of the trials, which decide into which bins a range is divided.
         epoch: at which the posterior's metric is that of a trial.
+        support: of the trials of which each level compared must have `MIN_SUPPORT`, or nothing is claimed of it; None
+            where all levels are supported.
     """
     measured = posterior_summary.measure_cells(posterior)
     differences: list[LevelDifference] = []
     for axis in posterior.axes:
         levels = _find_level_cells(axis, params)
+        counts = Counter(axis.find_cell(each[axis.name]) for each in support or () if axis.name in each)
+        supported = {
+            label
+            for label, cells in levels.items()
+            if support is None or sum(counts[cell] for cell in cells) >= MIN_SUPPORT
+        }
         for where, means in ((Where.SPACE, measured[axis.name].space), (Where.GOOD, measured[axis.name].good)):
             averages = {label: average_cells(means, cells) for label, cells in levels.items()}
-            differences += _compare_pairs(axis.name, averages, where, epoch)
+            differences += _compare_pairs(axis.name, averages, where, epoch, supported)
     return tuple(differences)
 
 
@@ -89,10 +103,13 @@ def _find_level_cells(axis: SpaceAxis, params: Sequence[Mapping[str, Value]]) ->
     return levels
 
 
-def _compare_pairs(name: str, averages: Mapping[str, Floats], where: Where, epoch: int) -> Iterator[LevelDifference]:
+def _compare_pairs(
+    name: str, averages: Mapping[str, Floats], where: Where, epoch: int, supported: Container[str]
+) -> Iterator[LevelDifference]:
     for first, second in itertools.combinations(averages, 2):
         drawn = averages[first] - averages[second]
         amount = float(drawn.mean())
         better, worse = (first, second) if amount >= 0 else (second, first)
         low, high = np.quantile(drawn if amount >= 0 else -drawn, INTERVAL)
-        yield LevelDifference(name, better, worse, abs(amount), float(low), float(high), where, epoch)
+        is_supported = better in supported and worse in supported
+        yield LevelDifference(name, better, worse, abs(amount), float(low), float(high), where, epoch, is_supported)

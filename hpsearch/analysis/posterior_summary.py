@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpsearch.analysis.axes import INACTIVE, Cells, Floats, SpaceAxis, deactivate, draw_cells
-from hpsearch.analysis.functional_anova import Posterior, Term
+from hpsearch.analysis.functional_anova import Posterior, SpacePosterior, Term
 
 CONFIGURATIONS = 3000
 """Drawn from the space to average over."""
@@ -72,7 +72,7 @@ def measure_contrasts(posterior: Posterior) -> dict[str, float]:
     return contrasts
 
 
-def measure_cells(posterior: Posterior, seed: int = 0) -> dict[str, CellMeans]:
+def measure_cells(posterior: SpacePosterior, seed: int = 0) -> dict[str, CellMeans]:
     """Return the metric by cell of each axis, everything else left as it is in the configurations averaged over.
 
     Those are drawn from the whole space, and for `good` each draw takes the tenth that it finds the best.
@@ -128,7 +128,7 @@ def _spread(term: Term, coefficients: Floats) -> Floats:
     return spread
 
 
-def _swap(posterior: Posterior, drawn: Cells, number: int, axis: SpaceAxis, good: Cells) -> CellMeans:
+def _swap(posterior: SpacePosterior, drawn: Cells, number: int, axis: SpaceAxis, good: Cells) -> CellMeans:
     space, among = [], []
     for cell in range(axis.size):
         tried = drawn.copy()

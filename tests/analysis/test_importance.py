@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.analysis import importance
+from hpsearch.analysis import importance, stages
 from hpsearch.analysis.importance import Importance, Share
 from hpsearch.spec import loader
 from tests.support.synthetic_trials import make_summary, make_trial
@@ -155,9 +155,9 @@ def test_a_trial_at_chance_counts_at_every_epoch() -> None:
     chance = make_trial(1, {}, [0.09, 0.1], "pruned", "at_chance")
     diverged = make_trial(2, {}, [0.3, 0.4, 0.5], "pruned", "diverged")
     pruned = make_trial(3, {}, [0.3, 0.4], "pruned", "pruned")
-    stage = importance.choose_stage(spec, [full, chance, diverged])
+    stage = stages.choose_stage(spec, [full, chance, diverged])
     assert (stage.epoch, stage.values) == (8, (0.7, 0.1, -math.inf))
-    stage = importance.choose_stage(spec, [full, chance, diverged, pruned])
+    stage = stages.choose_stage(spec, [full, chance, diverged, pruned])
     assert (stage.epoch, stage.values) == (2, (0.4, 0.1, -math.inf, 0.4))
 
 

@@ -1,0 +1,93 @@
+"""The epochs at which the trials of a study are compared, and the value of each trial there."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpsearch.metrics import Direction, compute_chance_accuracy, compute_chance_loss, find_best_epoch
+from hpsearch.outcomes import TrialOutcome, TrialState
+from hpsearch.spec.study_spec import StudySpec
+from hpsearch.storage.results import Trial
+
+STAGE_SHARE = 0.95
+"""The fraction of the trials that must have reached an epoch to be compared there."""
+LEFT = 0.75
+"""The largest fraction of a stage's trials that reach the next one, unless that is the last epoch."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An epoch, the trials that reached it, and the best value of each until then.
+
+    The one that `choose_stage` chooses is the latest that all trials reached, but for a few. Without a pruner that is
+    the last epoch. With one it is the first rung: the trials that got further are few and much alike, because the
+    pruner selected them. `values` are larger for better, whatever the metric's direction; a trial that diverged, then
+    or later, counts as the worst (`-inf`), one that ended at chance has what its epochs reached, one that ran out of
+    memory or failed does not count.
+    """
+
+    epoch: int
+    trials: tuple[Trial, ...]
+    values: tuple[float, ...]
+
+
+def choose_stage(spec: StudySpec, trials: Sequence[Trial]) -> Stage:
+    """Return the epoch at which the trials are compared; one completed by early stopping has reached every epoch."""
+    reached = {trial.number: _count_reached(trial, spec) for trial in trials}
+    counted = [trial for trial in trials if reached[trial.number]]
+    lengths = sorted((reached[trial.number] for trial in counted), reverse=True)
+    epoch = lengths[math.ceil(STAGE_SHARE * len(lengths)) - 1] if lengths else spec.budget.epochs
+    compared = [trial for trial in counted if reached[trial.number] >= epoch]
+    return _make_stage(spec, epoch, compared)
+
+
+def list_later_stages(spec: StudySpec, trials: Sequence[Trial], first: Stage) -> tuple[Stage, ...]:
+    """Return the stages after the first one, up to the last epoch: where the pruner has ended many trials.
+
+    Those are the rungs of successive halving, whatever their brackets, and some epochs of a pruner that ends trials at
+    any: each the last one that all trials reached of which only `LEFT` get further. None where the first is the last.
+    """
+    reached = {trial.number: _count_reached(trial, spec) for trial in trials}
+    last = spec.budget.epochs
+    counts = [sum(length >= epoch for length in reached.values()) for epoch in range(last + 1)]
+    epochs = [first.epoch]
+    for epoch in range(first.epoch + 1, last):
+        if counts[epoch + 1] < counts[epoch] and counts[epoch + 1] <= LEFT * counts[epochs[-1]]:
+            epochs.append(epoch)
+    later = [*epochs[1:], last] if first.epoch < last else []
+    return tuple(
+        _make_stage(spec, epoch, [trial for trial in trials if reached[trial.number] >= epoch]) for epoch in later
+    )
+
+
+def _make_stage(spec: StudySpec, epoch: int, compared: Sequence[Trial]) -> Stage:
+    return Stage(epoch, tuple(compared), tuple(_find_value(trial, epoch, spec) for trial in compared))
+
+
+def _count_reached(trial: Trial, spec: StudySpec) -> int:
+    """Return the last epoch at which a trial has a value; 0 for one that does not count."""
+    if trial.state not in {TrialState.COMPLETE, TrialState.PRUNED} or trial.outcome == TrialOutcome.OUT_OF_MEMORY:
+        return 0
+    if trial.state == TrialState.COMPLETE or (trial.outcome and trial.outcome.counts_as_guess):
+        return spec.budget.epochs
+    return len(trial.epochs)
+
+
+def _find_value(trial: Trial, epoch: int, spec: StudySpec) -> float:
+    """Return the best finite value until `epoch`, larger for better; one that diverged has none at any epoch."""
+    if trial.outcome is TrialOutcome.DIVERGED:
+        return -math.inf
+    sign = spec.direction.sign
+    if trial.state == TrialState.COMPLETE and epoch >= spec.budget.epochs and trial.value is not None:
+        return sign * trial.value
+    epochs = trial.epochs[:epoch]
+    best = find_best_epoch(list(epochs), spec.study.metric)
+    return -math.inf if best is None or epochs[-1].diverged else sign * best.value(spec.study.metric)
+
+
+def find_floor(spec: StudySpec) -> float:
+    """Return the value at or below which a trial is no better than one that guesses, larger being better."""
+    classes = len(spec.data.classes)
+    if spec.direction is Direction.MINIMIZE:
+        return -compute_chance_loss(classes)
+    return compute_chance_accuracy(classes, spec.data.validation)
