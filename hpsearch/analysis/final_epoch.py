@@ -7,7 +7,8 @@ model, so that those which are missing do not bias it (Rubin 1976). The draws of
 
 The few trials that came far are much alike, and what they have in common looks as if it made no difference to what
 comes. The prior scales of what changes are therefore multiples of the change itself, not of the noise: levels that none
-of these trials has may learn as much faster or slower.
+of these trials has may learn as much faster or slower. And a level is only claimed to be the better one where some of
+its trials came to the end: the other one may have been pruned, and would have to rise more than anything seen.
 """
 
 import math
@@ -26,7 +27,7 @@ from hpsearch.storage.results import Trial
 
 MIN_TRIALS = 8
 """Trials that must have reached the last epoch to say anything of it."""
-CHANGE_SCALES = {1: 0.3, 2: 0.1}
+CHANGE_SCALES = {1: 0.6, 2: 0.2}
 """Prior scales of main effects and pairs of a change, in units of its root mean square over the trials."""
 SLOPE_DEVIATION = 1.0
 """Of the prior of how much more a configuration changes that is better by 1."""

@@ -15,7 +15,7 @@ from hpsearch.analysis.posterior_summary import INTERVAL, average_cells
 from hpsearch.spec.rows import Value
 
 MIN_SUPPORT = 3
-"""Trials of a level that must have reached an epoch to claim something of the level there."""
+"""Trials of a level that must have come to an epoch to claim that it is the better one there."""
 
 
 class Where(StrEnum):
@@ -67,8 +67,8 @@ def compare_levels(
         posterior: of the metric, thinned to the draws to compute with.
         params: of the trials, which decide into which bins a range is divided.
         epoch: at which the posterior's metric is that of a trial.
-        support: of the trials of which each level compared must have `MIN_SUPPORT`, or nothing is claimed of it; None
-            where all levels are supported.
+        support: of the trials of which a level must have `MIN_SUPPORT` to be claimed to be the better one; None where
+            every level may be.
     """
     measured = posterior_summary.measure_cells(posterior)
     differences: list[LevelDifference] = []
@@ -111,5 +111,5 @@ def _compare_pairs(
         amount = float(drawn.mean())
         better, worse = (first, second) if amount >= 0 else (second, first)
         low, high = np.quantile(drawn if amount >= 0 else -drawn, INTERVAL)
-        is_supported = better in supported and worse in supported
-        yield LevelDifference(name, better, worse, abs(amount), float(low), float(high), where, epoch, is_supported)
+        interval = float(low), float(high)
+        yield LevelDifference(name, better, worse, abs(amount), *interval, where, epoch, better in supported)

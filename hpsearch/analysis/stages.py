@@ -9,6 +9,7 @@ from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Trial
 
+COMPARED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING})
 STAGE_SHARE = 0.95
 """The fraction of the trials that must have reached an epoch to be compared there."""
 LEFT = 0.75
@@ -32,13 +33,14 @@ class Stage:
 
 
 def choose_stage(spec: StudySpec, trials: Sequence[Trial]) -> Stage:
-    """Return the epoch at which the trials are compared; one completed by early stopping has reached every epoch."""
-    reached = {trial.number: _count_reached(trial, spec) for trial in trials}
-    counted = [trial for trial in trials if reached[trial.number]]
-    lengths = sorted((reached[trial.number] for trial in counted), reverse=True)
+    """Return the epoch at which the trials are compared; one completed by early stopping has reached every epoch.
+
+    Trials that still run count where they have come to it: the pruner let them, so that without them the others would
+    look worse than their configurations are.
+    """
+    lengths = sorted(_list_ended(spec, trials), reverse=True)
     epoch = lengths[math.ceil(STAGE_SHARE * len(lengths)) - 1] if lengths else spec.budget.epochs
-    compared = [trial for trial in counted if reached[trial.number] >= epoch]
-    return _make_stage(spec, epoch, compared)
+    return _make_stage(spec, trials, epoch)
 
 
 def list_later_stages(spec: StudySpec, trials: Sequence[Trial], first: Stage) -> tuple[Stage, ...]:
@@ -47,26 +49,31 @@ def list_later_stages(spec: StudySpec, trials: Sequence[Trial], first: Stage) ->
     Those are the rungs of successive halving, whatever their brackets, and some epochs of a pruner that ends trials at
     any: each the last one that all trials reached of which only `LEFT` get further. None where the first is the last.
     """
-    reached = {trial.number: _count_reached(trial, spec) for trial in trials}
     last = spec.budget.epochs
-    counts = [sum(length >= epoch for length in reached.values()) for epoch in range(last + 1)]
+    lengths = _list_ended(spec, trials)
+    counts = [sum(length >= epoch for length in lengths) for epoch in range(last + 1)]
     epochs = [first.epoch]
     for epoch in range(first.epoch + 1, last):
         if counts[epoch + 1] < counts[epoch] and counts[epoch + 1] <= LEFT * counts[epochs[-1]]:
             epochs.append(epoch)
     later = [*epochs[1:], last] if first.epoch < last else []
-    return tuple(
-        _make_stage(spec, epoch, [trial for trial in trials if reached[trial.number] >= epoch]) for epoch in later
-    )
+    return tuple(_make_stage(spec, trials, epoch) for epoch in later)
 
 
-def _make_stage(spec: StudySpec, epoch: int, compared: Sequence[Trial]) -> Stage:
+def _make_stage(spec: StudySpec, trials: Sequence[Trial], epoch: int) -> Stage:
+    compared = [trial for trial in trials if _count_reached(trial, spec) >= epoch]
     return Stage(epoch, tuple(compared), tuple(_find_value(trial, epoch, spec) for trial in compared))
+
+
+def _list_ended(spec: StudySpec, trials: Sequence[Trial]) -> list[int]:
+    """Return the last epoch at which each ended trial that counts has a value."""
+    reached = (_count_reached(trial, spec) for trial in trials if trial.state is not TrialState.RUNNING)
+    return [epoch for epoch in reached if epoch]
 
 
 def _count_reached(trial: Trial, spec: StudySpec) -> int:
     """Return the last epoch at which a trial has a value; 0 for one that does not count."""
-    if trial.state not in {TrialState.COMPLETE, TrialState.PRUNED} or trial.outcome == TrialOutcome.OUT_OF_MEMORY:
+    if trial.outcome is TrialOutcome.OUT_OF_MEMORY or trial.state not in COMPARED:
         return 0
     if trial.state == TrialState.COMPLETE or (trial.outcome and trial.outcome.counts_as_guess):
         return spec.budget.epochs
