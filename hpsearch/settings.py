@@ -75,13 +75,14 @@ def find_home_dir() -> Path:
 
 
 def make_trainer_environment(
-    gpu: str | None, memory: int | None = None, threads: int | None = None
+    gpu: str | None, memory: int | None = None, share: float | None = None, threads: int | None = None
 ) -> Mapping[str, str]:
     """Return the environment of a trainer process: this one, with the device pinned.
 
     Args:
         gpu: the UUID (or index) to pin, or None to hide every GPU.
         memory: bytes of the GPU it may take, where it shares it.
+        share: the same as a fraction of the GPU's memory, for JAX, which takes 0.75 unless told.
         threads: how many it may compute with, where it shares the host's cores.
     """
     pinned = {
@@ -95,9 +96,13 @@ def make_trainer_environment(
         pinned["JAX_PLATFORMS"] = "cpu"
     if memory is not None:
         pinned[TRAINER_MEMORY] = str(memory)
+    inherited = dict(os.environ)
+    if share is not None:
+        pinned["XLA_CLIENT_MEM_FRACTION"] = f"{share:.4f}"
+        inherited.pop("XLA_PYTHON_CLIENT_MEM_FRACTION", None)  # JAX refuses to start with its old name beside it
     if threads is not None:
         pinned |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
-    return {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **pinned}
+    return {"TF_CPP_MIN_LOG_LEVEL": "3", **inherited, **pinned}
 
 
 def read_trainer_memory() -> int | None:

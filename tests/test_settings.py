@@ -117,6 +117,15 @@ def test_a_trainer_is_pinned_to_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None
     assert environment["KERAS_BACKEND"] == "jax"
 
 
+def test_a_trainer_has_its_share_of_the_gpu_on_either_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The share goes to TensorFlow in bytes and to JAX as a fraction, in place of one that was inherited."""
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.3")
+    environment = settings.make_trainer_environment("GPU-a1", 2**30, 0.225)
+    assert environment[settings.TRAINER_MEMORY] == str(2**30)
+    assert environment["XLA_CLIENT_MEM_FRACTION"] == "0.2250"
+    assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in environment
+
+
 def test_a_trainer_on_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """--cpu hides every GPU from both frameworks, whatever was inherited."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")

@@ -45,7 +45,7 @@ class TrainerProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hpsearch.training.process", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env=dict(_environment(gpu, slots)),
+            env=dict(make_environment(gpu, slots)),
             stdin=subprocess.DEVNULL,
             stdout=self._stderr,
             stderr=self._stderr,
@@ -69,9 +69,10 @@ class TrainerProcess:
         """Return why the process, once ready, would not train on its GPU; None where it would, or was given none."""
         if self.gpu is None or self.ready is None or self.ready.device == "GPU":
             return None
+        remedy = "pip install 'jax[cuda12]'" if self.ready.backend == "jax" else "make install GPU=1"
         return (
             f"{self.ready.backend} does not see the GPU and would train on the CPU: "
-            "install its CUDA libraries (make install GPU=1, or pip install 'tensorflow[and-cuda]'), or use --cpu"
+            f"install its CUDA libraries ({remedy}), or use --cpu"
         )
 
     def send(self, message: ToTrainer) -> None:
@@ -128,10 +129,14 @@ class TrainerProcess:
             self._process.wait()
 
 
-def _environment(gpu: Gpu | None, slots: int) -> Mapping[str, str]:
-    memory = int(gpu.memory * GPU_SHARE / slots) if gpu and slots > 1 else None
-    threads = max(1, (os.cpu_count() or 1) // slots) if gpu is None and slots > 1 else None
-    return settings.make_trainer_environment(gpu.uuid if gpu else None, memory, threads)
+def make_environment(gpu: Gpu | None, slots: int) -> Mapping[str, str]:
+    """Return the environment of one of `slots` trainer processes that share a GPU, or the CPU."""
+    if gpu is None:
+        threads = max(1, (os.cpu_count() or 1) // slots) if slots > 1 else None
+        return settings.make_trainer_environment(None, threads=threads)
+    share = GPU_SHARE / slots
+    memory = int(gpu.memory * share) if slots > 1 else 0
+    return settings.make_trainer_environment(gpu.uuid, memory or None, share)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ BFLOAT16_CAPABILITY = 8.0
 
 
 def limit_memory(limit: int) -> None:
-    """Do nothing: JAX reads the limit from its environment, see `settings.make_trainer_environment`."""
+    """Do nothing: JAX reads its share of the memory from `settings.make_trainer_environment`."""
 
 
 def read_peak_memory(*, reset: bool = False) -> int | None:
