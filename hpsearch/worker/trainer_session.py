@@ -4,7 +4,17 @@ import time
 
 from hpsearch.outcomes import AttemptEnd, StudyStatus
 from hpsearch.storage.attempts import LostError
-from hpsearch.training.protocol import Ended, FromTrainer, GoOn, Refused, Released, Stop, Train
+from hpsearch.training.protocol import (
+    BatchProgress,
+    Ended,
+    EpochReport,
+    FromTrainer,
+    GoOn,
+    Refused,
+    Released,
+    Stop,
+    Train,
+)
 from hpsearch.worker.db_retry import StopRequest
 from hpsearch.worker.lease_renewal import Lease
 from hpsearch.worker.timing import Timing
@@ -12,7 +22,7 @@ from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess
 
 
 class TrainerStalledError(Exception):
-    """The trainer sent nothing for `timing.stall` seconds, or did not obey within `timing.stop`."""
+    """The trainer sent nothing for `timing.stall` seconds, or did not obey within `timing.stop` or `timing.kill`."""
 
 
 class TrainerSession:
@@ -27,6 +37,7 @@ class TrainerSession:
         self.training = False
         self.stopping: AttemptEnd | None = None
         self._stopped_at = 0.0
+        self._trained = False
 
     def await_ready(self) -> bool:
         """Wait for a process that was just started; False where the worker was told to leave first.
@@ -71,6 +82,7 @@ class TrainerSession:
             self._lease.wakeup.clear()
             if message is not None:
                 self.training = not isinstance(message, Ended | Released | Refused)
+                self._trained = self._trained or isinstance(message, BatchProgress | EpochReport)
                 return message
             if time.monotonic() >= self._deadline(began):
                 raise TrainerStalledError
@@ -99,7 +111,11 @@ class TrainerSession:
         self._trainer.kill()
 
     def _deadline(self, began: float) -> float:
-        return self._stopped_at + self._timing.stop if self.stopping else began + self._timing.stall
+        if not self.stopping:
+            return began + self._timing.stall
+        # A trainer that loads or compiles hears nothing, and has nothing to keep: who was told to leave does not wait.
+        idle = self.stopping is AttemptEnd.PREEMPTED and not self._trained
+        return self._stopped_at + (self._timing.kill if idle else self._timing.stop)
 
     def _pass_on_requests(self) -> None:
         if self._lease.lost:

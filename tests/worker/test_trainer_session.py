@@ -104,11 +104,28 @@ def test_lost_lease_ends_the_session(lease: Lease) -> None:
         session.receive()
 
 
-@pytest.mark.parametrize(("stop", "timing"), [(False, Timing(stall=0.0)), (True, Timing(stop=0.0))])
-def test_silent_trainer_has_stalled(lease: Lease, stop: bool, timing: Timing) -> None:
+def test_silent_trainer_has_stalled(lease: Lease) -> None:
     """A trainer that sends nothing until the timeout hangs; one that was told to stop has another timeout."""
     with pytest.raises(TrainerStalledError):
-        begin(FakeTrainer(None), lease, timing, stop=stop).receive()
+        begin(FakeTrainer(None), lease, Timing(stall=0.0)).receive()
+    stopped = begin(FakeTrainer(PROGRESS, None), lease, Timing(stop=0.0), stop=True)
+    stopped.receive()
+    with pytest.raises(TrainerStalledError):
+        stopped.receive()
+
+
+@pytest.mark.parametrize(("status", "waits"), [(StudyStatus.RUNNING, False), (StudyStatus.PAUSED, True)])
+def test_worker_that_leaves_does_not_wait_for_a_compiling_trainer(
+    lease: Lease, status: StudyStatus, waits: bool
+) -> None:
+    """One that has trained nothing yet is given up soon by a worker that leaves, and waited for where it stays."""
+    lease.study_status = status
+    session = begin(FakeTrainer(None, PROGRESS), lease, Timing(kill=0.0), stop=not waits)
+    if waits:
+        assert session.receive() == PROGRESS
+    else:
+        with pytest.raises(TrainerStalledError):
+            session.receive()
 
 
 def test_process_that_loads_is_waited_for(lease: Lease) -> None:
