@@ -4,7 +4,7 @@
 
 Needs CIFAR-10 (HPSEARCH_DATA_DIR). Each side is a process of its own, the sides take turns, and the first epoch, which
 compiles, is counted apart. CPU is user + system time of the side's process. With `taskset -c 0` before it TensorFlow
-uses one thread. Where a GPU is visible, seconds per epoch and trials an hour on it too.
+uses one thread. It hides every GPU: `gpu.py` measures that.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,8 +24,7 @@ from typing import Any
 
 import psutil
 
-from hpsearch import devices, settings
-from hpsearch.devices import Gpu
+from hpsearch import settings
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.spec import hyperparameters
 from hpsearch.training.protocol import (
@@ -53,7 +51,6 @@ SIDES = {
     "ours dropout": "hpsearch, Keras's dropout",
     "ours optimizer": "hpsearch, Keras's optimizer update",
 }
-SLOTS = (1, 2, 4, 8)
 WHOLE = 50_000
 Lines = list[dict[str, float]]
 
@@ -82,11 +79,9 @@ def side(name: str, what: str, numbers: Sequence[int], environment: Mapping[str,
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")][1:]
 
 
-def turns(
-    names: Sequence[str], what: str, numbers: Sequence[int], repeats: int, gpu: Gpu | None = None
-) -> dict[str, list[Lines]]:
+def turns(names: Sequence[str], what: str, numbers: Sequence[int], repeats: int) -> dict[str, list[Lines]]:
     """Run each side's processes, the sides in turn: A B A B."""
-    environment = settings.make_trainer_environment(gpu.uuid if gpu else None)
+    environment = settings.make_trainer_environment(None)
     processes: dict[str, list[Lines]] = {name: [] for name in names}
     for _ in range(repeats):
         for name in names:
@@ -201,61 +196,6 @@ def marks(trainer: TrainerProcess, alarm: WakeupPipe, job: Train) -> Iterator[tu
             trainer.send(GoOn())
 
 
-def on_gpu(gpu: Gpu, size: Size) -> str:
-    """Measure seconds per epoch of plain fit and ours, and trials an hour of plain fit and of ours in 1 to 8 slots."""
-    if unseen := explain_unseen_gpu(gpu):
-        return f"{gpu}: unmeasured: {unseen}"
-    epochs = turns(("plain", "plain both", "ours"), "epochs", _numbers(size, size.epochs + 1), size.repeats, gpu)
-    took = after_first(epochs, "clock")
-    quick = [
-        (SIDES[name], spread(each, 3), f"{mean(took['plain']) / mean(each):.2f}×", str(len(each)))
-        for name, each in took.items()
-    ]
-    length = max(size.trial_epochs)
-    trials = turns(("plain", "ours"), "trials", (*_numbers(size, length), size.trials + 1), 1, gpu)
-    alone = after_first(trials, "clock")
-    many = [(f"{SIDES[name]}, one process", mean(3600 / s for s in each), len(each)) for name, each in alone.items()]
-    many += [(f"hpsearch, {slots} slots", hourly(gpu, slots, size, length), slots * size.trials) for slots in SLOTS]
-    rows = [(name, f"{rate:.1f}", f"{rate / many[0][1]:.2f}×", str(n)) for name, rate, n in many]
-    what = f"{size.images:,} and {size.validation:,} images, batch 32, trials of {length} epochs"
-    tables = (
-        markdown(("side", "s an epoch", "faster than plain", "n"), quick),
-        markdown(("side", "trials an hour", "of plain's", "trials"), rows),
-    )
-    return "\n".join((f"On {gpu}: {what}.\n", *tables))
-
-
-def explain_unseen_gpu(gpu: Gpu) -> str | None:
-    """Return why a trainer would not train on the GPU, as a worker's says; None where it would."""
-    trainer, alarm = TrainerProcess(gpu), WakeupPipe()
-    while trainer.ready is None:
-        trainer.receive(alarm, 600)
-    trainer.close()
-    return trainer.describe_missing_gpu()
-
-
-def hourly(gpu: Gpu, slots: int, size: Size, length: int) -> float:
-    """Measure trials an hour of warm trainers that share a GPU: each has done one when the clock starts."""
-    trainers = [TrainerProcess(gpu, slots) for _ in range(slots)]
-    given = DataRequest("cifar10", size.images, size.validation, 0)
-
-    def work(trainer: TrainerProcess, count: int) -> None:
-        with tempfile.TemporaryDirectory() as directory:
-            for seed in range(count):
-                values = hyperparameters.fill_defaults({})
-                job = Train(values, given, seed, length, "val_loss", 99, None, directory)
-                list(marks(trainer, WakeupPipe(), job))
-
-    with ThreadPoolExecutor(slots) as pool:
-        list(pool.map(work, trainers, [1] * slots))
-        start = time.monotonic()
-        list(pool.map(work, trainers, [size.trials] * slots))
-        seconds = time.monotonic() - start
-    for trainer in trainers:
-        trainer.close()
-    return 3600 * slots * size.trials / seconds
-
-
 def machine() -> str:
     """Describe the CPU, its flags, threads and versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -302,12 +242,9 @@ def main() -> None:
         print(trials(size), flush=True)
     if "warm" in options.parts:
         print(warm(size), flush=True)
-    if "gpu" in options.parts:
-        there = devices.list_gpus()
-        print(on_gpu(there[0], size) if there else "no GPU here: unmeasured")
 
 
-PARTS = ["epochs", "trials", "warm", "gpu"]
+PARTS = ["epochs", "trials", "warm"]
 
 
 if __name__ == "__main__":

@@ -126,6 +126,15 @@ def _make_grid(monkeypatch: pytest.MonkeyPatch, noise: float) -> "GridTruth":
     return GridTruth(space, points, values)
 
 
+@pytest.mark.slow
+def test_the_gpu_check_without_a_gpu_says_what_it_left_out() -> None:
+    """On a CPU every row of a part is right or left out, and the last line counts them."""
+    printed = _run(["benchmarks/gpu.py", "--quick", "--cpu", "--parts", "pinning", "memory"], 200)
+    rows = [row for row in _rows(printed) if row[0] in ("pinning", "memory")]
+    assert [row[3].partition(":")[0] for row in rows] == ["left out", "ok", "ok", "left out"]
+    assert "ok: 2, WRONG: 0, failed: 0, left out: 2, measured: 0" in printed
+
+
 def _run(command: list[str], timeout: float = 120) -> str:
     return subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, cwd=ROOT, check=True, timeout=timeout
