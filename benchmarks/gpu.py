@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,8 @@ from hpsearch.devices import Gpu
 from hpsearch.storage.embedded import server
 
 KILL_SECONDS = 10.0
+NOISE = re.compile(r"[IW]\d{4} |WARNING: All log messages")
+"""What TensorFlow writes to stderr about the machine."""
 CPU_PATIENCE = 5
 """How many times as long a part may take without a GPU."""
 
@@ -94,7 +97,7 @@ def run(part: Part, environment: Mapping[str, str], limit: float) -> Iterator[Ro
         alarm.cancel()
         RUNNING.discard(process)
         stderr.seek(0)
-        said = [line.strip() for line in stderr.read().splitlines() if line.strip()]
+        said = [line.strip() for line in stderr.read().splitlines() if line.strip() and not NOISE.match(line)]
     print(f"# {part.name}", *said[-60:], sep="\n", file=sys.stderr, flush=True)
     if not in_time:
         yield Row(part.name, "", Verdict.FAILED, f"not over after {limit:.0f} s")

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 from gpu_cpu import predict_on_cpu
-from gpu_rows import call_part, choose_network, is_quick, report
+from gpu_rows import call_part, choose_network, is_quick, leave_out, report
 
 from hpsearch.outcomes import TrainingEnd
 from hpsearch.spec.hyperparameters import fill_defaults
@@ -124,10 +124,14 @@ def resume() -> None:
     check, fixed = f"resumed after epoch {stopped} of {length}", os.environ.get(DETERMINISTIC)
     if repeated and not fixed:
         report(check, figure)
-        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
-        changed = {"XLA_FLAGS": flags, "TF_DETERMINISTIC_OPS": "1", DETERMINISTIC: "1"}
+        changed = {"TF_DETERMINISTIC_OPS": "1", DETERMINISTIC: "1"}
+        if keras.backend.backend() == "jax":
+            changed["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **changed})
-    report(f"{check}{', deterministic kernels' if fixed else ''}", figure, not repeated and not apart)
+    if repeated:
+        leave_out(f"{check}, deterministic kernels", f"no two trainings are equal here: {figure}")
+        return
+    report(f"{check}{', deterministic kernels' if fixed else ''}", figure, not apart)
 
 
 def _find_difference(one: Any, other: Any) -> float:
