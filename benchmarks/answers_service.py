@@ -6,7 +6,7 @@ from typing import Any
 
 from answers_truth import Where
 
-from hpsearch.analysis import findings, importance
+from hpsearch.analysis.answer import answer_study, make_document
 from hpsearch.storage.results import Summary, Trial
 
 
@@ -56,31 +56,8 @@ def answer(summary: Summary, trials: Sequence[Trial]) -> Answer:
 
 
 def compute_document(summary: Summary, trials: Sequence[Trial]) -> Mapping[str, Any]:
-    """Return the answer in the form of `hpsearch answer --json`.
-
-    Until there is one: the report's importance with its differences at the rung and at the end.
-    """
-    shown = importance.compute_importance(summary, trials)
-    shares = [{"name": row.name, "share": row.share, "low": row.low, "high": row.high} for row in shown.shares]
-    effects = []
-    for effect in findings.analyze_study(summary, trials).effects:
-        differences = [
-            {
-                "better": row.better,
-                "worse": row.worse,
-                "low": row.low,
-                "high": row.high,
-                "settled": row.is_settled,
-                "where": row.where.value,
-                "epoch": row.epoch,
-            }
-            for row in (*shown.differences, *(shown.final.differences if shown.final else ()))
-            if row.name == effect.name
-        ]
-        effects.append(
-            {"name": effect.name, "levels": [level.label for level in effect.levels], "differences": differences}
-        )
-    return {"importance": {"epoch": shown.epoch, "shares": shares} if shares else None, "effects": effects}
+    """Return what `hpsearch answer --json` prints."""
+    return make_document(answer_study(summary, trials))
 
 
 def _label(level: Any) -> str:

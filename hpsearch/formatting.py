@@ -78,6 +78,17 @@ def format_range(amount: float, low: float, high: float, metric: str) -> str:
     return f"{amount * factor:.{places}f} {unit} ({low * factor:.{places}f} to {high * factor:.{places}f})"
 
 
+def format_bounds(amount: float, low: float, high: float, metric: str) -> str:
+    """Return a difference with its interval, as `format_range` does, for a column that names the unit."""
+    factor, places, _ = _find_unit(metric)
+    return f"{amount * factor:.{places}f} ({low * factor:.{places}f} to {high * factor:.{places}f})"
+
+
+def name_unit(metric: str) -> str:
+    """Return `points`, of differences of accuracies, or `nats`."""
+    return _find_unit(metric)[2]
+
+
 def format_difference(amount: float, low: float, high: float, metric: str) -> str:
     """Return how much worse something is, with the interval, as `21.3 points worse (18.1 to 24.0)`."""
     if amount < 0:
@@ -100,3 +111,8 @@ def _format_interval(value: float, half: float | None, metric: str) -> str:
         places = max(places, math.ceil(-math.log10(half * factor)))
     interval = "" if half is None else f" ± {half * factor:.{places}f}"
     return f"{value * factor:.{places}f}{interval}"
+
+
+def format_share(share: float, low: float, high: float) -> str:
+    """Return a share with its interval as `49% (40% to 57%)`."""
+    return f"{share:.0%} ({low:.0%} to {high:.0%})"

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from hpsearch.analysis import findings, narrative
+from hpsearch.analysis.anova.level_differences import LevelDifference
 from hpsearch.analysis.findings import ComparedLevels, Findings
 from hpsearch.analysis.importance import Importance
-from hpsearch.analysis.level_differences import LevelDifference
 from hpsearch.analysis.narrative import Narrative
 from hpsearch.storage.results import Summary, Trial, keep_finite
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hpsearch.analysis import effects
+from hpsearch.analysis.anova.level_differences import LevelDifference, Where
 from hpsearch.analysis.effects import Effect, TrialFacts
 from hpsearch.analysis.importance import Importance, compute_importance
-from hpsearch.analysis.level_differences import LevelDifference, Where
 from hpsearch.outcomes import TrialState
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
@@ -85,7 +85,7 @@ def _is_exact(spec: StudySpec, facts: Sequence[TrialFacts]) -> bool:
 
 
 def _compare(effect: Effect, importance: Importance, is_exact: bool, epochs: int) -> ComparedLevels:
-    modelled = (each for each in importance.differences if each.name == effect.name)
+    modelled = [each for each in importance.all_differences if each.name == effect.name]
     if is_exact:
         good = (each for each in modelled if each.where is Where.GOOD and each.epoch >= epochs)
         differences = (*_list_measured(effect, epochs), *good)

@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hpsearch.analysis import functional_anova, posterior_summary
-from hpsearch.analysis.axes import Floats, find_cells, make_axes
-from hpsearch.analysis.dependent_bests import DependentBest, find_dependent_bests
-from hpsearch.analysis.final_epoch import FinalEpoch, compare_at_end
-from hpsearch.analysis.functional_anova import Posterior
-from hpsearch.analysis.level_differences import LevelDifference, compare_levels
-from hpsearch.analysis.posterior_summary import INTERVAL
-from hpsearch.analysis.stages import Stage, choose_stage, find_floor
+from hpsearch.analysis.anova import functional_anova, posterior_summary
+from hpsearch.analysis.anova.axes import Floats, find_cells, make_axes
+from hpsearch.analysis.anova.dependent_bests import DependentBest, find_dependent_bests
+from hpsearch.analysis.anova.final_epoch import FinalEpoch, compare_at_end
+from hpsearch.analysis.anova.functional_anova import Posterior
+from hpsearch.analysis.anova.level_differences import LevelDifference, compare_levels
+from hpsearch.analysis.anova.posterior_summary import INTERVAL
+from hpsearch.analysis.anova.stages import Stage, choose_stage, find_floor
+from hpsearch.formatting import format_share
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
 
@@ -68,6 +69,11 @@ class Importance:
     epoch: int
     statements: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def all_differences(self) -> tuple[LevelDifference, ...]:
+        """Return the differences at `epoch`, then those at the last epoch."""
+        return (*self.differences, *(self.final.differences if self.final else ()))
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -209,7 +215,7 @@ def _write_statements(
 
 
 def _format_share(share: Share | Interaction) -> str:
-    return f"{share.share:.0%} ({share.low:.0%} to {share.high:.0%})"
+    return format_share(share.share, share.low, share.high)
 
 
 def _write_warnings(shares: Sequence[Share], stage: Stage, spec: StudySpec) -> Iterator[str]:

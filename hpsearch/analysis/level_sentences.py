@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from hpsearch.analysis.anova.level_differences import LevelDifference, Where, find_best_level
 from hpsearch.analysis.effects import Effect, Level
-from hpsearch.analysis.level_differences import LevelDifference, Where, find_best_level
 from hpsearch.analysis.statistics import Difference
 from hpsearch.formatting import format_amount, format_count, format_metric, format_range, join_words
 from hpsearch.metrics import METRICS, Direction
@@ -86,7 +86,7 @@ def _name_side(metric: str, *, better: bool) -> str:
 def describe_modelled_levels(
     differences: Sequence[LevelDifference], when: str | None, metric: str, epochs: int
 ) -> Iterator[str]:
-    """Yield what to use, among good configurations, and what holds on average over the space.
+    """Yield what to use, among good configurations; where that is open, what holds on average over the space.
 
     Args:
         differences: those of one hyperparameter, at one epoch.
@@ -94,12 +94,14 @@ def describe_modelled_levels(
         metric: the study's.
         epochs: of a whole training.
     """
-    for where, place in PLACES.items():
-        pairs = [each for each in differences if each.where is where]
-        if pairs:
+    readings = {where: [each for each in differences if each.where is where] for where in PLACES}
+    is_settled = {where: any(each.is_settled for each in pairs) for where, pairs in readings.items()}
+    for where, pairs in readings.items():
+        # One acts on what holds among good configurations: the average is said where that alone is known.
+        if pairs and (where is Where.GOOD or (is_settled[where] and not is_settled[Where.GOOD])):
             subject, epoch = name_subject(pairs[0].name, when), pairs[0].epoch
-            at = "" if epoch >= epochs else f" at epoch {epoch}"
-            yield f"{subject}: {place}{at} {describe_best_level(pairs, metric)}."
+            at = "at the end of training" if epoch >= epochs else f"at epoch {epoch}"
+            yield f"{subject}: {PLACES[where]} {at} {describe_best_level(pairs, metric)}."
 
 
 def describe_best_level(pairs: Sequence[LevelDifference], metric: str) -> str:
@@ -115,9 +117,11 @@ def describe_best_level(pairs: Sequence[LevelDifference], metric: str) -> str:
     named = [_describe_other(amount, _name_other(each, best), metric) for amount, each in settled[:MAX_NAMED]]
     open_ones = [_describe_other(amount, _name_other(each, best), metric) for amount, each in unsettled[:MAX_NAMED]]
     if not settled:
-        return f"no level is told from {best}, which comes out best: {_enumerate(open_ones, len(unsettled))}"
+        return (
+            f"which level is best is not settled; {best} comes out better than {_enumerate(open_ones, len(unsettled))}"
+        )
     text = f"{best} is better than {_enumerate(named, len(settled))}"
-    return f"{text}; not settled against {_enumerate(open_ones, len(unsettled))}" if unsettled else text
+    return f"{text}; not settled is that over {_enumerate(open_ones, len(unsettled))}" if unsettled else text
 
 
 def _describe_other(amounts: tuple[float, float, float], label: str, metric: str) -> str:

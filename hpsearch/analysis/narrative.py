@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hpsearch.analysis import caveats
+from hpsearch.analysis.anova.level_differences import LevelDifference, Where, find_best_level
 from hpsearch.analysis.effects import GUESSES, INFEASIBLE, Effect, TrialFacts
 from hpsearch.analysis.findings import ComparedLevels, Findings
-from hpsearch.analysis.level_differences import LevelDifference, Where, find_best_level
 from hpsearch.analysis.level_sentences import (
     describe_measured_levels,
     describe_modelled_levels,
@@ -84,7 +84,7 @@ def write_narrative(summary: Summary, findings: Findings) -> Narrative:
         tuple(_describe_importance(findings)),
         levels,
         tuple(_describe_outcome(findings, values, spec)),
-        tuple(_describe_open(findings.comparisons, spec)) if modelled else (),
+        tuple(_describe_open(findings, spec)) if modelled else (),
         (*cost, *(line for effect in planned for line in _describe_rate(effect))),
         tuple(line for effect in exact for line in _describe_gap(effect)),
         limits,
@@ -94,8 +94,7 @@ def write_narrative(summary: Summary, findings: Findings) -> Narrative:
 def _describe_importance(findings: Findings) -> Iterator[str]:
     """Yield what matters most, and what depends on what."""
     importance = findings.importance
-    if importance.shares:
-        yield importance.statements[0]
+    yield from importance.statements[: 1 + len(importance.interactions)]
     yield from (f"{best.describe()}." for best in importance.dependent_bests)
 
 
@@ -105,10 +104,12 @@ def _describe_search(comparisons: Sequence[ComparedLevels], metric: str, epochs:
     def rank(compared: ComparedLevels) -> float:
         return -max((each.amount for each in compared.differences if each.is_settled), default=0.0)
 
-    for compared in sorted(comparisons, key=rank):
-        for epoch in sorted({each.epoch for each in compared.differences}):
+    for compared in sorted((each for each in comparisons if each.differences), key=rank):
+        first, *later = sorted({each.epoch for each in compared.differences})
+        for epoch in (first, *later):
             pairs = [each for each in compared.differences if each.epoch == epoch]
-            yield from describe_modelled_levels(pairs, compared.when, metric, epochs)
+            if epoch == first or any(each.is_settled for each in pairs):
+                yield from describe_modelled_levels(pairs, compared.when, metric, epochs)
 
 
 def _describe_measured(findings: Findings, spec: StudySpec) -> Iterator[str]:
@@ -125,20 +126,22 @@ def _describe_outcome(findings: Findings, values: Sequence[float], spec: StudySp
         yield _describe_best(findings.best, findings.metric, values)
 
 
-def _describe_open(comparisons: Sequence[ComparedLevels], spec: StudySpec) -> Iterator[str]:
+def _describe_open(findings: Findings, spec: StudySpec) -> Iterator[str]:
     """Yield which levels are not told from the best one among good configurations, and for which epoch that is."""
     epochs = spec.budget.epochs
-    last = max(each.epoch for compared in comparisons for each in compared.differences)
+    last = max(each.epoch for each in findings.importance.all_differences)
     names = []
-    for compared in comparisons:
+    for compared in findings.comparisons:
         pairs = [each for each in compared.differences if each.where is Where.GOOD and each.epoch == last]
         if pairs and (rivals := list_rivals(pairs)):
-            names.append(f"{compared.name} ({', '.join([find_best_level(pairs), *rivals])})")
+            levels = [find_best_level(pairs), *rivals]
+            all_levels = len(levels) > 2 and len(levels) == len(compared.levels)
+            names.append(f"{compared.name} ({'all levels' if all_levels else join_words(levels, 'or')})")
     at = "at the end of training" if last >= epochs else f"at epoch {last}"
     if names:
         yield f"Not settled {at}: which is best of {join_words(names)}."
-    if last < epochs:
-        yield f"What is best at epoch {epochs}, the end of training, is open: curves may cross after epoch {last}."
+    if findings.importance.final and findings.importance.final.reason:
+        yield findings.importance.final.reason
 
 
 def list_rivals(pairs: Sequence[LevelDifference]) -> list[str]:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from hpsearch.cli.quickstart import QuickstartAnswer
     from hpsearch.storage.results import Summary, Trial
 
 TRIAL_COLUMNS = ("number", "state", "outcome", "value", "attempts", "worker", "seconds", "weights")
@@ -99,18 +98,6 @@ def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     printed = [*wrap(columns), "─" * (indent + last), *(text for row in rows for text in wrap(row))]
     sys.stdout.write("\n" + "\n".join(printed) + "\n\n")
-
-
-def print_answer(answer: "QuickstartAnswer") -> None:
-    """Print the quickstart's answer on stdout: the best trial, and a bar for each hyperparameter."""
-    sys.stdout.write(f"\n{answer.headline}\n")
-    bars = [
-        (share.name, f"{share.share:.2f}", f"{share.low:.2f} to {share.high:.2f}", "█" * round(30 * share.share))
-        for share in answer.importance
-    ]
-    print_table(("hyperparameter", "importance", "95% interval", ""), bars)
-    sys.stdout.writelines(f"{line}\n" for line in answer.caution)
-    sys.stdout.flush()
 
 
 def print_tables(tables: "Iterable[Table]") -> None:

@@ -2,14 +2,11 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass
 
 from hpsearch import settings
-from hpsearch.analysis import importance
-from hpsearch.analysis.importance import Share
+from hpsearch.analysis.answer import Answer, answer_study
 from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.devices import Gpu
-from hpsearch.formatting import format_params
 from hpsearch.outcomes import TrialState
 from hpsearch.spec import loader
 from hpsearch.spec.study_spec import StudySpec
@@ -21,17 +18,11 @@ from hpsearch.worker.worker import Worker
 DIGITS = ("data.name=digits", "data.train_limit=1000", "data.validation=300")
 
 
-@dataclass(frozen=True)
-class QuickstartAnswer:
-    """What the search shows: a line about the best trial, each hyperparameter's importance, and how sure that is."""
+def run(database: Database, display: PlainProgress, gpu: Gpu | None) -> Answer | None:
+    """Start the quickstart study, or go on with it, and train it in this process's worker.
 
-    headline: str
-    importance: tuple[Share, ...]
-    caution: tuple[str, ...]
-
-
-def run(database: Database, display: PlainProgress, gpu: Gpu | None) -> QuickstartAnswer:
-    """Start the quickstart study, or go on with it, and train it to its end in this process's worker."""
+    Return what it found; None where it was left before its end.
+    """
     started = study_creation.start(database, _choose_spec(display), settings.read_artifacts())
     display.note(
         f"study {started.study.name}: {started.study.spec.budget.trials} trials of up to "
@@ -64,19 +55,8 @@ def _have_cifar10() -> bool:
     return download.returncode == 0
 
 
-def read_answer(database: Database, study: Study) -> QuickstartAnswer:
-    """Return the best trial and the importance of each searched hyperparameter."""
+def read_answer(database: Database, study: Study) -> Answer | None:
+    """Return what the study found; None while it has trials left."""
     summary, trials = database.transact(lambda connection: results.read(connection, study.name))
     ended = sum(summary.counts[state] for state in TrialState if state.is_finished)
-    budget = study.spec.budget.trials
-    if ended < budget:
-        again = "the same command goes on with it"
-        return QuickstartAnswer(
-            f"{study.name} has ended {ended} of its {budget} trials: {again}", (), ("no answer yet",)
-        )
-    if summary.best is None:
-        return QuickstartAnswer(f"no trial of {study.name} is complete", (), ("there is no importance to compute",))
-    value, params = summary.best["value"], format_params(summary.best["params"])
-    measured = importance.compute_importance(summary, trials)
-    headline = f"best: {study.spec.study.metric} {value:.4f} in trial {summary.best['number']} with {params}"
-    return QuickstartAnswer(headline, measured.shares, measured.sentences)
+    return answer_study(summary, trials) if ended >= study.spec.budget.trials else None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hpsearch.analysis import findings
-from hpsearch.analysis.level_differences import LevelDifference, Where, find_best_level
+from hpsearch.analysis.anova.level_differences import LevelDifference, Where, find_best_level
 from hpsearch.formatting import format_count, format_difference, format_params, format_value
 from hpsearch.plotting import chart
 from hpsearch.plotting.chart import Axis, Bars, Chart, Panel
@@ -102,24 +102,38 @@ def _plot_importance(material: ReportMaterial) -> Chart:
 
 
 def compare_levels(material: ReportMaterial) -> tuple[ReportSection, ...]:
-    """Compare the levels of each hyperparameter at the epoch that all trials reached; no section where none can be."""
-    importance = material.answer.importance
-    if not importance.differences:
-        return ()
+    """Compare the levels of each hyperparameter at the epoch that all trials reached, and at the last one.
+
+    No section where none can be compared.
+    """
+    epochs = sorted({each.epoch for each in material.answer.importance.all_differences})
+    return tuple(_compare_levels(epoch, material) for epoch in epochs)
+
+
+def _compare_levels(epoch: int, material: ReportMaterial) -> ReportSection:
+    importance, last = material.answer.importance, material.summary.study.spec.budget.epochs
     explanation = (
-        f"From the {importance.trials} trials at epoch {importance.epoch}: how much worse each level is than the one "
-        "that is best among good configurations. On average over the search space, and among good configurations, "
-        "where everything else is as in the best tenth of the space; in brackets 95% intervals."
+        "How much worse each level is than the one that is best among good configurations. On average over the search "
+        "space, and among good configurations, where everything else is as in the best tenth of the space; in brackets "
+        "95% intervals."
     )
-    if importance.epoch < material.summary.study.spec.budget.epochs:
-        explanation += " This is no claim about the end of training: curves may cross."
-    tables = [_tabulate_differences(name, material) for name in material.names_by_importance]
+    if epoch == importance.epoch:
+        explanation = f"From the {importance.trials} trials at epoch {epoch}. {explanation}"
+        if epoch < last:
+            explanation += " This is no claim about the end of training: curves may cross."
+    elif importance.final:
+        explanation = (
+            f"From all trials, through a model of how they change from rung to rung; {importance.final.trials} of them "
+            f"learned something until epoch {epoch}. {explanation}"
+        )
+    tables = [_tabulate_differences(name, epoch, material) for name in material.names_by_importance]
     blocks: list[Block] = [Paragraph(explanation), *(table for table in tables if table.rows)]
-    return (ReportSection(f"Levels at epoch {importance.epoch}", tuple(blocks)),)
+    return ReportSection(f"Levels at epoch {epoch}", tuple(blocks))
 
 
-def _tabulate_differences(name: str, material: ReportMaterial) -> Table:
-    pairs = [each for each in material.answer.importance.differences if each.name == name]
+def _tabulate_differences(name: str, epoch: int, material: ReportMaterial) -> Table:
+    differences = material.answer.importance.all_differences
+    pairs = [each for each in differences if each.name == name and each.epoch == epoch]
     good = [each for each in pairs if each.where is Where.GOOD]
     best = find_best_level(good) if good else ""
     rows = tuple(

@@ -16,6 +16,10 @@ SLICE_COLUMNS = 4
 MAX_CONTOUR_NAMES = 3
 """Hyperparameters whose pairs are drawn."""
 GUESSES_TOO = " and those that ended at chance or diverged, which count as no better than guessing,"
+CHOSEN = (
+    "Sampler and pruner chose which trials these are: their means describe them, and compare no levels. What the "
+    "search says of the levels stands in the answer."
+)
 NOTHING = "No trial has come far enough to show this."
 
 
@@ -35,7 +39,8 @@ def describe_effects(material: ReportMaterial) -> ReportSection:
             )
             + " An interval that runs off the plot belongs to a level with very few trials."
         )
-        blocks = _make_effect_figures(material, "effects", caption, "value")
+        blocks = [Paragraph(CHOSEN, "warning")] if not material.answer.findings.is_exact else []
+        blocks += _make_effect_figures(material, "effects", caption, "value")
     blocks += [_tabulate_levels(effect, material.metric) for effect in material.compared]
     return ReportSection("Effects", tuple(blocks))
 

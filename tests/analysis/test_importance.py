@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.analysis import importance, stages
+from hpsearch.analysis import importance
+from hpsearch.analysis.anova import stages
 from hpsearch.analysis.importance import Importance, Share
 from hpsearch.spec import loader
 from tests.support.synthetic_trials import make_summary, make_trial

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hpsearch.analysis.level_differences import Where
+from hpsearch.analysis.anova.level_differences import Where
 from hpsearch.report import answer_sections, material
 from hpsearch.report.document import Paragraph, Table
 from hpsearch.report.material import ReportMaterial, ReportSource

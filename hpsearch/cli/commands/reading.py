@@ -61,6 +61,25 @@ def results(
 
 
 @app.command()
+def answer(name: StudyName, as_json: AsJson = False, storage: Storage = None) -> None:
+    """Say what matters, what to use, and what is open.
+
+    With intervals, from all of its trials, pruned ones too.
+    """
+    from hpsearch.analysis import answer
+    from hpsearch.cli import answer_view
+    from hpsearch.storage import results
+
+    with open_database(storage) as database:
+        summary, trials = database.transact(lambda connection: results.read(connection, name))
+    answered = answer.answer_study(summary, trials)
+    if as_json:
+        console.print_json(answer.make_document(answered))
+    else:
+        answer_view.print_answer(answered)
+
+
+@app.command()
 def dashboard(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,

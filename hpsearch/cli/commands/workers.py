@@ -36,13 +36,16 @@ def worker(
 def quickstart(storage: Storage = None) -> None:
     """Run a small search on this host, in a few minutes."""
     from hpsearch import devices
-    from hpsearch.cli import quickstart
+    from hpsearch.cli import answer_view, quickstart
 
     device = devices.choose_device(None, False)
     with open_database(storage, "hpsearch quickstart") as database:
         print_place("quickstart", database, str(device) if device else "CPU")
         with open_display() as display:
             answer = quickstart.run(database, display, device)
-    console.print_answer(answer)
+    if answer is None:
+        console.print_line("the search has trials left: the same command goes on with it")
+    else:
+        answer_view.print_answer(answer)
     console.print_line("see every trial and curve in the dashboard:")
     console.print_line(f"  {console.name_program()} dashboard" + (" --storage URL" if storage else ""))

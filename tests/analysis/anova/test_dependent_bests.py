@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.analysis import functional_anova
-from hpsearch.analysis.axes import find_cells, make_axes
-from hpsearch.analysis.dependent_bests import DependentBest, find_dependent_bests
+from hpsearch.analysis.anova import functional_anova
+from hpsearch.analysis.anova.axes import find_cells, make_axes
+from hpsearch.analysis.anova.dependent_bests import DependentBest, find_dependent_bests
 from hpsearch.spec import loader
 from hpsearch.spec.dimension import Dimension
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.analysis import functional_anova, importance, posterior_summary
+from hpsearch.analysis import importance
+from hpsearch.analysis.anova import functional_anova, posterior_summary
+from hpsearch.analysis.anova.level_differences import LevelDifference, Where
 from hpsearch.analysis.importance import Importance
-from hpsearch.analysis.level_differences import LevelDifference, Where
 from hpsearch.storage.results import Trial
 from tests.support.synthetic_trials import make_summary, make_trial
 

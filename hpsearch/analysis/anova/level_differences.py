@@ -8,10 +8,11 @@ from enum import StrEnum
 
 import numpy as np
 
-from hpsearch.analysis import bins, posterior_summary
-from hpsearch.analysis.axes import Floats, SpaceAxis
-from hpsearch.analysis.functional_anova import SpacePosterior
-from hpsearch.analysis.posterior_summary import INTERVAL, average_cells
+from hpsearch.analysis import bins
+from hpsearch.analysis.anova import posterior_summary
+from hpsearch.analysis.anova.axes import Floats, SpaceAxis
+from hpsearch.analysis.anova.functional_anova import SpacePosterior
+from hpsearch.analysis.anova.posterior_summary import INTERVAL, average_cells
 from hpsearch.spec.rows import Value
 
 MIN_SUPPORT = 3

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.analysis import functional_anova, level_differences
-from hpsearch.analysis.axes import find_cells, make_axes
-from hpsearch.analysis.level_differences import LevelDifference, Where
+from hpsearch.analysis.anova import functional_anova, level_differences
+from hpsearch.analysis.anova.axes import find_cells, make_axes
+from hpsearch.analysis.anova.level_differences import LevelDifference, Where
 from hpsearch.spec import loader
 from hpsearch.spec.dimension import Dimension
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, special
 
-from hpsearch.analysis.axes import INACTIVE, Cells, Floats, SpaceAxis
+from hpsearch.analysis.anova.axes import INACTIVE, Cells, Floats, SpaceAxis
 
 ORDER_SCALES = (0.7, 0.3, 0.2)
 """Prior scales of main effects, pairs and triples, in units of the noise."""

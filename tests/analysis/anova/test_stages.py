@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.analysis import stages
+from hpsearch.analysis.anova import stages
 from hpsearch.spec import loader
 from hpsearch.storage.results import Trial
 from tests.support.synthetic_trials import make_trial

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hpsearch.analysis.axes import Cells, Floats, SpaceAxis, find_cells
-from hpsearch.analysis.functional_anova import Posterior, Sampler, make_design
-from hpsearch.analysis.level_differences import LevelDifference, compare_levels
-from hpsearch.analysis.stages import Stage, find_floor, list_later_stages
+from hpsearch.analysis.anova.axes import Cells, Floats, SpaceAxis, find_cells
+from hpsearch.analysis.anova.functional_anova import Posterior, Sampler, make_design
+from hpsearch.analysis.anova.level_differences import LevelDifference, compare_levels
+from hpsearch.analysis.anova.stages import Stage, find_floor, list_later_stages
 from hpsearch.metrics import Direction
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Trial

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsearch.analysis.axes import Floats, SpaceAxis, deactivate, draw_cells
-from hpsearch.analysis.functional_anova import Posterior
-from hpsearch.analysis.posterior_summary import INTERVAL
+from hpsearch.analysis.anova.axes import Floats, SpaceAxis, deactivate, draw_cells
+from hpsearch.analysis.anova.functional_anova import Posterior
+from hpsearch.analysis.anova.posterior_summary import INTERVAL
 from hpsearch.formatting import format_value
 from hpsearch.spec.dimension import Choices
 

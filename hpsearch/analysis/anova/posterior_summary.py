@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpsearch.analysis.axes import INACTIVE, Cells, Floats, SpaceAxis, deactivate, draw_cells
-from hpsearch.analysis.functional_anova import Posterior, SpacePosterior, Term
+from hpsearch.analysis.anova.axes import INACTIVE, Cells, Floats, SpaceAxis, deactivate, draw_cells
+from hpsearch.analysis.anova.functional_anova import Posterior, SpacePosterior, Term
 
 CONFIGURATIONS = 3000
 """Drawn from the space to average over."""
