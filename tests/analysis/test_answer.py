@@ -117,7 +117,7 @@ def test_a_search_of_which_all_stays_at_chance_says_so() -> None:
 def test_trials_that_have_just_begun_take_no_part() -> None:
     """A running study is answered from the trials that came as far as they are compared."""
     ended = search(40, prune_most)
-    running = [make_trial(40 + n, trial.params, [0.99], TrialState.RUNNING, None) for n, trial in enumerate(ended[:10])]
+    running = [make_trial(40 + n, trial.params, [], TrialState.RUNNING, None) for n, trial in enumerate(ended[:10])]
     result, alone = (analyze(STUDY, trials, status="running") for trials in (ended + running, ended))
     assert result.importance == alone.importance
     assert "The search is running: 40 of 60 trials have ended." in say(result)
