@@ -26,7 +26,7 @@ from hpsearch.storage.studies import Study
 
 RECORDS = Path(__file__).parent / "measured" / "answers"
 
-ENDED = (TrialOutcome.COMPLETED, TrialOutcome.PRUNED, TrialOutcome.DIVERGED)
+ENDED = (TrialOutcome.COMPLETED, TrialOutcome.PRUNED, TrialOutcome.DIVERGED, TrialOutcome.AT_CHANCE)
 Right = Sequence[int | None]
 
 
