@@ -48,8 +48,8 @@ def _draw_shares(axes: Axes, data: JudgedSearches) -> None:
             label=f"search {search.seed}",
         )
     axes.set_xlim(0, None)
-    axes.set_xlabel(f"share of the variance at epoch {data.rung} of {data.epochs}; lines are 95% intervals")
-    axes.set_title(data.name, loc="left", fontweight="bold")
+    axes.set_xlabel(f"share of the variance at epoch {data.rung} of {data.epochs}")
+    axes.set_title(f"{data.name}: shares, and their 95% intervals", loc="left")
     axes.legend(frameon=False, loc="lower right", fontsize=8)
 
 
@@ -70,6 +70,7 @@ def _draw_differences(axes: Axes, data: JudgedSearches) -> None:
     axes.axline((0, 0), slope=1, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
     axes.axhline(0, color="black", linewidth=0.5)
     axes.set_xlim(low, high)
-    axes.set_xlabel(f"true difference of two levels among good configurations at epoch {data.rung}, points")
-    axes.set_ylabel("95% interval that is said, points")
+    axes.set_xlabel(f"true difference of two levels at epoch {data.rung}, points")
+    axes.set_ylabel("95% interval that is stated, points")
+    axes.set_title("Levels, among good configurations", loc="left")
     axes.legend(frameon=False, loc="upper left", fontsize=8)

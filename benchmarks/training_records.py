@@ -94,6 +94,8 @@ def make_record(described: Mapping[str, Any], trials: Sequence[Trial], machine: 
             )
         images = spec.data.validation
         right = [None if epoch.diverged else round(epoch.val_accuracy * images) for epoch in trial.epochs]
+        if spec.sampler.name == "grid" and trial.outcome == TrialOutcome.DIVERGED and None not in right:
+            right.append(None)  # an epoch in which the loss ceases to be a number is not always stored
         values = [_round(trial.params[name]) for name in spec.space]
         rows.append(right if spec.sampler.name == "grid" else [values, trial.outcome, right])
     return StudyRecord(machine, commit, trials[0].made_by["versions"], described, rows)
