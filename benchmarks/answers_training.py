@@ -3,7 +3,7 @@
     python benchmarks/answers_training.py [--quick]                     all that is missing, then the tables
     python benchmarks/answers_training.py run --dataset digits [--keep DIRECTORY] [--records DIRECTORY]
     python benchmarks/answers_training.py table [--dataset digits ...] [--records DIRECTORY]
-    python benchmarks/answers_training.py picture --out docs/answers-training.svg
+    python benchmarks/answers_training.py picture --out docs/answers-training.webp
 
 `run` trains the studies of `training_studies.py` through the service, one worker over an embedded Postgres that stays
 in the kept directory: the grid, twice, each with other images and seeds, and the searches. What was interrupted goes on
@@ -91,7 +91,7 @@ def main() -> None:
     tables = commands.add_parser("table", help="print what is true and how right the answers are")
     tables.set_defaults(call=table)
     pictures = commands.add_parser("picture", help="draw the shares and the differences")
-    pictures.add_argument("--out", type=Path, required=True, help="an .svg or .png file")
+    pictures.add_argument("--out", type=Path, required=True, help="a .webp or .png file")
     pictures.set_defaults(call=picture)
     for command in (tables, pictures):
         command.add_argument("--dataset", choices=list(training_studies.TASKS), nargs="+", default=DATASETS)

@@ -16,15 +16,13 @@ SURE = 1.96
 
 def draw(judged: Sequence[JudgedSearches], file: Path) -> None:
     """Draw the shares of each data set above, and the differences between levels among good configurations below."""
-    with matplotlib.rc_context(
-        {"font.size": 9.0, "svg.hashsalt": "answers", "axes.spines.top": False, "axes.spines.right": False}
-    ):
+    with matplotlib.rc_context({"font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(4.4 * len(judged), 6.8), layout="constrained")
         upper, lower = figure.subplots(2, len(judged), squeeze=False)
         for data, shares, differences in zip(judged, upper, lower, strict=True):
             _draw_shares(shares, data)
             _draw_differences(differences, data)
-        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None, dpi=110)
+        figure.savefig(file, dpi=110, pil_kwargs={"lossless": True} if file.suffix == ".webp" else None)
 
 
 def _draw_shares(axes: Axes, data: JudgedSearches) -> None:

@@ -90,6 +90,21 @@ def test_the_short_form_on_real_training_holds_a_search_against_a_grid() -> None
     assert {row[0] for row in _rows(levels)} >= {"optimizer: sgd", "optimizer: adam", "learning_rate: 1e-3 to 3e-3"}
 
 
+def test_the_documented_truth_on_real_training_is_that_of_the_records() -> None:
+    """What docs/answers.md says is true of levels and shares is computed from benchmarks/measured."""
+    documented = [row[:3] for row in _rows((ROOT / "docs" / "answers.md").read_text("utf-8"))]
+    recorded = [file.stem for file in (MEASURED / "answers").glob("*.jsonl")]
+    assert recorded
+    for dataset in recorded:
+        shares, levels, *_ = (
+            part
+            for part in _run(["benchmarks/answers_training.py", "table", "--dataset", dataset]).split("\n\n")
+            if "|" in part
+        )
+        computed = [row[:3] for row in _rows(shares)[1:] + _rows(levels)[1:]]
+        assert [row for row in computed if row not in documented] == []
+
+
 def test_a_grid_says_what_is_true_of_ranges_and_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shares and differences are those of the function that the grid was computed from, ranges interpolated."""
     values = _make_grid(monkeypatch, noise=0.0)
