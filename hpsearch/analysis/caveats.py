@@ -14,12 +14,13 @@ FEW_SEEDS = 5
 """Seeds below which an interval is called rough."""
 
 
-def write_caveats(summary: Summary, facts: Sequence[TrialFacts]) -> Iterator[str]:
+def write_caveats(summary: Summary, facts: Sequence[TrialFacts], *, is_modelled: bool) -> Iterator[str]:
     """Yield each caveat that applies to this study.
 
     Args:
         summary: the study.
         facts: its trials that have begun.
+        is_modelled: levels are compared by the model of all trials, and not by their means.
     """
     spec = summary.study.spec
     ended = [trial for trial in facts if trial.ending]
@@ -27,12 +28,15 @@ def write_caveats(summary: Summary, facts: Sequence[TrialFacts]) -> Iterator[str
     if summary.status not in {StudyStatus.FINISHED, StudyStatus.STOPPED}:
         budget = format_count(spec.budget.trials, "trial")
         yield f"The search is {summary.status}: {len(ended):,} of {budget} have ended."
+    if is_modelled:
+        yield from _describe_model(ended)
     if not complete:
         return
-    if sum(trial.value is not None for trial in facts) > 1:
-        yield _describe_intervals(spec)
-        yield from _describe_search(spec)
-    yield from _describe_left_out(ended)
+    if not is_modelled:
+        if sum(trial.value is not None for trial in facts) > 1:
+            yield _describe_intervals(spec)
+            yield from _describe_search(spec)
+        yield from _describe_left_out(ended)
     devices = sorted({trial.device for trial in facts if trial.device})
     if len(devices) > 1:
         yield f"Trials ran on {join_words(devices)}: their seconds per epoch are not comparable."
@@ -82,6 +86,16 @@ def _describe_search(spec: StudySpec) -> Iterator[str]:
             "Every trial has its own values of the other hyperparameters, so the intervals include the effects of "
             "these too."
         )
+
+
+def _describe_model(ended: Sequence[TrialFacts]) -> Iterator[str]:
+    yield (
+        "Levels are compared by a model of all trials, pruned ones too; each of its intervals holds by itself with a "
+        "probability of 95%."
+    )
+    lost = [trial for trial in ended if trial.ending not in {TrialState.COMPLETE, TrialState.PRUNED, *GUESSES}]
+    if lost:
+        yield f"Without a part in it: {count_endings(lost)}."
 
 
 def _describe_left_out(ended: Sequence[TrialFacts]) -> Iterator[str]:

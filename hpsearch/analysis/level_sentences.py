@@ -121,7 +121,7 @@ def describe_best_level(pairs: Sequence[LevelDifference], metric: str) -> str:
             f"which level is best is not settled; {best} comes out better than {_enumerate(open_ones, len(unsettled))}"
         )
     text = f"{best} is better than {_enumerate(named, len(settled))}"
-    return f"{text}; not settled is that over {_enumerate(open_ones, len(unsettled))}" if unsettled else text
+    return f"{text}; not settled: against {_enumerate(open_ones, len(unsettled))}" if unsettled else text
 
 
 def _describe_other(amounts: tuple[float, float, float], label: str, metric: str) -> str:

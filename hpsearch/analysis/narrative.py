@@ -64,9 +64,9 @@ class Narrative:
 def write_narrative(summary: Summary, findings: Findings) -> Narrative:
     """Return all sentences about a study."""
     spec, metric = summary.study.spec, findings.metric
-    limits = tuple(caveats.write_caveats(summary, findings.facts))
     values = [trial.value for trial in findings.facts if trial.complete and trial.value is not None]
     modelled = not findings.is_exact and any(each.differences for each in findings.comparisons)
+    limits = tuple(caveats.write_caveats(summary, findings.facts, is_modelled=modelled))
     if findings.best is None and not modelled:
         return Narrative(levels=(_describe_endings(findings.facts),), caveats=limits)
     if modelled:
