@@ -75,7 +75,7 @@ def table(options: argparse.Namespace) -> None:
     landscapes = [landscape for file in options.landscapes for landscape in answers_landscapes.load(file)]
     chosen = [landscape for landscape in landscapes if not names or landscape.name in names]
     with (
-        _open_directory(options.keep) as directory,
+        open_directory(options.keep) as directory,
         embedded.start(directory) as server,
         contextlib.closing(Database(server.url)) as database,
     ):
@@ -88,7 +88,7 @@ def measure(database: Database, landscape: Landscape, size: SearchSize) -> Itera
     """Yield the score of the answer to each search over a landscape."""
     truth = cache(partial(Truth, landscape, epochs=size.epochs))
     for seed in range(size.seeds):
-        summary, trials = _search(database, landscape, seed, size)
+        summary, trials = search(database, landscape, seed, size)
         first_rung = next(epoch for epoch in range(1, size.epochs + 1) if _is_rung(summary, epoch))
         begun = time.process_time()
         answer = answers_service.answer(summary, trials)
@@ -103,7 +103,7 @@ def _is_rung(summary: Summary, epoch: int) -> bool:
     return epoch == spec.budget.epochs or spec.compares_after(epoch)
 
 
-def _search(database: Database, landscape: Landscape, seed: int, size: SearchSize) -> tuple[Summary, Sequence[Trial]]:
+def search(database: Database, landscape: Landscape, seed: int, size: SearchSize) -> tuple[Summary, Sequence[Trial]]:
     """Return a search, which is run unless it is there."""
     name = f"{landscape.name}-{seed}-{size.trials}x{size.epochs}"
     read = partial(results.read, name=name)
@@ -118,7 +118,7 @@ def _search(database: Database, landscape: Landscape, seed: int, size: SearchSiz
 
 
 @contextlib.contextmanager
-def _open_directory(kept: Path | None) -> Iterator[Path]:
+def open_directory(kept: Path | None) -> Iterator[Path]:
     """Give the directory of the database: the one to keep, or one that is removed afterwards."""
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)

@@ -78,12 +78,10 @@ def _make(contents: Mapping[str, Any], name: str) -> Landscape:
 def search(database: Database, landscape: Landscape, study: str, seed: int, trials: int, epochs: int) -> None:
     """Run one search to its end: the service's claim, sampler, pruner and storage, without any training."""
     described = landscape.describe(study, seed, trials, epochs)
-    Simulation(database, described, curve=partial(_train, landscape), seed=seed).run(trials)
+    Simulation(database, described, curve=partial(train, landscape), seed=seed).run(trials)
 
 
-def _train(
-    landscape: Landscape, params: Mapping[str, Any], epochs: int, rng: np.random.Generator
-) -> list[EpochMetrics]:
+def train(landscape: Landscape, params: Mapping[str, Any], epochs: int, rng: np.random.Generator) -> list[EpochMetrics]:
     """Return the epochs of one training, up to the one at which the trainer would end it."""
     drawn = landscape.accuracies(params, epochs, rng, landscape.name)
     metrics = [

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.cli.console import name_program, print_line, print_table
-from hpsearch.formatting import format_count
+from hpsearch.formatting import format_count, format_duration
 from hpsearch.outcomes import StudyStatus, TrialState
 
 if TYPE_CHECKING:
+    from hpsearch.evaluation.ablation import Ablation, AblationPrice, AblationResult
     from hpsearch.evaluation.export import ExportedModels
     from hpsearch.evaluation.results import EvaluationStatus
+    from hpsearch.storage.results import Summary
     from hpsearch.storage.studies import Study
     from hpsearch.storage.study_control import RetryResult, StatusChange
     from hpsearch.storage.study_creation import StartResult
@@ -167,19 +169,55 @@ def print_evaluation(status: "EvaluationStatus", storage: str | None) -> None:
         print_line(line)
 
 
+def print_new_ablation(ablation: "Ablation", price: "AblationPrice", *, is_new: bool) -> None:
+    """Print what a new ablation trains, and what that takes; nothing of one that was there already."""
+    if not is_new:
+        return
+    design = ablation.design
+    print_line(
+        f"made study {ablation.summary.study.name}: {format_count(len(design.levels), 'level')} around trial "
+        f"{design.trial}" + (f" and {format_count(len(design.path), 'step')} to it" if design.path else "")
+    )
+    print_line(f"  at most {format_price(price)}")
+
+
+def format_price(price: "AblationPrice") -> str:
+    """Return `57 trials, 1,710 epochs, about 3 h 10 min on the workers here`."""
+    took = f", about {format_duration(price.seconds)} on the workers here" if price.seconds is not None else ""
+    return f"{_trials(price.trials)}, {format_count(price.epochs, 'epoch')}{took}"
+
+
+def print_ablation(ablation: "Ablation", result: "AblationResult | None", storage: str | None) -> None:
+    """Print the result of an ablation on stdout; while there is none, how far it is and what to type next."""
+    from hpsearch.report import ablation_tables
+
+    if result is None or not ablation.is_over:
+        _print_progress(ablation.summary, f"ablate {shlex.quote(ablation.ablated.name)}", storage)
+    if result is None:
+        return
+    for table in ablation_tables.make_tables(result):
+        sys.stdout.write(f"{table.caption}\n")
+        print_table(table.columns, table.rows)
+        sys.stdout.flush()
+    for line in ablation_tables.list_remarks(result):
+        print_line(line)
+
+
 def _print_untested(status: "EvaluationStatus", storage: str | None) -> None:
-    evaluation, summary = status.evaluation, status.summary
-    assert evaluation.study is not None
-    assert summary is not None
-    counts, name, option = summary.counts, shlex.quote(evaluation.study.name), " --storage URL" if storage else ""
-    ended = sum(counts[state] for state in TrialState if state.is_finished)
-    trials = _trials(evaluation.study.spec.budget.trials)
-    print_line(f"{evaluation.study.name} is {_state(summary.study)}: {ended} of {trials} ended")
+    assert status.summary is not None
+    _print_progress(status.summary, f"evaluate {shlex.quote(status.evaluation.evaluated.name)}", storage)
+
+
+def _print_progress(summary: "Summary", command: str, storage: str | None) -> None:
+    """Print how far a study is that was made of another one, and what to type next; `command` shows its result."""
+    study, counts, option = summary.study, summary.counts, " --storage URL" if storage else ""
+    ended, name = sum(counts[state] for state in TrialState if state.is_finished), shlex.quote(summary.study.name)
+    print_line(f"{study.name} is {_state(study)}: {ended} of {_trials(study.spec.budget.trials)} ended")
     print_line("next:")
     if summary.status in HALTED:
         print_line(f"  {name_program()} resume {name}{option}    to let it go on")
     print_line(f"  {name_program()} worker --drain --study {name}{option}    on each GPU host (--gpu 0), or here")
-    print_line(f"  {name_program()} evaluate {shlex.quote(evaluation.evaluated.name)}{option}    to see the result")
+    print_line(f"  {name_program()} {command}{option}    to see the result")
 
 
 def print_exported(exported: "ExportedModels") -> None:

@@ -144,6 +144,8 @@ def _find_latest(connection: Connection, name: str, again: bool) -> tuple[Evalua
         own = find_evaluation(connection, study)
         remedy = f"name the search, {own.evaluated.name}" if own else "name a search"
         raise RefusedError(f"{name} is itself an evaluation: {remedy}")
+    if study.spec.ablation:
+        raise RefusedError(f"{name} is an ablation of a search: name that")
     latest = next(reversed(list_evaluations(connection, study)), None)
     if latest is not None and not again:
         return latest, study
@@ -173,7 +175,9 @@ def _request(
     assert summary.best is not None
     epochs = next(trial.best_epoch for trial in trials if trial.number == summary.best["number"])
     spec = _make_spec(study, best, seeds, epochs or study.spec.budget.epochs, number)
-    trainer = study_creation.create(connection, replace(spec, study=_name_study(connection, spec)), artifacts)
+    trainer = study_creation.create(
+        connection, replace(spec, study=name_study(connection, spec, "evaluation")), artifacts
+    )
     described = [vars(configuration) for configuration in best]
     evaluations.insert(connection, study.study_id, number, trainer.study_id, described)
     return list_evaluations(connection, study)[-1], True
@@ -228,10 +232,10 @@ def _make_spec(study: Study, best: Sequence[Configuration], seeds: int, epochs: 
     )
 
 
-def _name_study(connection: Connection, spec: StudySpec) -> sections.StudySection:
-    """Return the spec's study section with a name that no study has."""
+def name_study(connection: Connection, spec: StudySpec, what: str) -> sections.StudySection:
+    """Return the spec's study section with a name that no study has: its own, `what` it is, and a number."""
     for number in count(1):
-        suffix = " evaluation" if number == 1 else f" evaluation {number}"
+        suffix = f" {what}" if number == 1 else f" {what} {number}"
         name = spec.study.name[: MAX_NAME_LENGTH - len(suffix)] + suffix
         if study_creation.reserve_name(connection, name):
             return spec.study.model_copy(update={"name": name})

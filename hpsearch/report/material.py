@@ -1,4 +1,4 @@
-"""What a report is written from: a study's trials and evaluations, and what the analysis finds in them."""
+"""What a report is written from: a study's trials, evaluations and ablation, and what the analysis finds in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime
 
 from hpsearch.analysis.answer import Answer, answer_study
 from hpsearch.analysis.effects import Effect
+from hpsearch.evaluation.ablation import AblationResult, find_result
 from hpsearch.evaluation.results import EvaluationStatus, read_statuses
 from hpsearch.storage import results
 from hpsearch.storage.database import Connection, read_clock
@@ -19,6 +20,7 @@ class ReportSource:
     summary: Summary
     trials: Sequence[Trial]
     evaluations: Sequence[EvaluationStatus]
+    ablation: AblationResult | None
     now: datetime
 
 
@@ -29,6 +31,7 @@ class ReportMaterial:
     summary: Summary
     trials: Sequence[Trial]
     evaluations: Sequence[EvaluationStatus]
+    ablation: AblationResult | None
     now: datetime
     answer: Answer
 
@@ -62,7 +65,8 @@ def read_source(connection: Connection, name: str) -> ReportSource:
         NotFoundError: there is no such study.
     """
     summary, trials = results.read(connection, name)
-    return ReportSource(summary, trials, read_statuses(connection, summary), read_clock(connection))
+    ablation = find_result(connection, summary.study)
+    return ReportSource(summary, trials, read_statuses(connection, summary), ablation, read_clock(connection))
 
 
 def prepare_material(source: ReportSource) -> ReportMaterial:
@@ -72,6 +76,7 @@ def prepare_material(source: ReportSource) -> ReportMaterial:
         summary,
         trials,
         source.evaluations,
+        source.ablation,
         source.now,
         answer_study(summary, trials),
     )

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from hpsearch.errors import UsageError
 from hpsearch.markdown import escape, fence_code
 from hpsearch.outcomes import TrialState
-from hpsearch.report import answer_sections, hyperparameter_sections, run_sections, test_section
+from hpsearch.report import ablation_section, answer_sections, hyperparameter_sections, run_sections, test_section
 from hpsearch.report.document import Figure, ReportSection
 from hpsearch.report.material import ReportMaterial, ReportSource, prepare_material
 
@@ -47,6 +47,7 @@ def list_sections(material: ReportMaterial) -> list[ReportSection]:
         answer_sections.describe_question(material),
         answer_sections.describe_answer(material),
         *test_section.describe_test(material.evaluations),
+        *ablation_section.describe_ablation(material.ablation),
         answer_sections.describe_importance(material),
         *answer_sections.compare_levels(material),
         hyperparameter_sections.describe_effects(material),

@@ -37,12 +37,19 @@ def make_distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
 
-def derive_training_seed(study_seed: int, number: int, evaluation: int = 0) -> int:
+def derive_training_seed(study_seed: int, number: int, evaluation: int = 0, ablation: int = 0) -> int:
     """Return the 32-bit seed of trial `number`'s training, the same on whichever worker runs it.
 
-    `evaluation` as in the spec: each evaluation of a study has seeds of its own.
+    `evaluation` and `ablation` as in the spec: each of a study has seeds of its own.
     """
-    return int(np.random.SeedSequence([study_seed, number, evaluation]).generate_state(1)[0])
+    entropy = [study_seed, number, evaluation, *([ablation] if ablation else [])]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def choose_training_seed(spec: StudySpec, number: int) -> int:
+    """Return the seed of trial `number`'s training; all configurations of an ablation have the same ones."""
+    place = spec.count_earlier(number) if spec.ablation else number
+    return derive_training_seed(spec.study.seed, place, spec.evaluation, spec.ablation)
 
 
 def suggest(

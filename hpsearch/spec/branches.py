@@ -46,13 +46,13 @@ class Branch:
 
 def choose_base(spec: "StudySpec") -> dict[str, Value]:
     """Return every row of the table for the first baseline, else for the defaults, or a value in the space."""
-    return spec.resolve_params(_choose_base_params(spec))
+    return spec.resolve_params(choose_base_params(spec))
 
 
 def list_branches(spec: "StudySpec") -> tuple[Branch, ...]:
     """Return every combination of the axes that a trial can have, once; what is not searched has its one value."""
     by_axes: dict[tuple[Value, ...], Branch] = {}
-    preferred = _choose_base_params(spec)
+    preferred = choose_base_params(spec)
     for params in _combine(spec, preferred, list(spec.searched), _list_open_names(spec), {}):
         values = spec.resolve_params(params)
         by_axes.setdefault(tuple(values[axis] for axis in AXES), Branch(values, _list_rates(spec, params)))
@@ -67,7 +67,8 @@ def select_one_each(branches: Sequence[Branch], axes: Sequence[str], base: Mappi
     return tuple(branch for branch in branches if branch in chosen.values())
 
 
-def _choose_base_params(spec: "StudySpec") -> dict[str, Value]:
+def choose_base_params(spec: "StudySpec") -> dict[str, Value]:
+    """Return the searched ones of `choose_base`, those that are active in it."""
     if spec.baselines:
         return dict(spec.baselines[0])
     return next(_combine(spec, {}, list(spec.searched), frozenset(), {}))
@@ -96,7 +97,7 @@ def _combine(
         yield from _combine(spec, preferred, rest, open_, chosen)
         return
     dimension = spec.space[name]
-    first = _choose_value(dimension, preferred.get(name, fill_defaults({**spec.fixed, **chosen})[name]))
+    first = choose_value(spec, name, preferred.get(name), chosen)
     values: tuple[Value, ...] = (first,)
     if name in open_:
         # The file's order for the axes; the others begin with the preferred value, since `list_branches` keeps the
@@ -105,6 +106,16 @@ def _combine(
         values = points if name in AXES else (first, *(value for value in points if value != first))
     for value in values:
         yield from _combine(spec, preferred, rest, open_, {**chosen, name: value})
+
+
+def choose_value(spec: "StudySpec", name: str, preferred: Value | None, chosen: Mapping[str, Value]) -> Value:
+    """Return `preferred`, else the default beside the parameters `chosen`, else the first choice or a range's middle.
+
+    The first of them that the space has.
+    """
+    return _choose_value(
+        spec.space[name], fill_defaults({**spec.fixed, **chosen})[name] if preferred is None else preferred
+    )
 
 
 def _choose_value(dimension: Dimension, preferred: Value) -> Value:

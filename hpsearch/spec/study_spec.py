@@ -35,6 +35,8 @@ class StudySpec:
     """Each with every searched hyperparameter that is active in it."""
     evaluation: int = 0
     """Which evaluation of a study this is, counted from 1; 0 for a search, which is all that a study file describes."""
+    ablation: int = 0
+    """Which ablation of a study this is, likewise."""
 
     @property
     def direction(self) -> Direction:
@@ -44,12 +46,13 @@ class StudySpec:
     @property
     def listed(self) -> bool:
         """Whether every trial is written out, as a baseline: there is nothing to sample, but models to compare."""
-        return bool(self.evaluation) or (bool(self.baselines) and self.budget.trials <= len(self.baselines))
+        is_search = not (self.evaluation or self.ablation)
+        return not is_search or (bool(self.baselines) and self.budget.trials <= len(self.baselines))
 
     @property
     def repeats(self) -> int:
         """How many trials each configuration of a grid, or of a list, has."""
-        if not self.listed or self.evaluation:
+        if not self.listed or self.evaluation or self.ablation:
             return self.budget.repeats
         listed = [dict(baseline) for baseline in self.baselines]
         return min(listed.count(baseline) for baseline in listed)
@@ -76,6 +79,12 @@ class StudySpec:
     def compares_after(self, epoch: int) -> bool:
         """Return whether the pruner compares trials after `epoch`."""
         return self.pruner.compares_after(epoch)
+
+    def count_earlier(self, number: int) -> int:
+        """Return how many listed trials before trial `number` have its parameters; `number` for one not listed."""
+        if number >= len(self.baselines):
+            return number
+        return self.baselines[:number].count(self.baselines[number])
 
     def list_grid(self) -> list[dict[str, Value]]:
         """Return the points of a grid, all of them `repeats` times over."""
@@ -109,6 +118,7 @@ class StudySpec:
             "pruner": {"name": self.pruner.name, "options": self.pruner.options},
             "baselines": [dict(baseline) for baseline in self.baselines],
             "evaluation": self.evaluation,
+            "ablation": self.ablation,
         }
 
     @classmethod
@@ -127,6 +137,7 @@ class StudySpec:
             read_stored_method(stored.get("pruner", {}), PRUNERS, choose_default_pruner(budget.epochs, sampler.name)),
             tuple(freeze(baseline) for baseline in stored.get("baselines", [])),
             stored.get("evaluation", 0),
+            stored.get("ablation", 0),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -145,6 +156,7 @@ class StudySpec:
             "train_limit": limit,
             "validation": self.data.validation,
             "evaluation": self.evaluation or None,
+            "ablation": self.ablation or None,
         }
         return {
             "study": {"metric": self.study.metric, "seed": self.study.seed},

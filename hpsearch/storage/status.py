@@ -66,6 +66,17 @@ def read(connection: Connection, name: str | None = None) -> Overview:
     return Overview(read_clock(connection), speeds, tuple(_list_workers(connection)))
 
 
+def count_slots(connection: Connection) -> int:
+    """Return how many trials the live workers train at once: as many as each holds now, or one."""
+    query = """
+        select coalesce(sum(greatest(1, (select count(*) from hpsearch.attempts a
+                                          where a.worker_id = w.worker_id and a.ended_at is null))), 0)
+          from hpsearch.workers w
+         where w.ended_at is null and w.seen_at > clock_timestamp() - make_interval(secs => :lease)
+    """
+    return int(connection.execute(text(query), {"lease": attempts.LEASE_SECONDS}).scalar_one())
+
+
 def make_document(overview: Overview) -> dict[str, Any]:
     """Return what `hpsearch status --json` prints; what is absent or not finite is None."""
     described: dict[str, Any] = results.keep_finite(

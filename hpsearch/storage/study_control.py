@@ -59,9 +59,9 @@ def resume(connection: Connection, name: str) -> StatusChange:
     """
     study = _lock(connection, name)
     if study.status is StudyStatus.FINISHED:
-        more = (
-            "evaluate --again makes another" if study.spec.evaluation else "start-study with more --trials extends it"
-        )
+        more = "start-study with more --trials extends it"
+        if study.spec.evaluation or study.spec.ablation:
+            more = f"{'evaluate' if study.spec.evaluation else 'ablate'} --again makes another"
         raise RefusedError(f"{name} is finished: hpsearch {more}")
     if study.status is not StudyStatus.RUNNING:
         _set_running(connection, study)

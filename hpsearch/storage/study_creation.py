@@ -73,8 +73,9 @@ def _start(connection: Connection, spec: StudySpec, artifacts: str | None) -> St
         raise RefusedError(
             f"{name}: this database has a study of that name made by another program: choose another name"
         )
-    if study.spec.evaluation:
-        raise RefusedError(f"{name} is in the database as the evaluation of a study: give this one another --name")
+    if study.spec.evaluation or study.spec.ablation:
+        what = "evaluation" if study.spec.evaluation else "ablation"
+        raise RefusedError(f"{name} is in the database as the {what} of a study: give this one another --name")
     if study.fingerprint != spec.fingerprint:
         differences = "\n".join(f"  {line}" for line in study.spec.list_differences(spec))
         raise RefusedError(

@@ -117,7 +117,7 @@ class Slot:
         shared.cleanup.run_if_due()
         self._sweep()
         for study in self._list_served():
-            attempt = self._claim_from(study.study_id)
+            attempt = self._claim_from(study)
             if attempt is not None:
                 self._idle = False
                 return attempt
@@ -130,12 +130,18 @@ class Slot:
         if self.shared.database.execute(claims.has_abandoned):
             self.shared.database.transact(lambda connection: claims.end_abandoned(connection, self.shared.timing.lease))
 
-    def _claim_from(self, study_id: int) -> Attempt | None:
+    def _claim_from(self, study: Study) -> Attempt | None:
         shared = self.shared
+
+        def claim(connection: Connection) -> Attempt | None:
+            if study.spec.ablation:
+                from hpsearch.analysis.ablations import racing  # it brings scipy in
+
+                racing.drop_settled(connection, study)
+            return claims.claim_trial(connection, study.study_id, shared.identity, shared.timing.lease)
+
         try:
-            return shared.database.transact(
-                lambda connection: claims.claim_trial(connection, study_id, shared.identity, shared.timing.lease)
-            )
+            return shared.database.transact(claim)
         except NotFoundError:  # deleted meanwhile
             return None
 

@@ -118,8 +118,7 @@ class TrialSetup:
 
     @property
     def _seed(self) -> int:
-        spec = self.attempt.study.spec
-        return suggest.derive_training_seed(spec.study.seed, self.attempt.trial_number, spec.evaluation)
+        return suggest.choose_training_seed(self.attempt.study.spec, self.attempt.trial_number)
 
     def _record_data(self, connection: Connection, loaded: Loaded) -> str:
         attempts.fence(connection, self.attempt)

@@ -1,4 +1,4 @@
-"""What comes after a search: testing its best configurations, and exporting models."""
+"""What comes after a search: testing its best configurations, ablating the best, and exporting models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +36,41 @@ def evaluate(
         messages.print_evaluation(status, storage)
     if not is_new:
         for line in evaluation_tables.describe_difference(status.evaluation, top, seeds):
+            console.print_line(line)
+
+
+@app.command()
+def ablate(
+    name: StudyName,
+    trial: Annotated[int | None, typer.Option(metavar="N", help="Around this trial (default: the best).")] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, metavar="N", help="Trainings of each level (default 3).")] = None,
+    levels: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=V,V", help="Try these values only, and no path; repeatable."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Make a further ablation, with other seeds.")] = False,
+    as_json: AsJson = False,
+    storage: Storage = None,
+) -> None:
+    """Measure what each hyperparameter does at the best.
+
+    The best configuration and those that differ from it in one hyperparameter are trained with several seeds, by the
+    workers. The same command then shows the result.
+    """
+    from hpsearch.evaluation import ablation
+
+    request = ablation.AblationRequest(trial, seeds, tuple(levels or ()))
+    with open_database(storage) as database:
+        requested, is_new = ablation.request_ablation(database, name, request, again=again)
+        result = database.transact(lambda connection: ablation.find_result(connection, requested.ablated))
+        price = database.transact(lambda connection: ablation.price_design(connection, requested))
+    messages.print_new_ablation(requested, price, is_new=is_new)
+    if as_json:
+        console.print_json(ablation.make_document(requested, result))
+    else:
+        messages.print_ablation(requested, result, storage)
+    if not is_new:
+        for line in ablation.describe_other_request(requested, request):
             console.print_line(line)
 
 

@@ -1,0 +1,1 @@
+"""What an ablation trains, and what it found."""

@@ -1,0 +1,58 @@
+"""An ablation's result in sentences, for the terminal, the report and the dashboard."""
+
+from collections.abc import Iterator
+
+from hpsearch.analysis.ablations.seed_noise import Interval
+from hpsearch.analysis.ablations.table import AblationLevel, AblationTable, PathStep, Verdict
+from hpsearch.formatting import format_count, format_difference, format_metric, format_params, format_value, join_words
+from hpsearch.metrics import Direction
+
+
+def summarize(table: AblationTable, metric: str) -> Iterator[str]:
+    """Yield what was found, a sentence each: whether another configuration is better, the levels, and the path."""
+    better = table.better
+    if better is not None and better.difference is not None:
+        difference = describe_difference(better.difference, table.direction, metric)
+        yield f"{format_level(better)} is {difference}: use {format_params(better.params)}"
+    counts = [(verdict, [level for level in table.levels if level.verdict is verdict]) for verdict in Verdict]
+    told = [f"{format_count(len(levels), 'level')} {verdict}" for verdict, levels in counts if levels]
+    if told:
+        yield f"around trial {table.trial}, one change at a time: {join_words(told)}"
+    open_levels = [format_level(level) for level in table.levels if level.verdict is Verdict.OPEN]
+    if open_levels:
+        yield f"not distinguishable from the best: {join_words(open_levels)}"
+    if path := describe_path(table, metric):
+        yield path
+
+
+def describe_path(table: AblationTable, metric: str) -> str:
+    """Say what each change on the path brings: `batch_norm on +9.1, optimizer adam +4.0 ...`; empty without a path."""
+    steps = [(step, step.difference) for step in table.path[1:] if step.difference]
+    if not steps or table.path[0].mean is None:
+        return ""
+    factor, places = (100, 1) if metric == "val_accuracy" else (1, 2)
+    gains = [
+        f"{name_step(step)} {difference.amount * factor:+.{places}f}"
+        + ("" if difference.is_settled else " (not settled)")
+        for step, difference in steps
+    ]
+    return f"from the base configuration's {format_metric(table.path[0].mean, None, metric)}: {', '.join(gains)}"
+
+
+def describe_difference(difference: Interval, direction: Direction, metric: str) -> str:
+    """Return `2.1 points worse (0.4 to 3.8)`."""
+    if direction is Direction.MINIMIZE:
+        return format_difference(difference.amount, difference.low, difference.high, metric)
+    return format_difference(-difference.amount, -difference.high, -difference.low, metric)
+
+
+def format_level(level: AblationLevel) -> str:
+    """Return `optimizer adam`."""
+    return f"{level.name} {format_value(level.value)}"
+
+
+def name_step(step: PathStep) -> str:
+    """Return `optimizer adam`; for the first one, what the base is."""
+    if step.name is None:
+        return f"the base ({format_params(step.params)})"
+    return f"{step.name} {format_value(step.value)}"

@@ -1,0 +1,23 @@
+"""The section of a report on the ablation around the best configuration, for a study that has one."""
+
+from hpsearch.evaluation.ablation import AblationResult
+from hpsearch.report import ablation_tables
+from hpsearch.report.document import Block, Paragraph, ReportSection, Table
+
+
+def describe_ablation(result: AblationResult | None) -> list[ReportSection]:
+    """Return the section on a study's latest ablation; none while there is no result."""
+    if result is None:
+        return []
+    blocks: list[Block] = [
+        Paragraph(
+            "One hyperparameter changed at a time, trained with the same seeds. This is measured at the end of "
+            "training, not computed from the search."
+        ),
+        *(Paragraph(f"{line[:1].upper()}{line[1:]}.", "note") for line in ablation_tables.list_remarks(result)),
+        *(
+            Table(table.columns, table.rows, f"{table.caption[:1].upper()}{table.caption[1:]}")
+            for table in ablation_tables.make_tables(result)
+        ),
+    ]
+    return [ReportSection("Around the best configuration", tuple(blocks))]
