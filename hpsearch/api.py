@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from hpsearch import settings
 from hpsearch.analysis import dataframes
-from hpsearch.analysis.answer import Answer, answer_study
+from hpsearch.analysis.answer import Answer
 from hpsearch.analysis.importance import Importance
+from hpsearch.evaluation import answers
 from hpsearch.report import report
 from hpsearch.report.material import prepare_material, read_source
 from hpsearch.spec import loader
@@ -59,7 +60,9 @@ def epochs(name: str, storage: str | None = None) -> "pd.DataFrame":
 
 def answer(name: str, storage: str | None = None) -> Answer:
     """Return what the study found, in figures with intervals and in sentences; raises as `trials` does."""
-    return answer_study(*_read(name, storage))
+    with connect(storage, "hpsearch notebook") as database:
+        source = database.transact(lambda connection: answers.read_answer_source(connection, name))
+    return answers.answer(source)
 
 
 def importances(name: str, storage: str | None = None) -> Importance:

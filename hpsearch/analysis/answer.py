@@ -20,11 +20,17 @@ REMEMBERED = 16
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study found, and the sentences about it."""
+    """What a study found, and the sentences about it.
+
+    `ablation` is the table of its ablation as plain values, None while there is none; `price` has the most `trials` and
+    `epochs`, and the `seconds` (None where unknown) of one that would settle what is open, None where nothing is.
+    """
 
     summary: Summary
     findings: Findings
     sentences: Narrative
+    ablation: Mapping[str, Any] | None = None
+    price: Mapping[str, Any] | None = None
 
     @property
     def importance(self) -> Importance:
@@ -88,6 +94,8 @@ def make_document(answer: Answer) -> dict[str, Any]:
         "effects": [_describe_levels(each) for each in answer.comparisons],
         "best": _describe_best(answer),
         "open": list(answer.sentences.open),
+        "price": answer.price,
+        "ablation": answer.ablation,
     }
     cleaned: dict[str, Any] = keep_finite(described)
     return cleaned

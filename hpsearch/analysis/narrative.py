@@ -30,6 +30,8 @@ from hpsearch.spec.hyperparameters import TABLE
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
 
+ABLATION_REMARK = "This study trains the ablation of another one, whose hpsearch ablate shows the result."
+
 MIN_COST_RATIO = 1.1
 """How many times another level's seconds per epoch are worth a sentence."""
 MIN_GAP_DIFFERENCE = 0.01
@@ -42,9 +44,9 @@ MIN_EPOCH_RATIO = 1.5
 class Narrative:
     """Sentences on what a study found.
 
-    `matters`: which hyperparameters matter. `levels`: which of their values are best. `best`: the best trial, and what
-    gave no value. `open`: what is not settled. `cost` and `gap`: of time, and of training against validation accuracy.
-    `caveats`: what limits all of that.
+    `matters`: which hyperparameters matter. `levels`: which of their values are best. `ablation`: what is so around the
+    best trial. `best`: that, and what gave no value. `open`: what is not settled. `cost` and `gap`: of time, and of
+    training against validation accuracy. `caveats`: what limits all of that.
     """
 
     matters: tuple[str, ...] = ()
@@ -54,11 +56,12 @@ class Narrative:
     cost: tuple[str, ...] = ()
     gap: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    ablation: tuple[str, ...] = ()
 
     @property
     def answer(self) -> tuple[str, ...]:
         """Return what answers the question, the most important first."""
-        return (*self.matters, *self.levels, *self.best, *self.open)
+        return (*self.matters, *self.levels, *self.best, *self.ablation, *self.open)
 
 
 def write_narrative(summary: Summary, findings: Findings) -> Narrative:
@@ -66,6 +69,8 @@ def write_narrative(summary: Summary, findings: Findings) -> Narrative:
     spec, metric = summary.study.spec, findings.metric
     values = [trial.value for trial in findings.facts if trial.complete and trial.value is not None]
     modelled = not findings.is_exact and any(each.differences for each in findings.comparisons)
+    if spec.ablation:
+        return Narrative(levels=(ABLATION_REMARK,))
     limits = tuple(caveats.write_caveats(summary, findings.facts, is_modelled=modelled))
     if findings.best is None and not modelled:
         return Narrative(levels=(_describe_endings(findings.facts),), caveats=limits)

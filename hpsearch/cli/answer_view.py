@@ -36,7 +36,7 @@ def print_answer(answer: "Answer") -> None:
         _print_modelled(answer)
     else:
         _print_measured(answer)
-    _print_lines([*answer.sentences.best, *answer.sentences.open])
+    _print_lines([*answer.sentences.best, *answer.sentences.ablation, *answer.sentences.open])
 
 
 def _describe_question(answer: "Answer") -> Iterator[str]:

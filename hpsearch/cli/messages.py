@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.cli.console import name_program, print_line, print_table
-from hpsearch.formatting import format_count, format_duration
+from hpsearch.formatting import format_count
 from hpsearch.outcomes import StudyStatus, TrialState
 
 if TYPE_CHECKING:
@@ -178,13 +178,7 @@ def print_new_ablation(ablation: "Ablation", price: "AblationPrice", *, is_new: 
         f"made study {ablation.summary.study.name}: {format_count(len(design.levels), 'level')} around trial "
         f"{design.trial}" + (f" and {format_count(len(design.path), 'step')} to it" if design.path else "")
     )
-    print_line(f"  at most {format_price(price)}")
-
-
-def format_price(price: "AblationPrice") -> str:
-    """Return `57 trials, 1,710 epochs, about 3 h 10 min on the workers here`."""
-    took = f", about {format_duration(price.seconds)} on the workers here" if price.seconds is not None else ""
-    return f"{_trials(price.trials)}, {format_count(price.epochs, 'epoch')}{took}"
+    print_line(f"  at most {price.describe()}")
 
 
 def print_ablation(ablation: "Ablation", result: "AblationResult | None", storage: str | None) -> None:

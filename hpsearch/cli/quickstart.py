@@ -4,13 +4,14 @@ import subprocess
 import sys
 
 from hpsearch import settings
-from hpsearch.analysis.answer import Answer, answer_study
+from hpsearch.analysis.answer import Answer
 from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.devices import Gpu
+from hpsearch.evaluation import answers
 from hpsearch.outcomes import TrialState
 from hpsearch.spec import loader
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.storage import results, study_creation
+from hpsearch.storage import study_creation
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.worker.worker import Worker
@@ -57,6 +58,6 @@ def _have_cifar10() -> bool:
 
 def read_answer(database: Database, study: Study) -> Answer | None:
     """Return what the study found; None while it has trials left."""
-    summary, trials = database.transact(lambda connection: results.read(connection, study.name))
-    ended = sum(summary.counts[state] for state in TrialState if state.is_finished)
-    return answer_study(summary, trials) if ended >= study.spec.budget.trials else None
+    source = database.transact(lambda connection: answers.read_answer_source(connection, study.name))
+    ended = sum(source.summary.counts[state] for state in TrialState if state.is_finished)
+    return answers.answer(source) if ended >= study.spec.budget.trials else None

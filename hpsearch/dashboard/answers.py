@@ -7,11 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from hpsearch.analysis.answer import Answer, answer_study
+from hpsearch.analysis.answer import Answer
 from hpsearch.errors import NotFoundError, first_line
-from hpsearch.storage import results, studies
+from hpsearch.evaluation import answers
+from hpsearch.evaluation.answers import AnswerSource
+from hpsearch.storage import studies
 from hpsearch.storage.database import Connection, Database
-from hpsearch.storage.results import Summary, Trial
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +73,11 @@ class BackgroundAnswers:
     def _compute(self, study_id: int, version: Version) -> None:
         began = time.monotonic()
 
-        def read(connection: Connection) -> tuple[Summary, list[Trial]]:
-            return results.read(connection, studies.read(connection, study_id).name)
+        def read(connection: Connection) -> AnswerSource:
+            return answers.read_answer_source(connection, studies.read(connection, study_id).name)
 
         try:
-            answer = answer_study(*self._database.transact(read))
+            answer = answers.answer(self._database.transact(read))
         except NotFoundError:  # deleted meanwhile
             return
         except Exception as error:  # noqa: BLE001 - no answer is worth a study's page

@@ -17,11 +17,9 @@ MAX_TRIAL_NOTES = 20
 SEPARATOR = "*Above this line: computed at each visit. Below it: what somebody wrote.*"
 """Stands between the two parts in a note that is served; a note that is sent back is split there."""
 
-PENDING = "*The answer is being computed: it stands here at the next visit.*"
+PENDING = "*The answer is being computed: reload the page in a moment.*"
 
 EVALUATION_REMARK = "This study tests another's best configurations: `hpsearch evaluate` shows the result."
-
-ABLATION_REMARK = "This study ablates another's best configuration: `hpsearch ablate` shows the result."
 
 
 def join_note(computed: str, written: str) -> str:
@@ -35,21 +33,16 @@ def extract_written(served: str) -> str:
     return re.sub(r"\A(\r?\n)+", "", below) if separator else served
 
 
-def write_study_note(summary: Summary, answer: Answer | None, ablated: Iterable[str] = ()) -> str:
-    """Write a study's note: the question, how far the search is, and the last answer; None while there is none.
-
-    `ablated` are sentences on its ablation.
-    """
+def write_study_note(summary: Summary, answer: Answer | None) -> str:
+    """Write a study's note: the question, how far the search is, and the last answer; None while there is none."""
     if answer is None:
         return _join_parts(*_describe_progress(summary), PENDING)
-    ablation = _list(ablated)
-    remark = ABLATION_REMARK if summary.study.spec.ablation else ""
     sentences = answer.sentences
     found = _list((*sentences.answer, *sentences.cost, *sentences.gap))
     limits = ("Caveats:", _list(sentences.caveats)) if sentences.caveats else ()
     missing = _count_ended(summary) - _count_ended(answer.summary)
     late = (f"*Not yet in it: {format_count(missing, 'trial')}.*",) if missing > 0 else ()
-    return _join_parts(*_describe_progress(summary), remark, found, ablation, *late, *limits)
+    return _join_parts(*_describe_progress(summary), found, *late, *limits)
 
 
 def write_evaluation_note(summary: Summary) -> str:

@@ -15,7 +15,6 @@ from hpsearch.analysis.importance import Importance
 from hpsearch.dashboard import figures, notes
 from hpsearch.dashboard.answers import BackgroundAnswers, Computed, Version
 from hpsearch.errors import NotFoundError, first_line
-from hpsearch.evaluation.ablation import find_result
 from hpsearch.storage import dashboard_queries, results, studies
 from hpsearch.storage.database import Connection, Database
 
@@ -151,9 +150,7 @@ def compute_additions(connection: Connection, study_id: int, answer: Computed[An
     spec, answered_at = summary.study.spec, answer.computed_at if answer else None
     if spec.evaluation:  # its values are of the test images, by which nothing is to be chosen
         return PageAdditions(notes.write_evaluation_note(summary), {}, {}, answered_at)
-    ablation = find_result(connection, summary.study)
-    ablated = ablation.summarize() if ablation else ()
-    note = notes.write_study_note(summary, answer.result if answer else None, ablated)
+    note = notes.write_study_note(summary, answer.result if answer else None)
     if len(trials) > MAX_CURVES:
         note += f"\n\n{CURVES_REMARK}"
     measured = effects.measure_effects(spec, effects.collect_facts(spec, trials, ()), ())

@@ -19,6 +19,7 @@ from hpsearch.errors import NotFoundError, RefusedError, UsageError
 from hpsearch.evaluation import ablation_sentences
 from hpsearch.evaluation.evaluation import MAX_TRIALS, is_over, name_study
 from hpsearch.evaluation.named_levels import parse_levels
+from hpsearch.formatting import format_count, format_duration
 from hpsearch.outcomes import StudyStatus
 from hpsearch.settings import Setting
 from hpsearch.spec.pruners import NoPrunerConfig
@@ -54,6 +55,11 @@ class AblationPrice:
     trials: int
     epochs: int
     seconds: float | None
+
+    def describe(self) -> str:
+        """Return `57 trials, 1,710 epochs, about 3 h 10 min on the workers here`."""
+        took = f", about {format_duration(self.seconds)} on the workers here" if self.seconds is not None else ""
+        return f"{format_count(self.trials, 'trial')}, {format_count(self.epochs, 'epoch')}{took}"
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,16 @@ def price_ablation(connection: Connection, name: str, request: AblationRequest |
     summary, trials = results.read(connection, name)
     _require_search(connection, summary.study)
     design = _design(summary, trials, request or AblationRequest(), None)
+    return _price(connection, summary.study, trials, design)
+
+
+def price_first(connection: Connection, summary: Summary, trials: Sequence[Trial]) -> AblationPrice:
+    """Return what an ablation of a study with all defaults would take.
+
+    Raises:
+        RefusedError: it has no complete trial yet.
+    """
+    design = _design(summary, trials, AblationRequest(), None)
     return _price(connection, summary.study, trials, design)
 
 

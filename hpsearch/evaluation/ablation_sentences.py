@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 from hpsearch.analysis.ablations.seed_noise import Interval
 from hpsearch.analysis.ablations.table import AblationLevel, AblationTable, PathStep, Verdict
-from hpsearch.formatting import format_count, format_difference, format_metric, format_params, format_value, join_words
+from hpsearch.formatting import (
+    format_count,
+    format_difference,
+    format_metric,
+    format_params,
+    format_value,
+    join_words,
+)
 from hpsearch.metrics import Direction
 
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hpsearch.analysis.answer import Answer, answer_study
+from hpsearch.analysis.answer import Answer
 from hpsearch.analysis.effects import Effect
-from hpsearch.evaluation.ablation import AblationResult, find_result
+from hpsearch.evaluation import answers
+from hpsearch.evaluation.ablation import AblationResult
+from hpsearch.evaluation.answers import AnswerSource
 from hpsearch.evaluation.results import EvaluationStatus, read_statuses
-from hpsearch.storage import results
 from hpsearch.storage.database import Connection, read_clock
 from hpsearch.storage.results import Summary, Trial
 
@@ -17,10 +18,8 @@ from hpsearch.storage.results import Summary, Trial
 class ReportSource:
     """What a report is about, all read in one transaction; `now` is the server's clock."""
 
-    summary: Summary
-    trials: Sequence[Trial]
+    answered: AnswerSource
     evaluations: Sequence[EvaluationStatus]
-    ablation: AblationResult | None
     now: datetime
 
 
@@ -64,19 +63,18 @@ def read_source(connection: Connection, name: str) -> ReportSource:
     Raises:
         NotFoundError: there is no such study.
     """
-    summary, trials = results.read(connection, name)
-    ablation = find_result(connection, summary.study)
-    return ReportSource(summary, trials, read_statuses(connection, summary), ablation, read_clock(connection))
+    answered = answers.read_answer_source(connection, name)
+    return ReportSource(answered, read_statuses(connection, answered.summary), read_clock(connection))
 
 
 def prepare_material(source: ReportSource) -> ReportMaterial:
     """Analyze the source of a report; this takes seconds, so it is not done in the transaction."""
-    summary, trials = source.summary, source.trials
+    answered = source.answered
     return ReportMaterial(
-        summary,
-        trials,
+        answered.summary,
+        answered.trials,
         source.evaluations,
-        source.ablation,
+        answered.result,
         source.now,
-        answer_study(summary, trials),
+        answers.answer(answered),
     )

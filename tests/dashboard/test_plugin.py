@@ -13,9 +13,11 @@ import optuna
 import pytest
 from sqlalchemy import text
 
-from hpsearch.analysis.answer import Answer, answer_study
+from hpsearch.analysis.answer import Answer
 from hpsearch.dashboard import answers, notes, plugin
+from hpsearch.evaluation import answers as study_answers
 from hpsearch.evaluation import evaluation
+from hpsearch.evaluation.answers import AnswerSource
 from hpsearch.metrics import Direction, EpochMetrics
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
@@ -132,14 +134,14 @@ def test_last_answer_is_shown_while_the_next_is_computed(
 ) -> None:
     """A page waits for no answer but the first, and says how many trials are not yet in the one that it shows."""
     monkeypatch.setattr(answers, "MAX_COMPUTING_SHARE", float("inf"))
-    may_go_on = threading.Event()
+    may_go_on, compute = threading.Event(), study_answers.answer
     client.look(four)
 
-    def wait_first(*study: Any) -> Answer:
+    def wait_first(source: AnswerSource) -> Answer:
         may_go_on.wait()
-        return answer_study(*study)
+        return compute(source)
 
-    monkeypatch.setattr(answers, "answer_study", wait_first)
+    monkeypatch.setattr(study_answers, "answer", wait_first)
     finish_trial(database, begin(four, 0.9), TrialOutcome.COMPLETED)
     note = computed(client.reload(four)["note"])
     assert "5 of 6 trials ended" in note
@@ -154,13 +156,13 @@ def test_page_says_that_its_first_answer_is_computed(
 ) -> None:
     """Where the first answer takes longer than a page waits, the rest of the page is served without."""
     monkeypatch.setattr(plugin, "PAGE_PATIENCE", 0.0)
-    may_go_on = threading.Event()
+    may_go_on, compute = threading.Event(), study_answers.answer
 
-    def wait_first(*study: Any) -> Answer:
+    def wait_first(source: AnswerSource) -> Answer:
         may_go_on.wait()
-        return answer_study(*study)
+        return compute(source)
 
-    monkeypatch.setattr(answers, "answer_study", wait_first)
+    monkeypatch.setattr(study_answers, "answer", wait_first)
     detail = client.reload(four)
     assert notes.PENDING in detail["note"]["body"]
     assert "curves-optimizer" in figures(detail)
@@ -187,7 +189,7 @@ def test_fault_in_the_answer_costs_no_page(
     def fail(*_: object) -> Answer:
         raise ValueError("no such thing\nat all")
 
-    monkeypatch.setattr(answers, "answer_study", fail)
+    monkeypatch.setattr(study_answers, "answer", fail)
     assert len(client.trials(four)) == 4
     assert caplog.messages == ["a study is shown without its answer: no such thing"]
 

@@ -18,6 +18,7 @@ from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from tests.support import commands
+from tests.support.ablated_study import request_ablation, train_all
 from tests.support.dashboard_client import DashboardClient
 from tests.support.small_study import finish_trial
 
@@ -60,7 +61,10 @@ def train(database: Database, study: Study, begin: Begin, baseline: list[dict[st
 def test_every_place_shows_the_same_answer(
     database: Database, storage: str, started: Started, begin: Begin, client: DashboardClient
 ) -> None:
-    """The command, its JSON, the notebook, the report, the quickstart, the dashboard's note and its importance plot."""
+    """The command, its JSON, the notebook, the report, the quickstart, the dashboard's note and its importance plot.
+
+    Before an ablation, of which the price is said, and after it.
+    """
     baseline = draw_baselines()
     study = started(
         study={"name": "everywhere", "description": "What matters?"},
@@ -72,7 +76,18 @@ def test_every_place_shows_the_same_answer(
     train(database, study, begin, baseline)
     answer = hpsearch.answer(study.name, storage)
     assert [share.name for share in answer.importance.shares][-1] == "batch_norm"
-    assert answer.sentences.open
+    assert answer.price is not None
+    assert f"at most {answer.price['trials']} trials, " in answer.sentences.open[-1]
+    check_every_place(answer, study, database, storage, client)
+    ablation = request_ablation(database, study.name)
+    train_all(database, ablation, lambda params, number: 0.6 + 0.1 * (params["optimizer"] == "adam") + number / 1e4)
+    ablated = hpsearch.answer(study.name, storage)
+    assert any("not distinguishable" in line or "worse" in line for line in ablated.sentences.ablation)
+    check_every_place(ablated, study, database, storage, client)
+
+
+def check_every_place(answer: Answer, study: Study, database: Database, storage: str, client: DashboardClient) -> None:
+    """What is shown everywhere is this answer."""
     source = database.transact(lambda connection: read_source(connection, study.name))
     others: list[Answer | None] = [prepare_material(source).answer, quickstart.read_answer(database, study)]
     for other in others:
@@ -91,7 +106,7 @@ def test_every_place_shows_the_same_answer(
     for sentence in answer.sentences.answer:
         assert f"* {sentence}" in note
         assert sentence in str(reported.blocks)
-    for sentence in answer.sentences.best:
+    for sentence in (*answer.sentences.best, *answer.sentences.ablation, *answer.sentences.open):
         assert sentence in printed
     for share, bar in zip(answer.importance.shares, client.importance(study), strict=True):
         assert bar["importance"] == share.share
@@ -107,6 +122,8 @@ def check_document(answer: Answer, document: dict[str, Any]) -> None:
         assert [(each["better"], each["amount"], each["settled"]) for each in described["differences"]] == [
             (each.better, each.amount, each.is_settled) for each in compared.differences
         ]
+    assert (document["ablation"] is None) == (answer.ablation is None)
+    assert document["price"] == answer.price
     assert document["best"]["number"] == answer.findings.best.number if answer.findings.best else False
 
 

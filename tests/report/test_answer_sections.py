@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hpsearch.analysis.anova.level_differences import Where
+from hpsearch.evaluation.answers import AnswerSource
 from hpsearch.report import answer_sections, material
 from hpsearch.report.document import Paragraph, Table
 from hpsearch.report.material import ReportMaterial, ReportSource
@@ -31,7 +32,9 @@ def prepare(trials: int, epochs: int = 1) -> ReportMaterial:
         value = 0.4 - 0.02 * distance + 0.1 * (params["optimizer"] == "adam") + random.normal(0, 0.01)
         prepared_trials.append(make_trial(number, params, [value], "pruned", "pruned"))
     summary = make_summary({"space": SPACE, "budget": {"epochs": epochs}}, prepared_trials)
-    return material.prepare_material(ReportSource(summary, prepared_trials, (), None, datetime.now(UTC)))
+    return material.prepare_material(
+        ReportSource(AnswerSource(summary, prepared_trials, None, None, None), (), datetime.now(UTC))
+    )
 
 
 def test_levels_are_compared_at_the_epoch_of_the_importance() -> None:

@@ -60,23 +60,23 @@ def results(
         console.print_results(summary, trials)
 
 
-@app.command()
-def answer(name: StudyName, as_json: AsJson = False, storage: Storage = None) -> None:
+@app.command("answer")
+def answer_study(name: StudyName, as_json: AsJson = False, storage: Storage = None) -> None:
     """Say what matters, what to use, and what is open.
 
     With intervals, from all of its trials, pruned ones too.
     """
-    from hpsearch.analysis import answer
+    from hpsearch.analysis.answer import make_document
     from hpsearch.cli import answer_view
-    from hpsearch.storage import results
+    from hpsearch.evaluation import answers
 
     with open_database(storage) as database:
-        summary, trials = database.transact(lambda connection: results.read(connection, name))
-    answered = answer.answer_study(summary, trials)
+        source = database.transact(lambda connection: answers.read_answer_source(connection, name))
+    answer = answers.answer(source)
     if as_json:
-        console.print_json(answer.make_document(answered))
+        console.print_json(make_document(answer))
     else:
-        answer_view.print_answer(answered)
+        answer_view.print_answer(answer)
 
 
 @app.command()

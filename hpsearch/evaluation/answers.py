@@ -1,0 +1,80 @@
+"""The whole answer to a study: what its trials say, what its ablation found, and what is open with its price."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from hpsearch.analysis.answer import Answer, answer_study
+from hpsearch.errors import HpsearchError
+from hpsearch.evaluation import ablation as ablations
+from hpsearch.evaluation.ablation import Ablation, AblationPrice, AblationResult
+from hpsearch.formatting import format_count
+from hpsearch.outcomes import TrialState
+from hpsearch.storage import results
+from hpsearch.storage.database import Connection
+from hpsearch.storage.results import Summary, Trial
+
+
+@dataclass(frozen=True)
+class AnswerSource:
+    """What an answer is written from, all read in one transaction; `price` is that of a first ablation."""
+
+    summary: Summary
+    trials: Sequence[Trial]
+    ablation: Ablation | None
+    result: AblationResult | None
+    price: AblationPrice | None
+
+
+def read_answer_source(connection: Connection, name: str) -> AnswerSource:
+    """Read what a study is answered from.
+
+    Raises:
+        NotFoundError: there is no such study.
+    """
+    return complete_source(connection, *results.read(connection, name))
+
+
+def complete_source(connection: Connection, summary: Summary, trials: Sequence[Trial]) -> AnswerSource:
+    """Read what a study is answered from beside its trials."""
+    ablation = ablations.find_ablation(connection, summary.study)
+    result = ablations.find_result(connection, summary.study)
+    price = None if ablation else _find_price(connection, summary, trials)
+    return AnswerSource(summary, trials, ablation, result, price)
+
+
+def answer(source: AnswerSource) -> Answer:
+    """Return the answer to a study; this may take seconds, so it is not done in the transaction."""
+    found = answer_study(source.summary, source.trials)
+    if source.result is not None:
+        lines = source.result.summarize()
+        told = tuple(f"{line[:1].upper()}{line[1:]}." for line in lines)
+        # What the search left open is what the ablation was for.
+        sentences = replace(found.sentences, ablation=told, open=())
+        return replace(found, sentences=sentences, ablation=source.result.table.to_json())
+    if not found.sentences.open:
+        return found
+    sentences = replace(found.sentences, open=(*found.sentences.open, *_describe_price(source)))
+    price = vars(source.price) if source.price else None
+    return replace(found, sentences=sentences, price=price)
+
+
+def _find_price(connection: Connection, summary: Summary, trials: Sequence[Trial]) -> AblationPrice | None:
+    if summary.study.spec.evaluation or summary.study.spec.ablation or not summary.study.spec.space:
+        return None
+    try:
+        return ablations.price_first(connection, summary, trials)
+    except HpsearchError:  # there is nothing to ablate yet
+        return None
+
+
+def _describe_price(source: AnswerSource) -> Iterator[str]:
+    """Yield what compares at the end of training what is open, and what it takes; or how far it is."""
+    if source.ablation is not None:
+        summary = source.ablation.summary
+        ended = sum(summary.counts[state] for state in TrialState if state.is_finished)
+        trials = format_count(summary.study.spec.budget.trials, "trial")
+        yield f"{summary.study.name}, which compares them at the end of training, has ended {ended:,} of {trials}."
+    elif source.price is not None:
+        command = f"hpsearch ablate {shlex.quote(source.summary.study.name)}"
+        yield f"{command} compares them at the end of training: at most {source.price.describe()}."
