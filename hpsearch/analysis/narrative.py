@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hpsearch.analysis import caveats
+from hpsearch.analysis.anova.final_epoch import FinalEpoch
 from hpsearch.analysis.anova.level_differences import LevelDifference, Where, find_best_level
 from hpsearch.analysis.effects import GUESSES, INFEASIBLE, Effect, TrialFacts
 from hpsearch.analysis.findings import ComparedLevels, Findings
@@ -132,21 +133,32 @@ def _describe_outcome(findings: Findings, values: Sequence[float], spec: StudySp
 
 
 def _describe_open(findings: Findings, spec: StudySpec) -> Iterator[str]:
-    """Yield which levels are not told from the best one among good configurations, and for which epoch that is."""
-    epochs = spec.budget.epochs
-    last = max(each.epoch for each in findings.importance.all_differences)
+    """Yield which levels are not told from the best one among good configurations, and what is so at the end."""
+    importance, epochs = findings.importance, spec.budget.epochs
     names = []
     for compared in findings.comparisons:
-        pairs = [each for each in compared.differences if each.where is Where.GOOD and each.epoch == last]
+        pairs = [each for each in compared.differences if each.where is Where.GOOD and each.epoch == importance.epoch]
         if pairs and (rivals := list_rivals(pairs)):
             levels = [find_best_level(pairs), *rivals]
             all_levels = len(levels) > 2 and len(levels) == len(compared.levels)
             names.append(f"{compared.name} ({'all levels' if all_levels else join_words(levels, 'or')})")
-    at = "at the end of training" if last >= epochs else f"at epoch {last}"
+    at = "at the end of training" if importance.epoch >= epochs else f"at epoch {importance.epoch}"
     if names:
         yield f"Not settled {at}: which is best of {join_words(names)}."
-    if findings.importance.final and findings.importance.final.reason:
-        yield findings.importance.final.reason
+    if importance.final is not None:
+        yield _describe_end(importance.final, epochs)
+
+
+def _describe_end(final: FinalEpoch, epochs: int) -> str:
+    """Say how little is known of the end of training, and why."""
+    if final.reason:
+        return final.reason
+    is_settled = any(each.is_settled for each in final.differences)
+    known = "what is said of it above is all that is settled" if is_settled else "nothing is settled"
+    return (
+        f"At the end of training, epoch {epochs}, {known}: the {format_count(final.trials, 'trial')} that learned "
+        "something until there are too few, and too much alike."
+    )
 
 
 def list_rivals(pairs: Sequence[LevelDifference]) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hpsearch.analysis import findings
-from hpsearch.analysis.anova.level_differences import LevelDifference, Where, find_best_level
+from hpsearch.analysis.anova.level_differences import MIN_SUPPORT, LevelDifference, Where, find_best_level
 from hpsearch.formatting import format_count, format_difference, format_params, format_value
 from hpsearch.plotting import chart
 from hpsearch.plotting.chart import Axis, Bars, Chart, Panel
@@ -11,6 +11,8 @@ from hpsearch.report.document import Block, BulletList, Paragraph, ReportSection
 from hpsearch.report.material import ReportMaterial
 from hpsearch.spec.dimension import Choices, Dimension
 
+READINGS = {Where.SPACE: "over the search space", Where.GOOD: "among good configurations"}
+"""Column headings."""
 MAX_BEST = 10
 """Rows of the table of the best trials."""
 
@@ -113,18 +115,21 @@ def compare_levels(material: ReportMaterial) -> tuple[ReportSection, ...]:
 def _compare_levels(epoch: int, material: ReportMaterial) -> ReportSection:
     importance, last = material.answer.importance, material.summary.study.spec.budget.epochs
     explanation = (
-        "How much worse each level is than the one that is best among good configurations. On average over the search "
-        "space, and among good configurations, where everything else is as in the best tenth of the space; in brackets "
-        "95% intervals."
+        "How much worse each level is than the one that is best among good configurations, where everything else is as "
+        "in the best tenth of the space; in brackets 95% intervals."
     )
     if epoch == importance.epoch:
-        explanation = f"From the {importance.trials} trials at epoch {epoch}. {explanation}"
+        explanation = (
+            f"From the {importance.trials} trials at epoch {epoch}. {explanation} Over the search space: on average "
+            "over everything that may be tried."
+        )
         if epoch < last:
             explanation += " This is no claim about the end of training: curves may cross."
     elif importance.final:
         explanation = (
             f"From all trials, through a model of how they change from rung to rung; {importance.final.trials} of them "
-            f"learned something until epoch {epoch}. {explanation}"
+            f"learned something until epoch {epoch}. Levels of which fewer than {MIN_SUPPORT} did are left out. "
+            f"{explanation}"
         )
     tables = [_tabulate_differences(name, epoch, material) for name in material.names_by_importance]
     blocks: list[Block] = [Paragraph(explanation), *(table for table in tables if table.rows)]
@@ -136,12 +141,13 @@ def _tabulate_differences(name: str, epoch: int, material: ReportMaterial) -> Ta
     pairs = [each for each in differences if each.name == name and each.epoch == epoch]
     good = [each for each in pairs if each.where is Where.GOOD]
     best = find_best_level(good) if good else ""
+    readings = [where for where in Where if any(each.where is where for each in pairs)]
     rows = tuple(
-        (other, *(_describe_distance(pairs, best, other, where, material) for where in Where))
+        (other, *(_describe_distance(pairs, best, other, where, material) for where in readings))
         for other in dict.fromkeys(level for each in good for level in (each.better, each.worse))
         if other != best
     )
-    return Table((name, "over the search space", "among good configurations"), rows, f"{name}: against {best}")
+    return Table((name, *(READINGS[where] for where in readings)), rows, f"{name}: against {best}")
 
 
 def _describe_distance(

@@ -19,7 +19,7 @@ import numpy as np
 
 from hpsearch.analysis.anova.axes import Cells, Floats, SpaceAxis, find_cells
 from hpsearch.analysis.anova.functional_anova import Posterior, Sampler, make_design
-from hpsearch.analysis.anova.level_differences import LevelDifference, compare_levels
+from hpsearch.analysis.anova.level_differences import LevelDifference, Where, compare_levels
 from hpsearch.analysis.anova.stages import Stage, find_floor, list_later_stages
 from hpsearch.metrics import Direction
 from hpsearch.spec.study_spec import StudySpec
@@ -89,7 +89,7 @@ class FinalEpoch:
 
 
 def compare_at_end(spec: StudySpec, trials: Sequence[Trial], first: Stage, posterior: Posterior) -> FinalEpoch:
-    """Return the differences between levels at the last epoch.
+    """Return the differences at the last epoch, among good configurations, between levels of which trials got there.
 
     Args:
         spec: of the study.
@@ -106,7 +106,9 @@ def compare_at_end(spec: StudySpec, trials: Sequence[Trial], first: Stage, poste
         return FinalEpoch(reached, (), f"Which levels end better is left open: {needed}.")
     final = fit_final(spec, first, later, posterior)
     params = [trial.params for trial in trials if trial.state.is_finished]
-    return FinalEpoch(reached, compare_levels(final, params, epoch, ended), None)
+    differences = compare_levels(final, params, epoch, ended)
+    # Over the whole space the end is guessed where no trial got there: on real training half of that was wrong.
+    return FinalEpoch(reached, tuple(each for each in differences if each.where is Where.GOOD), None)
 
 
 def fit_final(

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,22 +68,20 @@ def compare_levels(
         posterior: of the metric, thinned to the draws to compute with.
         params: of the trials, which decide into which bins a range is divided.
         epoch: at which the posterior's metric is that of a trial.
-        support: of the trials of which a level must have `MIN_SUPPORT` to be claimed to be the better one; None where
-            every level may be.
+        support: of the trials of which a level must have `MIN_SUPPORT` to be compared; None where every level is.
     """
     measured = posterior_summary.measure_cells(posterior)
     differences: list[LevelDifference] = []
     for axis in posterior.axes:
         levels = _find_level_cells(axis, params)
-        counts = Counter(axis.find_cell(each[axis.name]) for each in support or () if axis.name in each)
-        supported = {
-            label
-            for label, cells in levels.items()
-            if support is None or sum(counts[cell] for cell in cells) >= MIN_SUPPORT
-        }
+        if support is not None:
+            counts = Counter(axis.find_cell(each[axis.name]) for each in support if axis.name in each)
+            levels = {
+                label: cells for label, cells in levels.items() if sum(counts[cell] for cell in cells) >= MIN_SUPPORT
+            }
         for where, means in ((Where.SPACE, measured[axis.name].space), (Where.GOOD, measured[axis.name].good)):
             averages = {label: average_cells(means, cells) for label, cells in levels.items()}
-            differences += _compare_pairs(axis.name, averages, where, epoch, supported)
+            differences += _compare_pairs(axis.name, averages, where, epoch)
     return tuple(differences)
 
 
@@ -104,13 +102,10 @@ def _find_level_cells(axis: SpaceAxis, params: Sequence[Mapping[str, Value]]) ->
     return levels
 
 
-def _compare_pairs(
-    name: str, averages: Mapping[str, Floats], where: Where, epoch: int, supported: Container[str]
-) -> Iterator[LevelDifference]:
+def _compare_pairs(name: str, averages: Mapping[str, Floats], where: Where, epoch: int) -> Iterator[LevelDifference]:
     for first, second in itertools.combinations(averages, 2):
         drawn = averages[first] - averages[second]
         amount = float(drawn.mean())
         better, worse = (first, second) if amount >= 0 else (second, first)
         low, high = np.quantile(drawn if amount >= 0 else -drawn, INTERVAL)
-        interval = float(low), float(high)
-        yield LevelDifference(name, better, worse, abs(amount), *interval, where, epoch, better in supported)
+        yield LevelDifference(name, better, worse, abs(amount), float(low), float(high), where, epoch)
