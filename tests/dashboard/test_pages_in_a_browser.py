@@ -120,7 +120,8 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 
 def open_study(page: Page) -> None:
-    """Go from the list of studies to ours, as a user would."""
+    """Go from the list of studies to ours, as a user would, once its answer is there: a page does not wait for long."""
+    assert page.request.get(f"{page.url.split('/dashboard')[0]}/api/studies/1/param_importances").ok
     page.get_by_role("link", name=NAME).click()
     expect(page.get_by_text(f"{NAME} (id=1)")).to_be_visible(timeout=PATIENCE)
 
