@@ -198,8 +198,9 @@ def _write_statements(
 ) -> Iterator[str]:
     first, second = shares[:2]
     at = "" if stage.epoch >= spec.budget.epochs else f" at epoch {stage.epoch} of {spec.budget.epochs}"
+    verb = "matters" if _is_settled(shares) else "seems to matter"
     yield (
-        f"{first.name} matters most{at}: it explains {_format_share(first)} of the variance of {spec.study.metric} "
+        f"{first.name} {verb} most{at}: it explains {_format_share(first)} of the variance of {spec.study.metric} "
         f"over the search space, before {second.name} with {_format_share(second)}."
     )
     for pair in interactions:
