@@ -75,13 +75,15 @@ def format_metric(value: float, half: float | None, metric: str) -> str:
 def format_range(amount: float, low: float, high: float, metric: str) -> str:
     """Return a difference with its interval as `21.3 points (18.1 to 24.0)` or `0.21 nats (-0.06 to 0.48)`."""
     factor, places, unit = _find_unit(metric)
-    return f"{amount * factor:.{places}f} {unit} ({low * factor:.{places}f} to {high * factor:.{places}f})"
+    return (
+        f"{_round(amount * factor, places)} {unit} ({_round(low * factor, places)} to {_round(high * factor, places)})"
+    )
 
 
 def format_bounds(amount: float, low: float, high: float, metric: str) -> str:
     """Return a difference with its interval, as `format_range` does, for a column that names the unit."""
     factor, places, _ = _find_unit(metric)
-    return f"{amount * factor:.{places}f} ({low * factor:.{places}f} to {high * factor:.{places}f})"
+    return f"{_round(amount * factor, places)} ({_round(low * factor, places)} to {_round(high * factor, places)})"
 
 
 def name_unit(metric: str) -> str:
@@ -96,7 +98,13 @@ def format_difference(amount: float, low: float, high: float, metric: str) -> st
     else:
         word = "worse"
     factor, places, unit = _find_unit(metric)
-    return f"{amount * factor:.{places}f} {unit} {word} ({low * factor:.{places}f} to {high * factor:.{places}f})"
+    interval = f"{_round(low * factor, places)} to {_round(high * factor, places)}"
+    return f"{_round(amount * factor, places)} {unit} {word} ({interval})"
+
+
+def _round(value: float, places: int) -> str:
+    """Return a number with so many decimal places, without a sign where it is then 0."""
+    return f"{round(value, places) + 0.0:.{places}f}"
 
 
 def _find_unit(metric: str) -> tuple[float, int, str]:

@@ -189,7 +189,8 @@ def _is_settled(shares: Sequence[Share]) -> bool:
 def _describe_unsettled(stage: Stage, spec: StudySpec) -> str:
     return (
         f"{len(stage.trials)} trials at epoch {stage.epoch} of {spec.budget.epochs} do not settle that any "
-        "hyperparameter matters: what they do is no larger than the noise. More trials would settle it."
+        "hyperparameter matters: what they do is not told from the noise, and no level is said to be better. More "
+        "trials may settle it."
     )
 
 

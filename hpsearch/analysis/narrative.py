@@ -101,6 +101,8 @@ def _describe_importance(findings: Findings) -> Iterator[str]:
     """Yield what matters most, and what depends on what."""
     importance = findings.importance
     yield from importance.statements[: 1 + len(importance.interactions)]
+    if importance.differences and len(findings.comparisons) > 1:
+        yield from importance.warnings
     yield from (f"{best.describe()}." for best in importance.dependent_bests)
 
 

@@ -77,7 +77,9 @@ def _print_modelled(answer: "Answer") -> None:
         f"From {format_count(importance.trials, 'trial')} {at}; in brackets 95% intervals. Best among good "
         "configurations: everything else as in the best tenth of the space."
     )
-    _print_lines([*lines, *importance.warnings, *(f"{best.describe()}." for best in importance.dependent_bests)])
+    # The statements stand in the table.
+    said = len(importance.interactions) + 1 if importance.shares else 0
+    _print_lines([*lines, *answer.sentences.matters[said:]])
 
 
 def _draw_share(share: "Share | Interaction") -> str:

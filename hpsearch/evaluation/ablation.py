@@ -257,10 +257,12 @@ def _design(
     best = {name: trial.params[name] for name in spec.space if name in trial.params}
     levels: Levels | None = parse_levels(spec, best, trial.number, request.levels) if request.levels else None
     seeds = request.seeds or DEFAULT_SEEDS
+    if seeds > MAX_TRIALS:
+        raise UsageError(f"{seeds} seeds of each level are over {MAX_TRIALS} trials: take fewer")
     design = ablation_design.make_design(spec, trial.number, best, seeds, levels, predict)
     if not design.levels:
         raise RefusedError(f"trial {trial.number} of {study.name} has no other level to compare with")
-    if len(design.schedule) > MAX_TRIALS:
+    if design.round_size * seeds > MAX_TRIALS:
         raise UsageError(f"{seeds} seeds of each level are over {MAX_TRIALS} trials: take fewer")
     return design
 

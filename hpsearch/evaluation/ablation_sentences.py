@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hpsearch.analysis.ablations.seed_noise import Interval
 from hpsearch.analysis.ablations.table import AblationLevel, AblationTable, PathStep, Verdict
 from hpsearch.formatting import (
+    ACCURACY,
     format_count,
     format_difference,
     format_metric,
@@ -20,14 +21,14 @@ def summarize(table: AblationTable, metric: str) -> Iterator[str]:
     better = table.better
     if better is not None and better.difference is not None:
         difference = describe_difference(better.difference, table.direction, metric)
-        yield f"{format_level(better)} is {difference}: use {format_params(better.params)}"
+        yield f"{format_level(better)} is {difference} than trial {table.trial}, with {format_params(better.params)}"
     counts = [(verdict, [level for level in table.levels if level.verdict is verdict]) for verdict in Verdict]
     told = [f"{format_count(len(levels), 'level')} {verdict}" for verdict, levels in counts if levels]
     if told:
         yield f"around trial {table.trial}, one change at a time: {join_words(told)}"
     open_levels = [format_level(level) for level in table.levels if level.verdict is Verdict.OPEN]
     if open_levels:
-        yield f"not distinguishable from the best: {join_words(open_levels)}"
+        yield f"not distinguishable from trial {table.trial}: {join_words(open_levels)}"
     if path := describe_path(table, metric):
         yield path
 
@@ -43,7 +44,16 @@ def describe_path(table: AblationTable, metric: str) -> str:
         + ("" if difference.is_settled else " (not settled)")
         for step, difference in steps
     ]
-    return f"from the base configuration's {format_metric(table.path[0].mean, None, metric)}: {', '.join(gains)}"
+    start = format_mean(table.path[0].mean, table.path[0].at_chance, metric)
+    return f"from the base configuration's {start}: {', '.join(gains)}"
+
+
+def format_mean(mean: float | None, at_chance: int, metric: str) -> str:
+    """Return `71.2%`; where trainings learned nothing, which count as the best that one guesses, `at most 15.2%`."""
+    if mean is None:
+        return ""
+    bound = "at most" if metric == ACCURACY else "at least"
+    return f"{f'{bound} ' if at_chance else ''}{format_metric(mean, None, metric)}"
 
 
 def describe_difference(difference: Interval, direction: Direction, metric: str) -> str:

@@ -9,7 +9,7 @@ from hpsearch.errors import HpsearchError
 from hpsearch.evaluation import ablation as ablations
 from hpsearch.evaluation.ablation import Ablation, AblationPrice, AblationResult
 from hpsearch.formatting import format_count
-from hpsearch.outcomes import TrialState
+from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.storage import results
 from hpsearch.storage.database import Connection
 from hpsearch.storage.results import Summary, Trial
@@ -47,16 +47,22 @@ def answer(source: AnswerSource) -> Answer:
     """Return the answer to a study; this may take seconds, so it is not done in the transaction."""
     found = answer_study(source.summary, source.trials)
     if source.result is not None:
-        lines = source.result.summarize()
-        told = tuple(f"{line[:1].upper()}{line[1:]}." for line in lines)
-        # What the search left open is what the ablation was for.
-        sentences = replace(found.sentences, ablation=told, open=())
+        ablated = tuple(f"{line[:1].upper()}{line[1:]}." for line in source.result.summarize())
+        left = () if _settles(source.result, found) else found.sentences.open
+        sentences = replace(found.sentences, ablation=ablated, open=left)
         return replace(found, sentences=sentences, ablation=source.result.table.to_json())
     if not found.sentences.open:
         return found
     sentences = replace(found.sentences, open=(*found.sentences.open, *_describe_price(source)))
     price = vars(source.price) if source.price else None
     return replace(found, sentences=sentences, price=price)
+
+
+def _settles(result: AblationResult, found: Answer) -> bool:
+    """Return whether an ablation is around the best trial and compares all that is searched there."""
+    table, best = result.table, found.findings.best
+    compared = {level.name for level in table.levels if level.verdict is not None}
+    return best is not None and best.number == table.trial and compared >= set(table.params)
 
 
 def _find_price(connection: Connection, summary: Summary, trials: Sequence[Trial]) -> AblationPrice | None:
@@ -74,7 +80,11 @@ def _describe_price(source: AnswerSource) -> Iterator[str]:
         summary = source.ablation.summary
         ended = sum(summary.counts[state] for state in TrialState if state.is_finished)
         trials = format_count(summary.study.spec.budget.trials, "trial")
-        yield f"{summary.study.name}, which compares them at the end of training, has ended {ended:,} of {trials}."
+        yield (
+            f"{summary.study.name}, which compares levels around trial {source.ablation.design.trial} at the end of "
+            f"training, has ended {ended:,} of {trials}."
+        )
     elif source.price is not None:
         command = f"hpsearch ablate {shlex.quote(source.summary.study.name)}"
-        yield f"{command} compares them at the end of training: at most {source.price.describe()}."
+        when = "Once the search has ended, " if source.summary.status is StudyStatus.RUNNING else ""
+        yield f"{when}{command} compares them at the end of training: at most {source.price.describe()}."

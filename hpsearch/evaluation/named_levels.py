@@ -41,9 +41,11 @@ def parse_levels(
 def _read_value(spec: StudySpec, name: str, written: str) -> Value:
     row, written = TABLE[name], written.strip()
     value: object
+    if "#" in written or not written.isprintable():
+        raise _refuse(f"{name}: {written[:40]} is no value")
     try:
         value = tomllib.loads(f"value = {written}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # it is no TOML, or a number or a nesting longer than Python takes
         value = {"on": True, "off": False}.get(written, written) if row.kind is bool else written
     if fault := row.find_fault(value):
         raise _refuse(f"{name}: {fault}")

@@ -11,8 +11,8 @@ def describe_ablation(result: AblationResult | None) -> list[ReportSection]:
         return []
     blocks: list[Block] = [
         Paragraph(
-            "One hyperparameter changed at a time, trained with the same seeds. This is measured at the end of "
-            "training, not computed from the search."
+            "One hyperparameter changed at a time, each trained for all epochs with the same seeds. This is measured, "
+            "and not computed from the search."
         ),
         *(Paragraph(f"{line[:1].upper()}{line[1:]}.", "note") for line in ablation_tables.list_remarks(result)),
         *(
@@ -20,4 +20,4 @@ def describe_ablation(result: AblationResult | None) -> list[ReportSection]:
             for table in ablation_tables.make_tables(result)
         ),
     ]
-    return [ReportSection("Around the best configuration", tuple(blocks))]
+    return [ReportSection(f"Around trial {result.table.trial}", tuple(blocks))]

@@ -28,7 +28,11 @@ _VERSION = text("""
     select h.status, h.reason, h.spec #>> '{budget,trials}' as budget,
            (select json_object_agg(state, counted order by state)::text
               from (select state::text, count(*) as counted from trials where study_id = :study_id group by state) s),
-           (select sum(epochs) from hpsearch.attempts where study_id = :study_id)
+           (select sum(epochs) from hpsearch.attempts where study_id = :study_id),
+           (select json_object_agg(study_id, counted order by study_id)::text
+              from (select a.study_id, count(*) filter (where t.state in ('COMPLETE', 'PRUNED', 'FAIL')) as counted
+                      from hpsearch.ablations a join trials t using (study_id)
+                     where a.ablated = :study_id group by a.study_id) s)
       from hpsearch.studies h where h.study_id = :study_id
 """)
 
@@ -45,7 +49,10 @@ def list_trial_rows(
 
 
 def read_study_version(connection: Connection, study_id: int) -> tuple[object, ...] | None:
-    """Return a value that differs once the study's status, budget, trials or epochs changed; None: no study of ours."""
+    """Return a value that differs once the study's status, budget, trials, epochs or ablations changed.
+
+    None where it is no study of ours.
+    """
     row = connection.execute(_VERSION, {"study_id": study_id}).one_or_none()
     return None if row is None else tuple(row)
 

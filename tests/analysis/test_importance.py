@@ -202,8 +202,8 @@ def test_shares_of_noise_are_not_shown() -> None:
     measured = measure(draw_points(60, lambda _: 0.5, noise=0.05))
     assert measured.shares == ()
     assert measured.sentences == (
-        "60 trials at epoch 30 of 30 do not settle that any hyperparameter matters: what they do is no larger than the "
-        "noise. More trials would settle it.",
+        "60 trials at epoch 30 of 30 do not settle that any hyperparameter matters: what they do is not told from the "
+        "noise, and no level is said to be better. More trials may settle it.",
     )
 
 

@@ -188,6 +188,10 @@ def test_named_trial_and_again(database: Database, finished_search: Any) -> None
         (["momentum=0.9"], "--levels momentum: is not active in trial 0"),
         (["optimizer"], "--levels optimizer: write NAME=VALUE"),
         (["optimizer=adam,"], "--levels optimizer=adam,: write NAME=VALUE"),
+        (["learning_rate=0.1\nx=2"], "--levels learning_rate: "),
+        (["learning_rate=0.1 # x"], "--levels learning_rate: 0.1 # x is no value"),
+        (["learning_rate=" + "9" * 5000], "--levels learning_rate: "),
+        (["learning_rate=" + "[" * 3000], "--levels learning_rate: "),
     ],
 )
 def test_levels_outside_the_space_are_refused(
@@ -270,3 +274,11 @@ def test_command_tells_state_result_and_faults(database: Database, finished_sear
     assert "--again makes that" in other.stderr
     fault = one_line(hpsearch("ablate", "small", "--again", "--levels", "x=1", "--storage", storage), ExitCode.USAGE)
     assert "--levels x: unknown" in fault
+
+
+@pytest.mark.parametrize("seeds", [10**6, 10**11])
+def test_so_many_seeds_are_a_mistake(database: Database, finished_search: Any, seeds: int) -> None:
+    """What no database could hold is refused before anything is made of it."""
+    finish(database, finished_search)
+    with pytest.raises(UsageError, match="take fewer"):
+        request_ablation(database, seeds=seeds)

@@ -59,13 +59,15 @@ class AblationLevel:
 class PathStep:
     """One change on the path from the base configuration to the best one; `name` is None for the base itself.
 
-    `difference` is to the step before, in the metric's unit, with an interval that holds for all steps at once.
+    `at_chance` of its `seeds` trainings learned nothing. `difference` is to the step before, in the metric's unit, with
+    an interval that holds for all steps at once.
     """
 
     name: str | None
     value: Value | None
     params: Params
     seeds: int
+    at_chance: int
     mean: float | None
     difference: Interval | None
 
@@ -74,12 +76,14 @@ class PathStep:
 class AblationTable:
     """The best configuration, its levels and the path to it; `trial` of the search is the one that has it.
 
-    `seeds` are its trainings that count, `seconds` an epoch's, `epochs` and `trials` what all were trained for so far.
+    `seeds` are its trainings that count, `at_chance` those of them that learned nothing, `seconds` an epoch's, `epochs`
+    and `trials` what all were trained for so far.
     """
 
     trial: int
     params: Params
     seeds: int
+    at_chance: int
     mean: float | None
     seconds: float | None
     levels: tuple[AblationLevel, ...]
@@ -130,6 +134,7 @@ class _Trainings:
             self.design.trial,
             self.design.configurations[0],
             len(self.samples[0]),
+            self._at_chance[0],
             self._mean(0),
             self._seconds(0),
             tuple(self._describe_level(level, differences[level.configuration]) for level in self.design.levels),
@@ -203,8 +208,12 @@ class _Trainings:
         differences = [None, *self._compare(pairs, CONFIDENCE)]
         names = [(None, None), *((step.name, step.value) for step in self.design.path)]
         for number, (name, value), difference in zip(places, names, differences, strict=True):
-            params = self.design.configurations[number]
-            yield PathStep(name, value, params, len(self.samples[number]), self._mean(number), difference)
+            params, seeds, at_chance = (
+                self.design.configurations[number],
+                len(self.samples[number]),
+                self._at_chance[number],
+            )
+            yield PathStep(name, value, params, seeds, at_chance, self._mean(number), difference)
 
     def _mean(self, number: int) -> float | None:
         return fmean(self.samples[number]) if self.samples[number] else None
