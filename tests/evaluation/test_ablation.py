@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from hpsearch.analysis.ablations.table import Verdict
 from hpsearch.errors import ExitCode, NotFoundError, RefusedError, UsageError
@@ -252,6 +253,7 @@ def test_deleted_ablation_is_forgotten(database: Database, finished_search: Any)
     again = request_ablation(database)
     database.transact(lambda c: study_deletion.delete(c, study.study_id))
     assert train_trial(database, again, value) is not None
+    assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.ablations"))) == 0
 
 
 def test_command_tells_state_result_and_faults(database: Database, finished_search: Any, storage: str) -> None:

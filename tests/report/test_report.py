@@ -61,7 +61,7 @@ def test_report_of_a_grid_with_repeats(database: Database, grid: Simulation, tmp
         (0, (), "No trial has ended: there is nothing to tell yet."),
         (1, (), "Trial 0 is best"),
         (4, (TrialOutcome.CRASHED, TrialOutcome.ERROR), "None of the 4 ended trials is complete (4 failed)"),
-        (12, (), "Seed noise was not measured"),
+        (12, (), "Levels are compared by a model of all trials"),
     ],
     ids=["empty", "single", "all failed", "still running"],
 )

@@ -31,6 +31,7 @@ STAY = {
     "hpsearch.alembic_version",
     "hpsearch.workers",
     "hpsearch.evaluations",  # test_evaluation.py deletes those
+    "hpsearch.ablations",  # and test_ablation.py these
     "hpsearch.leftovers",  # of files that Postgres does not hold
 }
 """The tables in which a study has no row."""
@@ -115,7 +116,9 @@ def test_deleted_study_leaves_no_row_behind(database: Database, holder: Enrol, t
 
 def _filled(after: dict[str, int]) -> set[str]:
     versions = {"public.alembic_version", "public.version_info", "hpsearch.alembic_version"}
-    return set(after) - versions - {"hpsearch.workers", "hpsearch.evaluations", "hpsearch.leftovers"}
+    return (
+        set(after) - versions - {"hpsearch.workers", "hpsearch.evaluations", "hpsearch.ablations", "hpsearch.leftovers"}
+    )
 
 
 def test_worker_of_a_deleted_study_finds_its_trial_lost(database: Database, holder: Enrol, tmp_path: Path) -> None:
