@@ -52,7 +52,7 @@ class BackgroundAnswers:
         self._last: dict[int, Computed[Answer]] = {}
         self._running: dict[int, Future[None]] = {}
 
-    def find(self, study_id: int, version: Version, patience: float | None) -> Computed[Answer] | None:
+    def find(self, study_id: int, version: Version, patience: float | None) -> Answer | None:
         """Return the last answer, and have a newer one computed where the study changed since.
 
         Where there is none yet, wait for it for at most `patience` seconds (None: to its end); None where it is not
@@ -64,11 +64,15 @@ class BackgroundAnswers:
                 running = self._running.get(study_id)
                 if running is None or running.done():
                     self._running[study_id] = self._executor.submit(self._compute, study_id, version)
-            pending = self._running.get(study_id)
-        if last is None and pending is not None:
+        return self.wait(study_id, patience)
+
+    def wait(self, study_id: int, patience: float | None) -> Answer | None:
+        """Return the last answer; where there is none, wait as `find` does for the one that is being computed."""
+        pending = self._running.get(study_id)
+        if study_id not in self._last and pending is not None:
             wait([pending], patience)
-            last = self._last.get(study_id)
-        return last
+        last = self._last.get(study_id)
+        return last.result if last else None
 
     def _compute(self, study_id: int, version: Version) -> None:
         began = time.monotonic()

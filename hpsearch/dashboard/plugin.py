@@ -10,13 +10,13 @@ from typing import Any
 import bottle
 
 from hpsearch.analysis import effects
-from hpsearch.analysis.answer import Answer
 from hpsearch.analysis.importance import Importance
 from hpsearch.dashboard import figures, notes
 from hpsearch.dashboard.answers import BackgroundAnswers, Computed, Version
 from hpsearch.errors import NotFoundError, first_line
 from hpsearch.storage import dashboard_queries, results, studies
 from hpsearch.storage.database import Connection, Database
+from hpsearch.storage.results import Summary
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,15 @@ NOTE_ROUTES = {("PUT", "/api/studies/<study_id:int>/note"), ("PUT", "/api/studie
 
 @dataclass(frozen=True)
 class PageAdditions:
-    """What is added to a study's page: its note, those of trials by number, and plotly figures as JSON by id."""
+    """What is added to a study's page beside its answer: notes of trials by number, and plotly figures as JSON by id.
 
-    note: str
+    `summary` is for the study's note, and `remark` stands below that.
+    """
+
+    summary: Summary
+    remark: str
     trial_notes: Mapping[int, str]
     figures: Mapping[str, str]
-    answered_at: float | None
 
 
 class DashboardPlugin:
@@ -80,10 +83,11 @@ class DashboardPlugin:
         return callback if route.method == "GET" else lambda **arguments: _change(callback, arguments)
 
     def _serve_study(self, study_id: int, answer: Any) -> Any:
+        began = time.monotonic()
         additions = self._find_additions(study_id) if isinstance(answer, dict) and "trials" in answer else None
         if additions is None:
             return answer
-        answer["note"] = _join_note(answer["note"], additions.note)
+        answer["note"] = _join_note(answer["note"], self._write_note(study_id, additions, began))
         _thin_curves(answer["trials"], additions.trial_notes)
         for trial in (*answer["trials"], *answer["best_trials"]):
             if trial["number"] in additions.trial_notes:
@@ -98,7 +102,7 @@ class DashboardPlugin:
         if version is None:
             return callback(study_id=study_id)
         answer = self._answers.find(study_id, version, PLOT_PATIENCE)
-        return {"param_importances": [_make_bars(answer.result.importance) if answer else []]}
+        return {"param_importances": [_make_bars(answer.importance) if answer else []]}
 
     def _read_version(self, study_id: int) -> Version | None:
         """Return the study's version; None where it is another program's, or the database does not answer."""
@@ -113,15 +117,14 @@ class DashboardPlugin:
         version = self._read_version(study_id)
         if version is None:
             return None
-        answer = self._answers.find(study_id, version, PAGE_PATIENCE)
-        answered_at = answer.computed_at if answer else None
+        self._answers.find(study_id, version, 0.0)  # is computed beside what follows
         try:
             cached = self._cache.get(study_id)
-            if cached is None or not _is_fresh(cached, version, answered_at):
+            if cached is None or not cached.is_fresh(version):
                 with self._computing:  # a request that waited for it finds what the other one computed
                     cached = self._cache.get(study_id)
-                    if cached is None or not _is_fresh(cached, version, answered_at):
-                        cached = self._cache[study_id] = self._compute(study_id, version, answer)
+                    if cached is None or not cached.is_fresh(version):
+                        cached = self._cache[study_id] = self._compute(study_id, version)
             return cached.result
         except NotFoundError:
             return None
@@ -129,33 +132,34 @@ class DashboardPlugin:
             log.error(FAULT, first_line(error))
             return None
 
-    def _compute(self, study_id: int, version: Version, answer: Computed[Answer] | None) -> Computed[PageAdditions]:
+    def _write_note(self, study_id: int, additions: PageAdditions, began: float) -> str:
+        """Write the study's note with the last answer; a first one is waited for until the page's patience ends."""
+        if additions.summary.study.spec.evaluation:
+            return notes.write_evaluation_note(additions.summary)
+        left = None if PAGE_PATIENCE is None else max(0.0, began + PAGE_PATIENCE - time.monotonic())
+        answer = self._answers.wait(study_id, left)
+        return notes.write_study_note(additions.summary, answer) + additions.remark
+
+    def _compute(self, study_id: int, version: Version) -> Computed[PageAdditions]:
         began = time.monotonic()
-        additions = self.database.transact(lambda connection: compute_additions(connection, study_id, answer))
+        additions = self.database.transact(lambda connection: compute_additions(connection, study_id))
         return Computed(version, additions, time.monotonic(), time.monotonic() - began)
 
 
-def _is_fresh(cached: Computed[PageAdditions], version: Version, answered_at: float | None) -> bool:
-    """Return whether additions need not be computed again: they have the last answer, and nothing else is new."""
-    return cached.result.answered_at == answered_at and cached.is_fresh(version)
-
-
-def compute_additions(connection: Connection, study_id: int, answer: Computed[Answer] | None) -> PageAdditions:
-    """Compute what is to be added to a study; `answer` is the last one, None while there is none.
+def compute_additions(connection: Connection, study_id: int) -> PageAdditions:
+    """Compute what is to be added to a study.
 
     Raises:
         NotFoundError: it was deleted.
     """
     summary, trials = results.read(connection, studies.read(connection, study_id).name)
-    spec, answered_at = summary.study.spec, answer.computed_at if answer else None
+    spec = summary.study.spec
     if spec.evaluation:  # its values are of the test images, by which nothing is to be chosen
-        return PageAdditions(notes.write_evaluation_note(summary), {}, {}, answered_at)
-    note = notes.write_study_note(summary, answer.result if answer else None)
-    if len(trials) > MAX_CURVES:
-        note += f"\n\n{CURVES_REMARK}"
+        return PageAdditions(summary, "", {}, {})
+    remark = f"\n\n{CURVES_REMARK}" if len(trials) > MAX_CURVES else ""
     measured = effects.measure_effects(spec, effects.collect_facts(spec, trials, ()), ())
     plots = figures.make_figures(spec, measured, trials)
-    return PageAdditions(note, notes.write_trial_notes(summary, trials), plots, answered_at)
+    return PageAdditions(summary, remark, notes.write_trial_notes(summary, trials), plots)
 
 
 def _make_bars(importance: Importance) -> list[dict[str, Any]]:

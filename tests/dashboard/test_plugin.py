@@ -104,9 +104,9 @@ def test_study_note_follows_the_study(
     calls: list[int] = []
     compute = plugin.compute_additions
 
-    def count(connection: Connection, study_id: int, answer: answers.Computed[Answer] | None) -> plugin.PageAdditions:
+    def count(connection: Connection, study_id: int) -> plugin.PageAdditions:
         calls.append(study_id)
-        return compute(connection, study_id, answer)
+        return compute(connection, study_id)
 
     monkeypatch.setattr(plugin, "compute_additions", count)
 
