@@ -9,7 +9,6 @@ from hpsearch.analysis.anova.level_differences import Where, find_best_level
 from hpsearch.analysis.level_sentences import name_subject
 from hpsearch.cli.console import print_table
 from hpsearch.formatting import format_bounds, format_count, format_share, name_unit
-from hpsearch.outcomes import TrialState
 
 if TYPE_CHECKING:
     from hpsearch.analysis.anova.level_differences import LevelDifference
@@ -42,12 +41,11 @@ def print_answer(answer: "Answer") -> None:
 def _describe_question(answer: "Answer") -> Iterator[str]:
     """Yield the question, and how far the study is."""
     summary = answer.summary
-    spec, counts = summary.study.spec, summary.counts
+    spec, states = summary.study.spec, summary.describe_counts()
     question = " ".join(spec.study.description.split())
     yield f"{spec.study.name}{f': {question}' if question else ''}"
-    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    ended = sum(counts[state] for state in TrialState if state.is_finished)
-    yield f"{summary.status}: {ended:,} of {format_count(spec.budget.trials, 'trial')} ended ({states or 'none yet'})"
+    trials = format_count(spec.budget.trials, "trial")
+    yield f"{summary.status}: {summary.ended:,} of {trials} ended ({states or 'none yet'})"
 
 
 def _print_modelled(answer: "Answer") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpsearch.cli.console import name_program, print_line, print_table
 from hpsearch.formatting import format_count
-from hpsearch.outcomes import StudyStatus, TrialState
+from hpsearch.outcomes import StudyStatus
 
 if TYPE_CHECKING:
     from hpsearch.evaluation.ablation import Ablation, AblationPrice, AblationResult
@@ -204,9 +204,9 @@ def _print_untested(status: "EvaluationStatus", storage: str | None) -> None:
 
 def _print_progress(summary: "Summary", command: str, storage: str | None) -> None:
     """Print how far a study is that was made of another one, and what to type next; `command` shows its result."""
-    study, counts, option = summary.study, summary.counts, " --storage URL" if storage else ""
-    ended, name = sum(counts[state] for state in TrialState if state.is_finished), shlex.quote(summary.study.name)
-    print_line(f"{study.name} is {_state(study)}: {ended} of {_trials(study.spec.budget.trials)} ended")
+    study, option = summary.study, " --storage URL" if storage else ""
+    name = shlex.quote(study.name)
+    print_line(f"{study.name} is {_state(study)}: {summary.ended} of {_trials(study.spec.budget.trials)} ended")
     print_line("next:")
     if summary.status in HALTED:
         print_line(f"  {name_program()} resume {name}{option}    to let it go on")

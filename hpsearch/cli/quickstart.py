@@ -8,7 +8,6 @@ from hpsearch.analysis.answer import Answer
 from hpsearch.cli.training_progress import PlainProgress
 from hpsearch.devices import Gpu
 from hpsearch.evaluation import answers
-from hpsearch.outcomes import TrialState
 from hpsearch.spec import loader
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import study_creation
@@ -59,5 +58,4 @@ def _have_cifar10() -> bool:
 def read_answer(database: Database, study: Study) -> Answer | None:
     """Return what the study found; None while it has trials left."""
     source = database.transact(lambda connection: answers.read_answer_source(connection, study.name))
-    ended = sum(source.summary.counts[state] for state in TrialState if state.is_finished)
-    return answers.answer(source) if ended >= study.spec.budget.trials else None
+    return answers.answer(source) if source.summary.ended >= study.spec.budget.trials else None

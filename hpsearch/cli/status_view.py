@@ -76,7 +76,7 @@ def _study_row(speed: "StudySpeed", now: datetime) -> tuple[str, ...]:
         study.name,
         summary.status + (f": {study.reason}" if study.reason else ""),
         f"{sum(summary.counts.values())}/{study.spec.budget.trials}",
-        ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count),
+        summary.describe_counts(),
         f"{speed.trials_per_hour:.1f}" if speed.trials_per_hour is not None else "",
         format_duration((end - now).total_seconds()) if end else "",
         f"{best['value']:.4f}" if best else "",

@@ -8,7 +8,6 @@ from hpsearch.analysis import findings
 from hpsearch.analysis.answer import Answer
 from hpsearch.formatting import format_count, format_params
 from hpsearch.markdown import escape, escape_lines
-from hpsearch.outcomes import TrialState
 from hpsearch.storage.results import Summary, Trial
 
 MAX_TRIAL_NOTES = 20
@@ -40,7 +39,7 @@ def write_study_note(summary: Summary, answer: Answer | None) -> str:
     sentences = answer.sentences
     found = _list((*sentences.answer, *sentences.cost, *sentences.gap))
     limits = ("Caveats:", _list(sentences.caveats)) if sentences.caveats else ()
-    missing = _count_ended(summary) - _count_ended(answer.summary)
+    missing = summary.ended - answer.summary.ended
     late = (f"*Not yet in it: {format_count(missing, 'trial')}.*",) if missing > 0 else ()
     return _join_parts(*_describe_progress(summary), found, *late, *limits)
 
@@ -52,17 +51,10 @@ def write_evaluation_note(summary: Summary) -> str:
 
 def _describe_progress(summary: Summary) -> tuple[str, str]:
     """Return the question, and how far the search is."""
-    study, counts = summary.study, summary.counts
-    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    progress = f"{_count_ended(summary)} of {study.spec.budget.trials} trials ended" + (
-        f" ({states})" if states else ""
-    )
+    study, states = summary.study, summary.describe_counts()
+    progress = f"{summary.ended} of {study.spec.budget.trials} trials ended" + (f" ({states})" if states else "")
     status = f"**{summary.status}**" + (f" ({escape(study.reason)})" if study.reason else "")
     return escape_lines(study.spec.study.description), f"{status}, {progress}"
-
-
-def _count_ended(summary: Summary) -> int:
-    return sum(summary.counts[state] for state in TrialState if state.is_finished)
 
 
 def _join_parts(*parts: str) -> str:

@@ -9,7 +9,7 @@ from hpsearch.errors import HpsearchError
 from hpsearch.evaluation import ablation as ablations
 from hpsearch.evaluation.ablation import Ablation, AblationPrice, AblationResult
 from hpsearch.formatting import format_count
-from hpsearch.outcomes import StudyStatus, TrialState
+from hpsearch.outcomes import StudyStatus
 from hpsearch.storage import results
 from hpsearch.storage.database import Connection
 from hpsearch.storage.results import Summary, Trial
@@ -78,11 +78,10 @@ def _describe_price(source: AnswerSource) -> Iterator[str]:
     """Yield what compares at the end of training what is open, and what it takes; or how far it is."""
     if source.ablation is not None:
         summary = source.ablation.summary
-        ended = sum(summary.counts[state] for state in TrialState if state.is_finished)
         trials = format_count(summary.study.spec.budget.trials, "trial")
         yield (
             f"{summary.study.name}, which compares levels around trial {source.ablation.design.trial} at the end of "
-            f"training, has ended {ended:,} of {trials}."
+            f"training, has ended {summary.ended:,} of {trials}."
         )
     elif source.price is not None:
         command = f"hpsearch ablate {shlex.quote(source.summary.study.name)}"

@@ -16,7 +16,6 @@ from plotly.offline import get_plotlyjs
 
 from hpsearch.errors import UsageError
 from hpsearch.markdown import escape, fence_code
-from hpsearch.outcomes import TrialState
 from hpsearch.report import ablation_section, answer_sections, hyperparameter_sections, run_sections, test_section
 from hpsearch.report.document import Figure, ReportSection
 from hpsearch.report.material import ReportMaterial, ReportSource, prepare_material
@@ -70,12 +69,11 @@ def list_figures(material: ReportMaterial) -> list[Figure]:
 
 def describe_progress(material: ReportMaterial) -> str:
     """Say when the report was made, and how far the study was."""
-    counts, budget = material.summary.counts, material.summary.study.spec.budget.trials
-    ended = sum(counts[state] for state in TrialState if state.is_finished)
-    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    summary = material.summary
+    states = summary.describe_counts()
     return (
-        f"Made {material.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC by hpsearch. The study is {material.summary.status}: "
-        f"{ended} of {budget} trials have ended{f' ({states})' if states else ''}."
+        f"Made {material.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC by hpsearch. The study is {summary.status}: "
+        f"{summary.ended} of {summary.study.spec.budget.trials} trials have ended{f' ({states})' if states else ''}."
     )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from hpsearch.evaluation.results import EvaluationStatus
-from hpsearch.outcomes import TrialState
 from hpsearch.plotting import confusion_matrix
 from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.report import evaluation_tables
@@ -22,7 +21,7 @@ def _describe_evaluation(status: EvaluationStatus) -> list[Block]:
     if result is None:
         ended = "it was deleted"
         if summary:
-            ended = f"{sum(summary.counts[state] for state in TrialState if state.is_finished)} trials of it have ended"
+            ended = f"{summary.ended} trials of it have ended"
         name = evaluation.study.name if evaluation.study else "its study"
         return [Paragraph(f"Evaluation {evaluation.number} ({name}) has no result yet: {ended}.")]
     matrix = ConfusionMatrix("ensemble of all models", (), result.ensemble.confusion)

@@ -85,6 +85,15 @@ class Summary:
     best: Mapping[str, Any] | None
 
     @property
+    def ended(self) -> int:
+        """Return how many trials have ended."""
+        return sum(self.counts[state] for state in TrialState if state.is_finished)
+
+    def describe_counts(self) -> str:
+        """Return how many trials are in which state, as `4 complete, 1 running`; empty where there is none."""
+        return ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
+
+    @property
     def status(self) -> StudyStatus:
         """Return the study's status: finished also where the last worker left before it could store that."""
         unfinished = self.counts[TrialState.RUNNING] + self.counts[TrialState.WAITING]
