@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from hpsearch.analysis.anova.level_differences import LevelDifference, Where, find_best_level
+from hpsearch.analysis.anova.level_differences import LevelDifference, Where, compare_best_level
 from hpsearch.analysis.effects import Effect, Level
 from hpsearch.analysis.statistics import Difference
 from hpsearch.formatting import format_amount, format_count, format_metric, format_range, join_words
@@ -109,31 +109,16 @@ def describe_best_level(pairs: Sequence[LevelDifference], metric: str) -> str:
 
     `pairs` are all pairs of levels of one hyperparameter, at one epoch and place.
     """
-    best = find_best_level(pairs)
-    others = [(each.orient(best), each) for each in pairs if best in {each.better, each.worse}]
-    others.sort(key=lambda entry: -entry[0][0])
-    settled = [(amount, each) for amount, each in others if each.is_settled and each.better == best]
-    unsettled = [(amount, each) for amount, each in others if not (each.is_settled and each.better == best)]
-    named = [_describe_other(amount, _name_other(each, best), metric) for amount, each in settled[:MAX_NAMED]]
-    open_ones = [_describe_other(amount, _name_other(each, best), metric) for amount, each in unsettled[:MAX_NAMED]]
-    if not settled:
-        return (
-            f"which level is best is not settled; {best} comes out better than {_enumerate(open_ones, len(unsettled))}"
-        )
-    text = f"{best} is better than {_enumerate(named, len(settled))}"
-    return f"{text}; not settled: against {_enumerate(open_ones, len(unsettled))}" if unsettled else text
+    best = compare_best_level(pairs)
+    open_ones = _list_others(best.open, best.label, metric)
+    if not best.settled:
+        return f"which level is best is not settled; {best.label} comes out better than {open_ones}"
+    text = f"{best.label} is better than {_list_others(best.settled, best.label, metric)}"
+    return f"{text}; not settled: against {open_ones}" if best.open else text
 
 
-def _describe_other(amounts: tuple[float, float, float], label: str, metric: str) -> str:
-    amount, low, high = amounts
-    return f"{label} by {format_range(amount, low, high, metric)}"
-
-
-def _name_other(pair: LevelDifference, best: str) -> str:
-    return pair.worse if pair.better == best else pair.better
-
-
-def _enumerate(parts: Sequence[str], count: int) -> str:
-    """Join the parts, and say how many of `count` there are beside them."""
-    more = count - len(parts)
+def _list_others(pairs: Sequence[LevelDifference], best: str, metric: str) -> str:
+    """Write the other levels with how much better the best one is, the first of them, and how many more there are."""
+    parts = [f"{pair.name_other(best)} by {format_range(*pair.orient(best), metric)}" for pair in pairs[:MAX_NAMED]]
+    more = len(pairs) - len(parts)
     return ", ".join([*parts, f"and {format_count(more, 'more level')}"] if more else parts)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hpsearch.analysis import caveats
 from hpsearch.analysis.anova.final_epoch import FinalEpoch
-from hpsearch.analysis.anova.level_differences import LevelDifference, Where, find_best_level
+from hpsearch.analysis.anova.level_differences import Where, compare_best_level
 from hpsearch.analysis.effects import GUESSES, INFEASIBLE, Effect, TrialFacts
 from hpsearch.analysis.findings import ComparedLevels, Findings
 from hpsearch.analysis.level_sentences import (
@@ -140,8 +140,10 @@ def _describe_open(findings: Findings, spec: StudySpec) -> Iterator[str]:
     names = []
     for compared in findings.comparisons:
         pairs = [each for each in compared.differences if each.where is Where.GOOD and each.epoch == importance.epoch]
-        if pairs and (rivals := list_rivals(pairs)):
-            levels = [find_best_level(pairs), *rivals]
+        best = compare_best_level(pairs) if pairs else None
+        if best and best.open:
+            # In the order of the pairs, which is that of the study file.
+            levels = [best.label, *(pair.name_other(best.label) for pair in pairs if pair in best.open)]
             all_levels = len(levels) > 2 and len(levels) == len(compared.levels)
             names.append(f"{compared.name} ({'all levels' if all_levels else join_words(levels, 'or')})")
     at = "at the end of training" if importance.epoch >= epochs else f"at epoch {importance.epoch}"
@@ -161,16 +163,6 @@ def _describe_end(final: FinalEpoch, epochs: int) -> str:
         f"At the end of training, epoch {epochs}, {known}: the {format_count(final.trials, 'trial')} that learned "
         "something until there are too few, and too much alike."
     )
-
-
-def list_rivals(pairs: Sequence[LevelDifference]) -> list[str]:
-    """Return the levels that are not told from the best one; `pairs` are all of one hyperparameter, epoch and place."""
-    best = find_best_level(pairs)
-    return [
-        each.worse if each.better == best else each.better
-        for each in pairs
-        if best in {each.better, each.worse} and not (each.is_settled and each.better == best)
-    ]
 
 
 def _describe_endings(facts: Sequence[TrialFacts]) -> str:

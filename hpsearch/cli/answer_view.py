@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from hpsearch.analysis.anova.level_differences import Where, find_best_level
+from hpsearch.analysis.anova.level_differences import Where, compare_best_level
 from hpsearch.analysis.level_sentences import name_subject
 from hpsearch.cli.console import print_table
 from hpsearch.formatting import format_bounds, format_count, format_share, name_unit
@@ -51,11 +51,8 @@ def _describe_question(answer: "Answer") -> Iterator[str]:
 def _print_modelled(answer: "Answer") -> None:
     """Print what a search's model says: a row for each hyperparameter."""
     importance, epochs = answer.importance, answer.summary.study.spec.budget.epochs
-    comparisons = sort_comparisons(answer)
-    shares = {
-        share.name: f"{format_share(share.share, share.low, share.high)} {'█' * round(BAR * share.share)}".rstrip()
-        for share in importance.shares
-    }
+    comparisons = _sort_comparisons(answer)
+    shares = {share.name: _draw_share(share) for share in importance.shares}
     rows = [
         (
             name_subject(compared.name, compared.when),
@@ -76,8 +73,7 @@ def _print_modelled(answer: "Answer") -> None:
         "configurations: everything else as in the best tenth of the space."
     )
     # The statements stand in the table.
-    said = len(importance.interactions) + 1 if importance.shares else 0
-    _print_lines([*lines, *answer.sentences.matters[said:]])
+    _print_lines([*lines, *(line for line in answer.sentences.matters if line not in importance.statements)])
 
 
 def _draw_share(share: "Share | Interaction") -> str:
@@ -85,7 +81,7 @@ def _draw_share(share: "Share | Interaction") -> str:
     return f"{format_share(share.share, share.low, share.high)} {bar}".rstrip()
 
 
-def sort_comparisons(answer: "Answer") -> list["ComparedLevels"]:
+def _sort_comparisons(answer: "Answer") -> list["ComparedLevels"]:
     """Return what each hyperparameter does, the most important one first where that is known."""
     order = {share.name: place for place, share in enumerate(answer.importance.shares)}
     return sorted(answer.comparisons, key=lambda compared: order.get(compared.name, len(order)))
@@ -97,20 +93,14 @@ def _compare(compared: "ComparedLevels", answer: "Answer") -> tuple[str, str, st
     pairs = [each for each in compared.differences if each.where is Where.GOOD and each.epoch == last]
     if not pairs:
         return "", "", ""
-    best, metric = find_best_level(pairs), answer.findings.metric
-    others = sorted((each for each in pairs if best in {each.better, each.worse}), key=lambda each: -each.amount)
-    settled = [each for each in others if each.is_settled and each.better == best]
-    unsettled = [each for each in others if each not in settled]
-    label = best if last == answer.importance.epoch else f"{best} (at the end)"
-    return label, _list_others(settled, best, metric), _list_others(unsettled, best, metric)
+    best, metric = compare_best_level(pairs), answer.findings.metric
+    label = best.label if last == answer.importance.epoch else f"{best.label} (at the end)"
+    return label, _list_others(best.settled, best.label, metric), _list_others(best.open, best.label, metric)
 
 
 def _list_others(pairs: "Sequence[LevelDifference]", best: str, metric: str) -> str:
     """Return the other levels, each with how much better the best one is."""
-    others = [
-        f"{each.worse if each.better == best else each.better} {format_bounds(*each.orient(best), metric)}"
-        for each in pairs
-    ]
+    others = [f"{pair.name_other(best)} {format_bounds(*pair.orient(best), metric)}" for pair in pairs]
     more = [f"{len(others) - MAX_OTHERS} more"] if len(others) > MAX_OTHERS else []
     return ", ".join([*others[:MAX_OTHERS], *more])
 

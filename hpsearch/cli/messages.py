@@ -169,10 +169,8 @@ def print_evaluation(status: "EvaluationStatus", storage: str | None) -> None:
         print_line(line)
 
 
-def print_new_ablation(ablation: "Ablation", price: "AblationPrice", *, is_new: bool) -> None:
-    """Print what a new ablation trains, and what that takes; nothing of one that was there already."""
-    if not is_new:
-        return
+def print_new_ablation(ablation: "Ablation", price: "AblationPrice") -> None:
+    """Print what a new ablation trains, and what that takes."""
     design = ablation.design
     print_line(
         f"made study {ablation.summary.study.name}: {format_count(len(design.levels), 'level')} around trial "

@@ -24,7 +24,7 @@ MAX_AGE = 300.0
 
 Result = TypeVar("Result")
 Version = tuple[object, ...]
-"""Of a study: differs once its status, budget, trials or epochs changed."""
+"""Of a study: see `dashboard_queries.read_study_version`."""
 
 
 @dataclass(frozen=True)

@@ -97,38 +97,34 @@ def find_ablation(connection: Connection, study: Study) -> Ablation | None:
 
 
 def find_result(connection: Connection, study: Study) -> AblationResult | None:
-    """Return the result of a study's latest ablation; None while there is none, or it is still being trained.
+    """Return the result of a study's latest ablation; None while there is none, see `read_result`."""
+    ablation = find_ablation(connection, study)
+    return read_result(connection, ablation) if ablation else None
+
+
+def read_result(connection: Connection, ablation: Ablation) -> AblationResult | None:
+    """Return the result of an ablation; None while it is still being trained.
 
     One that was stopped has the result of what was trained until then.
     """
-    ablation = find_ablation(connection, study)
-    if ablation is None or (ablation.summary.status is not StudyStatus.STOPPED and not ablation.is_over):
+    if ablation.summary.status is not StudyStatus.STOPPED and not ablation.is_over:
         return None
     _, trials = results.read(connection, ablation.summary.study.name)
-    return AblationResult(ablation, ablation_table.build_table(study.spec, ablation.design, trials))
+    return AblationResult(ablation, ablation_table.build_table(ablation.ablated.spec, ablation.design, trials))
 
 
-def price_ablation(connection: Connection, name: str, request: AblationRequest | None = None) -> AblationPrice:
+def price_ablation(
+    connection: Connection, summary: Summary, trials: Sequence[Trial], request: AblationRequest | None = None
+) -> AblationPrice:
     """Return what an ablation of a study would take, without making one; a search that goes on has a price too.
 
     Raises:
-        NotFoundError: there is no such study or trial.
+        NotFoundError: there is no such trial.
         RefusedError: it cannot be ablated, or has no complete trial yet.
         UsageError: the levels are none of the study's.
     """
-    summary, trials = results.read(connection, name)
     _require_search(connection, summary.study)
     design = _design(summary, trials, request or AblationRequest(), None)
-    return _price(connection, summary.study, trials, design)
-
-
-def price_first(connection: Connection, summary: Summary, trials: Sequence[Trial]) -> AblationPrice:
-    """Return what an ablation of a study with all defaults would take.
-
-    Raises:
-        RefusedError: it has no complete trial yet.
-    """
-    design = _design(summary, trials, AblationRequest(), None)
     return _price(connection, summary.study, trials, design)
 
 

@@ -32,13 +32,9 @@ def read_answer_source(connection: Connection, name: str) -> AnswerSource:
     Raises:
         NotFoundError: there is no such study.
     """
-    return complete_source(connection, *results.read(connection, name))
-
-
-def complete_source(connection: Connection, summary: Summary, trials: Sequence[Trial]) -> AnswerSource:
-    """Read what a study is answered from beside its trials."""
+    summary, trials = results.read(connection, name)
     ablation = ablations.find_ablation(connection, summary.study)
-    result = ablations.find_result(connection, summary.study)
+    result = ablations.read_result(connection, ablation) if ablation else None
     price = None if ablation else _find_price(connection, summary, trials)
     return AnswerSource(summary, trials, ablation, result, price)
 
@@ -66,11 +62,9 @@ def _settles(result: AblationResult, found: Answer) -> bool:
 
 
 def _find_price(connection: Connection, summary: Summary, trials: Sequence[Trial]) -> AblationPrice | None:
-    if summary.study.spec.evaluation or summary.study.spec.ablation or not summary.study.spec.space:
-        return None
     try:
-        return ablations.price_first(connection, summary, trials)
-    except HpsearchError:  # there is nothing to ablate yet
+        return ablations.price_ablation(connection, summary, trials)
+    except HpsearchError:  # it is no search, or there is nothing to ablate yet
         return None
 
 

@@ -129,19 +129,25 @@ def test_study_note_follows_the_study(
     assert len(calls) == before
 
 
-def test_last_answer_is_shown_while_the_next_is_computed(
-    database: Database, four: Study, begin: Begin, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A page waits for no answer but the first, and says how many trials are not yet in the one that it shows."""
-    monkeypatch.setattr(answers, "MAX_COMPUTING_SHARE", float("inf"))
+def hold_answers(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Let no answer be computed until the event that is returned is set."""
     may_go_on, compute = threading.Event(), study_answers.answer
-    client.look(four)
 
     def wait_first(source: AnswerSource) -> Answer:
         may_go_on.wait()
         return compute(source)
 
     monkeypatch.setattr(study_answers, "answer", wait_first)
+    return may_go_on
+
+
+def test_last_answer_is_shown_while_the_next_is_computed(
+    database: Database, four: Study, begin: Begin, client: DashboardClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page waits for no answer but the first, and says how many trials are not yet in the one that it shows."""
+    monkeypatch.setattr(answers, "MAX_COMPUTING_SHARE", float("inf"))
+    client.look(four)
+    may_go_on = hold_answers(monkeypatch)
     finish_trial(database, begin(four, 0.9), TrialOutcome.COMPLETED)
     note = computed(client.reload(four)["note"])
     assert "5 of 6 trials ended" in note
@@ -156,13 +162,7 @@ def test_page_says_that_its_first_answer_is_computed(
 ) -> None:
     """Where the first answer takes longer than a page waits, the rest of the page is served without."""
     monkeypatch.setattr(plugin, "PAGE_PATIENCE", 0.0)
-    may_go_on, compute = threading.Event(), study_answers.answer
-
-    def wait_first(source: AnswerSource) -> Answer:
-        may_go_on.wait()
-        return compute(source)
-
-    monkeypatch.setattr(study_answers, "answer", wait_first)
+    may_go_on = hold_answers(monkeypatch)
     detail = client.reload(four)
     assert notes.PENDING in detail["note"]["body"]
     assert "curves-optimizer" in figures(detail)

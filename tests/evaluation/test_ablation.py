@@ -233,10 +233,10 @@ def test_what_cannot_be_ablated_is_refused(database: Database, started: Started,
 def test_price_is_known_before(database: Database, finished_search: Any, holder: Any) -> None:
     """Trials and epochs as the request then makes them, and the hours where a worker is there."""
     study = finish(database, finished_search)
-    price = database.transact(lambda c: ablation.price_ablation(c, "small"))
+    price = database.transact(lambda c: ablation.price_ablation(c, *results.read(c, "small")))
     assert price.seconds is None
     holder("somebody")
-    timed = database.transact(lambda c: ablation.price_ablation(c, "small"))
+    timed = database.transact(lambda c: ablation.price_ablation(c, *results.read(c, "small")))
     assert timed.seconds == price.epochs * 2.0
     assert database.transact(lambda c: ablation.find_ablation(c, study)) is None
     requested = request_ablation(database)

@@ -50,6 +50,10 @@ class LevelDifference:
         """Return how much better `first`, one of the two, is than the other (below 0: worse), with the interval."""
         return (self.amount, self.low, self.high) if first == self.better else (-self.amount, -self.high, -self.low)
 
+    def name_other(self, level: str) -> str:
+        """Return the level that `level`, one of the two, is compared with."""
+        return self.worse if level == self.better else self.better
+
     @property
     def is_settled(self) -> bool:
         """Return whether the better level is claimed to be that: the interval leaves out zero."""
@@ -88,6 +92,28 @@ def compare_levels(
 def find_best_level(differences: Sequence[LevelDifference]) -> str:
     """Return the level that is the better one in most of the pairs, all of one hyperparameter and place."""
     return Counter(each.better for each in differences).most_common(1)[0][0]
+
+
+@dataclass(frozen=True)
+class BestLevel:
+    """The best level of a hyperparameter: its pairs with those that it is settled to be better than, and the others.
+
+    The pairs by how much the best one is better, the most first.
+    """
+
+    label: str
+    settled: tuple[LevelDifference, ...]
+    open: tuple[LevelDifference, ...]
+
+
+def compare_best_level(pairs: Sequence[LevelDifference]) -> BestLevel:
+    """Return the best level beside each other one; `pairs` are all of one hyperparameter, epoch and place."""
+    best = find_best_level(pairs)
+    others = sorted(
+        (pair for pair in pairs if best in {pair.better, pair.worse}), key=lambda pair: -pair.orient(best)[0]
+    )
+    settled = tuple(pair for pair in others if pair.is_settled and pair.better == best)
+    return BestLevel(best, settled, tuple(pair for pair in others if pair not in settled))
 
 
 def _find_level_cells(axis: SpaceAxis, params: Sequence[Mapping[str, Value]]) -> dict[str, list[int]]:

@@ -63,8 +63,9 @@ def ablate(
     with open_database(storage) as database:
         requested, is_new = ablation.request_ablation(database, name, request, again=again)
         result = database.transact(lambda connection: ablation.find_result(connection, requested.ablated))
-        price = database.transact(lambda connection: ablation.price_design(connection, requested))
-    messages.print_new_ablation(requested, price, is_new=is_new)
+        if is_new:
+            price = database.transact(lambda connection: ablation.price_design(connection, requested))
+            messages.print_new_ablation(requested, price)
     if as_json:
         console.print_json(ablation.make_document(requested, result))
     else:
