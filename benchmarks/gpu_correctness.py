@@ -85,7 +85,7 @@ def _fit(values: Mapping[str, Any], dataset: ImageArrays, rows: npt.NDArray[np.i
 def _step(values: Mapping[str, Any], dataset: ImageArrays, rows: npt.NDArray[np.int32]) -> tuple[Losses, float]:
     """Return the loss of each step of ours; and their sum where one launch takes all steps."""
     _, steps = preparation.build_and_compile(values, dataset, 1)
-    arrays = (*dataset.resident.training, backends.current.copy_to_device(rows))
+    arrays = (*dataset.inputs.training, backends.current.copy_to_device(rows))
     single = [steps.train(*arrays, number, number + 1)[0] / rows.shape[1] for number in range(len(rows))]
     _, steps = preparation.build_and_compile(values, dataset, 1)
     return np.array(single), steps.train(*arrays, 0, len(rows))[0] / rows.shape[1]
@@ -151,7 +151,7 @@ def predict_as_evaluated() -> None:
         assert end.predictions is not None
         kept = predictions.load(Path(end.predictions))
         assert kept is not None
-        found = predict_on_cpu(end.model, loading.load(job.data).x_val, Path(directory))
+        found = predict_on_cpu(end.model, loading.load(job.data).x_val[:], Path(directory))
     apart = np.abs(kept.probabilities - found).max()
     same = (kept.probabilities.argmax(axis=1) == found.argmax(axis=1)).mean()
     accuracy = (found.argmax(axis=1) == kept.labels).mean()

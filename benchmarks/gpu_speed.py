@@ -48,7 +48,7 @@ def measure_epochs() -> None:
 
     images, validation = (256, 100) if is_quick() else (IMAGES, VALIDATION)
     dataset = loading.load(DataRequest("cifar10", images, validation, 0))
-    _ = dataset.resident
+    _ = dataset.inputs
     with Utilization(find_gpu()) as utilization:
         for batch, epochs in ({32: 1} if is_quick() else EPOCHS).items():
             seconds: dict[str, float] = {}

@@ -79,8 +79,8 @@ def trainings(
         for epoch in range(1, epochs + 1):
             order = np.random.default_rng((seed, epoch)).permutation(images)
             size = hyperparameters["batch_size"]
-            run_epoch(steps, *dataset.resident.training, order, size, lambda *_: True)
-        probabilities = predict(steps, dataset.resident.x_val, 256, lambda *_: True)
+            run_epoch(steps, *dataset.inputs.training, order, size, lambda *_: True)
+        probabilities = predict(steps, dataset.inputs.x_val, 256, lambda *_: True)
         assert probabilities is not None
         yield {"seed": seed, "accuracy": score(probabilities, dataset.y_val).accuracy}
     backends.current.free_memory()

@@ -187,7 +187,7 @@ def _save_images(task: Task, seed: int, file: Path) -> None:
     data = load(DataRequest(task.data["name"], task.data.get("train_limit"), task.data["validation"], seed))
     file.parent.mkdir(parents=True, exist_ok=True)
     half = file.with_suffix(f".{os.getpid()}.npz")
-    np.savez(half, x_train=data.x_train, y_train=data.y_train, x_val=data.x_val, y_val=data.y_val)
+    np.savez(half, x_train=data.x_train[:], y_train=data.y_train, x_val=data.x_val[:], y_val=data.y_val)
     half.replace(file)
 
 

@@ -37,12 +37,12 @@ def plain(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch
     network = cnn.build(values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
     network.compile(optimizers.make_optimizer(values), LOSS, metrics=["accuracy"], **how)
     network.fit(
-        dataset.x_train.astype(np.float32),
+        dataset.x_train[:].astype(np.float32),
         dataset.y_train,
         values["batch_size"],
         epochs,
         verbose=0,
-        validation_data=(dataset.x_val.astype(np.float32), dataset.y_val),
+        validation_data=(dataset.x_val[:].astype(np.float32), dataset.y_val),
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch())],
     )
 
@@ -61,8 +61,8 @@ def accuracies(
     batch = values["batch_size"]
     for epoch in range(1, epochs + 1):
         order = np.random.default_rng((seed, epoch)).permutation(len(dataset.y_train))
-        trained = run_epoch(steps, *dataset.resident.training, order, batch, lambda *_: True)
-        probabilities = predict(steps, dataset.resident.x_val, choose_validation_batch(batch), lambda *_: True)
+        trained = run_epoch(steps, *dataset.inputs.training, order, batch, lambda *_: True)
+        probabilities = predict(steps, dataset.inputs.x_val, choose_validation_batch(batch), lambda *_: True)
         assert trained is not None
         assert probabilities is not None
         yield trained.accuracy, score(probabilities, dataset.y_val).accuracy
@@ -118,7 +118,7 @@ def main() -> None:
     images, validation, batch, epochs, *trials = map(int, numbers)
     values = fill_defaults({"batch_size": batch})
     dataset = loading.load(DataRequest("cifar10", images, validation, 0))
-    _ = dataset.resident
+    _ = dataset.inputs
     print(json.dumps({"backend": keras.backend.backend(), "version": backends.read_version()}), flush=True)
     last = [time.process_time(), time.monotonic()]
 

@@ -10,7 +10,8 @@ import platformdirs
 from hpsearch.errors import UsageError
 
 TRAINER_MEMORY = "HPSEARCH_TRAINER_MEMORY"
-"""Set by a worker for its trainers; not a setting of the user's."""
+DEVICE_MEMORY = "HPSEARCH_DEVICE_MEMORY"
+"""Both are set by a worker for its trainers; not settings of the user's."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,21 @@ def find_home_dir() -> Path:
 
 
 def make_trainer_environment(
-    gpu: str | None, memory: int | None = None, share: float | None = None, threads: int | None = None
+    gpu: str | None,
+    memory: int | None = None,
+    share: float | None = None,
+    threads: int | None = None,
+    *,
+    alone: bool = False,
 ) -> Mapping[str, str]:
     """Return the environment of a trainer process: this one, with the device pinned.
 
     Args:
         gpu: the UUID (or index) to pin, or None to hide every GPU.
-        memory: bytes of the GPU it may take, where it shares it.
+        memory: bytes of the GPU that are for it; None where they are not known.
         share: the same as a fraction of the GPU's memory, for JAX, which takes 0.75 unless told.
         threads: how many it may compute with, where it shares the host's cores.
+        alone: whether it has the GPU to itself, and may take more where it must.
     """
     pinned = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -95,7 +102,9 @@ def make_trainer_environment(
     if gpu is None:
         pinned["JAX_PLATFORMS"] = "cpu"
     if memory is not None:
-        pinned[TRAINER_MEMORY] = str(memory)
+        pinned[DEVICE_MEMORY] = str(memory)
+        if not alone:
+            pinned[TRAINER_MEMORY] = str(memory)
     inherited = dict(os.environ)
     if share is not None:
         pinned["XLA_CLIENT_MEM_FRACTION"] = f"{share:.4f}"
@@ -109,6 +118,12 @@ def read_trainer_memory() -> int | None:
     """Return the bytes of its GPU that this trainer process may take; None means all of them."""
     share = os.environ.get(TRAINER_MEMORY)
     return int(share) if share else None
+
+
+def read_device_memory() -> int | None:
+    """Return the bytes of its GPU that are for this trainer process, whether or not it is kept to them."""
+    memory = os.environ.get(DEVICE_MEMORY)
+    return int(memory) if memory else None
 
 
 def read_visible_devices() -> str | None:

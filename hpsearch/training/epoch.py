@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
 from hpsearch.outcomes import Confusion
-from hpsearch.training import backends
+from hpsearch.training import backends, streaming
 from hpsearch.training.backends import Probabilities, Steps
-from hpsearch.training.loading import Labels
+from hpsearch.training.images.parts import Labels
 from hpsearch.training.optimizers import refuse_unsupported
 
 OnBatch = Callable[[int, float], bool]
@@ -55,7 +56,7 @@ def run_epoch(
 
     Args:
         steps: from `compile_steps`; their model is changed.
-        images: (n, height, width, channels) of 0..255; large ones from `backends.current.copy_to_device`.
+        images: (n, height, width, channels) of 0..255; from `ImageArrays.inputs`, or a small array.
         labels: (n,), likewise.
         order: (n,) a permutation: which image comes when.
         batch_size: images a step; the last step takes what is left.
@@ -64,20 +65,20 @@ def run_epoch(
     Returns:
         Means over the epoch, while the weights changed and dropout was on; None where `on_batch` ended it.
     """
-    whole = len(order) // batch_size * batch_size
-    parts = [order[:whole].reshape(-1, batch_size), order[whole:].reshape(1, -1)]
-    done, seen, entropy, right = 0, 0, 0.0, 0.0
-    for part in (part for part in parts if part.size):
-        rows = backends.current.copy_to_device(part.astype(np.int32))
-        first, count = 0, 1
-        while first < len(part):
-            began, last = time.monotonic(), min(first + count, len(part))
-            sums = steps.train(images, labels, rows, first, last)
-            seen, done = seen + (last - first) * part.shape[1], done + last - first
-            entropy, right = entropy + sums[0], right + sums[1]
-            if not on_batch(done, entropy / seen):
-                return None
-            first, count = last, _choose_step_count(count, time.monotonic() - began)
+    done, seen, entropy, right, count, batch = 0, 0, 0.0, 0.0, 1, batch_size
+    with closing(streaming.split_into_chunks(images, labels, order, batch_size)) as chunks:
+        for chunk in chunks:
+            if chunk.batch != batch:  # it may have to be compiled: one step is timed again
+                count, batch = 1, chunk.batch
+            first = 0
+            while first < chunk.steps:
+                began, last = time.monotonic(), min(first + count, chunk.steps)
+                sums = steps.train(chunk.images, chunk.labels, chunk.order, first, last)
+                seen, done = seen + (last - first) * batch, done + last - first
+                entropy, right = entropy + sums[0], right + sums[1]
+                if not on_batch(done, entropy / seen):
+                    return None
+                first, count = last, _choose_step_count(count, time.monotonic() - began)
     return EpochFigures(entropy / seen, right / seen)
 
 
@@ -99,10 +100,11 @@ def predict(steps: Steps, images: Any, batch_size: int, on_batch: OnBatch) -> Pr
     `on_batch` is given NaN as the loss, since no labels are known; None is returned where it ended the pass.
     """
     parts: list[Probabilities] = []
-    for start in range(0, len(images), batch_size):
-        parts.append(steps.predict(images[start : start + batch_size]))
-        if not on_batch(len(parts), math.nan):
-            return None
+    with closing(streaming.read_batches(images, batch_size)) as batches:
+        for batch in batches:
+            parts.append(steps.predict(batch))
+            if not on_batch(len(parts), math.nan):
+                return None
     return np.concatenate(parts)
 
 

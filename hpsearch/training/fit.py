@@ -128,7 +128,7 @@ def _train_epoch(training: Training, epoch: int, progress: Progress) -> EpochRes
     watch = _BatchWatch(epoch, math.ceil(images / batch_size), progress)
     began = time.monotonic()
     order = np.random.default_rng((job.seed, epoch)).permutation(images)
-    trained = run_epoch(training.steps, *data.resident.training, order, batch_size, watch.on_training_batch)
+    trained = run_epoch(training.steps, *data.inputs.training, order, batch_size, watch.on_training_batch)
     probabilities, validated = None, EpochFigures(math.nan, math.nan)
     if trained and (not job.data.test or epoch >= job.epochs):
         probabilities = _predict(training, watch.on_validation_batch)
@@ -147,7 +147,7 @@ def _predict(training: Training, on_batch: OnBatch = lambda *_: True) -> Probabi
     if training.job.data.test:
         steps = compile_steps(copy_to_stock_layers(training), keras.optimizers.SGD())
     batch = choose_validation_batch(training.settings.batch_size)
-    return predict(steps, training.dataset.resident.x_val, batch, on_batch)
+    return predict(steps, training.dataset.inputs.x_val, batch, on_batch)
 
 
 def _finish(

@@ -1,26 +1,18 @@
 """A study's images: loaded, split into training, validation and test images, and identified by a fingerprint."""
 
 import hashlib
-import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 
-from hpsearch.errors import NotFoundError, UsageError
+from hpsearch.errors import NotFoundError
 from hpsearch.spec.datasets import Dataset, list_datasets
-from hpsearch.training import backends
+from hpsearch.training import backends, streaming
+from hpsearch.training.images.parts import ArraySource, ImagePart, Labels, RawImages
+from hpsearch.training.images.splits import split_stratified
 from hpsearch.training.protocol import DataRequest
-
-Images = npt.NDArray[np.uint8]
-"""(n, height, width, channels) of 0..255."""
-Labels = npt.NDArray[np.int64]
-"""(n,), counted from 0."""
-RawImages = tuple[Images, Labels, Images, Labels, tuple[str, ...]]
-"""Training images and labels, test images and labels, names of the classes."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +24,8 @@ class PixelStatistics:
 
 
 @dataclass(frozen=True, eq=False)
-class DeviceArrays:
-    """What training reads of a dataset, where the device reads it."""
+class TrainingInputs:
+    """What training reads of a dataset: arrays on the device, or parts that are streamed to it."""
 
     x_train: Any
     y_train: Any
@@ -47,39 +39,42 @@ class DeviceArrays:
 
 @dataclass(frozen=True, eq=False)
 class ImageArrays:
-    """Images (n, 32, 32, 3) of 0..255 and labels (n,), in three parts that share no image.
+    """Images (n, height, width, channels) of 0..255 and labels (n,), in three parts that share no image.
 
     `fingerprint` is the SHA-256 of all that a search sees: training and validation images and labels. Where the data
     are for a test, the training images are both of these, the validation images are the test images, and `fingerprint`
     is the SHA-256 of all of them, "+", and that of the search.
     """
 
-    x_train: Images
+    x_train: ImagePart
     y_train: Labels
-    x_val: Images
+    x_val: ImagePart
     y_val: Labels
-    x_test: Images
+    x_test: ImagePart
     y_test: Labels
     classes: tuple[str, ...]
     fingerprint: str
 
     @cached_property
-    def resident(self) -> DeviceArrays:
-        """Its images on the device, for as long as the dataset is kept."""
-        return DeviceArrays(
-            *(backends.current.copy_to_device(array) for array in (self.x_train, self.y_train, self.x_val))
-        )
+    def inputs(self) -> TrainingInputs:
+        """Its images on the device, for as long as the dataset is kept, where they fit there."""
+        if self.x_train.nbytes + self.x_val.nbytes > streaming.find_resident_limit():
+            return TrainingInputs(self.x_train, self.y_train, self.x_val)
+        arrays = self.x_train[:], self.y_train, self.x_val[:]
+        return TrainingInputs(*(backends.current.copy_to_device(array) for array in arrays))
 
     @cached_property
     def statistics(self) -> PixelStatistics:
         """Of the training images alone, so that nothing of the validation images leaks into training."""
-        n, total, squares = math.prod(self.x_train.shape[:-1]), np.zeros(3), np.zeros(3)
-        for start in range(0, len(self.x_train), 1024):  # all at once would be eight times the images' memory
-            part = self.x_train[start : start + 1024].astype(np.float64)
-            total += part.sum(axis=(0, 1, 2))
-            squares += (part**2).sum(axis=(0, 1, 2))
-        mean = total / n
-        deviation = np.sqrt(np.maximum(squares / n - mean**2, 1e-12))
+        number, height, width, channels = self.x_train.shape
+        total, squares = np.zeros((width * channels,), np.int64), np.zeros((width * channels,), np.int64)
+        for piece in self.x_train.read_pieces():
+            rows = piece.reshape(-1, width * channels)  # a sum over the first axis is several times as fast
+            total += rows.sum(axis=0, dtype=np.int64)
+            squares += np.square(rows, dtype=np.uint16).sum(axis=0, dtype=np.int64)
+        n = number * height * width
+        mean, square = (sums.reshape(width, channels).sum(axis=0) / n for sums in (total, squares))
+        deviation = np.sqrt(np.maximum(square - mean**2, 1e-12))
         return PixelStatistics(tuple(mean.tolist()), tuple(deviation.tolist()))
 
 
@@ -101,13 +96,15 @@ def load(data: DataRequest) -> ImageArrays:
     rest, validation = split_stratified(y, np.arange(len(y)), data.validation, data.seed, f"validation of {data.name}")
     if data.train_limit is not None and data.train_limit != len(rest):
         _, rest = split_stratified(y, rest, data.train_limit, data.seed, f"train_limit of {data.name}")
-    parts = x[rest], y[rest], x[validation], y[validation]
-    searched, tested = _fingerprint(*parts), (x_test, y_test)
+    source = ArraySource(x)
+    parts = ImagePart(source, rest), y[rest], ImagePart(source, validation), y[validation]
+    tested = ImagePart(ArraySource(x_test), np.arange(len(y_test))), y_test
+    searched = _fingerprint(*parts)
     if not data.test:
         return ImageArrays(*parts, *tested, classes, searched)
     known = np.concatenate([rest, validation])
     fingerprint = f"{_fingerprint(*parts, *tested)}+{searched}"
-    return ImageArrays(x[known], y[known], *tested, *tested, classes, fingerprint)
+    return ImageArrays(ImagePart(source, known), y[known], *tested, *tested, classes, fingerprint)
 
 
 def _read(dataset: Dataset) -> RawImages:
@@ -122,23 +119,11 @@ def _read(dataset: Dataset) -> RawImages:
     return images
 
 
-def split_stratified(y: Labels, among: Labels, count: int, seed: int, what: str) -> tuple[Labels, Labels]:
-    """Split the indices `among` into (all others, `count`), both stratified by label.
-
-    Raises:
-        UsageError: a part would have no image of some class; `what` names the part.
-    """
-    classes = len(np.unique(y))
-    most = len(among) - classes  # every class needs an image on either side
-    if not classes <= count <= most:
-        raise UsageError(f"{what}: {count:,} is not from {classes} to {most:,} (there are {len(among):,} images)")
-    others, part = train_test_split(among, test_size=count, stratify=y[among], random_state=seed)
-    return others, part
-
-
-def _fingerprint(*arrays: Images | Labels) -> str:
+def _fingerprint(*parts: ImagePart | Labels) -> str:
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.shape}{array.dtype.str}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+    for part in parts:
+        dtype, pieces = ("|u1", part.read_pieces()) if isinstance(part, ImagePart) else (part.dtype.str, [part])
+        digest.update(f"{part.shape}{dtype}".encode())
+        for piece in pieces:
+            digest.update(np.ascontiguousarray(piece).data)
     return digest.hexdigest()

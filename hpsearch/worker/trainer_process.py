@@ -135,8 +135,7 @@ def make_environment(gpu: Gpu | None, slots: int) -> Mapping[str, str]:
         threads = max(1, (os.cpu_count() or 1) // slots) if slots > 1 else None
         return settings.make_trainer_environment(None, threads=threads)
     share = GPU_SHARE / slots
-    memory = int(gpu.memory * share) if slots > 1 else 0
-    return settings.make_trainer_environment(gpu.uuid, memory or None, share)
+    return settings.make_trainer_environment(gpu.uuid, int(gpu.memory * share) or None, share, alone=slots == 1)
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def test_search_is_evaluated_and_exported(storage: str, hpsearch: Run, tmp_path:
     ] * 2
 
     hpsearch("export", NAME, str(tmp_path / "tested"))
-    predictions = predicted(tmp_path / "tested", digits.x_test, tmp_path)
+    predictions = predicted(tmp_path / "tested", digits.x_test[:], tmp_path)
     assert sorted(predictions) == ["trial-0", "trial-1"]
     for number, probabilities in stored.items():
         assert np.allclose(predictions[f"trial-{number}"], probabilities, atol=1e-5)
@@ -152,7 +152,7 @@ def check_search(hpsearch: Run, directory: Path, scratch: Path) -> None:
     assert sorted(path.name for path in directory.iterdir()) == ["README.md", "trial-0.keras", "trial-1.keras"]
     trials: Any = json.loads(hpsearch("results", NAME, "--json").stdout)["trials"]
     digits = loading.load(DataRequest("digits", 150, 100, 0))
-    predictions = predicted(directory, digits.x_val, scratch)
+    predictions = predicted(directory, digits.x_val[:], scratch)
     readme = (directory / "README.md").read_text()
     assert "search a \\<b\\>small\\</b\\> \\| search's 100%, made" in readme
     assert "they are optimistic" in readme

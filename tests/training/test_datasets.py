@@ -46,10 +46,10 @@ def test_digits_are_split_without_overlap() -> None:
     digits = loading.load(replace(DIGITS, train_limit=None))
     assert digits.x_train.shape == (1237, 32, 32, 3)
     assert (len(digits.y_val), len(digits.y_test)) == (200, 360)
-    parts = rows(digits.x_train), rows(digits.x_val), rows(digits.x_test)
+    parts = rows(digits.x_train[:]), rows(digits.x_val[:]), rows(digits.x_test[:])
     assert len(parts[0] | parts[1] | parts[2]) == 1797
-    assert digits.x_train.dtype == np.uint8
-    assert (digits.x_train.min(), digits.x_train.max()) == (0, 255)
+    assert digits.x_train[:].dtype == np.uint8
+    assert (digits.x_train[:].min(), digits.x_train[:].max()) == (0, 255)
     assert digits.classes == tuple("0123456789")
 
 
@@ -67,18 +67,18 @@ def test_split_follows_from_the_seed() -> None:
     loading.load.cache_clear()
     again, other = loading.load(DIGITS), loading.load(replace(DIGITS, seed=1))
     assert first.fingerprint == again.fingerprint
-    assert np.array_equal(first.x_train, again.x_train)
+    assert np.array_equal(first.x_train[:], again.x_train[:])
     assert first.fingerprint != other.fingerprint
-    assert rows(first.x_val) != rows(other.x_val)
-    assert np.array_equal(first.x_test, other.x_test)
+    assert rows(first.x_val[:]) != rows(other.x_val[:])
+    assert np.array_equal(first.x_test[:], other.x_test[:])
 
 
 def test_limit_leaves_the_validation_images() -> None:
     """A study with fewer training images is judged by the same validation images."""
     few, many = loading.load(DIGITS), loading.load(replace(DIGITS, train_limit=None))
     assert len(few.y_train) == 300
-    assert np.array_equal(few.x_val, many.x_val)
-    assert rows(few.x_train) < rows(many.x_train)
+    assert np.array_equal(few.x_val[:], many.x_val[:])
+    assert rows(few.x_train[:]) < rows(many.x_train[:])
     assert len(loading.load(replace(DIGITS, train_limit=1237)).y_train) == 1237
 
 
@@ -114,7 +114,7 @@ def test_only_the_latest_dataset_is_kept() -> None:
 def test_statistics_are_of_the_training_images() -> None:
     """Mean and deviation a channel, over the training images alone."""
     digits = loading.load(DIGITS)
-    pixels = digits.x_train.reshape(-1, 3).astype(float)
+    pixels = digits.x_train[:].reshape(-1, 3).astype(float)
     assert digits.statistics.mean == pytest.approx(pixels.mean(axis=0))
     assert digits.statistics.deviation == pytest.approx(pixels.std(axis=0))
 

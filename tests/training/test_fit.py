@@ -185,7 +185,7 @@ def test_saved_model_is_of_the_best_epoch(job: MakeJob) -> None:
 
     model = keras.models.load_model(end.model)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    assert model.evaluate(digits.x_val, digits.y_val, verbose=0)[0] == pytest.approx(best.val_loss, rel=1e-3)
+    assert model.evaluate(digits.x_val[:], digits.y_val, verbose=0)[0] == pytest.approx(best.val_loss, rel=1e-3)
 
 
 def test_saved_model_needs_only_keras(job: MakeJob) -> None:

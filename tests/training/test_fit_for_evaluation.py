@@ -31,11 +31,11 @@ def test_data_are_the_searchs_and_the_test_images() -> None:
     search = loading.load(SEARCH)
     tested = loading.load(TEST)
     assert len(tested.y_train) == 300
-    assert rows(tested.x_train) == rows(np.concatenate([search.x_train, search.x_val]))
+    assert rows(tested.x_train[:]) == rows(np.concatenate([search.x_train[:], search.x_val[:]]))
     assert np.bincount(tested.y_train).tolist() == (np.bincount(search.y_train) + np.bincount(search.y_val)).tolist()
-    assert np.array_equal(tested.x_val, search.x_test)
+    assert np.array_equal(tested.x_val[:], search.x_test[:])
     assert np.array_equal(tested.y_val, search.y_test)
-    assert not set(rows(tested.x_train)) & set(rows(tested.x_val))
+    assert not set(rows(tested.x_train[:])) & set(rows(tested.x_val[:]))
     assert search.fingerprint != tested.fingerprint
     assert tested.fingerprint.endswith(f"+{search.fingerprint}")
 
@@ -86,7 +86,7 @@ def test_predictions_are_those_of_the_model_that_is_kept(job: MakeJob) -> None:
     assert isinstance(end, TrainingEnd)
     saved = load(Path(str(end.predictions)))
     assert saved is not None
-    again = keras.models.load_model(end.model).predict(loading.load(TEST).x_test, batch_size=128, verbose=0)
+    again = keras.models.load_model(end.model).predict(loading.load(TEST).x_test[:], batch_size=128, verbose=0)
     assert np.allclose(saved.probabilities, again, atol=1e-6)
 
 

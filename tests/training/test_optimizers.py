@@ -40,9 +40,9 @@ def assert_trained_as_by_keras(optimizer: str, settings: dict[str, Any], **optio
     """Both after an epoch of our steps and after one of `keras.Model.fit` the variables are the same."""
     digits, models = load(DIGITS), [make_model(**options) for _ in range(2)]
     ours, theirs = (getattr(keras.optimizers, optimizer)(learning_rate=0.01, **settings) for _ in models)
-    run_epoch(compile_steps(models[0], ours), *digits.resident.training, np.arange(200), 30, lambda *_: True)
+    run_epoch(compile_steps(models[0], ours), *digits.inputs.training, np.arange(200), 30, lambda *_: True)
     models[1].compile(theirs, "sparse_categorical_crossentropy", jit_compile=False)
-    models[1].fit(digits.x_train, digits.y_train, 30, shuffle=False, verbose=0)
+    models[1].fit(digits.x_train[:], digits.y_train, 30, shuffle=False, verbose=0)
     for mine, expected in zip(
         models[0].variables + ours.variables, models[1].variables + theirs.variables, strict=True
     ):

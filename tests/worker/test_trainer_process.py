@@ -16,12 +16,17 @@ def test_slots_share_the_memory_of_a_gpu() -> None:
     assert int(shared[settings.TRAINER_MEMORY]) == int(GPU.memory * GPU_SHARE / 2)
     assert float(alone["XLA_CLIENT_MEM_FRACTION"]) == GPU_SHARE
     assert settings.TRAINER_MEMORY not in alone
+    assert [int(slot[settings.DEVICE_MEMORY]) for slot in (shared, alone)] == [
+        int(GPU.memory * GPU_SHARE / 2),
+        int(GPU.memory * GPU_SHARE),
+    ]
 
 
 def test_a_gpu_that_does_not_say_its_memory_has_no_limit_in_bytes() -> None:
     """Where the driver names no size, no slot is limited to nothing."""
     environment = make_environment(Gpu(0, "GPU-a1", "NVIDIA GB10", 0), 2)
     assert settings.TRAINER_MEMORY not in environment
+    assert settings.DEVICE_MEMORY not in environment
     assert float(environment["XLA_CLIENT_MEM_FRACTION"]) == GPU_SHARE / 2
 
 

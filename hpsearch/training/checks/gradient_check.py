@@ -17,7 +17,8 @@ import numpy.typing as npt
 from hpsearch.training import backends
 from hpsearch.training.backends import Steps
 from hpsearch.training.epoch import compile_steps, run_epoch
-from hpsearch.training.loading import Images, Labels, PixelStatistics
+from hpsearch.training.images.parts import Images, Labels
+from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.models import cnn
 from hpsearch.training.optimizers import make_optimizer
 

@@ -18,7 +18,8 @@ from hpsearch.training import backends, loading
 from hpsearch.training.backends import Steps
 from hpsearch.training.checks import gradient_check, throughput
 from hpsearch.training.epoch import run_epoch
-from hpsearch.training.loading import ImageArrays, Images, Labels
+from hpsearch.training.images.parts import Images, Labels
+from hpsearch.training.loading import ImageArrays
 from hpsearch.training.models import cnn
 from hpsearch.training.preparation import build_and_compile
 from hpsearch.training.protocol import Check, Checking, Finding, Layer, Network

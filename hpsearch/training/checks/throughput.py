@@ -37,7 +37,7 @@ def measure(hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int)
     batch_size = hyperparameters["batch_size"]
     validation_batch = choose_validation_batch(batch_size)
     order = np.random.default_rng(seed).permutation(len(dataset.y_train))
-    x, y, x_val = dataset.resident.x_train, dataset.resident.y_train, dataset.resident.x_val
+    x, y, x_val = dataset.inputs.x_train, dataset.inputs.y_train, dataset.inputs.x_val
     # The first batches compile the step, once a trial and not once an epoch. Of the whole order, because a backend may
     # compile another one for a few batches.
     run_epoch(steps, x, y, order, batch_size, lambda done, _: done < 2)

@@ -23,7 +23,7 @@ from hpsearch.errors import NotFoundError
 from hpsearch.spec.datasets import Dataset
 
 if TYPE_CHECKING:
-    from hpsearch.training.loading import Images, Labels, RawImages
+    from hpsearch.training.images.parts import Images, Labels, RawImages
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from hpsearch.spec.datasets import Dataset
 
 if TYPE_CHECKING:
-    from hpsearch.training.loading import RawImages
+    from hpsearch.training.images.parts import RawImages
 
 TEST_IMAGES = 360
 
@@ -18,7 +18,7 @@ def read_images() -> "RawImages":
     import numpy as np
     from sklearn.datasets import load_digits
 
-    from hpsearch.training.loading import split_stratified
+    from hpsearch.training.images.splits import split_stratified
 
     digits = load_digits()
     grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)

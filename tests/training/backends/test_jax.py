@@ -24,8 +24,8 @@ def test_steps_of_any_number_compile_once() -> None:
     """One step or nine in a launch run the same compiled loop, and sum up as ten in one launch do."""
     digits, order = load(DIGITS), np.arange(200, dtype=np.int32).reshape(10, 20)
     (one, parts), (other, whole) = (preparation.build_and_compile(fill_defaults(TINY), digits, 1) for _ in range(2))
-    first, second = (parts.train(*digits.resident.training, order, *bounds) for bounds in ((0, 1), (1, 10)))
-    together = whole.train(*digits.resident.training, order, 0, 10)
+    first, second = (parts.train(*digits.inputs.training, order, *bounds) for bounds in ((0, 1), (1, 10)))
+    together = whole.train(*digits.inputs.training, order, 0, 10)
     assert np.allclose(np.add(first, second), together, rtol=1e-4)
     for result, expected in zip(one.variables, other.variables, strict=True):
         assert np.allclose(result, expected, rtol=1e-3, atol=1e-6), expected.path
@@ -37,7 +37,7 @@ def test_state_is_handed_over() -> None:
     digits, order = load(DIGITS), np.arange(200, dtype=np.int32).reshape(10, 20)
     network, steps = preparation.build_and_compile(fill_defaults(TINY), digits, 1)
     before = [variable.value for variable in network.trainable_variables]
-    steps.train(*digits.resident.training, order, 0, 1)
+    steps.train(*digits.inputs.training, order, 0, 1)
     assert all(value.is_deleted() for value in before)
 
 

@@ -30,8 +30,8 @@ def test_steps_are_those_of_keras(chosen: dict[str, Any]) -> None:
     ours, steps = preparation.build_and_compile(values, digits, 1)
     theirs = cnn.build(values, (32, 32, 3), 10, 1, digits.statistics)
     theirs.compile(make_optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
-    figures = run_epoch(steps, *digits.resident.training, np.arange(200), 30, lambda *_: True)
-    seen = theirs.fit(digits.x_train, digits.y_train, 30, shuffle=False, verbose=0).history
+    figures = run_epoch(steps, *digits.inputs.training, np.arange(200), 30, lambda *_: True)
+    seen = theirs.fit(digits.x_train[:], digits.y_train, 30, shuffle=False, verbose=0).history
     for variable, expected in zip(
         ours.variables + ours.optimizer.variables, theirs.variables + theirs.optimizer.variables, strict=True
     ):
@@ -55,7 +55,7 @@ def test_batch_norm_knows_what_it_saw(precision: str) -> None:
     network, steps = preparation.build_and_compile(
         fill_defaults({**values, "learning_rate": 1e-9, "precision": precision}), digits, 1
     )
-    steps.train(*digits.resident.training, np.tile(np.arange(100, dtype=np.int32), (3, 1)), 0, 3)
+    steps.train(*digits.inputs.training, np.tile(np.arange(100, dtype=np.int32), (3, 1)), 0, 3)
     images = digits.x_train[:100]
     trained = keras.ops.convert_to_numpy(network(images, training=True))
     assert trained.std(axis=0).min() > 0.01

@@ -12,6 +12,7 @@ from hpsearch.spec.branches import Branch
 from hpsearch.spec.hyperparameters import fill_defaults
 from hpsearch.training import loading
 from hpsearch.training.checks import gradient_check, sanity_checks
+from hpsearch.training.images.parts import ArraySource, ImagePart
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.models import cnn
 from hpsearch.training.protocol import Check, Checking, Finding, Network
@@ -121,9 +122,11 @@ def test_a_branch_that_does_not_build_is_found_and_the_next_is_checked() -> None
 def test_a_loss_far_from_a_guess_is_found() -> None:
     """Pixels a million times too large give a head that is sure before it has learned anything."""
     images = loading.load(DIGITS)
-    huge: Any = images.x_train.astype("float32") * 1e6
+    pixels: Any = images.x_train[:].astype("float32") * 1e6
+    huge = replace(images, x_train=ImagePart(ArraySource(pixels), np.arange(len(pixels))))
+    vars(huge)["statistics"] = images.statistics  # those of bytes only are known
     with pytest.raises(sanity_checks.CheckFault, match=r"not within 10% of ln\(10\) = 2\.303") as raised:
-        sanity_checks._check_start(sanity_checks._CheckContext(replace(images, x_train=huge), 1), branch())
+        sanity_checks._check_start(sanity_checks._CheckContext(huge, 1), branch())
     assert raised.value.figures["loss"] > raised.value.figures["scaled"] > 2.6
 
 
