@@ -188,7 +188,7 @@ def _score(
             steps = zip((step.difference for step in table.path[1:]), gains, strict=True)
             scores[variant].paths += 1
             scores[variant].paths_held += all(step.low <= gain <= step.high for step, gain in steps if step)
-    floor, resolution = find_floor(spec), 1 / spec.data.validation
+    floor, resolution = find_floor(spec), 1 / spec.validation_images
     samples: list[list[float]] = [[] for _ in design.configurations]
     for trial in trials:
         samples[design.schedule[trial.number]].append(floor if trial.value is None else trial.value)

@@ -17,7 +17,7 @@ import keras
 from training import spread
 from training_sides import accuracies
 
-from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.spec.rows import Value
 from hpsearch.training import backends, loading
 from hpsearch.training.loading import ImageArrays
@@ -42,7 +42,7 @@ def keras_own(momentum: float) -> keras.layers.Layer:
 
 def training(values: Mapping[str, Value], dataset: ImageArrays, epochs: int, seed: int) -> list[Epoch]:
     """Train once; return its epochs."""
-    given: Mapping[str, Any] = fill_defaults({**values, "batch_norm": True, "batch_size": BATCH})
+    given: Mapping[str, Any] = BASE_TABLE.fill_defaults({**values, "batch_norm": True, "batch_size": BATCH})
     percent = [(100 * trained, 100 * valid) for trained, valid in accuracies(given, dataset, epochs, seed)]
     backends.current.free_memory()
     return percent

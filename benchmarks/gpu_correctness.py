@@ -18,13 +18,12 @@ from gpu_cpu import predict_on_cpu
 from gpu_rows import call_part, choose_network, is_quick, leave_out, report
 
 from hpsearch.outcomes import TrainingEnd
-from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import backends, fit, loading, predictions, preparation
+from hpsearch.spec.hyperparameters import BASE_TABLE
+from hpsearch.training import backends, fit, loading, model_building, predictions, preparation
 from hpsearch.training.backends import Layers
 from hpsearch.training.loading import ImageArrays
-from hpsearch.training.models import cnn
 from hpsearch.training.optimizers import make_optimizer
-from hpsearch.training.protocol import DataRequest, EpochReport, Stop, Train
+from hpsearch.training.protocol import BASE_MODEL, DataRequest, EpochReport, Stop, Train
 
 DIGITS = DataRequest("digits", 200 if is_quick() else None, 300, 0)
 STEPS, BATCH = 50, 32
@@ -52,7 +51,7 @@ def losses() -> None:
     auto = backends.current.find_fast_precision()
     for precision in dict.fromkeys(("float32", auto)):
         asked = "float32" if precision == "float32" else "auto"
-        values = fill_defaults({**CHOSEN, "dropout": 0.0, "precision": asked})
+        values = BASE_TABLE.fill_defaults({**CHOSEN, "dropout": 0.0, "precision": asked})
         plain[precision] = _fit(values, dataset, rows, precision)
         ours, sums = _step(values, dataset, rows)
         scale, tolerated = plain[precision][0], TOLERATED * ROUNDING[precision]
@@ -71,7 +70,9 @@ def losses() -> None:
 
 def _fit(values: Mapping[str, Any], dataset: ImageArrays, rows: npt.NDArray[np.int32], precision: str) -> Losses:
     """Return the loss of each step of Keras's own `fit`, whose callback is told their mean so far."""
-    network = cnn.build(values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, Layers(precision=precision))
+    network = model_building.build(
+        BASE_MODEL, values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, Layers(precision=precision)
+    )
     network.compile(make_optimizer(values), "sparse_categorical_crossentropy")
     means: list[float] = []
     told = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: means.append(float(logs["loss"])))
@@ -84,15 +85,15 @@ def _fit(values: Mapping[str, Any], dataset: ImageArrays, rows: npt.NDArray[np.i
 
 def _step(values: Mapping[str, Any], dataset: ImageArrays, rows: npt.NDArray[np.int32]) -> tuple[Losses, float]:
     """Return the loss of each step of ours; and their sum where one launch takes all steps."""
-    _, steps = preparation.build_and_compile(values, dataset, 1)
+    _, steps = preparation.build_and_compile(BASE_MODEL, values, dataset, 1)
     arrays = (*dataset.inputs.training, backends.current.copy_to_device(rows))
     single = [steps.train(*arrays, number, number + 1)[0] / rows.shape[1] for number in range(len(rows))]
-    _, steps = preparation.build_and_compile(values, dataset, 1)
+    _, steps = preparation.build_and_compile(BASE_MODEL, values, dataset, 1)
     return np.array(single), steps.train(*arrays, 0, len(rows))[0] / rows.shape[1]
 
 
 def _make_job(directory: str, epochs: int, **changed: Any) -> Train:
-    values = fill_defaults({"filters": 16, "dense_units": 64, **CHOSEN, "batch_norm": True})
+    values = BASE_TABLE.fill_defaults({"filters": 16, "dense_units": 64, **CHOSEN, "batch_norm": True})
     return Train(values, DIGITS, 1, epochs, "val_accuracy", 99, None, directory, checkpoint_every=0.0, **changed)
 
 

@@ -20,7 +20,7 @@ from gpu_nvml import Utilization
 from gpu_rows import call_part, choose_network, find_gpu, is_quick, leave_out, report
 
 from hpsearch.devices import Gpu
-from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training.protocol import BatchProgress, DataRequest, EpochReport, FromTrainer, GoOn, Loaded, Ready, Train
 from hpsearch.worker.trainer_process import TrainerProcess
 from hpsearch.worker.wakeup import WakeupPipe
@@ -73,7 +73,7 @@ def _train_side(side: str, batch: int, dataset: "ImageArrays", epochs: int) -> l
     from hpsearch.training import backends
 
     marks = [time.monotonic()]
-    values = fill_defaults({**choose_network(), "batch_size": batch})
+    values = BASE_TABLE.fill_defaults({**choose_network(), "batch_size": batch})
     run(side, values, dataset, epochs, lambda: marks.append(time.monotonic()), False)
     backends.current.free_memory()
     return marks
@@ -87,7 +87,7 @@ class PausedTrainer:
 
     def warm(self, images: int, directory: str) -> float:
         """Train the first two epochs; return the seconds from the start of the first to its end."""
-        values = fill_defaults({**choose_network(), "batch_size": SLOT_BATCH})
+        values = BASE_TABLE.fill_defaults({**choose_network(), "batch_size": SLOT_BATCH})
         data = DataRequest("cifar10", images, 2_000, 0)
         self._trainer.send(Train(values, data, 1, 10**6, "val_accuracy", 10**6, None, directory))
         self._await(Loaded)

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.spec.rows import Value
-from hpsearch.training.protocol import DataRequest
+from hpsearch.training.protocol import BASE_MODEL, DataRequest
 
 RESULTS = Path(__file__).parents[1] / "build" / "bench" / "precision"
 PRECISIONS = ("float32", "auto")
@@ -68,10 +68,10 @@ def trainings(
     from hpsearch.training.epoch import predict, run_epoch, score
 
     dataset = loading.load(DataRequest("cifar10", images, VALIDATION, 0))
-    hyperparameters: Mapping[str, Any] = fill_defaults({**WIDTH, **values})
-    model, steps = preparation.build_and_compile(hyperparameters, dataset, 0)
+    hyperparameters: Mapping[str, Any] = BASE_TABLE.fill_defaults({**WIDTH, **values})
+    model, steps = preparation.build_and_compile(BASE_MODEL, hyperparameters, dataset, 0)
     for seed in seeds:
-        start, _ = preparation.build_and_compile(hyperparameters, dataset, seed)
+        start, _ = preparation.build_and_compile(BASE_MODEL, hyperparameters, dataset, seed)
         for ours, theirs in zip(
             model.variables + model.optimizer.variables, start.variables + start.optimizer.variables, strict=True
         ):

@@ -158,7 +158,7 @@ def warm(size: Size) -> str:
     given = DataRequest("cifar10", size.images, size.validation, 0)
     with tempfile.TemporaryDirectory() as directory:
         for seed in range(size.trials + 2):
-            values = hyperparameters.fill_defaults({"batch_size": 128, "learning_rate": 0.001 * (seed + 1)})
+            values = hyperparameters.BASE_TABLE.fill_defaults({"batch_size": 128, "learning_rate": 0.001 * (seed + 1)})
             job = Train(values, given, seed, 1, "val_accuracy", 9, None, directory)
             jobs.append(list(marks(trainer, alarm, job)))
     trainer.close()

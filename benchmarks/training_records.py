@@ -72,7 +72,7 @@ class StudyRecord:
 
     def measure_grid(self, epoch: int) -> dict[tuple[Value, ...], float]:
         """Return the best accuracy until an epoch at every point; one that diverged until then counts as a guess."""
-        images, guess = self.spec.data.validation, 1 / len(self.spec.data.classes)
+        images, guess = self.spec.validation_images, 1 / len(self.spec.classes)
         return {
             tuple(point.values()): guess if None in right[:epoch] else float(max(right[:epoch]) / images)
             for point, right in zip(self.spec.list_grid(), self.trials, strict=True)
@@ -92,7 +92,7 @@ def make_record(described: Mapping[str, Any], trials: Sequence[Trial], machine: 
             raise SystemExit(
                 f"trial {trial.number} of {spec.study.name} ended as {trial.outcome}: retry it, then again"
             )
-        images = spec.data.validation
+        images = spec.validation_images
         right = [None if epoch.diverged else round(epoch.val_accuracy * images) for epoch in trial.epochs]
         if spec.sampler.name == "grid" and trial.outcome == TrialOutcome.DIVERGED and None not in right:
             right.append(None)  # an epoch in which the loss ceases to be a number is not always stored
@@ -159,9 +159,9 @@ def _make_trial(spec: StudySpec, number: int, values: Sequence[Value], outcome: 
 
 def _make_epoch(spec: StudySpec, number: int, right: int | None) -> EpochMetrics:
     """Return an epoch of that validation accuracy; the rest is not recorded, and stands for a guess or its failure."""
-    classes = len(spec.data.classes)
+    classes = len(spec.classes)
     loss = float("nan") if right is None else compute_chance_loss(classes)
-    accuracy = 1 / classes if right is None else right / spec.data.validation
+    accuracy = 1 / classes if right is None else right / spec.validation_images
     return EpochMetrics(number, loss, accuracy, loss, accuracy, 0.0, 1.0)
 
 

@@ -18,13 +18,12 @@ from unittest import mock
 import keras
 import numpy as np
 
-from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import backends, fit, loading, optimizers, preparation
+from hpsearch.spec.hyperparameters import BASE_TABLE
+from hpsearch.training import backends, fit, loading, model_building, optimizers, preparation
 from hpsearch.training.backends import Layers
 from hpsearch.training.epoch import choose_validation_batch, predict, run_epoch, score
 from hpsearch.training.loading import ImageArrays
-from hpsearch.training.models import cnn
-from hpsearch.training.protocol import DataRequest, Train
+from hpsearch.training.protocol import BASE_MODEL, DataRequest, Train
 
 OnEpoch = Callable[[], None]
 
@@ -34,7 +33,7 @@ LOSS = "sparse_categorical_crossentropy"
 def plain(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch, **how: Any) -> None:
     """Train as a user would write it: float32 arrays, `fit` with validation data."""
     layers = Layers(precision=how.pop("precision", None))
-    network = cnn.build(values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
+    network = model_building.build(BASE_MODEL, values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
     network.compile(optimizers.make_optimizer(values), LOSS, metrics=["accuracy"], **how)
     network.fit(
         dataset.x_train[:].astype(np.float32),
@@ -57,7 +56,7 @@ def accuracies(
     values: Mapping[str, Any], dataset: ImageArrays, epochs: int, seed: int
 ) -> Iterator[tuple[float, float]]:
     """Yield training and validation accuracy of each of the trainer's epochs."""
-    _, steps = preparation.build_and_compile(values, dataset, seed)
+    _, steps = preparation.build_and_compile(BASE_MODEL, values, dataset, seed)
     batch = values["batch_size"]
     for epoch in range(1, epochs + 1):
         order = np.random.default_rng((seed, epoch)).permutation(len(dataset.y_train))
@@ -116,7 +115,7 @@ def main() -> None:
     """Measure and print."""
     side, what, *numbers = sys.argv[1:]
     images, validation, batch, epochs, *trials = map(int, numbers)
-    values = fill_defaults({"batch_size": batch})
+    values = BASE_TABLE.fill_defaults({"batch_size": batch})
     dataset = loading.load(DataRequest("cifar10", images, validation, 0))
     _ = dataset.inputs
     print(json.dumps({"backend": keras.backend.backend(), "version": backends.read_version()}), flush=True)

@@ -117,7 +117,7 @@ def _describe_left_out(ended: Sequence[TrialFacts]) -> Iterator[str]:
 def _describe_selection(summary: Summary, complete: int) -> str:
     """Return that the best value is measured on the images that selected it."""
     spec, best = summary.study.spec, summary.best
-    images = spec.data.validation
+    images = spec.validation_images
     interval = ""
     if spec.study.metric == "val_accuracy" and best is not None:
         low, high = statistics.compute_wilson_interval(round(best["value"] * images), images)

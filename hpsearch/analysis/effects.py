@@ -139,7 +139,7 @@ def find_value(spec: StudySpec, trial: Trial) -> float | None:
     value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
     if trial.outcome is None or not trial.outcome.counts_as_guess:
         return value if trial.state == TrialState.COMPLETE else None
-    guess = compute_guess_value(spec.study.metric, len(spec.data.classes))
+    guess = compute_guess_value(spec.study.metric, len(spec.classes))
     if value is None or trial.outcome is TrialOutcome.DIVERGED:
         return guess
     return min(value, guess) if spec.direction is Direction.MINIMIZE else value
@@ -249,7 +249,7 @@ def _compare_groups(
     """Return the effect whose levels are these groups of trials, by label."""
     grid = spec.sampler.name == "grid"
     repeated = not grid or spec.repeats > 1
-    image = 1 / spec.data.validation  # an accuracy is a multiple of one image
+    image = 1 / spec.validation_images  # an accuracy is a multiple of one image
 
     def compare(quantity: Quantity, direction: Direction, resolution: float) -> tuple[Difference, ...]:
         cells = {label: _group_by_setting(trials, name if grid else None, quantity) for label, trials in groups.items()}

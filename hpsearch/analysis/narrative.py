@@ -27,7 +27,6 @@ from hpsearch.formatting import (
     join_words,
 )
 from hpsearch.metrics import METRICS, Direction
-from hpsearch.spec.hyperparameters import TABLE
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
 
@@ -85,7 +84,7 @@ def write_narrative(summary: Summary, findings: Findings) -> Narrative:
     # Where a sampler chose, or a pruner ended trials, a level may be quick or overfit for many reasons.
     planned = compared if spec.sampler.name == "grid" else []
     exact = compared if findings.is_exact else []
-    cost = [line for effect in compared for line in _describe_cost(effect, metric, findings.is_exact)]
+    cost = [line for effect in compared for line in _describe_cost(effect, spec, findings.is_exact)]
     return Narrative(
         tuple(_describe_importance(findings)),
         levels,
@@ -226,12 +225,13 @@ def _describe_infeasible(effects: Sequence[Effect]) -> Iterator[str]:
                 yield f"{subject}: with {level.label}, {infeasible} of {trials} {fate} ({kinds})."
 
 
-def _describe_cost(effect: Effect, metric: str, is_exact: bool) -> Iterator[str]:
+def _describe_cost(effect: Effect, spec: StudySpec, is_exact: bool) -> Iterator[str]:
     """Yield the levels that take longer than the base model's, or than the fastest one; and what that gains."""
     timed = {level.label: level.seconds.mean for level in effect.levels if level.seconds}
     if len(timed) < 2:
         return
-    base = format_value(TABLE[effect.name].default) if effect.name in TABLE else ""
+    row = spec.table.get(effect.name)
+    base = format_value(row.default) if row and row.default is not None else ""
     reference = base if base in timed else min(timed, key=lambda label: timed[label])
     for label, seconds in timed.items():
         if label == reference or seconds < MIN_COST_RATIO * timed[reference]:
@@ -242,7 +242,7 @@ def _describe_cost(effect: Effect, metric: str, is_exact: bool) -> Iterator[str]
             continue
         time = f"the time of {reference}" if " " in reference else f"{reference}'s time"
         cost = f"{label} costs {seconds / timed[reference]:.1f}× {time} per epoch"
-        gain = _describe_gain(find_difference(effect.values, *levels), label, metric) if is_exact else ""
+        gain = _describe_gain(find_difference(effect.values, *levels), label, spec.study.metric) if is_exact else ""
         yield f"{name_subject(effect.name, effect.when)}: {cost}{gain}."
 
 

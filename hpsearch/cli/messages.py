@@ -44,7 +44,8 @@ def print_started(started: "StartResult", storage: str | None) -> None:
     budget = study.spec.budget
     if started.created:
         print_line(
-            f"made study {study.name}: {budget.trials} trials of up to {budget.epochs} epochs on {study.spec.data.name}"
+            f"made study {study.name}: {budget.trials} trials of up to {budget.epochs} epochs "
+            f"on {study.spec.data.title}"
         )
         searched = ", ".join(study.spec.searched) or "nothing: the base model"
         print_line(f"  searching {searched}; metric {study.spec.study.metric}")

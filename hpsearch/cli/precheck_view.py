@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from hpsearch.cli import console
 from hpsearch.formatting import format_count, format_duration
+from hpsearch.spec.branches import list_axes
 from hpsearch.training.protocol import Checking, Finding
 from hpsearch.worker.precheck import WORKERS, PrecheckReport
 
@@ -104,7 +105,8 @@ def _format_memory(figures: Mapping[str, float]) -> str:
 
 def list_optimizers(report: PrecheckReport) -> Iterator[Row]:
     """Yield the learning rate at which each optimizer lowered the loss, or the last one that was tried."""
-    optimizers = {branch.format_name(): str(branch.values["optimizer"]) for branch in report.branches}
+    axes = list_axes(report.spec)
+    optimizers = {branch.format_name(axes): str(branch.values["optimizer"]) for branch in report.branches}
     for finding in report.list_findings("optimizer"):
         yield optimizers[finding.branch], *_list_losses(finding)
 

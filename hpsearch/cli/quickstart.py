@@ -26,7 +26,7 @@ def run(database: Database, display: PlainProgress, gpu: Gpu | None) -> Answer |
     started = study_creation.start(database, _choose_spec(display), settings.read_artifacts())
     display.note(
         f"study {started.study.name}: {started.study.spec.budget.trials} trials of up to "
-        f"{started.study.spec.budget.epochs} epochs on {started.study.spec.data.name}"
+        f"{started.study.spec.budget.epochs} epochs on {started.study.spec.data.title}"
     )
     Worker(database, display, gpu=gpu, study_names=[started.study.name], drain=True).serve()
     return read_answer(database, started.study)

@@ -69,7 +69,7 @@ def write_trial_notes(summary: Summary, trials: Iterable[Trial]) -> Mapping[int,
     """Write the notes of the best trials, by number: rank, value, hyperparameters, and the classes confused most."""
     spec = summary.study.spec
     ranked = findings.rank_trials(spec, trials)
-    classes = spec.data.classes
+    classes = spec.classes
     notes = {}
     for rank, trial in enumerate(ranked[:MAX_TRIAL_NOTES], start=1):
         value = f"{escape(spec.study.metric)} {trial.value:.4f} at epoch {trial.best_epoch} of {len(trial.epochs)}"

@@ -40,7 +40,7 @@ def read_plot_data(connection: Connection, plot: PlotReference) -> PlotData:
     spec = studies.read(connection, plot.study_id).spec
     return PlotData(
         "test" if spec.evaluation else "validation",
-        tuple(spec.data.classes),
+        tuple(spec.classes),
         trials.read_epochs(connection, plot.trial_id),
         trials.read_confusion(connection, plot.trial_id),
     )

@@ -22,8 +22,8 @@ from hpsearch.evaluation.named_levels import parse_levels
 from hpsearch.formatting import format_count, format_duration
 from hpsearch.outcomes import StudyStatus
 from hpsearch.settings import Setting
-from hpsearch.spec.pruners import NoPrunerConfig
-from hpsearch.spec.samplers import RandomConfig
+from hpsearch.spec.sections.pruners import NoPrunerConfig
+from hpsearch.spec.sections.samplers import RandomConfig
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import ablations, results, status, studies, study_creation
 from hpsearch.storage.ablations import AblationRow

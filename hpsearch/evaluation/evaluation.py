@@ -14,9 +14,9 @@ from hpsearch.errors import RefusedError, UsageError
 from hpsearch.evaluation.scores import EvaluationResult
 from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.settings import Setting
-from hpsearch.spec import sections
-from hpsearch.spec.pruners import NoPrunerConfig
-from hpsearch.spec.samplers import RandomConfig
+from hpsearch.spec.sections.pruners import NoPrunerConfig
+from hpsearch.spec.sections.samplers import RandomConfig
+from hpsearch.spec.sections.study import StudySection
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import evaluations, results, studies, study_creation
 from hpsearch.storage.artifacts import stores
@@ -232,7 +232,7 @@ def _make_spec(study: Study, best: Sequence[Configuration], seeds: int, epochs: 
     )
 
 
-def name_study(connection: Connection, spec: StudySpec, what: str) -> sections.StudySection:
+def name_study(connection: Connection, spec: StudySpec, what: str) -> StudySection:
     """Return the spec's study section with a name that no study has: its own, `what` it is, and a number."""
     for number in count(1):
         suffix = f" {what}" if number == 1 else f" {what} {number}"

@@ -108,13 +108,13 @@ def _describe_evaluation(evaluation: Evaluation, summary: Summary, kept: list[Tr
 
 def _describe_search(summary: Summary, kept: list[Trial]) -> ModelCard:
     study = summary.study
-    images = study.spec.data.validation
+    images = study.spec.validation_images
     entries = []
     for trial in findings.rank_trials(study.spec, kept):
         accuracy = next(epoch.val_accuracy for epoch in trial.epochs if epoch.epoch == trial.best_epoch)
         interval = statistics.compute_wilson_interval(round(accuracy * images), images)
         entries.append(_make_entry(trial, accuracy, *interval))
-    return ModelCard(study, None, tuple(entries), images, study.spec.data.classes)
+    return ModelCard(study, None, tuple(entries), images, study.spec.classes)
 
 
 def _make_entry(trial: Trial, accuracy: float, low: float, high: float) -> ModelCardEntry:

@@ -48,7 +48,7 @@ def render(card: ModelCard) -> str:
 
 def _head(card: ModelCard) -> Iterator[str]:
     search = card.evaluation.evaluated if card.evaluation else card.study
-    yield f"# Image classifiers for {card.study.spec.data.name}"
+    yield f"# Image classifiers for {card.study.spec.data.title}"
     yield ""
     models = format_count(len(card.models), "model")
     yield f"{models} from the hyperparameter search {escape(search.name)}, made with hpsearch."
@@ -130,7 +130,7 @@ def _origin(card: ModelCard) -> Iterator[str]:
     yield ""
     yield f"- study: {escape(study.name)}, fingerprint `{study.fingerprint}`"
     if study.data_fingerprint:
-        yield f"- data: {study.spec.data.name}, fingerprint `{study.data_fingerprint}`"
+        yield f"- data: {study.spec.data.title}, fingerprint `{study.data_fingerprint}`"
     versions = {", ".join(f"{name} {version}" for name, version in model.versions.items()) for model in card.models}
     yield from (f"- with {line}" for line in sorted(versions) if line)
     fixed = {name: value for name, value in study.spec.list_unsearched().items() if value is not None}

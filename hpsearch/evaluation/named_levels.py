@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from hpsearch.errors import UsageError
 from hpsearch.formatting import format_toml
-from hpsearch.spec.hyperparameters import TABLE
 from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.spec.validation import describe_unknown, escape_controls
@@ -31,7 +30,9 @@ def parse_levels(
         if not equals or not name or not all(value.strip() for value in values.split(",")):
             raise _refuse(f"{entry}: write NAME=VALUE or NAME=VALUE,VALUE, such as dropout=0,0.5")
         if name not in spec.space:
-            raise _refuse(f"{name}: " + ("is not searched" if name in TABLE else describe_unknown(name, spec.space)))
+            raise _refuse(
+                f"{name}: " + ("is not searched" if name in spec.table else describe_unknown(name, spec.space))
+            )
         if name not in best:
             raise _refuse(f"{name}: is not active in trial {trial}, so that no level of it can be compared")
         levels.setdefault(name, []).extend(_read_value(spec, name, value) for value in values.split(","))
@@ -39,7 +40,7 @@ def parse_levels(
 
 
 def _read_value(spec: StudySpec, name: str, written: str) -> Value:
-    row, written = TABLE[name], written.strip()
+    row, written = spec.table[name], written.strip()
     value: object
     if "#" in written or not written.isprintable():
         raise _refuse(f"{name}: {written[:40]} is no value")

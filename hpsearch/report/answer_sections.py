@@ -23,7 +23,7 @@ def describe_question(material: ReportMaterial) -> ReportSection:
     chosen = "each written out in the study" if spec.listed else f"chosen by the {spec.sampler.name} sampler"
     search = (
         f"{format_count(spec.budget.trials, 'trial')} of up to {format_count(spec.budget.epochs, 'epoch')} on "
-        f"{spec.data.name}, {chosen}; pruner: {spec.pruner.name}; metric: {spec.study.metric}."
+        f"{spec.data.title}, {chosen}; pruner: {spec.pruner.name}; metric: {spec.study.metric}."
     )
     question = spec.study.description.strip() or "The study asks no question of its own: which hyperparameters do best?"
     blocks: list[Block] = [Paragraph(question), Paragraph(search)]

@@ -42,7 +42,7 @@ class ReportMaterial:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the data's classes."""
-        return self.summary.study.spec.data.classes
+        return self.summary.study.spec.classes
 
     @property
     def compared(self) -> tuple[Effect, ...]:

@@ -128,7 +128,7 @@ def describe_environment(material: ReportMaterial) -> ReportSection:
     facts = [
         ("study", study.name),
         ("fingerprint of the search", study.fingerprint),
-        ("data", study.spec.data.name),
+        ("data", study.spec.data.title),
         ("fingerprint of the data", study.data_fingerprint or "not known yet: no worker has loaded them"),
         ("seed of the study", str(study.spec.study.seed)),
     ]

@@ -1,4 +1,4 @@
-"""The branches of a search space: every optimizer, activation and batch norm that its trials can combine.
+"""The branches of a search space: every combination of optimizer and layers that its trials can have.
 
 The trainer imports this with the protocol, so it imports no pydantic.
 """
@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 from hpsearch.formatting import format_toml
 from hpsearch.spec.dimension import Choices, Dimension, Range
-from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.hyperparameters import TRAINING_NAMES
+from hpsearch.spec.models import list_models
 from hpsearch.spec.rows import Value
 
 if TYPE_CHECKING:
     from hpsearch.spec.study_spec import StudySpec
-
-AXES = ("optimizer", "activation", "batch_norm")
-LAYERS = ("activation", "batch_norm")
-"""The axes that change the network."""
 
 RATES = 5
 """Learning rates of a branch, from one end of its range to the other."""
@@ -34,14 +31,30 @@ class Branch:
     values: Mapping[str, Value]
     rates: tuple[float, ...]
 
-    def format_name(self, axes: Sequence[str] = AXES) -> str:
+    def format_name(self, axes: Sequence[str]) -> str:
         """Return the name of the branch: `optimizer=adam activation=relu batch_norm=true`."""
-        values = ((axis, self.values[axis]) for axis in axes)
-        return " ".join(f"{axis}={value if isinstance(value, str) else format_toml(value)}" for axis, value in values)
+        values = ((axis, self.values[axis]) for axis in axes if axis in self.values)
+        words = (f"{axis}={value if isinstance(value, str) else format_toml(value)}" for axis, value in values)
+        return " ".join(words) or "the only branch"
 
-    def count_differences(self, other: Mapping[str, Value]) -> int:
+    def list_values(self, axes: Sequence[str]) -> tuple[Value | None, ...]:
+        """Return its values on `axes`; None where an axis is inactive and has no default."""
+        return tuple(self.values.get(axis) for axis in axes)
+
+    def count_differences(self, other: Mapping[str, Value], axes: Sequence[str]) -> int:
         """Return on how many axes it differs from `other`, which holds every row of the table."""
-        return sum(self.values[axis] != other[axis] for axis in AXES)
+        return sum(self.values.get(axis) != other.get(axis) for axis in axes)
+
+
+def list_axes(spec: "StudySpec") -> tuple[str, ...]:
+    """Return the optimizer, and the hyperparameters that change the layers.
+
+    Of a user's model that is each of its own that is searched among choices.
+    """
+    if spec.model.name is not None:
+        return ("optimizer", *list_models()[spec.model.name].axes)
+    own = (name for name, dimension in spec.space.items() if isinstance(dimension, Choices))
+    return ("optimizer", *(name for name in own if name not in TRAINING_NAMES))
 
 
 def choose_base(spec: "StudySpec") -> dict[str, Value]:
@@ -51,19 +64,22 @@ def choose_base(spec: "StudySpec") -> dict[str, Value]:
 
 def list_branches(spec: "StudySpec") -> tuple[Branch, ...]:
     """Return every combination of the axes that a trial can have, once; what is not searched has its one value."""
-    by_axes: dict[tuple[Value, ...], Branch] = {}
+    by_axes: dict[tuple[Value | None, ...], Branch] = {}
+    axes = list_axes(spec)
     preferred = choose_base_params(spec)
-    for params in _combine(spec, preferred, list(spec.searched), _list_open_names(spec), {}):
-        values = spec.resolve_params(params)
-        by_axes.setdefault(tuple(values[axis] for axis in AXES), Branch(values, _list_rates(spec, params)))
+    for params in _combine(spec, preferred, list(spec.searched), _list_open_names(spec, axes), {}):
+        branch = Branch(spec.resolve_params(params), _list_rates(spec, params))
+        by_axes.setdefault(branch.list_values(axes), branch)
     return tuple(by_axes.values())
 
 
-def select_one_each(branches: Sequence[Branch], axes: Sequence[str], base: Mapping[str, Value]) -> tuple[Branch, ...]:
-    """Return a branch for each combination of `axes`: the one that is otherwise most like `base`."""
-    chosen: dict[tuple[Value, ...], Branch] = {}
-    for branch in sorted(branches, key=lambda branch: branch.count_differences(base)):
-        chosen.setdefault(tuple(branch.values[axis] for axis in axes), branch)
+def select_one_each(
+    branches: Sequence[Branch], axes: Sequence[str], base: Mapping[str, Value], every_axis: Sequence[str]
+) -> tuple[Branch, ...]:
+    """Return a branch for each combination of `axes`: the one that is on `every_axis` most like `base`."""
+    chosen: dict[tuple[Value | None, ...], Branch] = {}
+    for branch in sorted(branches, key=lambda branch: branch.count_differences(base, every_axis)):
+        chosen.setdefault(branch.list_values(axes), branch)
     return tuple(branch for branch in branches if branch in chosen.values())
 
 
@@ -74,9 +90,9 @@ def choose_base_params(spec: "StudySpec") -> dict[str, Value]:
     return next(_combine(spec, {}, list(spec.searched), frozenset(), {}))
 
 
-def _list_open_names(spec: "StudySpec") -> frozenset[str]:
+def _list_open_names(spec: "StudySpec", axes: Sequence[str]) -> frozenset[str]:
     """Return the searched axes and what decides whether they are active; each of their values is tried."""
-    names = {name for name in AXES if name in spec.space}
+    names = {name for name in axes if name in spec.space}
     waiting = list(names)
     while waiting:
         parents = set(spec.space[waiting.pop()].when or ()) - names
@@ -103,7 +119,7 @@ def _combine(
         # The file's order for the axes; the others begin with the preferred value, since `list_branches` keeps the
         # first branch of a combination.
         points = dimension.list_points()
-        values = points if name in AXES else (first, *(value for value in points if value != first))
+        values = points if name in list_axes(spec) else (first, *(value for value in points if value != first))
     for value in values:
         yield from _combine(spec, preferred, rest, open_, {**chosen, name: value})
 
@@ -114,13 +130,14 @@ def choose_value(spec: "StudySpec", name: str, preferred: Value | None, chosen: 
     The first of them that the space has.
     """
     return _choose_value(
-        spec.space[name], fill_defaults({**spec.fixed, **chosen})[name] if preferred is None else preferred
+        spec.space[name],
+        spec.table.fill_defaults({**spec.fixed, **chosen}).get(name) if preferred is None else preferred,
     )
 
 
-def _choose_value(dimension: Dimension, preferred: Value) -> Value:
+def _choose_value(dimension: Dimension, preferred: Value | None) -> Value:
     """Return `preferred` where the dimension has it, else the first choice or the middle of the range."""
-    if dimension.contains(preferred):
+    if preferred is not None and dimension.contains(preferred):
         return preferred
     if isinstance(dimension, Choices):
         return dimension.values[0]

@@ -26,6 +26,19 @@ class Dataset:
     """Returns all of it as `training.loading.RawImages`; imports what it needs when it is called."""
 
 
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of a study's images once a worker has loaded them."""
+
+    shape: tuple[int, int, int]
+    """Height, width and channels of an image."""
+    classes: tuple[str, ...]
+    training: tuple[int, ...]
+    """Images of each class; the same in the next two."""
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+
 @cache
 def list_datasets() -> Mapping[str, Dataset]:
     """Return every dataset by its name."""

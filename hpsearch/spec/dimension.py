@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hpsearch.formatting import format_toml
-from hpsearch.spec.hyperparameters import TABLE
+from hpsearch.spec.hyperparameters import HyperparameterTable
 from hpsearch.spec.rows import Hyperparameter, Value
 
 When = Mapping[str, tuple[Value, ...]]
@@ -82,9 +82,9 @@ class Range:
 Dimension = Choices | Range
 
 
-def make_choices(row: Hyperparameter, values: list[Any], when: Mapping[str, list[Any]] | None) -> Choices:
+def make_choices(row: Hyperparameter, values: list[Any], when: When | None) -> Choices:
     """Return the choices for `row`, in its type."""
-    return Choices(tuple(row.cast(value) for value in values), _cast_conditions(when))
+    return Choices(tuple(row.cast(value) for value in values), when)
 
 
 def make_range(
@@ -93,11 +93,11 @@ def make_range(
     high: float,
     log: bool = False,
     step: float | None = None,
-    when: Mapping[str, list[Any]] | None = None,
+    when: When | None = None,
 ) -> Range:
     """Return the range for `row`, in its type."""
     spacing = None if step is None else cast_number(row, step)
-    return Range(cast_number(row, low), cast_number(row, high), log, spacing, row.kind is int, _cast_conditions(when))
+    return Range(cast_number(row, low), cast_number(row, high), log, spacing, row.kind is int, when)
 
 
 def normalize(dimension: Dimension) -> dict[str, Any]:
@@ -127,9 +127,9 @@ def dump_dimension(dimension: Dimension) -> dict[str, Any]:
     }
 
 
-def load_dimension(row: Hyperparameter, entry: Mapping[str, Any]) -> Dimension:
+def load_dimension(entry: Mapping[str, Any], table: HyperparameterTable) -> Dimension:
     """Return the dimension that `dump_dimension` wrote."""
-    when = entry.get("when")
+    row, when = table[entry["name"]], cast_conditions(entry.get("when"), table)
     if "choices" in entry:
         return make_choices(row, entry["choices"], when)
     return make_range(row, entry["low"], entry["high"], entry.get("log", False), entry.get("step"), when)
@@ -145,12 +145,12 @@ def to_fraction(value: float) -> Fraction:
     return Fraction(str(value))
 
 
-def _cast_conditions(raw: Mapping[str, list[Any]] | None) -> When | None:
+def cast_conditions(raw: Mapping[str, list[Any]] | None, table: HyperparameterTable) -> When | None:
+    """Return the conditions of a dimension with their values in the parents' types."""
     if raw is None:
         return None
-    return MappingProxyType({parent: _cast_values(parent, values) for parent, values in raw.items()})
+    return MappingProxyType({parent: _cast_values(table.get(parent), values) for parent, values in raw.items()})
 
 
-def _cast_values(parent: str, values: list[Any]) -> tuple[Value, ...]:
-    row = TABLE.get(parent)
+def _cast_values(row: Hyperparameter | None, values: list[Any]) -> tuple[Value, ...]:
     return tuple(row.cast(value) if row and not row.find_fault(value) else value for value in values)

@@ -1,13 +1,13 @@
-"""The table of hyperparameters: those of training, and those of the models in `training/models`.
+"""The table of a study's hyperparameters: those of training, and those of its model.
 
 The study file's validation, the search space, the errors and the reference in docs/study-file.md derive from it. The
 defaults are the base model, so that a study with an empty `[space]` trains exactly that model.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
-from hpsearch.spec.registry import MODELS, import_modules
+from hpsearch.spec.models import DEFAULT_MODEL, list_models
 from hpsearch.spec.rows import Hyperparameter, Value
 
 TRAINING_ROWS = (
@@ -28,8 +28,9 @@ TRAINING_ROWS = (
         "preprocessing",
         str,
         "scale",
-        "scale: pixels to 0..1; standardize: each channel to mean 0 and standard deviation 1 of the training images.",
-        choices=("scale", "standardize"),
+        "scale: pixels to 0..1; standardize: each channel to mean 0 and standard deviation 1 of the training images; "
+        "none: as they are, the default for a model of your own.",
+        choices=("scale", "standardize", "none"),
         place=150,
     ),
     Hyperparameter(
@@ -54,33 +55,60 @@ TRAINING_ROWS = (
 )
 """What works with any model."""
 
-ROWS: tuple[Hyperparameter, ...] = tuple(
-    sorted(
-        [*TRAINING_ROWS, *(row for module in import_modules(MODELS) for row in module.ROWS)],
-        key=lambda row: row.place,
-    )
-)
-"""With those of the models, in the order in which they are shown."""
-
-TABLE: Mapping[str, Hyperparameter] = MappingProxyType({row.name: row for row in ROWS})
+TRAINING_NAMES = frozenset(row.name for row in TRAINING_ROWS)
 
 
-def fill_defaults(chosen: Mapping[str, Value]) -> dict[str, Value]:
-    """Return every row's value: the chosen one, else the default; defaults that follow another row follow its value.
+class HyperparameterTable(Mapping[str, Hyperparameter]):
+    """The rows of one model and of its training, by name, in the order in which they are shown."""
+
+    def __init__(self, rows: Sequence[Hyperparameter]) -> None:
+        self.rows = tuple(sorted(rows, key=lambda row: row.place))
+        self._by_name = {row.name: row for row in self.rows}
+
+    def __getitem__(self, name: str) -> Hyperparameter:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def fill_defaults(self, chosen: Mapping[str, Value]) -> dict[str, Value]:
+        """Return every row's value: the chosen one, else the default, which may be the value of another row.
+
+        A row without a default, which only a user's model has, is left out where it is not chosen.
+
+        Raises:
+            KeyError: `chosen` names something that is not in the table.
+        """
+        unknown = set(chosen) - set(self)
+        if unknown:
+            raise KeyError(", ".join(sorted(unknown)))
+        values: dict[str, Value] = {}
+        for row in self.rows:
+            if row.name in chosen:
+                values[row.name] = row.cast(chosen[row.name])
+            elif row.default is not None:
+                values[row.name] = row.default
+            elif row.default_from is not None:
+                values[row.name] = values[row.default_from]
+        return values
+
+    def cast(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Return `values` in the types of their rows: JSON makes an int of 1.0."""
+        return {name: self[name].cast(value) for name, value in values.items()}
+
+
+@cache
+def make_model_table(model: str) -> HyperparameterTable:
+    """Return the table of a built-in model.
 
     Raises:
-        KeyError: `chosen` names something that is not in the table.
+        KeyError: there is no such model.
     """
-    unknown = set(chosen) - set(TABLE)
-    if unknown:
-        raise KeyError(", ".join(sorted(unknown)))
-    values: dict[str, Value] = {}
-    for row in ROWS:
-        if row.name in chosen:
-            values[row.name] = row.cast(chosen[row.name])
-        elif row.default is not None:
-            values[row.name] = row.default
-        else:
-            assert row.default_from is not None
-            values[row.name] = values[row.default_from]
-    return values
+    return HyperparameterTable([*TRAINING_ROWS, *list_models()[model].rows])
+
+
+BASE_TABLE = make_model_table(DEFAULT_MODEL)
+"""The table of a study that names no model."""

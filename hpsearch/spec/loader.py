@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from hpsearch.errors import StudyFileError
 from hpsearch.formatting import format_toml
-from hpsearch.spec.samplers import decide_groups
-from hpsearch.spec.sections import StudyFile, list_study_faults
+from hpsearch.spec.own_rows import make_table
+from hpsearch.spec.sections.samplers import decide_groups
+from hpsearch.spec.study_file import StudyFile, list_study_faults
 from hpsearch.spec.study_spec import StudySpec, freeze
 from hpsearch.spec.validation import escape_controls
 
@@ -66,15 +67,17 @@ def from_dict(
         raise _refuse([*faults, *list_study_faults(invalid)]) from None
     if faults:
         raise _refuse(faults)
+    table = make_table(file.model, file.fixed, file.space)
     return StudySpec(
         file.study,
         file.budget,
         file.data,
-        freeze(file.fixed),
+        file.model,
+        freeze(file.fixed, table),
         MappingProxyType(dict(file.space)),
         decide_groups(file.sampler, file.space),
         file.pruner,
-        tuple(freeze(baseline) for baseline in file.baseline),
+        tuple(freeze(baseline, table) for baseline in file.baseline),
     )
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from pydantic_core import PydanticUndefined
 
 from hpsearch.spec.datasets import list_datasets
-from hpsearch.spec.hyperparameters import ROWS
-from hpsearch.spec.pruners import PRUNERS
-from hpsearch.spec.samplers import SAMPLERS
-from hpsearch.spec.sections import BudgetSection, DataSection, StudySection
+from hpsearch.spec.hyperparameters import BASE_TABLE
+from hpsearch.spec.sections.data import DataSection
+from hpsearch.spec.sections.model import ModelSection
+from hpsearch.spec.sections.pruners import PRUNERS
+from hpsearch.spec.sections.samplers import SAMPLERS
+from hpsearch.spec.sections.study import BudgetSection, StudySection
 from hpsearch.spec.validation import MethodConfig, Section
 
 TABLE_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -23,6 +25,7 @@ def make_tables() -> dict[str, str]:
         "study": _make_section_table(StudySection),
         "budget": _make_section_table(BudgetSection),
         "data": _make_section_table(DataSection),
+        "model": _make_section_table(ModelSection),
         "datasets": _make_dataset_table(),
         "hyperparameters": _make_hyperparameter_table(),
         "samplers": _make_option_table(SAMPLERS),
@@ -52,7 +55,7 @@ def _make_dataset_table() -> str:
 
 def _make_hyperparameter_table() -> str:
     lines = ["| hyperparameter | values | default | meaning |", "|---|---|---|---|"]
-    for row in ROWS:
+    for row in BASE_TABLE.rows:
         values = f"whole number, {row.bounds}" if row.kind is int else row.bounds
         default = f"as `{row.default_from}`" if row.default is None else f"`{_format_default(row.default)}`"
         lines.append(f"| `{row.name}` | {values} | {default} | {row.meaning} |")

@@ -11,6 +11,7 @@ from hpsearch.formatting import format_toml
 from hpsearch.spec.dimension import (
     Choices,
     Dimension,
+    cast_conditions,
     cast_number,
     dump_dimension,
     load_dimension,
@@ -18,7 +19,7 @@ from hpsearch.spec.dimension import (
     make_range,
     to_fraction,
 )
-from hpsearch.spec.hyperparameters import TABLE
+from hpsearch.spec.hyperparameters import HyperparameterTable
 from hpsearch.spec.rows import Hyperparameter, Value
 from hpsearch.spec.validation import Section, describe_unknown, list_faults, make_error, refuse
 
@@ -86,7 +87,7 @@ class RangeEntry(Section):
             yield f"{step!r} does not lead from low = {self.low!r} to high = {self.high!r}: {near} would fit"
 
 
-def parse_space(raw: Mapping[str, Any]) -> dict[str, Dimension]:
+def parse_space(raw: Mapping[str, Any], table: HyperparameterTable) -> dict[str, Dimension]:
     """Return `[space]` as dimensions.
 
     Raises:
@@ -95,16 +96,16 @@ def parse_space(raw: Mapping[str, Any]) -> dict[str, Dimension]:
     space: dict[str, Dimension] = {}
     faults: list[str] = []
     for name, entry in raw.items():
-        row = TABLE.get(name)
+        row = table.get(name)
         if row is None:
-            faults.append(f"space.{name}: {describe_unknown(name, TABLE)}")
+            faults.append(f"space.{name}: {describe_unknown(name, table)}")
             continue
         try:
-            space[name] = _parse_dimension(row, entry)
+            space[name] = _parse_dimension(row, entry, table)
         except ValidationError as invalid:
             faults += list_faults(invalid, f"space.{name}")
     broken = raw.keys() - space.keys()
-    faults += [fault for name in space for fault in _find_condition_faults(name, space, broken)]
+    faults += [fault for name in space for fault in _find_condition_faults(name, space, broken, table)]
     refuse(faults or _find_cycle_faults(space))
     return space
 
@@ -157,12 +158,12 @@ def dump_space(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
     return [{"name": name, **dump_dimension(dimension)} for name, dimension in space.items()]
 
 
-def load_space(stored: list[dict[str, Any]]) -> dict[str, Dimension]:
+def load_space(stored: list[dict[str, Any]], table: HyperparameterTable) -> dict[str, Dimension]:
     """Return the space that `dump_space` wrote."""
-    return {entry["name"]: load_dimension(TABLE[entry["name"]], entry) for entry in stored}
+    return {entry["name"]: load_dimension(entry, table) for entry in stored}
 
 
-def _parse_dimension(row: Hyperparameter, entry: object) -> Dimension:
+def _parse_dimension(row: Hyperparameter, entry: object, table: HyperparameterTable) -> Dimension:
     if isinstance(entry, list):
         entry = {"choices": entry}
     if not isinstance(entry, dict):
@@ -172,14 +173,16 @@ def _parse_dimension(row: Hyperparameter, entry: object) -> Dimension:
         raise make_error([f"space.{row.name}: {wrong}"])
     if "choices" in entry:
         listed = ChoicesEntry.model_validate(entry, context=row)
-        return make_choices(row, listed.choices, listed.when)
+        return make_choices(row, listed.choices, cast_conditions(listed.when, table))
     if row.kind in (bool, str):
         raise make_error([f"space.{row.name}: a range needs a number: list values of {row.bounds}"])
     ends = RangeEntry.model_validate(entry, context=row)
-    return make_range(row, ends.low, ends.high, ends.log, ends.step, ends.when)
+    return make_range(row, ends.low, ends.high, ends.log, ends.step, cast_conditions(ends.when, table))
 
 
-def _find_condition_faults(name: str, space: Mapping[str, Dimension], broken: set[str]) -> Iterator[str]:
+def _find_condition_faults(
+    name: str, space: Mapping[str, Dimension], broken: set[str], table: HyperparameterTable
+) -> Iterator[str]:
     when = space[name].when
     if when is not None and not when:
         yield f"space.{name}.when: is empty: name a parent and its values, or drop it"
@@ -190,8 +193,8 @@ def _find_condition_faults(name: str, space: Mapping[str, Dimension], broken: se
         if parent not in space:
             others = [other for other in space if other != name]
             yield f"{field}: " + (
-                describe_unknown(parent, others or TABLE)
-                if parent not in TABLE
+                describe_unknown(parent, others or table)
+                if parent not in table
                 else "is not searched: add it to [space]"
             )
             continue

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -11,12 +11,16 @@ from typing import Any
 from hpsearch.formatting import format_toml
 from hpsearch.metrics import METRICS, Direction
 from hpsearch.spec import search_space
+from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.dimension import Dimension, normalize
-from hpsearch.spec.hyperparameters import TABLE, fill_defaults
-from hpsearch.spec.pruners import PRUNERS, PrunerConfig, choose_default_pruner
+from hpsearch.spec.hyperparameters import HyperparameterTable
+from hpsearch.spec.own_rows import make_table
 from hpsearch.spec.rows import Value
-from hpsearch.spec.samplers import SAMPLERS, SamplerConfig, TpeConfig, decide_groups
-from hpsearch.spec.sections import BudgetSection, DataSection, StudySection
+from hpsearch.spec.sections.data import DataSection
+from hpsearch.spec.sections.model import ModelSection
+from hpsearch.spec.sections.pruners import PRUNERS, PrunerConfig, choose_default_pruner
+from hpsearch.spec.sections.samplers import SAMPLERS, SamplerConfig, TpeConfig, decide_groups
+from hpsearch.spec.sections.study import BudgetSection, StudySection
 from hpsearch.spec.validation import read_stored, read_stored_method
 
 
@@ -27,6 +31,7 @@ class StudySpec:
     study: StudySection
     budget: BudgetSection
     data: DataSection
+    model: ModelSection
     fixed: Mapping[str, Value]
     space: Mapping[str, Dimension]
     sampler: SamplerConfig
@@ -37,6 +42,27 @@ class StudySpec:
     """Which evaluation of a study this is, counted from 1; 0 for a search, which is all that a study file describes."""
     ablation: int = 0
     """Which ablation of a study this is, likewise."""
+    facts: DataFacts | None = field(default=None, compare=False)
+    """What the first worker recorded of the images; None before. No part of what a study file says."""
+
+    @cached_property
+    def table(self) -> HyperparameterTable:
+        """The table of its hyperparameters."""
+        return make_table(self.model, self.fixed, self.space)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels; empty where no worker has loaded the user's own images."""
+        if self.facts is not None:
+            return self.facts.classes
+        return self.data.dataset.classes if self.data.dataset else ()
+
+    @property
+    def validation_images(self) -> int:
+        """How many images validate; 0 where no worker has loaded the user's own images."""
+        if self.facts is not None:
+            return sum(self.facts.validation)
+        return self.data.validation if isinstance(self.data.validation, int) else 0
 
     @property
     def direction(self) -> Direction:
@@ -64,13 +90,13 @@ class StudySpec:
 
     def list_unsearched(self) -> dict[str, Value | None]:
         """Return the values of all rows that are not searched; None where it follows one that is."""
-        rest = {name: value for name, value in fill_defaults(self.fixed).items() if name not in self.space}
+        rest = {name: value for name, value in self.table.fill_defaults(self.fixed).items() if name not in self.space}
         return {name: None if self._follows(name) and name not in self.fixed else rest[name] for name in rest}
 
     def resolve_params(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """Return a value for every row in a trial that sampled `params`; what is inactive in it takes its default."""
         sampled = {name: params[name] for name in params if self.is_active(name, params)}
-        return fill_defaults({**self.fixed, **sampled})
+        return self.table.fill_defaults({**self.fixed, **sampled})
 
     def is_active(self, name: str, params: Mapping[str, Value]) -> bool:
         """Return whether a trial with `params` (at least the ancestors of `name`) samples the searched `name`."""
@@ -112,6 +138,7 @@ class StudySpec:
             "study": self.study.model_dump(),
             "budget": self.budget.model_dump(),
             "data": self.data.model_dump(),
+            "model": self.model.model_dump(),
             "fixed": dict(self.fixed),
             "space": search_space.dump_space(self.space),
             "sampler": {"name": self.sampler.name, "options": self.sampler.options},
@@ -125,36 +152,41 @@ class StudySpec:
     def from_json(cls, stored: Mapping[str, Any]) -> "StudySpec":
         """Return the spec that `to_json` wrote, here or in an older version, whose absent keys take their defaults."""
         budget = read_stored(BudgetSection, stored.get("budget", {}))
-        space = search_space.load_space(stored.get("space", []))
+        model = read_stored(ModelSection, stored.get("model", {}))
+        table = make_table(model, stored.get("fixed", {}), {each["name"]: each for each in stored.get("space", [])})
+        space = search_space.load_space(stored.get("space", []), table)
         sampler = read_stored_method(stored.get("sampler", {}), SAMPLERS, TpeConfig())
         return cls(
             read_stored(StudySection, stored["study"]),
             budget,
             read_stored(DataSection, stored.get("data", {})),
-            freeze(stored.get("fixed", {})),
+            model,
+            freeze(stored.get("fixed", {}), table),
             MappingProxyType(space),
             decide_groups(sampler, space),
             read_stored_method(stored.get("pruner", {}), PRUNERS, choose_default_pruner(budget.epochs, sampler.name)),
-            tuple(freeze(baseline) for baseline in stored.get("baselines", [])),
+            tuple(freeze(baseline, table) for baseline in stored.get("baselines", [])),
             stored.get("evaluation", 0),
             stored.get("ablation", 0),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Read-only mappings do not pickle; a worker may hand a spec to another process all the same.
-        return StudySpec.from_json, (self.to_json(),)
+        return _restore, (self.to_json(), self.facts)
 
     def _follows(self, name: str) -> bool:
         """Return whether the default of `name` is the value of a searched hyperparameter."""
-        return TABLE[name].default is None and TABLE[name].default_from in self.space
+        row = self.table[name]
+        return row.default is None and row.default_from in self.space
 
     def _meaning(self) -> dict[str, Any]:
-        everything = self.data.remaining
-        limit = None if self.data.train_limit == everything else self.data.train_limit
+        meant = self.data.model_dump()
+        if self.data.train_limit == self.data.remaining:
+            del meant["train_limit"]
+        if self.data.name or not self.data.image_size:
+            del meant["resize"]  # nothing is resized
         data = {
-            "name": self.data.name,
-            "train_limit": limit,
-            "validation": self.data.validation,
+            **meant,
             "evaluation": self.evaluation or None,
             "ablation": self.ablation or None,
         }
@@ -162,14 +194,18 @@ class StudySpec:
             "study": {"metric": self.study.metric, "seed": self.study.seed},
             "budget": {"epochs": self.budget.epochs},
             "data": {key: value for key, value in data.items() if value is not None},
+            **({} if self.model == ModelSection() else {"model": self._mean_model()}),
             "fixed": {name: value for name, value in self.fixed.items() if self._departs(name)},
             "space": {name: normalize(dimension) for name, dimension in self.space.items()},
         }
 
+    def _mean_model(self) -> dict[str, Any]:
+        return {key: value for key, value in self.model.model_dump().items() if value not in (None, True)}
+
     def _departs(self, name: str) -> bool:
         """Return whether `name` would have another value if it were not fixed."""
         rest = {other: value for other, value in self.fixed.items() if other != name}
-        return self._follows(name) or fill_defaults(rest)[name] != self.fixed[name]
+        return self._follows(name) or self.table.fill_defaults(rest).get(name) != self.fixed[name]
 
     def _leaves_beside(self, other: "StudySpec") -> dict[str, Any]:
         meaning = self._meaning()
@@ -190,13 +226,19 @@ class StudySpec:
         if name in self.space:
             return "searched"
         if self._follows(name):
-            return f"as {TABLE[name].default_from}"
-        return f"{format_toml(fill_defaults(self.fixed)[name])} (the default)"
+            return f"as {self.table[name].default_from}"
+        if name not in self.table or self.table[name].default is None:
+            return "absent"
+        return f"{format_toml(self.table.fill_defaults(self.fixed)[name])} (the default)"
 
 
-def freeze(values: Mapping[str, Value]) -> Mapping[str, Value]:
-    """Return a read-only copy in the types of the table: JSON makes an int of 1.0."""
-    return MappingProxyType({name: TABLE[name].cast(value) for name, value in values.items()})
+def freeze(values: Mapping[str, Value], table: HyperparameterTable) -> Mapping[str, Value]:
+    """Return a read-only copy in the types of the table."""
+    return MappingProxyType(table.cast(values))
+
+
+def _restore(stored: Mapping[str, Any], facts: DataFacts | None) -> StudySpec:
+    return replace(StudySpec.from_json(stored), facts=facts)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -86,7 +86,7 @@ def _summary(epochs: tuple[EpochMetrics, ...]) -> dict[str, object]:
 
 
 def _confused(matrix: Confusion | None, study: Study) -> dict[str, object]:
-    classes = study.spec.data.classes
+    classes = study.spec.classes
     pairs = outcomes.find_confused_pairs(matrix, classes) if matrix else ()
     return {"worst_confused": ", ".join(str(pair) for pair in pairs)} if pairs else {}
 

@@ -90,8 +90,8 @@ def load(data: DataRequest) -> ImageArrays:
         UsageError: it has fewer images than `data` asks for.
     """
     datasets = list_datasets()
-    if data.name not in datasets:
-        raise NotFoundError(f"no dataset is called {data.name!r}: there are {', '.join(datasets)}")
+    if data.name is None or data.name not in datasets or not isinstance(data.validation, int):
+        raise NotFoundError(f"no dataset is called {data.title!r}: there are {', '.join(datasets)}")
     x, y, x_test, y_test, classes = _read(datasets[data.name])
     rest, validation = split_stratified(y, np.arange(len(y)), data.validation, data.seed, f"validation of {data.name}")
     if data.train_limit is not None and data.train_limit != len(rest):

@@ -46,7 +46,9 @@ def augment(image: Any, seeds: Iterator[int]) -> Any:
 
 
 def preprocess(image: Any, how: str, statistics: PixelStatistics) -> Any:
-    """Return the images in 0..1 (`scale`), or with mean 0 and standard deviation 1 a channel (`standardize`)."""
+    """Return the images scaled to 0..1, standardized to mean 0 and deviation 1 a channel, or (`none`) as they are."""
+    if how == "none":
+        return image
     if how == "scale":
         return keras.layers.Rescaling(1 / 255)(image)
     scale = [1 / deviation for deviation in statistics.deviation]

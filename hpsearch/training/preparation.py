@@ -8,14 +8,13 @@ from typing import Any
 import keras
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.training import backends, checkpoint
+from hpsearch.training import backends, checkpoint, model_building
 from hpsearch.training.backends import STOCK, Layers, Steps
 from hpsearch.training.checkpoint import Checkpoint
 from hpsearch.training.epoch import compile_steps
 from hpsearch.training.loading import ImageArrays
-from hpsearch.training.models import cnn
 from hpsearch.training.optimizers import make_optimizer
-from hpsearch.training.protocol import Train
+from hpsearch.training.protocol import ModelRequest, Train
 
 
 class TrackedHyperparameters(Mapping[str, Any]):
@@ -88,14 +87,16 @@ def prepare(job: Train, dataset: ImageArrays) -> Training:
         KeyError: a hyperparameter is missing.
         ValueError: a hyperparameter has a value that Keras refuses, or nothing reads it.
     """
-    model, steps = build_and_compile(job.hyperparameters, dataset, job.seed)
+    model, steps = build_and_compile(job.model, job.hyperparameters, dataset, job.seed)
     start = checkpoint.load(Path(job.checkpoint), model) if job.checkpoint else None
     if start:
         checkpoint.restore(start, model)
     return Training(job, LoopSettings.read(job.hyperparameters), dataset, model, steps, start)
 
 
-def build_and_compile(hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int) -> tuple[keras.Model, Steps]:
+def build_and_compile(
+    model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int
+) -> tuple[keras.Model, Steps]:
     """Build the model that a trial trains, and compile its steps.
 
     Raises:
@@ -106,10 +107,17 @@ def build_and_compile(hyperparameters: Mapping[str, Any], dataset: ImageArrays, 
     LoopSettings.read(tracked)
     precision = choose_precision(tracked)
     layers = Layers(precision, current.make_dropout, current.make_batch_norm, current.make_prelu)
-    model = _build(tracked, dataset, seed, layers)
-    steps = compile_steps(model, make_optimizer(tracked))
+    network = _build(model, tracked, dataset, seed, layers)
+    steps = compile_steps(network, make_optimizer(tracked))
     tracked.refuse_unread()
-    return model, steps
+    return network, steps
+
+
+def build_stock(
+    model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int
+) -> keras.Model:
+    """Return the untrained model of Keras's own layers, in float32."""
+    return _build(model, hyperparameters, dataset, seed, STOCK)
 
 
 def choose_precision(hyperparameters: Mapping[str, Any]) -> str:
@@ -119,12 +127,15 @@ def choose_precision(hyperparameters: Mapping[str, Any]) -> str:
 
 def copy_to_stock_layers(training: Training) -> keras.Model:
     """Return the same model with its present weights, of Keras's own layers, in float32: it is saved, and tested."""
-    model = _build(training.job.hyperparameters, training.dataset, training.job.seed, STOCK)
+    job = training.job
+    model = build_stock(job.model, job.hyperparameters, training.dataset, job.seed)
     for copy, trained in zip(model.variables, training.model.variables, strict=True):
         copy.assign(trained)
     return model
 
 
-def _build(hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int, layers: Layers) -> keras.Model:
-    shape = dataset.x_train.shape[1:]
-    return cnn.build(hyperparameters, shape, len(dataset.classes), seed, dataset.statistics, layers)
+def _build(
+    model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int, layers: Layers
+) -> keras.Model:
+    shape, classes = dataset.x_train.shape[1:], len(dataset.classes)
+    return model_building.build(model, hyperparameters, shape, classes, seed, dataset.statistics, layers)

@@ -24,34 +24,86 @@ Imports neither Keras nor Optuna nor pydantic.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd
 from hpsearch.spec.branches import Branch
+from hpsearch.spec.models import DEFAULT_MODEL
 from hpsearch.spec.rows import Value
+
+if TYPE_CHECKING:
+    from hpsearch.spec.study_spec import StudySpec
 
 
 @dataclass(frozen=True)
 class DataRequest:
     """Which images: see the study file's `[data]`.
 
-    `test`: train on the training and validation images together, and look at the test images once, after the last
-    epoch.
+    Exactly one of `name`, `path` and `load` is not None. `validation` and `test_part` are numbers of images, fractions
+    where they are floats, None for the default. `test`: train on the training and validation images together, and look
+    at the test images once, after the last epoch.
     """
 
-    name: str
+    name: str | None
     train_limit: int | None
-    validation: int
+    validation: int | float | None
     seed: int
     test: bool = False
+    path: str | None = None
+    load: str | None = None
+    image_size: tuple[int, int] | None = None
+    resize: str = "crop"
+    test_part: int | float | None = None
+
+    @property
+    def title(self) -> str:
+        """What to call the data."""
+        return self.name or self.path or self.load or ""
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """Which model: see the study file's `[model]`. Exactly one of `name` and `build` is not None."""
+
+    name: str | None = DEFAULT_MODEL
+    build: str | None = None
+    preprocess: bool = True
+
+
+BASE_MODEL = ModelRequest()
+"""That of a study that names no model."""
+
+
+def make_data_request(spec: "StudySpec") -> DataRequest:
+    """Return which images the trials of a study see."""
+    data = spec.data
+    return DataRequest(
+        data.name,
+        data.train_limit,
+        data.validation,
+        spec.study.seed,
+        spec.evaluation > 0,
+        data.path,
+        data.load,
+        data.image_size,
+        data.resize,
+        data.test,
+    )
+
+
+def make_model_request(spec: "StudySpec") -> ModelRequest:
+    """Return which model the trials of a study train."""
+    return ModelRequest(spec.model.name, spec.model.build, spec.model.preprocess)
 
 
 @dataclass(frozen=True)
 class Train:
     """Train one configuration.
 
-    `hyperparameters` holds every row of the table; `checkpoint` is a local file to resume from; `workdir` a directory
-    the trainer may write to; `checkpoint_every` the seconds between two checkpoints on disk.
+    `hyperparameters` holds every row of the table, of which the study file names those in `chosen`; `code` is a local
+    directory with the study's own files, where it has any; `checkpoint` is a local file to resume from; `workdir` a
+    directory the trainer may write to; `checkpoint_every` the seconds between two checkpoints on disk.
     """
 
     hyperparameters: Mapping[str, object]
@@ -64,6 +116,9 @@ class Train:
     workdir: str
     checkpoint: str | None = None
     checkpoint_every: float = 30.0
+    model: ModelRequest = ModelRequest()
+    code: str | None = None
+    chosen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,12 +202,19 @@ class Refused:
 
 @dataclass(frozen=True)
 class Check:
-    """Check the branches of a study whose base configuration is `base`, with every row of the table."""
+    """Check the branches of a study whose base configuration is `base`, with every row of the table.
+
+    `axes` are what its branches differ in, the optimizer first; `code` and `chosen` as in `Train`.
+    """
 
     data: DataRequest
     seed: int
     base: Mapping[str, Value]
     branches: tuple[Branch, ...]
+    axes: tuple[str, ...]
+    model: ModelRequest = ModelRequest()
+    code: str | None = None
+    chosen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 from hpsearch.devices import Gpu
 from hpsearch.errors import NotFoundError
 from hpsearch.spec import branches
-from hpsearch.spec.branches import LAYERS, Branch
+from hpsearch.spec.branches import Branch
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.training.protocol import (
     Check,
     Checked,
     Checking,
-    DataRequest,
     Finding,
     FromTrainer,
     Layer,
     Network,
     Refused,
+    make_data_request,
+    make_model_request,
 )
 from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess
 from hpsearch.worker.wakeup import WakeupPipe
@@ -45,6 +46,11 @@ class PrecheckReport:
     broken: str | None = None
     """Why the checks ended before their end."""
 
+    @property
+    def layer_axes(self) -> tuple[str, ...]:
+        """What the branches differ in, without the optimizer."""
+        return branches.list_axes(self.spec)[1:]
+
     def list_findings(self, check: str) -> list[Finding]:
         """Return the findings of one check."""
         return [finding for finding in self.findings if finding.check == check]
@@ -59,7 +65,9 @@ class PrecheckReport:
         """Return the mean over the branches of the space; None where none of them could be measured."""
         findings = [finding for finding in self.list_findings("speed") if not finding.fault]
         measured = {finding.branch: finding.figures["seconds"] for finding in findings}
-        seconds = [measured[name] for branch in self.branches if (name := branch.format_name(LAYERS)) in measured]
+        seconds = [
+            measured[name] for branch in self.branches if (name := branch.format_name(self.layer_axes)) in measured
+        ]
         return sum(seconds) / len(seconds) if seconds else None
 
     def estimate_study_seconds(self, workers: int) -> float | None:
@@ -80,12 +88,11 @@ def run(spec: StudySpec, gpu: Gpu | None, show: Callable[[PrecheckReport, Checki
     Raises:
         NotFoundError: the images are not on this host and cannot be downloaded, or the framework does not see the GPU.
     """
-    data = DataRequest(spec.data.name, spec.data.train_limit, spec.data.validation, spec.study.seed)
     report = PrecheckReport(spec, branches.list_branches(spec), str(gpu) if gpu else "CPU")
     checking: Checking | None = None
     with _start_trainer(gpu) as (trainer, wakeup):
         try:
-            trainer.send(Check(data, spec.study.seed, branches.choose_base(spec), report.branches))
+            trainer.send(_make_message(spec, report.branches))
             for message in _receive(trainer, wakeup):
                 if isinstance(message, Checking):
                     checking = message
@@ -100,6 +107,18 @@ def run(spec: StudySpec, gpu: Gpu | None, show: Callable[[PrecheckReport, Checki
             report.broken = f"{branch}{error}{check}; what was still to be checked is not"
     show(report, None)
     return report
+
+
+def _make_message(spec: StudySpec, listed: tuple[Branch, ...]) -> Check:
+    return Check(
+        make_data_request(spec),
+        spec.study.seed,
+        branches.choose_base(spec),
+        listed,
+        branches.list_axes(spec),
+        make_model_request(spec),
+        chosen=(*spec.fixed, *spec.space),
+    )
 
 
 @contextmanager

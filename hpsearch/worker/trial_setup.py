@@ -12,7 +12,7 @@ from hpsearch.storage import attempts, studies
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Connection
-from hpsearch.training.protocol import DataRequest, Loaded, Ready, Train
+from hpsearch.training.protocol import Loaded, Ready, Train, make_data_request, make_model_request
 from hpsearch.worker.db_retry import DatabaseRetry
 
 
@@ -74,10 +74,9 @@ class TrialSetup:
         Its local files are written to `workdir`, a checkpoint at most every `checkpoint_every` seconds.
         """
         spec = self.attempt.study.spec
-        test = spec.evaluation > 0
         return Train(
             hyperparameters=spec.resolve_params(params),
-            data=DataRequest(spec.data.name, spec.data.train_limit, spec.data.validation, spec.study.seed, test),
+            data=make_data_request(spec),
             seed=self._seed,
             epochs=spec.budget.epochs,
             metric=spec.study.metric,
@@ -86,6 +85,8 @@ class TrialSetup:
             workdir=str(workdir),
             checkpoint=str(checkpoint) if checkpoint else None,
             checkpoint_every=checkpoint_every,
+            model=make_model_request(spec),
+            chosen=(*spec.fixed, *spec.space),
         )
 
     def compare_data(self, loaded: Loaded) -> str | None:
@@ -98,7 +99,7 @@ class TrialSetup:
             return None
         whose = "search, or its evaluation's" if attempt.study.spec.evaluation else "study's"
         return (
-            f"the {attempt.study.spec.data.name} images here differ from those of the {whose} first worker "
+            f"the {attempt.study.spec.data.title} images here differ from those of the {whose} first worker "
             f"({loaded.data_fingerprint[:12]} here, {recorded[:12]} there): give this host the same files"
         )
 

@@ -4,7 +4,6 @@ import pytest
 
 from hpsearch.cli import precheck_view
 from hpsearch.spec import branches, loader
-from hpsearch.spec.branches import LAYERS
 from hpsearch.training.protocol import Finding, Layer
 from hpsearch.worker.precheck import PrecheckReport
 
@@ -17,9 +16,12 @@ def report() -> PrecheckReport:
     report = PrecheckReport(
         spec, branches.list_branches(spec), "CPU", (Layer("Dense", (3, 2), 30), Layer("Head", (10,), 10))
     )
-    for branch in branches.select_one_each(report.branches, LAYERS, branches.choose_base(spec)):
+    axes = branches.list_axes(spec)
+    for branch in branches.select_one_each(report.branches, report.layer_axes, branches.choose_base(spec), axes):
         seconds = {"relu": 2.0, "elu": 4.0}[str(branch.values["activation"])]
-        report.findings.append(Finding("speed", branch.format_name(LAYERS), {"seconds": seconds, "resident": 2**30}))
+        report.findings.append(
+            Finding("speed", branch.format_name(report.layer_axes), {"seconds": seconds, "resident": 2**30})
+        )
     return report
 
 

@@ -18,13 +18,13 @@ EPOCHS = 60
 RAISING = """
 import sys
 if "hpsearch.training.process" in sys.orig_argv:
-    from hpsearch.training.models import cnn
-    build = cnn.build
-    def failing(hyperparameters, *arguments):
+    from hpsearch.training import model_building
+    build = model_building.build
+    def failing(model, hyperparameters, *arguments):
         if hyperparameters["dense_units"] == 13:
             raise ArithmeticError("thirteen units")
-        return build(hyperparameters, *arguments)
-    cnn.build = failing
+        return build(model, hyperparameters, *arguments)
+    model_building.build = failing
 """
 
 

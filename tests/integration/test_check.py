@@ -72,7 +72,9 @@ def test_one_is_no_plural(study_file: Path) -> None:
     """The estimate of one trial of one epoch, from the seconds that an epoch took."""
     spec = loader.load(study_file, ("budget.epochs=1", "budget.trials=1"))
     every = branches.list_branches(spec)
-    findings = [Finding("speed", branch.format_name(branches.LAYERS), {"seconds": 2.0}) for branch in every]
+    findings = [
+        Finding("speed", branch.format_name(branches.list_axes(spec)[1:]), {"seconds": 2.0}) for branch in every
+    ]
     estimate, *_ = precheck_view.describe_cost(PrecheckReport(spec, every, "CPU", findings=findings))
     assert estimate.startswith(
         "1 trial × 1 epoch × 2.0 s, the mean of the branches on this device (CPU): 2 s on 1 work"

@@ -12,7 +12,7 @@ from hpsearch.cli import console
 from hpsearch.evaluation import results
 from hpsearch.evaluation.scores import EvaluationResult
 from hpsearch.report import evaluation_tables
-from hpsearch.spec.sections import DataSection
+from hpsearch.spec.datasets import list_datasets
 from hpsearch.storage import study_creation
 from hpsearch.storage.database import Database
 from tests.support.evaluated_study import (
@@ -52,7 +52,7 @@ def test_tables_fit_a_terminal(database: Database, finished_search: Any, tmp_pat
     for _ in range(4):
         train_trial(database, requested, tmp_path / "p.npz")
     standing = results.read_status(database, requested)
-    classes = DataSection(name="cifar10").classes
+    classes = list_datasets()["cifar10"].classes
     assert standing.evaluation.result is not None
     counts = (np.eye(10, dtype=int) * 949 + 5).tolist()
     named = standing.evaluation.result.to_json() | {"classes": classes}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpsearch.spec import branches, loader
-from hpsearch.spec.branches import AXES, Branch
-from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.branches import Branch
+from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
 
@@ -18,6 +18,8 @@ REGULARIZATION = """
 dropout = [0.0, 0.25]
 batch_norm = { choices = [false, true], when = { dropout = [0.25] } }
 """
+
+AXES = ("optimizer", "activation", "batch_norm")
 
 
 def study(text: str, *overrides: str) -> StudySpec:
@@ -32,18 +34,18 @@ def test_the_default_study_has_every_combination_once() -> None:
     """All optimizers, activations and batch norms meet; the rest is the base model's."""
     default = loader.load(None)
     listed = branches.list_branches(default)
-    every = itertools.product(TABLE["optimizer"].choices, TABLE["activation"].choices, (True, False))
+    every = itertools.product(BASE_TABLE["optimizer"].choices, BASE_TABLE["activation"].choices, (True, False))
     assert sorted(map(read_axes, listed)) == sorted(every)
     for branch in listed:
-        assert branch.values == fill_defaults(dict(zip(AXES, read_axes(branch), strict=True)))
-    assert branches.choose_base(default) == fill_defaults({})
+        assert branch.values == BASE_TABLE.fill_defaults(dict(zip(AXES, read_axes(branch), strict=True)))
+    assert branches.choose_base(default) == BASE_TABLE.fill_defaults({})
 
 
 def test_a_study_without_a_space_has_the_base_model_alone() -> None:
     """What is not searched has its fixed or default value."""
     (only,) = branches.list_branches(study("[fixed]\nactivation = 'elu'\nlearning_rate = 0.5\n"))
-    assert only == Branch(fill_defaults({"activation": "elu", "learning_rate": 0.5}), (0.5,))
-    assert only.format_name() == "optimizer=nesterov activation=elu batch_norm=false"
+    assert only == Branch(BASE_TABLE.fill_defaults({"activation": "elu", "learning_rate": 0.5}), (0.5,))
+    assert only.format_name(AXES) == "optimizer=nesterov activation=elu batch_norm=false"
     assert pickle.loads(pickle.dumps(only)) == only
 
 
@@ -61,7 +63,7 @@ def test_a_branch_that_the_conditions_forbid_is_none() -> None:
 def test_a_condition_on_what_is_no_axis_is_followed() -> None:
     """Every value of a parent is tried, so that no branch is missed; each has params that a trial can have."""
     listed = {branch.values["batch_norm"]: branch.values for branch in branches.list_branches(study(REGULARIZATION))}
-    assert listed == {False: fill_defaults({}), True: fill_defaults({"batch_norm": True})}
+    assert listed == {False: BASE_TABLE.fill_defaults({}), True: BASE_TABLE.fill_defaults({"batch_norm": True})}
     other = study(REGULARIZATION + "[[baseline]]\ndropout = 0.0\n")
     rates = {branch.values["batch_norm"]: branch.values["dropout"] for branch in branches.list_branches(other)}
     assert rates == {False: 0.0, True: 0.25}
@@ -118,5 +120,9 @@ def test_rates_that_are_searched_with_one_optimizer_are_the_default_with_another
 def test_one_each_takes_the_branch_that_is_most_like_the_base() -> None:
     """Each optimizer is checked with the base's activation and batch norm, where the space has them together."""
     default = loader.load(None)
-    listed = branches.select_one_each(branches.list_branches(default), ("optimizer",), branches.choose_base(default))
-    assert [read_axes(branch) for branch in listed] == [(name, "relu", False) for name in TABLE["optimizer"].choices]
+    listed = branches.select_one_each(
+        branches.list_branches(default), ("optimizer",), branches.choose_base(default), AXES
+    )
+    assert [read_axes(branch) for branch in listed] == [
+        (name, "relu", False) for name in BASE_TABLE["optimizer"].choices
+    ]

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from hpsearch import training
-from hpsearch.spec import datasets, registry
-from hpsearch.spec.hyperparameters import ROWS
+from hpsearch.spec import datasets, models
+from hpsearch.spec.hyperparameters import make_model_table
 
 FOLDER = Path(training.__file__).parent
 
@@ -21,11 +21,12 @@ def test_a_file_is_a_dataset() -> None:
 
 
 def test_a_file_is_a_model() -> None:
-    """The table has every row of each file of training/models, once, in the order of their places."""
-    models = registry.import_modules(registry.MODELS)
-    assert {model.__name__.rpartition(".")[2] for model in models} == list_files("models")
-    assert all(row in ROWS for model in models for row in model.ROWS)
-    assert len({row.name for row in ROWS}) == len({row.place for row in ROWS}) == len(ROWS)
+    """Each file of training/models describes the model of its name; its table has its rows in the order of places."""
+    assert set(models.list_models()) == list_files("models")
+    for name, model in models.list_models().items():
+        table = make_model_table(name)
+        assert set(model.rows) < set(table.rows)
+        assert len(table) == len({row.place for row in table.rows}) == len(table.rows)
 
 
 def test_reading_a_study_imports_no_framework() -> None:

@@ -42,7 +42,7 @@ def test_repeats_need_a_grid() -> None:
     ("text", "fault"),
     [
         ("[fixd]", "fixd: unknown: did you mean fixed?"),
-        ("[zzz]", "zzz: unknown: one of study, budget, data, fixed, space, sampler, pruner, baseline"),
+        ("[zzz]", "zzz: unknown: one of study, budget, data, model, fixed, space, sampler, pruner, baseline"),
         ("[budget]\ntrails = 3", "budget.trails: unknown: did you mean trials?"),
         ("[fixed]\ndropot = 0.1", "fixed.dropot: unknown: did you mean dropout?"),
         ("[fixed]\ndropout = 0.96", "fixed.dropout: 0.96 is out of bounds: from 0 to 0.95"),

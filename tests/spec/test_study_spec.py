@@ -7,10 +7,12 @@ import pickle
 
 import pytest
 
-from hpsearch.spec import hyperparameters, loader, sections
+from hpsearch.spec import loader, own_rows
 from hpsearch.spec.dimension import Range
-from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.hyperparameters import BASE_TABLE, HyperparameterTable
 from hpsearch.spec.rows import Hyperparameter, Value
+from hpsearch.spec.sections.data import DataSection
+from hpsearch.spec.sections.study import BudgetSection
 from hpsearch.spec.study_spec import StudySpec
 from tests.support.study_files import FIVE, GRID, MOMENTUM, read
 
@@ -18,10 +20,10 @@ from tests.support.study_files import FIVE, GRID, MOMENTUM, read
 def test_a_name_is_all_that_is_needed() -> None:
     """A file with a name alone trains the base model once, with the documented defaults."""
     plain = read("")
-    assert plain.budget == sections.BudgetSection(trials=1)
-    assert plain.data == sections.DataSection(name="cifar10", validation=5000)
+    assert plain.budget == BudgetSection(trials=1)
+    assert plain.data == DataSection(name="cifar10", validation=5000)
     assert (plain.sampler.name, plain.pruner.name, plain.direction) == ("tpe", "asha", "maximize")
-    assert plain.resolve_params({}) == plain.list_unsearched() == fill_defaults({})
+    assert plain.resolve_params({}) == plain.list_unsearched() == BASE_TABLE.fill_defaults({})
 
 
 def test_what_is_inactive_trains_with_its_default() -> None:
@@ -34,14 +36,14 @@ def test_what_is_inactive_trains_with_its_default() -> None:
         "dropout": 0.5,
         "batch_norm": True,
     }
-    assert study.resolve_params(sampled) == fill_defaults({**sampled, "batch_size": 64})
+    assert study.resolve_params(sampled) == BASE_TABLE.fill_defaults({**sampled, "batch_size": 64})
     assert study.resolve_params({**sampled, "momentum": 0.6})["momentum"] == 0.9
 
 
 def test_the_rest_of_the_table_is_what_is_not_searched() -> None:
     """fixed_values has every row but the searched, and nothing for one that follows a searched one."""
     rest = read("[fixed]\nl2 = 1\n" + FIVE).list_unsearched()
-    assert rest.keys() == hyperparameters.TABLE.keys() - set(read(FIVE).space)
+    assert rest.keys() == BASE_TABLE.keys() - set(read(FIVE).space)
     assert rest["dense_dropout"] is None
     assert rest["l2"] == 1.0
     assert read("[fixed]\ndense_dropout = 0.5\n" + FIVE).list_unsearched()["dense_dropout"] == 0.5
@@ -117,9 +119,11 @@ def test_a_new_row_of_the_table_changes_no_fingerprint(monkeypatch: pytest.Monke
     """Studies stay what they are when the service learns another hyperparameter."""
     before = read("[fixed]\nl1 = 0.1\n" + FIVE).fingerprint
     row = Hyperparameter("kernel_constraint", float, 0.5, "New.", 0.0, 1.0)
-    monkeypatch.setattr(hyperparameters, "ROWS", (*hyperparameters.ROWS, row))
-    assert "kernel_constraint" in fill_defaults({})
-    assert read("[fixed]\nl1 = 0.1\n" + FIVE).fingerprint == before
+    table = HyperparameterTable([*BASE_TABLE.rows, row])
+    monkeypatch.setattr(own_rows, "make_model_table", lambda model: table)
+    study = read("[fixed]\nl1 = 0.1\n" + FIVE)
+    assert "kernel_constraint" in study.resolve_params({})
+    assert study.fingerprint == before
 
 
 def test_the_default_study_keeps_its_fingerprint() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training.datasets import cifar10
 from hpsearch.training.protocol import Train
 from tests.support.training_jobs import DIGITS, TINY, MakeJob
@@ -31,7 +31,7 @@ def job(tmp_path: Path) -> MakeJob:
 
     def make(values: dict[str, Any] | None = None, **fields: Any) -> Train:
         defaults: dict[str, Any] = {
-            "hyperparameters": fill_defaults({**TINY, **(values or {})}),
+            "hyperparameters": BASE_TABLE.fill_defaults({**TINY, **(values or {})}),
             "data": DIGITS,
             "seed": 1,
             "epochs": 3,

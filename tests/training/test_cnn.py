@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.hyperparameters import BASE_TABLE
+from hpsearch.training import model_building
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.models.cnn import build
+from hpsearch.training.protocol import BASE_MODEL
 
 pytestmark = pytest.mark.tensorflow
 
@@ -18,7 +19,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint
 
 
 def make_model(seed: int = 0, **values: Any) -> keras.Model:
-    return build(fill_defaults(values), (32, 32, 3), 10, seed, STATISTICS)
+    return model_building.build(BASE_MODEL, BASE_TABLE.fill_defaults(values), (32, 32, 3), 10, seed, STATISTICS)
 
 
 def make_tiny_model(seed: int = 0, **values: Any) -> keras.Model:
@@ -57,7 +58,7 @@ def test_maxout_is_the_maximum_of_two_layers() -> None:
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-@pytest.mark.parametrize("activation", TABLE["activation"].choices)
+@pytest.mark.parametrize("activation", BASE_TABLE["activation"].choices)
 def test_every_activation_builds(activation: str, batch_norm: bool) -> None:
     """Each activation gives probabilities, with batch norm before it where that is on."""
     model = make_tiny_model(activation=activation, batch_norm=batch_norm)
@@ -77,7 +78,7 @@ def test_extreme_filters_fit(size: int, flat: int) -> None:
     assert next(layer for layer in model.layers if isinstance(layer, keras.layers.Flatten)).output.shape == (None, flat)
 
 
-@pytest.mark.parametrize("initializer", TABLE["initializer"].choices)
+@pytest.mark.parametrize("initializer", BASE_TABLE["initializer"].choices)
 def test_seed_makes_the_weights(initializer: str) -> None:
     """The same seed gives the same kernels, another seed and another layer others."""
     same, again, other = (
@@ -108,7 +109,7 @@ def test_augmentation_rests_outside_training() -> None:
     assert not np.allclose(rest[0], keras.ops.convert_to_numpy(model(PIXELS, training=True)))
 
 
-@pytest.mark.parametrize("preprocessing", TABLE["preprocessing"].choices)
+@pytest.mark.parametrize("preprocessing", BASE_TABLE["preprocessing"].choices)
 def test_preprocessing_is_in_the_model(preprocessing: str) -> None:
     """Raw pixels go in, of whatever number type; scaling has no weights and is what the table says."""
     model = make_tiny_model(preprocessing=preprocessing)

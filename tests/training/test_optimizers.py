@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import TABLE, fill_defaults
+from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training.epoch import compile_steps, run_epoch
 from hpsearch.training.loading import load
 from hpsearch.training.optimizers import compute_learning_rate, make_optimizer
@@ -70,11 +70,11 @@ def test_setting_that_the_loop_would_ignore_is_refused(setting: dict[str, Any]) 
         compile_steps(make_model(), keras.optimizers.SGD(**setting))
 
 
-@pytest.mark.parametrize("name", TABLE["optimizer"].choices)
+@pytest.mark.parametrize("name", BASE_TABLE["optimizer"].choices)
 def test_every_optimizer_builds(name: str) -> None:
     """Each optimizer takes the learning rate, and has all its variables before the first step."""
     digits, model = load(DIGITS), make_model()
-    steps = compile_steps(model, make_optimizer(fill_defaults({"optimizer": name, "learning_rate": 0.25})))
+    steps = compile_steps(model, make_optimizer(BASE_TABLE.fill_defaults({"optimizer": name, "learning_rate": 0.25})))
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == 0.25
     before = len(model.optimizer.variables)
     run_epoch(steps, digits.x_train[:8], digits.y_train[:8], np.arange(8), 8, lambda *_: True)
@@ -86,7 +86,7 @@ def test_every_optimizer_builds(name: str) -> None:
 )
 def test_momentum_belongs_to_its_optimizers(name: str, momentum: float, nesterov: bool) -> None:
     """Plain SGD ignores the momentum; Nesterov is SGD that looks ahead."""
-    config = make_optimizer(fill_defaults({"optimizer": name, "momentum": 0.7})).get_config()
+    config = make_optimizer(BASE_TABLE.fill_defaults({"optimizer": name, "momentum": 0.7})).get_config()
     assert (config["momentum"], config["nesterov"]) == (momentum, nesterov)
 
 

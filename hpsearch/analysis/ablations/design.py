@@ -12,7 +12,6 @@ from typing import Any
 
 from hpsearch.spec import branches
 from hpsearch.spec.dimension import Choices, Dimension, Range
-from hpsearch.spec.hyperparameters import TABLE
 from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
 
@@ -79,12 +78,12 @@ class AblationDesign:
 
         def read_change(change: Mapping[str, Any]) -> LevelChange:
             name = change["name"]
-            return LevelChange(name, TABLE[name].cast(change["value"]), change["configuration"])
+            return LevelChange(name, spec.table[name].cast(change["value"]), change["configuration"])
 
         return cls(
             stored["trial"],
             stored["seeds"],
-            tuple({name: TABLE[name].cast(each[name]) for name in each} for each in stored["configurations"]),
+            tuple(spec.table.cast(each) for each in stored["configurations"]),
             tuple(map(read_change, stored["levels"])),
             stored["base"],
             tuple(map(read_change, stored["path"])),

@@ -182,7 +182,7 @@ class _Trainings:
 
     def _compare(self, pairs: Sequence[tuple[int, int]], confidence: float) -> list[Interval | None]:
         # An accuracy is a multiple of one image.
-        resolution = 1 / self.spec.data.validation if self.spec.study.metric == "val_accuracy" else 0.0
+        resolution = 1 / self.spec.validation_images if self.spec.study.metric == "val_accuracy" else 0.0
         chance = [count > 0 for count in self._at_chance]
         return seed_noise.compare(self.samples, chance, pairs, resolution, confidence)
 

@@ -94,7 +94,7 @@ def _find_value(trial: Trial, epoch: int, spec: StudySpec) -> float:
 
 def find_floor(spec: StudySpec) -> float:
     """Return the value at or below which a trial is no better than one that guesses, larger being better."""
-    classes = len(spec.data.classes)
+    classes = len(spec.classes)
     if spec.direction is Direction.MINIMIZE:
         return -compute_chance_loss(classes)
-    return compute_chance_accuracy(classes, spec.data.validation)
+    return compute_chance_accuracy(classes, spec.validation_images)

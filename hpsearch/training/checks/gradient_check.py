@@ -14,13 +14,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.training import backends
+from hpsearch.training import backends, model_building
 from hpsearch.training.backends import Steps
 from hpsearch.training.epoch import compile_steps, run_epoch
 from hpsearch.training.images.parts import Images, Labels
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.models import cnn
 from hpsearch.training.optimizers import make_optimizer
+from hpsearch.training.protocol import ModelRequest
 
 Array = npt.NDArray[np.float64]
 
@@ -46,9 +46,6 @@ NOISE = 0.1
 """Standard deviation of the noise added to the weights. At the start biases and PReLU's alphas are all zero, so that
 units are exactly at a kink."""
 
-SMALL_MODEL: Mapping[str, Any] = {"filters": 2, "dense_units": 8}
-"""A gradient is right or wrong whatever the width."""
-
 
 @dataclass(frozen=True)
 class GradientAgreement:
@@ -66,13 +63,16 @@ class GradientAgreement:
 
 
 def check(
-    hyperparameters: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int, seed: int
+    model: ModelRequest, hyperparameters: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int, seed: int
 ) -> GradientAgreement:
-    """Compare the gradient of the loss of a small model of `hyperparameters` with differences of that loss.
+    """Compare the gradient of the loss of a model of `hyperparameters` with differences of that loss.
+
+    A gradient is right or wrong whatever the width, so it had better be a small one.
 
     The images are noise: in a real one equal pixels make ties in the pooling, and each tie is a kink.
 
     Args:
+        model: which.
         hyperparameters: every row of the table.
         input_shape: (height, width, channels) of an image.
         classes: width of the softmax.
@@ -81,9 +81,11 @@ def check(
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (IMAGES, *input_shape), dtype=np.uint8)
     labels = generator.integers(0, classes, IMAGES)
-    values = {**hyperparameters, **SMALL_MODEL, "optimizer": "sgd", "learning_rate": 1.0}
+    values = {**hyperparameters, "optimizer": "sgd", "learning_rate": 1.0}
     with _double_precision():
-        network = cnn.build(values, input_shape, classes, seed, PixelStatistics((127.5,) * 3, (73.6,) * 3))
+        channels = input_shape[-1]
+        statistics = PixelStatistics((127.5,) * channels, (73.6,) * channels)
+        network = model_building.build(model, values, input_shape, classes, seed, statistics)
         steps = compile_steps(network, make_optimizer(values))
         for variable in network.trainable_variables:
             variable.assign(_array(variable) + generator.normal(0, NOISE, variable.shape))

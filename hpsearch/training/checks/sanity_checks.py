@@ -13,22 +13,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from hpsearch.spec.branches import AXES, LAYERS, Branch, select_one_each
+from hpsearch.spec.branches import Branch, select_one_each
+from hpsearch.spec.models import DEFAULT_MODEL, BuiltInModel, list_models
 from hpsearch.training import backends, loading
 from hpsearch.training.backends import Steps
 from hpsearch.training.checks import gradient_check, throughput
 from hpsearch.training.epoch import run_epoch
 from hpsearch.training.images.parts import Images, Labels
 from hpsearch.training.loading import ImageArrays
-from hpsearch.training.models import cnn
-from hpsearch.training.preparation import build_and_compile
-from hpsearch.training.protocol import Check, Checking, Finding, Layer, Network
+from hpsearch.training.preparation import build_and_compile, build_stock
+from hpsearch.training.protocol import Check, Checking, Finding, Layer, ModelRequest, Network
 
-PLAIN: Mapping[str, Any] = {"dropout": 0.0, "dense_dropout": 0.0, "augment": False, "l1": 0.0, "l2": 0.0}
-"""Nothing random and no penalty: what is left is the cross-entropy."""
-
-LARGEST: Mapping[str, int] = {"filters": 32, "dense_units": 512}
-"""A small batch is overfitted by a network no larger than the base model."""
+PLAIN: Mapping[str, Any] = {"augment": False}
+"""Training rows with which nothing is random and the loss has no penalty: what is left is the cross-entropy."""
 
 START_IMAGES = 128
 HEAD_SCALE = 0.01
@@ -62,6 +59,15 @@ class _CheckContext:
 
     dataset: ImageArrays
     seed: int
+    request: ModelRequest
+
+    @property
+    def facts(self) -> BuiltInModel:
+        return list_models()[self.request.name or DEFAULT_MODEL]
+
+    @property
+    def plain(self) -> Mapping[str, Any]:
+        return {**PLAIN, **self.facts.plain}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,11 +75,10 @@ class _CheckContext:
         return height, width, channels
 
     def model(self, values: Mapping[str, Any]) -> keras.Model:
-        data = self.dataset
-        return cnn.build(values, self.shape, len(data.classes), self.seed, data.statistics)
+        return build_stock(self.request, values, self.dataset, self.seed)
 
     def compiled(self, values: Mapping[str, Any]) -> tuple[keras.Model, Steps]:
-        return build_and_compile(values, self.dataset, self.seed)
+        return build_and_compile(self.request, values, self.dataset, self.seed)
 
 
 def check(job: Check) -> Iterator[Network | Checking | Finding]:
@@ -86,16 +91,17 @@ def check(job: Check) -> Iterator[Network | Checking | Finding]:
     Raises:
         NotFoundError: the images are not to be had on this host.
     """
-    context = _CheckContext(loading.load(job.data), job.seed)
-    layers = select_one_each(job.branches, LAYERS, job.base)
-    optimizers = select_one_each(job.branches, ("optimizer",), job.base)
+    context = _CheckContext(loading.load(job.data), job.seed, job.model)
+    axes, layer_axes = job.axes, job.axes[1:]
+    layers = select_one_each(job.branches, layer_axes, job.base, axes)
+    optimizers = select_one_each(job.branches, ("optimizer",), job.base, axes)
     yield from _describe_network(context, job.base)
-    yield from _run("build", _check_build, context, job.branches, AXES)
-    yield from _run("start", _check_start, context, layers, LAYERS)
-    yield from _run("gradient", _check_gradient, context, layers, LAYERS)
-    yield from _run("overfit", _check_overfit, context, layers, LAYERS)
-    yield from _run("optimizer", _check_optimizer, context, optimizers, AXES)
-    yield from _run("speed", _measure_speed, context, layers, LAYERS)
+    yield from _run("build", _check_build, context, job.branches, axes)
+    yield from _run("start", _check_start, context, layers, layer_axes)
+    yield from _run("gradient", _check_gradient, context, layers, layer_axes)
+    yield from _run("overfit", _check_overfit, context, layers, layer_axes)
+    yield from _run("optimizer", _check_optimizer, context, optimizers, axes)
+    yield from _run("speed", _measure_speed, context, layers, layer_axes)
 
 
 def _run(
@@ -160,7 +166,7 @@ def _check_build(context: _CheckContext, branch: Branch) -> Figures:
 
 def _check_start(context: _CheckContext, branch: Branch) -> Figures:
     """Check the loss before the first step: finite, and near ln(classes) with a head whose kernel is nearly zero."""
-    network = context.model({**branch.values, **PLAIN})
+    network = context.model({**branch.values, **context.plain})
     images, labels = context.dataset.x_train[:START_IMAGES], context.dataset.y_train[:START_IMAGES]
     whole = _loss(network, images, labels)
     head = network.get_layer("head")
@@ -186,8 +192,10 @@ def _loss(network: keras.Model, images: Images, labels: Labels) -> float:
 
 def _check_gradient(context: _CheckContext, branch: Branch) -> Figures:
     """Check that the gradient agrees with a numerical one, on a small model."""
-    values = {**branch.values, **PLAIN}
-    agreement = gradient_check.check(values, context.shape, len(context.dataset.classes), context.seed)
+    values = {**branch.values, **context.plain}
+    agreement = gradient_check.check(
+        context.request, {**values, **context.facts.small}, context.shape, len(context.dataset.classes), context.seed
+    )
     figures: Figures = {"error": agreement.error, "compared": agreement.compared}
     if agreement.error > gradient_check.TOLERANCE:
         raise CheckFault(
@@ -207,8 +215,8 @@ def _check_overfit(context: _CheckContext, branch: Branch) -> Figures:
 
     The figures are those of training, where batch norm takes the mean and variance of the batch.
     """
-    smaller = {name: min(most, int(branch.values[name])) for name, most in LARGEST.items()}
-    values = {**branch.values, **PLAIN, **smaller, "optimizer": "adam", "learning_rate": OVERFIT_RATE}
+    smaller = {name: min(most, int(branch.values[name])) for name, most in context.facts.largest.items()}
+    values = {**branch.values, **context.plain, **smaller, "optimizer": "adam", "learning_rate": OVERFIT_RATE}
     _, model_steps = context.compiled(values)
     images, labels = context.dataset.x_train[:OVERFIT_IMAGES], context.dataset.y_train[:OVERFIT_IMAGES]
     order = np.tile(np.arange(len(labels)), OVERFIT_INTERVAL)  # each step sees all of the images
@@ -234,7 +242,7 @@ def _check_optimizer(context: _CheckContext, branch: Branch) -> Figures:
     images, labels = context.dataset.x_train[:count], context.dataset.y_train[:count]
     tried = []
     for rate in _sort_rates(branch):
-        network, steps = context.compiled({**branch.values, **PLAIN, "learning_rate": rate})
+        network, steps = context.compiled({**branch.values, **context.plain, "learning_rate": rate})
         # Before the first step: a mean over the first pass would hide a loss that this pass raised.
         before, after = _loss_by_batches(network, images, labels), math.nan
         for _ in range(RATE_PASSES):
@@ -266,6 +274,6 @@ def _sort_rates(branch: Branch) -> list[float]:
 
 def _measure_speed(context: _CheckContext, branch: Branch) -> Figures:
     """Measure seconds per epoch and memory, of the branch as a trial would train it."""
-    measured = throughput.measure(branch.values, context.dataset, context.seed)
+    measured = throughput.measure(context.request, branch.values, context.dataset, context.seed)
     figures: Figures = {"seconds": measured.seconds, "resident": measured.resident}
     return figures if measured.device is None else {**figures, "device": measured.device}

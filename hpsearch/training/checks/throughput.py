@@ -13,6 +13,7 @@ from hpsearch.training import backends
 from hpsearch.training.epoch import choose_validation_batch, predict, run_epoch
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.preparation import build_and_compile
+from hpsearch.training.protocol import ModelRequest
 
 MAX_BATCHES, MAX_SECONDS = 300, 3.0
 """A pass over the images is cut off after so many batches or seconds, whichever comes first, and extrapolated."""
@@ -30,9 +31,9 @@ class Throughput:
     device: int | None
 
 
-def measure(hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int) -> Throughput:
+def measure(model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int) -> Throughput:
     """Train as a trial does, on the study's own images and batches, for as long as an estimate takes."""
-    _, steps = build_and_compile(hyperparameters, dataset, seed)
+    _, steps = build_and_compile(model, hyperparameters, dataset, seed)
     backends.current.read_peak_memory(reset=True)
     batch_size = hyperparameters["batch_size"]
     validation_batch = choose_validation_batch(batch_size)

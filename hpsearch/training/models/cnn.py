@@ -1,21 +1,21 @@
 """The built-in convolutional network and its hyperparameters.
 
-Two blocks of two convolutions, a dense layer, a softmax head. It takes raw pixels and is made of stock Keras layers
-only, so that a saved model predicts wherever Keras is, without this package. The study file's table has the rows from
-here, so Keras is imported when a network is built.
+Two blocks of two convolutions, a dense layer, a softmax head. It is made of stock Keras layers only, so that a saved
+model predicts wherever Keras is, without this package. The study file's table has the rows from here, so Keras is
+imported when a network is built.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hpsearch.spec.models import BuiltInModel
 from hpsearch.spec.rows import Hyperparameter
 
 if TYPE_CHECKING:
     import keras
 
     from hpsearch.training.backends import Layers
-    from hpsearch.training.loading import PixelStatistics
 
 ROWS = (
     Hyperparameter(
@@ -67,27 +67,8 @@ ROWS = (
 )
 
 
-def build(
-    hyperparameters: Mapping[str, Any],
-    input_shape: tuple[int, int, int],
-    classes: int,
-    seed: int,
-    statistics: "PixelStatistics",
-    layers: "Layers | None" = None,
-) -> "keras.Model":
-    """Return the untrained network, not compiled.
-
-    Args:
-        hyperparameters: every row of the table.
-        input_shape: (height, width, channels) of an image.
-        classes: width of the softmax.
-        seed: of the initial kernels, dropout and augmentation; the same seed gives the same weights.
-        statistics: of the training images, for `preprocessing = "standardize"`.
-        layers: what dropout, batch norm, PReLU and precision between preprocessing and head are; Keras's by default.
-
-    Returns:
-        A model from raw pixels 0..255, (batch, height, width, channels) of any number type, to probabilities
-        (batch, classes).
+def build(hyperparameters: Mapping[str, Any], x: Any, classes: int, seeds: Iterator[int], layers: "Layers") -> Any:
+    """Return the probabilities for preprocessed images; see `spec.models.BuiltInModel.build`.
 
     Raises:
         KeyError: a hyperparameter is missing.
@@ -96,22 +77,16 @@ def build(
     import keras
 
     from hpsearch.training import model_layers
-    from hpsearch.training.backends import STOCK
 
-    def convolve(width: int, padding: str) -> keras.layers.Layer:
+    def convolve(width: int, padding: str) -> "keras.layers.Layer":
         options = model_layers.make_kernel_options(hyperparameters, seeds)
         return keras.layers.Conv2D(width, hyperparameters["filter_size"], padding=padding, **options)
 
-    def connect() -> keras.layers.Layer:
+    def connect() -> "keras.layers.Layer":
         options = model_layers.make_kernel_options(hyperparameters, seeds)
         return keras.layers.Dense(hyperparameters["dense_units"], **options)
 
-    layers = layers or STOCK
-    seeds = model_layers.draw_seeds(seed)
     filters, rate = hyperparameters["filters"], hyperparameters["dropout"]
-    image = keras.Input(input_shape, name="image")
-    x = model_layers.augment(image, seeds) if hyperparameters["augment"] else image
-    x = model_layers.preprocess(x, hyperparameters["preprocessing"], statistics)
     with model_layers.compute_in(layers.precision):
         for width in (filters, 2 * filters):
             for padding in ("same", "valid"):
@@ -124,5 +99,15 @@ def build(
     # The head starts from the same initializer as the rest, but carries no penalty: l1 and l2 would pull its
     # probabilities towards uniform rather than simplify the features.
     start = model_layers.make_initializer(hyperparameters, seeds)
-    head = keras.layers.Dense(classes, "softmax", kernel_initializer=start, name="head")
-    return keras.Model(image, head(x), name="cnn")
+    return keras.layers.Dense(classes, "softmax", kernel_initializer=start, name="head")(x)
+
+
+MODEL = BuiltInModel(
+    name="cnn",
+    rows=ROWS,
+    build=build,
+    axes=("activation", "batch_norm"),
+    plain={"dropout": 0.0, "dense_dropout": 0.0, "l1": 0.0, "l2": 0.0},
+    small={"filters": 2, "dense_units": 8},
+    largest={"filters": 32, "dense_units": 512},
+)

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import fill_defaults
+from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.spec.rows import Value
 from hpsearch.training import backends, preparation
 from hpsearch.training.loading import load
+from hpsearch.training.protocol import BASE_MODEL
 from tests.support.training_jobs import DIGITS
 
 pytestmark = [
@@ -23,7 +24,9 @@ TINY: Mapping[str, Value] = {"filters": 4, "dense_units": 8, "batch_norm": True}
 def test_steps_of_any_number_compile_once() -> None:
     """One step or nine in a launch run the same compiled loop, and sum up as ten in one launch do."""
     digits, order = load(DIGITS), np.arange(200, dtype=np.int32).reshape(10, 20)
-    (one, parts), (other, whole) = (preparation.build_and_compile(fill_defaults(TINY), digits, 1) for _ in range(2))
+    (one, parts), (other, whole) = (
+        preparation.build_and_compile(BASE_MODEL, BASE_TABLE.fill_defaults(TINY), digits, 1) for _ in range(2)
+    )
     first, second = (parts.train(*digits.inputs.training, order, *bounds) for bounds in ((0, 1), (1, 10)))
     together = whole.train(*digits.inputs.training, order, 0, 10)
     assert np.allclose(np.add(first, second), together, rtol=1e-4)
@@ -35,7 +38,7 @@ def test_steps_of_any_number_compile_once() -> None:
 def test_state_is_handed_over() -> None:
     """The launch takes the memory of the values it was given: no second set of weights is on the device."""
     digits, order = load(DIGITS), np.arange(200, dtype=np.int32).reshape(10, 20)
-    network, steps = preparation.build_and_compile(fill_defaults(TINY), digits, 1)
+    network, steps = preparation.build_and_compile(BASE_MODEL, BASE_TABLE.fill_defaults(TINY), digits, 1)
     before = [variable.value for variable in network.trainable_variables]
     steps.train(*digits.inputs.training, order, 0, 1)
     assert all(value.is_deleted() for value in before)

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import backends, preparation
+from hpsearch.spec.hyperparameters import BASE_TABLE
+from hpsearch.training import backends, model_building, preparation
 from hpsearch.training.backends import tensorflow_optimizers
 from hpsearch.training.loading import load
-from hpsearch.training.models import cnn
+from hpsearch.training.protocol import BASE_MODEL
 from tests.support.training_jobs import DIGITS
 
 pytestmark = [
@@ -62,10 +62,10 @@ def test_batch_norm_is_that_of_keras(shape: tuple[int, ...]) -> None:
 
 def test_models_of_a_search_are_kept_in_stock_layers() -> None:
     """What trains may have layers of its own and compute in bfloat16; its variables are those of the stock network."""
-    values = fill_defaults({"filters": 4, "dense_units": 8, "batch_norm": True, "augment": True})
+    values = BASE_TABLE.fill_defaults({"filters": 4, "dense_units": 8, "batch_norm": True, "augment": True})
     digits = load(DIGITS)
-    trained, _ = preparation.build_and_compile(values, digits, 1)
-    stock = cnn.build(values, (32, 32, 3), 10, 1, digits.statistics)
+    trained, _ = preparation.build_and_compile(BASE_MODEL, values, digits, 1)
+    stock = model_building.build(BASE_MODEL, values, (32, 32, 3), 10, 1, digits.statistics)
     for ours, theirs in zip(trained.variables, stock.variables, strict=True):
         assert (ours.name, ours.shape, ours.dtype) == (theirs.name, theirs.shape, theirs.dtype)
     assert {each.dtype_policy.name for each in stock.layers} == {"float32"}

@@ -9,23 +9,28 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.branches import Branch
-from hpsearch.spec.hyperparameters import TABLE, fill_defaults
-from hpsearch.training import backends, epoch, loading
+from hpsearch.spec.hyperparameters import BASE_TABLE
+from hpsearch.spec.models import list_models
+from hpsearch.training import backends, epoch, loading, model_building
 from hpsearch.training.backends import Steps
 from hpsearch.training.checks import gradient_check, sanity_checks
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.models import cnn
+from hpsearch.training.protocol import BASE_MODEL
 from tests.support.training_jobs import DIGITS, TINY
 
 pytestmark = pytest.mark.tensorflow
 
 SHAPE = (32, 32, 3)
 
+SMALL = {"dropout": 0.0, **list_models()["cnn"].small}
 
-@pytest.mark.parametrize("activation", TABLE["activation"].choices)
+
+@pytest.mark.parametrize("activation", BASE_TABLE["activation"].choices)
 def test_gradient_of_every_activation_is_right(activation: str) -> None:
     """Maxout and PReLU with their kinks included; every weight tensor has a part in it."""
-    agreement = gradient_check.check(fill_defaults({"activation": activation, "dropout": 0.0}), SHAPE, 10, 1)
+    agreement = gradient_check.check(
+        BASE_MODEL, BASE_TABLE.fill_defaults({**SMALL, "activation": activation}), SHAPE, 10, 1
+    )
     assert agreement.error <= gradient_check.TOLERANCE / 10
     assert agreement.compared >= 34
     assert agreement.unseen == ()
@@ -33,9 +38,11 @@ def test_gradient_of_every_activation_is_right(activation: str) -> None:
 
 def test_single_precision_is_restored() -> None:
     """Models made after it compute in float32 as before."""
-    gradient_check.check(fill_defaults({"dropout": 0.0}), SHAPE, 10, 1)
+    gradient_check.check(BASE_MODEL, BASE_TABLE.fill_defaults(SMALL), SHAPE, 10, 1)
     assert (keras.config.floatx(), keras.config.dtype_policy().name) == ("float32", "float32")
-    model = cnn.build(fill_defaults(TINY), SHAPE, 10, 1, PixelStatistics((0.0,) * 3, (1.0,) * 3))
+    model = model_building.build(
+        BASE_MODEL, BASE_TABLE.fill_defaults(TINY), SHAPE, 10, 1, PixelStatistics((0.0,) * 3, (1.0,) * 3)
+    )
     assert {str(variable.dtype) for variable in model.trainable_variables} == {"float32"}
 
 
@@ -89,5 +96,6 @@ def test_gradient_of_the_training_step_is_compared(monkeypatch: pytest.MonkeyPat
         sanity_checks.CheckFault, match=r"not the numerical one at head/bias\[\d\]: relative error 9\.1e-02"
     ):
         sanity_checks._check_gradient(
-            sanity_checks._CheckContext(loading.load(DIGITS), 1), Branch(fill_defaults(TINY), (0.003,))
+            sanity_checks._CheckContext(loading.load(DIGITS), 1, BASE_MODEL),
+            Branch(BASE_TABLE.fill_defaults(TINY), (0.003,)),
         )

@@ -9,27 +9,28 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.branches import Branch
-from hpsearch.spec.hyperparameters import fill_defaults
-from hpsearch.training import loading
+from hpsearch.spec.hyperparameters import BASE_TABLE
+from hpsearch.training import loading, model_building
 from hpsearch.training.checks import gradient_check, sanity_checks
 from hpsearch.training.images.parts import ArraySource, ImagePart
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.models import cnn
-from hpsearch.training.protocol import Check, Checking, Finding, Network
+from hpsearch.training.protocol import BASE_MODEL, Check, Checking, Finding, Network
 from tests.support.training_jobs import DIGITS, TINY
 
 pytestmark = pytest.mark.tensorflow
 
 SHAPE = (32, 32, 3)
 
+AXES = ("optimizer", "activation", "batch_norm")
+
 
 def branch(rates: Sequence[float] = (0.003,), **values: Any) -> Branch:
-    return Branch(fill_defaults({**TINY, **values}), tuple(rates))
+    return Branch(BASE_TABLE.fill_defaults({**TINY, **values}), tuple(rates))
 
 
 def checked(*branches: Branch) -> tuple[list[Network | Checking], dict[tuple[str, str], Finding]]:
     """What the checks say, and their findings by check and branch."""
-    messages = list(sanity_checks.check(Check(DIGITS, 1, branches[0].values, branches)))
+    messages = list(sanity_checks.check(Check(DIGITS, 1, branches[0].values, branches, AXES)))
     findings = {(finding.check, finding.branch): finding for finding in messages if isinstance(finding, Finding)}
     return [each for each in messages if not isinstance(each, Finding)], findings
 
@@ -61,28 +62,30 @@ def test_sound_branches_pass_every_check() -> None:
 def test_the_network_is_told_layer_by_layer() -> None:
     """The layers come with their shapes and weights, which add up to the model's."""
     base = branch(dropout=0.5)
-    network = next(sanity_checks.check(Check(DIGITS, 1, base.values, (base,))))
+    network = next(sanity_checks.check(Check(DIGITS, 1, base.values, (base,), AXES)))
     assert isinstance(network, Network)
     described = [(layer.name, layer.shape, layer.weights) for layer in network.layers]
     assert described[2] == ("Conv2D 3×3 same", (32, 32, 4), 3 * 3 * 3 * 4 + 4)
     assert described[-1] == ("Dense softmax", (10,), 16 * 10 + 10)
     assert ("Dropout 0.5", (6, 6, 8), 0) in described
-    model = cnn.build(fill_defaults(TINY), SHAPE, 10, 1, PixelStatistics((0.0,) * 3, (1.0,) * 3))
+    model = model_building.build(
+        BASE_MODEL, BASE_TABLE.fill_defaults(TINY), SHAPE, 10, 1, PixelStatistics((0.0,) * 3, (1.0,) * 3)
+    )
     assert sum(weights for _, _, weights in described) == model.count_params()
 
 
 def test_the_loss_at_the_start_is_that_of_the_untrained_model() -> None:
     """Both figures are the cross-entropy of the first images, recomputed from what the model predicts."""
     images = loading.load(DIGITS)
-    values = fill_defaults({**TINY, "dropout": 0.0})
-    model = cnn.build(values, SHAPE, 10, 1, images.statistics)
+    values = BASE_TABLE.fill_defaults({**TINY, "dropout": 0.0})
+    model = model_building.build(BASE_MODEL, values, SHAPE, 10, 1, images.statistics)
     head = model.get_layer("head")
     expected = {}
     for name, scale in (("loss", 1.0), ("scaled", 0.01)):
         head.kernel.assign(head.kernel * scale)
         right = model.predict(images.x_train[:128], verbose=0)[np.arange(128), images.y_train[:128]]
         expected[name] = -np.log(right.astype(float)).mean()
-    assert sanity_checks._check_start(sanity_checks._CheckContext(images, 1), branch()) == pytest.approx(
+    assert sanity_checks._check_start(sanity_checks._CheckContext(images, 1, BASE_MODEL), branch()) == pytest.approx(
         expected, rel=1e-4
     )
 
@@ -93,14 +96,14 @@ def test_a_learning_rate_that_does_not_learn_is_found() -> None:
         sanity_checks.CheckFault, match=r"of 4 batches is not lowered in 4 passes: 2\.3.* at 5, 2\.3.* at 10$"
     ):
         sanity_checks._check_optimizer(
-            sanity_checks._CheckContext(loading.load(DIGITS), 1), branch([10.0, 5.0], optimizer="sgd")
+            sanity_checks._CheckContext(loading.load(DIGITS), 1, BASE_MODEL), branch([10.0, 5.0], optimizer="sgd")
         )
 
 
 def test_one_good_learning_rate_is_enough() -> None:
     """A range with rates that are far too high is no fault."""
     figures = sanity_checks._check_optimizer(
-        sanity_checks._CheckContext(loading.load(DIGITS), 1), branch([10.0, 1e-5], optimizer="sgd")
+        sanity_checks._CheckContext(loading.load(DIGITS), 1, BASE_MODEL), branch([10.0, 1e-5], optimizer="sgd")
     )
     assert figures["rate"] == 1e-5
     assert figures["after"] < figures["before"]
@@ -126,7 +129,7 @@ def test_a_loss_far_from_a_guess_is_found() -> None:
     huge = replace(images, x_train=ImagePart(ArraySource(pixels), np.arange(len(pixels))))
     vars(huge)["statistics"] = images.statistics  # those of bytes only are known
     with pytest.raises(sanity_checks.CheckFault, match=r"not within 10% of ln\(10\) = 2\.303") as raised:
-        sanity_checks._check_start(sanity_checks._CheckContext(huge, 1), branch())
+        sanity_checks._check_start(sanity_checks._CheckContext(huge, 1, BASE_MODEL), branch())
     assert raised.value.figures["loss"] > raised.value.figures["scaled"] > 2.6
 
 
@@ -137,5 +140,5 @@ def test_batch_that_cannot_be_overfitted_is_found(monkeypatch: pytest.MonkeyPatc
         sanity_checks.CheckFault, match=r"^a batch of 32 images is not overfitted: after 60 steps of adam at 0\.001"
     ):
         sanity_checks._check_overfit(
-            sanity_checks._CheckContext(loading.load(DIGITS), 1), branch(filters=1, dense_units=1)
+            sanity_checks._CheckContext(loading.load(DIGITS), 1, BASE_MODEL), branch(filters=1, dense_units=1)
         )

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hpsearch.spec.samplers import INT32
+from hpsearch.spec.sections.samplers import INT32
 from hpsearch.spec.validation import MethodConfig, index_by_name
 
 Count = Annotated[int, Field(ge=1, le=INT32)]

@@ -1,0 +1,42 @@
+"""What a study needs to know of a model without building it; each file of `training/models` describes one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from hpsearch.spec.registry import MODELS, import_modules
+from hpsearch.spec.rows import Hyperparameter, Value
+
+DEFAULT_MODEL = "cnn"
+
+
+@dataclass(frozen=True)
+class BuiltInModel:
+    """The facts about a model that comes with the service, and how to build it."""
+
+    name: str
+    rows: tuple[Hyperparameter, ...]
+    """Its own hyperparameters."""
+    build: Callable[..., Any]
+    """`build(hyperparameters, x, classes, seeds, layers)` returns the probabilities (batch, classes) as a KerasTensor.
+
+    `x` are preprocessed images as a KerasTensor, `seeds` an iterator of whole numbers, `layers` are
+    `training.backends.Layers`. It imports what it needs when it is called.
+    """
+    axes: tuple[str, ...] = ()
+    """Hyperparameters that change the layers; `hpsearch check` builds every combination of their values."""
+    plain: Mapping[str, Value] = field(default_factory=dict)
+    """Values with which nothing is random and the loss has no penalty."""
+    small: Mapping[str, Value] = field(default_factory=dict)
+    """Values of the smallest model that has all of its layers: its gradient is compared with a numerical one."""
+    largest: Mapping[str, int] = field(default_factory=dict)
+    """The largest values with which a small batch is overfitted."""
+
+
+@cache
+def list_models() -> Mapping[str, BuiltInModel]:
+    """Return every built-in model by its name."""
+    models = [module.MODEL for module in import_modules(MODELS)]
+    return MappingProxyType({model.name: model for model in models})

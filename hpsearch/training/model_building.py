@@ -1,0 +1,50 @@
+"""A model made of the image, augmentation, preprocessing and the layers that the study's model puts behind them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from hpsearch.spec.models import list_models
+from hpsearch.training import model_layers
+from hpsearch.training.backends import STOCK, Layers
+from hpsearch.training.loading import PixelStatistics
+from hpsearch.training.protocol import ModelRequest
+
+
+def build(
+    model: ModelRequest,
+    hyperparameters: Mapping[str, Any],
+    input_shape: tuple[int, ...],
+    classes: int,
+    seed: int,
+    statistics: PixelStatistics,
+    layers: Layers = STOCK,
+) -> keras.Model:
+    """Return the untrained model, not compiled.
+
+    Args:
+        model: which.
+        hyperparameters: every row of its table.
+        input_shape: (height, width, channels) of an image.
+        classes: width of the softmax.
+        seed: of the initial kernels, dropout and augmentation; the same seed gives the same weights.
+        statistics: of the training images, for `preprocessing = "standardize"`.
+        layers: what dropout, batch norm, PReLU and precision between preprocessing and head are.
+
+    Returns:
+        A model from raw pixels 0..255, (batch, height, width, channels) of any number type, to probabilities
+        (batch, classes).
+
+    Raises:
+        KeyError: a hyperparameter is missing.
+        ValueError: a hyperparameter has a value that Keras refuses.
+    """
+    if model.name is None:
+        raise ValueError("a model of the user's own is not built here")
+    body = list_models()[model.name]
+    seeds = model_layers.draw_seeds(seed)
+    image = keras.Input(input_shape, name="image")
+    x = model_layers.augment(image, seeds) if hyperparameters["augment"] else image
+    x = model_layers.preprocess(x, hyperparameters["preprocessing"], statistics)
+    return keras.Model(image, body.build(hyperparameters, x, classes, seeds, layers), name=body.name)
