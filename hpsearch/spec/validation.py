@@ -51,7 +51,10 @@ class Section(BaseModel):
         try:
             return handler(raw)
         except ValidationError as invalid:
-            raise _combine(RELATIVE, [_describe(cls, error) for error in invalid.errors(include_url=False)]) from None
+            errors = invalid.errors(include_url=False)
+            whole = [error["ctx"]["line"] for error in errors if error["type"] == WHOLE]
+            relative = [_describe(cls, error) for error in errors if error["type"] != WHOLE]
+            raise _combine([*((WHOLE, line) for line in whole), *((RELATIVE, line) for line in relative)]) from None
 
 
 class MethodConfig(Section):
@@ -76,7 +79,7 @@ C = TypeVar("C", bound=MethodConfig)
 
 def make_error(lines: Iterable[str]) -> ValidationError:
     """Return the error of a validation that fails with `lines`, each a whole fault."""
-    return _combine(WHOLE, lines)
+    return _combine((WHOLE, line) for line in lines)
 
 
 def refuse(lines: Iterable[str]) -> None:
@@ -144,10 +147,11 @@ def read_stored_method(stored: Mapping[str, Any], models: Mapping[str, type[C]],
     return read_stored(models[name], options)
 
 
-def _combine(kind: str, lines: Iterable[str]) -> ValidationError:
+def _combine(lines: Iterable[tuple[str, str]]) -> ValidationError:
+    """Return an error that holds a line a fault, each with its type."""
     # The line travels as a value: as the template, its braces would be filled in.
     errors: list[InitErrorDetails] = [
-        {"type": PydanticCustomError(kind, "{line}", {"line": line}), "input": None} for line in lines
+        {"type": PydanticCustomError(kind, "{line}", {"line": line}), "input": None} for kind, line in lines
     ]
     return ValidationError.from_exception_data("study file", errors)
 
