@@ -109,7 +109,7 @@ def test_augmentation_rests_outside_training() -> None:
     assert not np.allclose(rest[0], keras.ops.convert_to_numpy(model(PIXELS, training=True)))
 
 
-@pytest.mark.parametrize("preprocessing", ("scale", "standardize"))
+@pytest.mark.parametrize("preprocessing", ["scale", "standardize"])
 def test_preprocessing_is_in_the_model(preprocessing: str) -> None:
     """Raw pixels go in, of whatever number type; scaling has no weights and is what the table says."""
     model = make_tiny_model(preprocessing=preprocessing)

@@ -108,7 +108,7 @@ def test_the_estimate_streams_too(limit: Limit, job: MakeJob) -> None:
     """The seconds of an epoch are measured as it will be trained."""
     limit(0)
     trial = job()
-    measured = throughput.measure(trial.hyperparameters, loading.load(trial.data), 1)
+    measured = throughput.measure(trial.model, trial.hyperparameters, loading.load(trial.data), 1)
     assert measured.seconds > 0
     assert list_streaming_threads() == []
 
