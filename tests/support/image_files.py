@@ -1,26 +1,25 @@
 """Image files and requests for them, for the tests of reading images. Imports no framework."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from hpsearch.training.images.image_sets import ImageSet, read
+from hpsearch.training.protocol import DataRequest
 
 Pixels = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Request:
-    """A request for images as `[data]` makes it."""
-
-    path: str | None = None
-    load: str | None = None
-    image_size: tuple[int, int] | None = None
-    resize: Literal["crop", "pad", "stretch"] = "crop"
+def make_request(
+    path: Path | str | None, image_size: tuple[int, int] | None = None, resize: str = "crop"
+) -> DataRequest:
+    """Return what `[data]` with this path asks for; without a path, with a function."""
+    load = None if path else "my_data.py:load"
+    return DataRequest(
+        None, None, None, 0, path=str(path) if path else None, load=load, image_size=image_size, resize=resize
+    )
 
 
 def draw(seed: int, height: int = 8, width: int = 8) -> Pixels:
@@ -43,11 +42,9 @@ def make_folders(root: Path, classes: str = "ab", each: int = 3) -> Path:
     return root
 
 
-def read_path(
-    path: Path, image_size: tuple[int, int] | None = None, resize: Literal["crop", "pad", "stretch"] = "crop"
-) -> ImageSet:
+def read_path(path: Path, image_size: tuple[int, int] | None = None, resize: str = "crop") -> ImageSet:
     """Read the images at `path`, without a report of the progress."""
-    return read(Request(str(path), None, image_size, resize), None, lambda done, total: None)
+    return read(make_request(path, image_size, resize), None, lambda done, total: None)
 
 
 def read_all(images: ImageSet) -> Pixels:

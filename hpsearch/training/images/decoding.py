@@ -5,7 +5,6 @@ bits the upper 8; grey, palette and CMYK become RGB, without regard to a colour 
 """
 
 import io
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,6 @@ VERSION = f"1 with Pillow {PIL.__version__}"
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 """By content; a file's name is not looked at. Pillow calls a JPEG of several frames MPO."""
-
-Resize = Literal["crop", "pad", "stretch"]
 
 JPEG_START_OF_SCAN, JPEG_END = 0xDA, b"\xff\xd9"
 
@@ -51,7 +48,7 @@ def decode(content: bytes) -> Image.Image:
         raise DecodingError(f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
-def resize(image: Image.Image, size: tuple[int, int], how: Resize) -> Image.Image:
+def resize(image: Image.Image, size: tuple[int, int], how: str) -> Image.Image:
     """Return `image` in another size, antialiased.
 
     Args:

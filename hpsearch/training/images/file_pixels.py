@@ -13,7 +13,7 @@ from PIL import Image
 
 from hpsearch.errors import NotFoundError
 from hpsearch.training.images.cache import Progress
-from hpsearch.training.images.decoding import VERSION, DecodingError, Resize, decode, resize
+from hpsearch.training.images.decoding import VERSION, DecodingError, decode, resize
 from hpsearch.training.images.listings import Listing, describe, format_path, refuse
 from hpsearch.training.images.stores import ImageWriter
 
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 class FilePixels:
     """The images of a listing, in its order, as RGB."""
 
-    def __init__(self, listing: Listing, size: tuple[int, int] | None, how: Resize, progress: Progress) -> None:
+    def __init__(self, listing: Listing, size: tuple[int, int] | None, how: str, progress: Progress) -> None:
         """Read all files once, to know what is in them.
 
         Args:

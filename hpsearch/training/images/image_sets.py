@@ -1,9 +1,8 @@
 """A user's own images, read from folders, files or a function: all of them, or an error that names what is wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +12,10 @@ from hpsearch.errors import NotFoundError
 from hpsearch.training.images import cache
 from hpsearch.training.images.cache import Progress
 from hpsearch.training.images.class_folders import list_class_folders
-from hpsearch.training.images.decoding import Resize
 from hpsearch.training.images.file_pixels import FilePixels
 from hpsearch.training.images.listings import Listing, describe, format_path
 from hpsearch.training.images.stores import ImageStore
+from hpsearch.training.protocol import DataRequest
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,24 +32,13 @@ class ImageSet:
     """(n,): images of one group stay on one side of a split."""
     digests: npt.NDArray[np.bytes_]
     """(n,) of 32 bytes: SHA-256 of each image's pixels."""
+    names: Sequence[str]
+    """(n,): what to call each image, as `roses/12.png` or `x_train[12]`."""
     passed_over: Mapping[str, int]
     """Why, and how many files."""
 
 
-class ImageRequest(Protocol):
-    """Where the images are and what size they are to have; see the study file's `[data]`."""
-
-    @property
-    def path(self) -> str | None: ...
-    @property
-    def load(self) -> str | None: ...
-    @property
-    def image_size(self) -> tuple[int, int] | None: ...
-    @property
-    def resize(self) -> Resize: ...
-
-
-def read(request: ImageRequest, code: Path | None, progress: Progress) -> ImageSet:
+def read(request: DataRequest, code: Path | None, progress: Progress) -> ImageSet:
     """Return the user's images.
 
     Args:
@@ -83,6 +71,7 @@ def _assemble(listing: Listing, images: ImageStore, digests: npt.NDArray[np.byte
         np.array([file.part for file in listing.files], np.int8),
         groups,
         digests,
+        [file.name for file in listing.files],
         listing.passed_over,
     )
 

@@ -20,14 +20,14 @@ from hpsearch.errors import NotFoundError
 from hpsearch.training.images import file_pixels
 from hpsearch.training.images.image_sets import read
 from hpsearch.training.images.stores import ImageStore
-from tests.support.image_files import Request, draw, make_folders, read_all, read_path, save
+from tests.support.image_files import draw, make_folders, make_request, read_all, read_path, save
 
 READER = """
 import sys
 from pathlib import Path
 from hpsearch.training.images import file_pixels
 from hpsearch.training.images.image_sets import read
-from tests.support.image_files import Request
+from tests.support.image_files import make_request
 
 decode, decoded = file_pixels.decode, []
 
@@ -40,7 +40,7 @@ def count(content):
     return decode(content)
 
 file_pixels.decode = count
-images = read(Request(sys.argv[1]), None, lambda done, total: print("progress", done, flush=True))
+images = read(make_request(sys.argv[1]), None, lambda done, total: print("progress", done, flush=True))
 print("decoded", len(decoded), images.images.read(images.labels * 0).sum(), flush=True)
 """
 
@@ -146,7 +146,7 @@ def test_error_while_decoding_leaves_nothing_half(tmp_path: Path, cache: Path) -
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        read(Request(str(root)), None, stop)
+        read(make_request(root), None, stop)
     assert entries(cache) == []
 
 
@@ -154,7 +154,7 @@ def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Nothing is done while the files are read, then all of them are, block by block."""
     monkeypatch.setattr(file_pixels, "BLOCK", 4)
     root, told = make_folders(tmp_path / "data"), []
-    read(Request(str(root)), None, lambda done, total: told.append((done, total)))
+    read(make_request(root), None, lambda done, total: told.append((done, total)))
     assert told == [(0, 6), (0, 6), (4, 6), (6, 6)]
 
 
@@ -205,8 +205,7 @@ def test_other_settings_have_another_key(tmp_path: Path, cache: Path) -> None:
     """Size and way of resizing count; how a size is reached does not where none is asked for."""
     root = make_folders(tmp_path / "data")
     for number, (size, how) in enumerate([(None, "crop"), ((4, 4), "crop"), ((4, 4), "pad"), ((4, 6), "pad")], start=1):
-        assert how in ("crop", "pad")
-        read(Request(str(root), None, size, "crop" if how == "crop" else "pad"), None, lambda done, total: None)
+        read_path(root, size, how)
         assert len(entries(cache)) == number
     read_path(root, resize="stretch")
     assert len(entries(cache)) == 4
@@ -229,7 +228,7 @@ def test_file_that_changes_while_it_is_read_is_named(tmp_path: Path, monkeypatch
         save(root / "a" / "0.png", draw(77))
 
     with pytest.raises(NotFoundError, match=r"a/0.png changed while it was read"):
-        read(Request(str(root)), None, change)
+        read(make_request(root), None, change)
 
 
 def test_disk_that_is_too_small_is_named_before_decoding(

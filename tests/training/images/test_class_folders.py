@@ -23,6 +23,7 @@ def test_class_folders_are_read_in_the_order_of_their_names(tmp_path: Path) -> N
     assert images.parts.tolist() == [Part.TRAINING] * 9
     assert images.groups is None
     assert images.passed_over == {}
+    assert images.names[:4] == ["a/0.png", "a/1.png", "a/2.png", "b/0.png"]
     order = [100 * "cab".index(name) + number for name in "abc" for number in range(3)]
     assert np.array_equal(read_all(images), np.stack([draw(seed) for seed in order]))
 

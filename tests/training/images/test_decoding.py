@@ -157,6 +157,7 @@ def test_image_is_turned_as_exif_says(kind: str, orientation: int) -> None:
     assert np.abs(pixels.astype(int) - expected).max() <= (12 if kind == "jpeg" else 0)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif_is_no_orientation() -> None:
     """The pixels are whole; what cannot be read beside them is left out."""
     content = encode(Image.fromarray(RGB), "jpeg", exif=b"Exif\0\0MM\0*\0\0\xff\xff" + b"\xff" * 30)
