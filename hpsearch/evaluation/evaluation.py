@@ -18,11 +18,12 @@ from hpsearch.spec.sections.pruners import NoPrunerConfig
 from hpsearch.spec.sections.samplers import RandomConfig
 from hpsearch.spec.sections.study import StudySection
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.storage import evaluations, results, studies, study_creation
+from hpsearch.storage import results, studies, study_creation
 from hpsearch.storage.artifacts import stores
 from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
+from hpsearch.storage.tables import evaluations
 
 DEFAULT_TOP = 3
 """Configurations of an evaluation that names no number."""

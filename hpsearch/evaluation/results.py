@@ -12,10 +12,11 @@ from hpsearch.evaluation import scores
 from hpsearch.evaluation.evaluation import Configuration, Evaluation, is_over, list_evaluations, make_identity
 from hpsearch.evaluation.scores import ConfigurationResult, EvaluationResult, MissingTrial, ModelScore
 from hpsearch.outcomes import TrialState
-from hpsearch.storage import evaluations, results
+from hpsearch.storage import results
 from hpsearch.storage.artifacts import study_artifacts, table
 from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary, Trial
+from hpsearch.storage.tables import evaluations
 from hpsearch.training import predictions
 from hpsearch.training.predictions import Predictions
 

@@ -10,6 +10,9 @@ from pydantic import ValidationError
 
 from hpsearch.errors import StudyFileError
 from hpsearch.formatting import format_toml
+from hpsearch.spec.code import archive
+from hpsearch.spec.code.archive import CodeReference
+from hpsearch.spec.code.imports import CodeError
 from hpsearch.spec.own_rows import make_table
 from hpsearch.spec.sections.samplers import decide_groups
 from hpsearch.spec.study_file import StudyFile, list_study_faults
@@ -23,6 +26,8 @@ QUICKSTART = Path(__file__).parent / "studies" / "quickstart.toml"
 
 LARGEST_FILE = 1 << 20
 """Bytes; what is longer is no study file, and `/dev/zero` never ends."""
+HERE = Path()
+"""The directory in which the command was given."""
 INT64 = range(-(2**63), 2**63)
 """TOML's whole numbers."""
 
@@ -41,7 +46,7 @@ def load(
         StudyFileError: with every fault, a line each.
     """
     path = path or DEFAULT
-    return from_toml(_read_text(path), overrides, name, trials, source=str(path))
+    return from_dict(_parse_toml(_read_text(path), str(path)), overrides, name, trials, path.parent)
 
 
 def from_toml(
@@ -49,16 +54,23 @@ def from_toml(
     overrides: Sequence[str] = (),
     name: str | None = None,
     trials: int | None = None,
-    source: str = "the study file",
+    directory: Path = HERE,
 ) -> StudySpec:
-    """Return the study that `text` describes; otherwise as `load`."""
-    return from_dict(_parse_toml(text, source), overrides, name, trials)
+    """Return the study that `text` describes; otherwise as `from_dict`."""
+    return from_dict(_parse_toml(text, "the study file"), overrides, name, trials, directory)
 
 
 def from_dict(
-    raw: Mapping[str, Any], overrides: Sequence[str] = (), name: str | None = None, trials: int | None = None
+    raw: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    trials: int | None = None,
+    directory: Path = HERE,
 ) -> StudySpec:
-    """Return the study that `raw`, shaped as the TOML file, describes; otherwise as `load`."""
+    """Return the study that `raw`, shaped as the TOML file, describes; otherwise as `load`.
+
+    Paths of the user's own code count from `directory`.
+    """
     faults: list[str] = []
     merged = _override(raw, overrides, {"study.name": name, "budget.trials": trials}, faults)
     try:
@@ -78,7 +90,22 @@ def from_dict(
         decide_groups(file.sampler, file.space),
         file.pruner,
         tuple(freeze(baseline, table) for baseline in file.baseline),
+        code=_pack_code(file, directory),
     )
+
+
+def _pack_code(file: StudyFile, directory: Path) -> CodeReference | None:
+    """Return the user's own files; None where neither the model nor the data come from one.
+
+    Raises:
+        StudyFileError: they cannot be packed.
+    """
+    references = {"model.build": file.model.build, "data.load": file.data.load}
+    own = {key: reference for key, reference in references.items() if reference is not None}
+    try:
+        return archive.pack(own, directory) if own else None
+    except CodeError as error:
+        raise _refuse([str(error)]) from None
 
 
 def _refuse(faults: Sequence[str]) -> StudyFileError:

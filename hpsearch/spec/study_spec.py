@@ -11,6 +11,7 @@ from typing import Any
 from hpsearch.formatting import format_toml
 from hpsearch.metrics import METRICS, Direction
 from hpsearch.spec import search_space
+from hpsearch.spec.code.archive import CodeReference
 from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.dimension import Dimension, normalize
 from hpsearch.spec.hyperparameters import HyperparameterTable
@@ -42,6 +43,8 @@ class StudySpec:
     """Which evaluation of a study this is, counted from 1; 0 for a search, which is all that a study file describes."""
     ablation: int = 0
     """Which ablation of a study this is, likewise."""
+    code: CodeReference | None = None
+    """The user's own files, where the model or the data come from one."""
     facts: DataFacts | None = field(default=None, compare=False)
     """What the first worker recorded of the images; None before. No part of what a study file says."""
 
@@ -146,6 +149,7 @@ class StudySpec:
             "baselines": [dict(baseline) for baseline in self.baselines],
             "evaluation": self.evaluation,
             "ablation": self.ablation,
+            **({"code": self.code.to_json()} if self.code else {}),
         }
 
     @classmethod
@@ -168,6 +172,7 @@ class StudySpec:
             tuple(freeze(baseline, table) for baseline in stored.get("baselines", [])),
             stored.get("evaluation", 0),
             stored.get("ablation", 0),
+            CodeReference(**stored["code"]) if "code" in stored else None,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -190,7 +195,9 @@ class StudySpec:
             "evaluation": self.evaluation or None,
             "ablation": self.ablation or None,
         }
+        code = {"code": {"sha256": self.code.sha256}} if self.code else {}
         return {
+            **code,
             "study": {"metric": self.study.metric, "seed": self.study.seed},
             "budget": {"epochs": self.budget.epochs},
             "data": {key: value for key, value in data.items() if value is not None},
@@ -209,6 +216,7 @@ class StudySpec:
 
     def _leaves_beside(self, other: "StudySpec") -> dict[str, Any]:
         meaning = self._meaning()
+        meaning.pop("code", None)  # what differs in it is compared file by file, by whoever has the files
         # One line says that a hyperparameter is searched in one of the two only.
         meaning["space"] = {
             name: dimension if name in other.space else True for name, dimension in meaning["space"].items()

@@ -1,7 +1,7 @@
 """Studies in the database: find one, lock it, and see whether its search is over."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sqlalchemy import Connection, Row, text
@@ -16,7 +16,7 @@ STUDY_LOCK = 0x68707374
 
 SELECT = """
 select s.study_id, s.study_name, h.spec::text as spec, h.fingerprint, h.status, h.reason, h.priority,
-       h.data_fingerprint, h.artifacts
+       h.data_fingerprint, h.artifacts, h.packages::text as packages
   from studies s join hpsearch.studies h using (study_id)
 """
 """Optuna's row of a study and ours; a study that another program created has none of ours."""
@@ -202,15 +202,18 @@ def record_data_fingerprint(connection: Connection, study_id: int, fingerprint: 
 
 
 @lru_cache(maxsize=256)
-def _parse_spec(spec: str) -> StudySpec:
-    return StudySpec.from_json(json.loads(spec))
+def _parse_spec(spec: str, packages: str | None) -> StudySpec:
+    parsed = StudySpec.from_json(json.loads(spec))
+    if parsed.code is None or packages is None:
+        return parsed
+    return replace(parsed, code=replace(parsed.code, packages=json.loads(packages)))
 
 
 def _study(row: Row[tuple[object, ...]]) -> Study:
     return Study(
         row.study_id,
         row.study_name,
-        _parse_spec(row.spec),
+        _parse_spec(row.spec, row.packages),
         row.fingerprint,
         StudyStatus(row.status),
         row.reason,

@@ -1,7 +1,7 @@
 """Put a study into the database, or bring the budget and priority of the one that is there up to date."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, text
@@ -9,11 +9,15 @@ from sqlalchemy import Connection, text
 from hpsearch.errors import RefusedError
 from hpsearch.outcomes import StudyStatus
 from hpsearch.settings import Setting
+from hpsearch.spec.code import archive
+from hpsearch.spec.code.archive import DamagedCodeError
+from hpsearch.spec.code.changes import list_changes
 from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import optuna_tables, studies
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
+from hpsearch.storage.tables import code
 
 NAME_LOCK = 0x68706E61
 """The class of the advisory locks on names that are about to become studies ("hpna")."""
@@ -77,18 +81,37 @@ def _start(connection: Connection, spec: StudySpec, artifacts: str | None) -> St
         what = "evaluation" if study.spec.evaluation else "ablation"
         raise RefusedError(f"{name} is in the database as the {what} of a study: give this one another --name")
     if study.fingerprint != spec.fingerprint:
-        differences = "\n".join(f"  {line}" for line in study.spec.list_differences(spec))
+        lines = [*study.spec.list_differences(spec), *_list_code_changes(connection, study.spec, spec)]
+        differences = "\n".join(f"  {line}" for line in lines)
         raise RefusedError(
             f"{name} is in the database with another search; give this one another --name, or undo:\n{differences}"
         )
     return _extend(connection, study, spec)
 
 
+def _list_code_changes(connection: Connection, old: StudySpec, new: StudySpec) -> Iterator[str]:
+    """Yield a line for each file in which the study's code in the database differs from that of the study file."""
+    if old.code is None or new.code is None or new.code.archive is None or old.code == new.code:
+        return
+    try:
+        before = archive.read(code.fetch(connection, old.code.sha256) or b"", old.code.sha256)
+    except DamagedCodeError as error:
+        yield f"code: another one; what is in the database cannot be compared: {error}"
+        return
+    for line in list_changes(before, archive.read(new.code.archive, new.code.sha256)):
+        yield f"code: {line}"
+
+
 def create(connection: Connection, spec: StudySpec, artifacts: str | None) -> Study:
     """Create a study under a name that the caller has reserved, its first trials waiting.
 
     `artifacts` is the URL of the store of its files; None for Postgres.
+
+    Raises:
+        RefusedError: its code is nowhere; see `code.store`.
     """
+    if spec.code:
+        code.store(connection, spec.code)
     study_id: int = connection.execute(
         text("insert into studies (study_name) values (:name) returning study_id"), {"name": spec.study.name}
     ).scalar_one()
@@ -99,10 +122,17 @@ def create(connection: Connection, spec: StudySpec, artifacts: str | None) -> St
     optuna_tables.set_study_attributes(connection, "system", study_id, {"study:metric_names": [spec.study.metric]})
     connection.execute(
         text(
-            "insert into hpsearch.studies (study_id, spec, fingerprint, priority, trials, artifacts) "
-            "values (:study_id, :spec, :fingerprint, :priority, :trials, :artifacts)"
+            "insert into hpsearch.studies (study_id, spec, fingerprint, priority, trials, artifacts, code, packages) "
+            "values (:study_id, :spec, :fingerprint, :priority, :trials, :artifacts, :code, :packages)"
         ),
-        {"study_id": study_id, "fingerprint": spec.fingerprint, "artifacts": artifacts, **_columns(spec)},
+        {
+            "study_id": study_id,
+            "fingerprint": spec.fingerprint,
+            "artifacts": artifacts,
+            "code": spec.code.sha256 if spec.code else None,
+            "packages": json.dumps(dict(spec.code.packages)) if spec.code else None,
+            **_columns(spec),
+        },
     )
     _enqueue(connection, study_id, [*spec.baselines, *_grid(spec)][: spec.budget.trials])
     return studies.read(connection, study_id)
@@ -115,7 +145,7 @@ def _extend(connection: Connection, study: Study, spec: StudySpec) -> StartResul
     section = study.spec.study.model_copy(update={"priority": spec.study.priority})
     extended = replace(study.spec, budget=spec.budget, study=section)
     old, new = study.spec.to_json(), spec.to_json()
-    changes = _changes(old, extended.to_json())
+    changes = (*_changes(old, extended.to_json()), *_update_code(connection, study, spec))
     if study.spec.sampler.name == "grid":
         total = studies.measure_progress(connection, study).total
         _enqueue(connection, study.study_id, _grid(extended)[total - retries : spec.budget.trials - retries])
@@ -126,6 +156,18 @@ def _extend(connection: Connection, study: Study, spec: StudySpec) -> StartResul
         changes = (*changes, f"status: {study.status} becomes running")
     kept = tuple(line for line in _changes(old, new) if line not in changes)
     return StartResult(studies.read(connection, study.study_id), created=False, changes=changes, kept=kept)
+
+
+def _update_code(connection: Connection, study: Study, spec: StudySpec) -> Iterator[str]:
+    """Take over the versions of the packages here, on which the study was just started; yield what changes."""
+    if spec.code is None or study.spec.code is None or spec.code.archive is None:
+        return
+    code.store(connection, spec.code)
+    code.set_packages(connection, study.study_id, spec.code.packages)
+    old, new = study.spec.code.packages, spec.code.packages
+    for name in sorted({*old, *new}):
+        if (before := old.get(name)) != (after := new.get(name)):
+            yield f"package {name}: {before or 'no version'} becomes {after or 'no version'}"
 
 
 def extend_budget(connection: Connection, study: Study, trials: int) -> None:

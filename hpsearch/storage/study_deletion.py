@@ -6,6 +6,7 @@ from sqlalchemy import Connection, text
 
 from hpsearch.storage import studies
 from hpsearch.storage.studies import Study
+from hpsearch.storage.tables import code
 
 TRIAL_TABLES = (
     "trial_values",
@@ -66,7 +67,7 @@ def delete(connection: Connection, study_id: int) -> None:
         NotFoundError: it is gone already.
     """
     studies.lock(connection, study_id)
-    studies.read(connection, study_id)
+    study = studies.read(connection, study_id)
     # In the lock order that `claims` documents: a worker either commits before this, or finds its attempt gone.
     _execute(connection, study_id, "select 1 from hpsearch.studies where study_id = :study_id for update")
     _execute(connection, study_id, "select 1 from hpsearch.attempts where study_id = :study_id for update")
@@ -77,6 +78,8 @@ def delete(connection: Connection, study_id: int) -> None:
         _execute(connection, study_id, f"delete from {table} where {OF_STUDY}")
     for table in ("trials", *STUDY_TABLES, "studies"):
         _execute(connection, study_id, f"delete from {table} where study_id = :study_id")
+    if study.spec.code:
+        code.remove_unused(connection, study.spec.code.sha256)
 
 
 def _execute(connection: Connection, study_id: int, statement: str) -> None:

@@ -1,6 +1,7 @@
 """Deleting a study."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -13,6 +14,7 @@ from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import loader
+from hpsearch.spec.code.archive import CodeReference
 from hpsearch.storage import attempts, study_creation, study_deletion
 from hpsearch.storage.artifacts import table
 from hpsearch.storage.artifacts.table import PostgresStore
@@ -56,7 +58,8 @@ def counts(database: Database) -> dict[str, int]:
 def make(database: Database, name: str, worker: WorkerIdentity, directory: Path) -> Study:
     """A study that has left a row in every table: trials in each state, notes, checkpoint, model, artifacts."""
     described = {**SMALL, "study": {"name": name}, "baseline": [{"optimizer": "sgd", "learning_rate": 0.1}] * 3}
-    study = study_creation.start(database, loader.from_dict(described)).study
+    code = CodeReference(name, archive=name.encode())
+    study = study_creation.start(database, replace(loader.from_dict(described), code=code)).study
     history = ReadOnlyStorage(study.study_id, Direction.MAXIMIZE)
     for ending in (TrialOutcome.COMPLETED, TrialOutcome.ERROR, None):
         attempt = claim(database, study, worker)
