@@ -8,6 +8,7 @@ import pytest
 from hpsearch.errors import StudyFileError
 from hpsearch.spec import loader
 from hpsearch.spec.dimension import Choices, Range
+from hpsearch.spec.study_spec import StudySpec
 from tests.support.study_files import FIVE, NAMED, list_faults, read
 
 
@@ -142,3 +143,23 @@ def test_all_faults_are_told_at_once() -> None:
         "budget.epochs",
         "pruner.name",
     ]
+
+
+def test_paths_of_code_count_from_the_study_file(tmp_path: Path) -> None:
+    """Wherever the command is given; the spec knows the code by its SHA-256."""
+    (tmp_path / "study.toml").write_text(NAMED + '[model]\nbuild = "my_model.py:build"\n')
+    (tmp_path / "my_model.py").write_text("def build(hp, input_shape, classes): ...\n")
+    spec = loader.load(tmp_path / "study.toml")
+    assert spec.code is not None
+    assert spec.code.archive is not None
+    assert spec.to_json()["code"] == {"sha256": spec.code.sha256, "directory": "."}
+    assert StudySpec.from_json(spec.to_json()).code == spec.code
+
+
+def test_code_that_cannot_be_packed_is_a_fault_of_the_study_file(tmp_path: Path) -> None:
+    """One line, which begins with the key."""
+    (tmp_path / "study.toml").write_text(NAMED + '[data]\nload = "my_data.py:load"\n')
+    (tmp_path / "my_data.py").write_text("def load(:\n")
+    with pytest.raises(StudyFileError) as refused:
+        loader.load(tmp_path / "study.toml")
+    assert refused.value.faults == ("data.load: my_data.py: line 1: invalid syntax",)

@@ -50,7 +50,7 @@ def test_the_database_gives_back_what_the_file_said() -> None:
 
 def test_a_mixture_of_types_is_refused() -> None:
     """The fault names the entry and what would be right; so does that of a name that nobody could read."""
-    model = '[model]\nbuild = "m.py:build"\n[space]\n'
+    model = '[model]\nbuild = "my_model.py:build"\n[space]\n'
     wrong = "is of no one type: write whole numbers, numbers, words, or true and false"
     assert list_faults(model + 'block = [1, "two"]\n') == [f"space.block: {wrong}"]
     assert list_faults(model + "block = [1, true]\n") == [f"space.block: {wrong}"]
@@ -59,7 +59,7 @@ def test_a_mixture_of_types_is_refused() -> None:
 
 def test_a_model_that_gets_the_image_as_it_is_has_no_rows_that_change_it() -> None:
     """With preprocess = false, augmentation and preprocessing are unknown where they are fixed, and off."""
-    spec = read('[model]\nbuild = "m.py:build"\npreprocess = false\n')
+    spec = read('[model]\nbuild = "my_model.py:build"\npreprocess = false\n')
     assert not {"augment", "preprocessing"} & spec.table.keys()
 
 
@@ -81,7 +81,7 @@ def test_own_choices_are_what_the_branches_differ_in() -> None:
 
 def test_one_model_and_one_source_of_images() -> None:
     """Two of either are a fault, and so is what is no function."""
-    assert list_faults('[model]\nname = "cnn"\nbuild = "m.py:build"\n') == [
+    assert list_faults('[model]\nname = "cnn"\nbuild = "my_model.py:build"\n') == [
         "model: name and build are both given: keep one of them"
     ]
     assert list_faults("[model]\nname = 'cnn'\npreprocess = false\n") == [

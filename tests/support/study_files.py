@@ -1,11 +1,15 @@
 """Texts of small study files, and reading them."""
 
+from pathlib import Path
+
 import pytest
 
 from hpsearch.errors import ExitCode, StudyFileError
 from hpsearch.spec import loader
 from hpsearch.spec.study_spec import StudySpec
 
+OWN_CODE = Path(__file__).parent / "own_code"
+"""Where `my_model.py:build` and `my_data.py:load` are."""
 NAMED = '[study]\nname = "x"\n'
 FIVE = """
 [space]
@@ -21,7 +25,7 @@ GRID = '[sampler]\nname = "grid"\n'
 
 def read(text: str, *overrides: str) -> StudySpec:
     """Return the study "x" of `text`."""
-    return loader.from_toml(NAMED + text, overrides)
+    return loader.from_toml(NAMED + text, overrides, directory=OWN_CODE)
 
 
 def list_faults(text: str, *overrides: str) -> list[str]:
