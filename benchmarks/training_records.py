@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from answers_grid import Floats, GridTruth
 
-from hpsearch.metrics import EpochMetrics, compute_chance_loss, find_best_epoch
+from hpsearch.metrics import METRICS, EpochMetrics, find_best_epoch
 from hpsearch.outcomes import StudyStatus, TrialOutcome, TrialState
 from hpsearch.spec import loader
 from hpsearch.spec.dimension import Range
@@ -160,7 +160,7 @@ def _make_trial(spec: StudySpec, number: int, values: Sequence[Value], outcome: 
 def _make_epoch(spec: StudySpec, number: int, right: int | None) -> EpochMetrics:
     """Return an epoch of that validation accuracy; the rest is not recorded, and stands for a guess or its failure."""
     classes = len(spec.classes)
-    loss = float("nan") if right is None else compute_chance_loss(classes)
+    loss = float("nan") if right is None else METRICS["val_loss"].bound(spec.class_counts)
     accuracy = 1 / classes if right is None else right / spec.validation_images
     return EpochMetrics(number, loss, accuracy, loss, accuracy, 0.0, 1.0)
 

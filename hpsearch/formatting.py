@@ -4,8 +4,10 @@ import math
 import reprlib
 from collections.abc import Mapping, Sequence
 
+from hpsearch.metrics import METRICS
+
 ACCURACY = "val_accuracy"
-"""The metric that is shown in percent, its differences in points; losses are in nats."""
+"""The metric in whose unit training accuracies and their differences are shown."""
 
 
 def format_params(params: Mapping[str, object]) -> str:
@@ -69,7 +71,7 @@ def format_amount(amount: float, half: float | None, metric: str) -> str:
 
 def format_metric(value: float, half: float | None, metric: str) -> str:
     """Return a value of the metric as `71.2 ± 0.6%` or `0.81 ± 0.02 nats`."""
-    return f"{_format_interval(value, half, metric)}{'%' if metric == ACCURACY else ' nats'}"
+    return f"{_format_interval(value, half, metric)}{'%' if METRICS[metric].is_fraction else ' nats'}"
 
 
 def format_range(amount: float, low: float, high: float, metric: str) -> str:
@@ -86,8 +88,14 @@ def format_bounds(amount: float, low: float, high: float, metric: str) -> str:
     return f"{_round(amount * factor, places)} ({_round(low * factor, places)} to {_round(high * factor, places)})"
 
 
+def format_gain(amount: float, metric: str) -> str:
+    """Return a signed difference as `+9.1` (points) or `-0.21` (nats)."""
+    factor, places, _ = _find_unit(metric)
+    return f"{amount * factor:+.{places}f}"
+
+
 def name_unit(metric: str) -> str:
-    """Return `points`, of differences of accuracies, or `nats`."""
+    """Return `points`, of differences of fractions, or `nats`."""
     return _find_unit(metric)[2]
 
 
@@ -109,11 +117,11 @@ def _round(value: float, places: int) -> str:
 
 def _find_unit(metric: str) -> tuple[float, int, str]:
     """Return by what a difference of the metric is multiplied, how many decimal places it has, and its unit."""
-    return (100, 1, "points") if metric == ACCURACY else (1, 2, "nats")
+    return (100, 1, "points") if METRICS[metric].is_fraction else (1, 2, "nats")
 
 
 def _format_interval(value: float, half: float | None, metric: str) -> str:
-    """Return accuracies in percent, losses as they are; an interval below the usual precision brings more digits."""
+    """Return fractions in percent, losses as they are; an interval below the usual precision brings more digits."""
     factor, places, _ = _find_unit(metric)
     if half and half * factor > 10 ** -(places + 2):
         places = max(places, math.ceil(-math.log10(half * factor)))

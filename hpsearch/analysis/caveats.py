@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from hpsearch.analysis import statistics
 from hpsearch.analysis.effects import GUESSES, TrialFacts
 from hpsearch.formatting import format_count, join_words
+from hpsearch.metrics import METRICS
 from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary
@@ -119,7 +120,7 @@ def _describe_selection(summary: Summary, complete: int) -> str:
     spec, best = summary.study.spec, summary.best
     images = spec.validation_images
     interval = ""
-    if spec.study.metric == "val_accuracy" and best is not None:
+    if METRICS[spec.study.metric].is_proportion and best is not None:
         low, high = statistics.compute_wilson_interval(round(best["value"] * images), images)
         interval = f" (95% confidence interval from their number alone: {low:.1%} to {high:.1%})"
     selected = "the trial and its epoch" if complete > 1 else "the epoch"

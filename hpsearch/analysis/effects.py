@@ -10,8 +10,8 @@ from typing import Literal
 from hpsearch import devices
 from hpsearch.analysis import bins, statistics
 from hpsearch.analysis.statistics import Difference, Estimate
-from hpsearch.formatting import format_params, format_value, join_words
-from hpsearch.metrics import Direction, compute_guess_value
+from hpsearch.formatting import ACCURACY, format_params, format_value, join_words
+from hpsearch.metrics import METRICS, ClassCounts, Direction, compute_shares
 from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.spec import search_space
 from hpsearch.spec.rows import Value
@@ -110,19 +110,20 @@ class TrialFacts:
         return self.ending is TrialState.COMPLETE and self.value is not None
 
 
-def choose_milestones(trials: Iterable[Trial], classes: int) -> tuple[float, ...]:
+def choose_milestones(trials: Iterable[Trial], counts: ClassCounts) -> tuple[float, ...]:
     """Return round validation accuracies up to the best one reached, ascending.
 
-    They are the highest tens of points above chance (1 / `classes`), at most `MAX_MILESTONES`. Where the best is past
-    the middle of a ten, that five too.
+    They are the highest tens of points above the share of the commonest class, at most `MAX_MILESTONES`. Where the best
+    is past the middle of a ten, that five too.
     """
     best = max(
         (epoch.val_accuracy for trial in trials for epoch in trial.epochs if epoch.finite and epoch.validated),
         default=0.0,
     )
+    chance = max(compute_shares(counts), default=0.0)
     fives = math.floor(best * 20 + 1e-9)
     steps = sorted({fives, *range(0, fives + 1, 2)})
-    return tuple(step / 20 for step in steps if step / 20 > 1 / classes + 1e-9)[-MAX_MILESTONES:]
+    return tuple(step / 20 for step in steps if step / 20 > chance + 1e-9)[-MAX_MILESTONES:]
 
 
 def collect_facts(spec: StudySpec, trials: Iterable[Trial], accuracies: Sequence[float]) -> list[TrialFacts]:
@@ -139,7 +140,7 @@ def find_value(spec: StudySpec, trial: Trial) -> float | None:
     value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
     if trial.outcome is None or not trial.outcome.counts_as_guess:
         return value if trial.state == TrialState.COMPLETE else None
-    guess = compute_guess_value(spec.study.metric, len(spec.classes))
+    guess = METRICS[spec.study.metric].guess(spec.class_counts)
     if value is None or trial.outcome is TrialOutcome.DIVERGED:
         return guess
     return min(value, guess) if spec.direction is Direction.MINIMIZE else value
@@ -249,7 +250,7 @@ def _compare_groups(
     """Return the effect whose levels are these groups of trials, by label."""
     grid = spec.sampler.name == "grid"
     repeated = not grid or spec.repeats > 1
-    image = 1 / spec.validation_images  # an accuracy is a multiple of one image
+    value, accuracy = (METRICS[name].compute_resolution(spec.class_counts) for name in (spec.study.metric, ACCURACY))
 
     def compare(quantity: Quantity, direction: Direction, resolution: float) -> tuple[Difference, ...]:
         cells = {label: _group_by_setting(trials, name if grid else None, quantity) for label, trials in groups.items()}
@@ -259,9 +260,9 @@ def _compare_groups(
         name,
         when,
         tuple(_summarize_level(label, trials, accuracies) for label, trials in groups.items()),
-        compare("value", spec.direction, image if spec.study.metric == "val_accuracy" else 0.0),
+        compare("value", spec.direction, value),
         compare("seconds", Direction.MINIMIZE, 0.0),
-        compare("gap", Direction.MINIMIZE, image),
+        compare("gap", Direction.MINIMIZE, accuracy),
     )
 
 

@@ -58,7 +58,7 @@ def rank_trials(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
 def analyze_study(summary: Summary, trials: Sequence[Trial]) -> Findings:
     """Return what the trials of a study say, from what `results.read` returns."""
     spec = summary.study.spec
-    accuracies = effects.choose_milestones(trials, len(spec.classes))
+    accuracies = effects.choose_milestones(trials, spec.class_counts)
     facts = effects.collect_facts(spec, trials, accuracies)
     measured = effects.measure_effects(spec, facts, accuracies)
     number = summary.best["number"] if summary.best else None

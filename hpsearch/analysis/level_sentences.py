@@ -31,7 +31,7 @@ def describe_measured_levels(effect: Effect, metric: str) -> Iterator[str]:
 
 def rank_levels(effect: Effect, metric: str) -> list[Level]:
     """Return the levels that have a value, the best mean first; those of a single trial come after those of several."""
-    sign = METRICS[metric].sign
+    sign = METRICS[metric].direction.sign
     valued = [(level.value.n == 1, -sign * level.value.mean, level) for level in effect.levels if level.value]
     return [level for *_, level in sorted(valued, key=lambda entry: entry[:2])]
 
@@ -80,7 +80,7 @@ def _describe_lead(lead: Difference, metric: str) -> str:
 
 def _name_side(metric: str, *, better: bool) -> str:
     """Return on which side of another value a better or a worse one lies."""
-    return "above" if better == (METRICS[metric] is Direction.MAXIMIZE) else "below"
+    return "above" if better == (METRICS[metric].direction is Direction.MAXIMIZE) else "below"
 
 
 def describe_modelled_levels(

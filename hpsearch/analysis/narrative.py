@@ -121,7 +121,7 @@ def _describe_search(comparisons: Sequence[ComparedLevels], metric: str, epochs:
 
 def _describe_measured(findings: Findings, spec: StudySpec) -> Iterator[str]:
     """Yield which configurations and levels are best by their measured means."""
-    measured = findings.metric.replace("val_", "test ") if spec.evaluation else findings.metric
+    measured = METRICS[findings.metric].test_title if spec.evaluation else findings.metric
     yield from _describe_configurations(findings.configurations, findings.metric, measured)
     yield from _describe_effects(findings.effects, findings.metric)
 
@@ -176,7 +176,7 @@ def _describe_endings(facts: Sequence[TrialFacts]) -> str:
 
 def _describe_best(best: Trial, metric: str, values: Sequence[float]) -> str:
     assert best.value is not None
-    value, direction = format_metric(best.value, None, metric), METRICS[metric]
+    value, direction = format_metric(best.value, None, metric), METRICS[metric].direction
     rank = ""
     if len(values) > 1:
         extreme = "highest" if direction is Direction.MAXIMIZE else "lowest"
@@ -250,8 +250,8 @@ def _describe_gain(difference: Difference | None, label: str, metric: str) -> st
     """Return what the value of level `label` gains or loses, to follow what it costs."""
     if difference is None or difference.half is None:
         return ""
-    higher, lower = ("gains", "loses") if metric == ACCURACY else ("ends higher by", "ends lower by")
-    is_higher = (difference.better == label) == (METRICS[metric] is Direction.MAXIMIZE)
+    higher, lower = ("gains", "loses") if METRICS[metric].is_fraction else ("ends higher by", "ends lower by")
+    is_higher = (difference.better == label) == (METRICS[metric].direction is Direction.MAXIMIZE)
     doubt = ": not distinguishable" if difference.indistinguishable else ""
     amount = format_amount(difference.amount, difference.half, metric)
     return f" and {higher if is_higher else lower} {amount}{doubt}"

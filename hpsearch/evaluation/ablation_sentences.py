@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from hpsearch.analysis.ablations.seed_noise import Interval
 from hpsearch.analysis.ablations.table import AblationLevel, AblationTable, PathStep, Verdict
 from hpsearch.formatting import (
-    ACCURACY,
     format_count,
     format_difference,
+    format_gain,
     format_metric,
     format_params,
     format_value,
     join_words,
 )
-from hpsearch.metrics import Direction
+from hpsearch.metrics import METRICS, Direction
 
 
 def summarize(table: AblationTable, metric: str) -> Iterator[str]:
@@ -38,9 +38,8 @@ def describe_path(table: AblationTable, metric: str) -> str:
     steps = [(step, step.difference) for step in table.path[1:] if step.difference]
     if not steps or table.path[0].mean is None:
         return ""
-    factor, places = (100, 1) if metric == "val_accuracy" else (1, 2)
     gains = [
-        f"{name_step(step)} {difference.amount * factor:+.{places}f}"
+        f"{name_step(step)} {format_gain(difference.amount, metric)}"
         + ("" if difference.is_settled else " (not settled)")
         for step, difference in steps
     ]
@@ -52,7 +51,7 @@ def format_mean(mean: float | None, at_chance: int, metric: str) -> str:
     """Return `71.2%`; where trainings learned nothing, which count as the best that one guesses, `at most 15.2%`."""
     if mean is None:
         return ""
-    bound = "at most" if metric == ACCURACY else "at least"
+    bound = "at most" if METRICS[metric].direction is Direction.MAXIMIZE else "at least"
     return f"{f'{bound} ' if at_chance else ''}{format_metric(mean, None, metric)}"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hpsearch.analysis.effects import Effect, Level, Quantity
 from hpsearch.analysis.statistics import Estimate, estimate_mean
-from hpsearch.metrics import EpochMetrics
+from hpsearch.metrics import METRICS, EpochMetrics
 from hpsearch.outcomes import TrialState
 from hpsearch.plotting import chart
 from hpsearch.plotting.chart import BLANK, COLOURS, LINES, MARKERS, Axis, Chart, Panel, Series
@@ -27,7 +27,6 @@ TITLE_WIDTH = 34
 MAX_COLUMNS = 4
 """Levels side by side."""
 
-METRIC_TITLES = {"val_accuracy": "validation accuracy (fraction of 1)", "val_loss": "validation loss (nats)"}
 TRAIN, VALIDATION = COLOURS[1], COLOURS[0]
 
 EpochFigure = Callable[[EpochMetrics], float]
@@ -161,7 +160,7 @@ def plot_accuracy_by_time(effect: Effect, trials: Sequence[Trial]) -> Chart:
             for epoch, mean in means.items()
         )
         marks.append(Series(x, y, level.label, line, marker, colour, hover=tuple(hover)))
-    x_axis, y_axis = Axis("training and validating so far (seconds)"), Axis(METRIC_TITLES["val_accuracy"])
+    x_axis, y_axis = Axis("training and validating so far (seconds)"), Axis(METRICS["val_accuracy"].axis_title)
     return Chart((Panel(effect.name, x_axis, y_axis, tuple(marks)),), width=620, height=330)
 
 
@@ -212,7 +211,11 @@ def _get_estimates(effects: Iterable[Effect], quantity: Quantity) -> Iterator[tu
 
 def _make_quantity_axis(effects: Sequence[Effect], quantity: Quantity, metric: str, values: Iterable[float]) -> Axis:
     """Return one axis for all panels that shows every mean and value, and of an interval as much as leaves space."""
-    title = {"value": METRIC_TITLES[metric], "seconds": "seconds per epoch", "gap": "training − validation accuracy"}
+    title = {
+        "value": METRICS[metric].axis_title,
+        "seconds": "seconds per epoch",
+        "gap": "training − validation accuracy",
+    }
     means = [estimate for _, _, estimate in _get_estimates(effects, quantity)]
     inner = chart.find_axis_ends([*(mean.mean for mean in means), *values], 0.03)
     if inner is None:
@@ -224,7 +227,7 @@ def _make_quantity_axis(effects: Sequence[Effect], quantity: Quantity, metric: s
     low, high = min(inner[0], max(low, inner[0] - reach)), max(inner[1], min(high, inner[1] + reach))
     if quantity != "gap":
         low = max(0.0, low)
-    if quantity == "value" and metric == "val_accuracy":
+    if quantity == "value" and METRICS[metric].is_fraction:
         high = min(1.0, high)
     margin = (high - low) * 0.02
     return Axis(title[quantity], low=low - margin, high=high + margin)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hpsearch.analysis.effects import ENDINGS, GUESSES, Effect, Level, Quantity
 from hpsearch.analysis.statistics import Estimate
-from hpsearch.formatting import format_amount, format_epochs, format_metric
+from hpsearch.formatting import ACCURACY, format_amount, format_epochs, format_metric
 from hpsearch.plotting import confusion_matrix, hyperparameter_plots, optuna_plots
 from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.plotting.optuna_plots import OptunaPlot
@@ -76,7 +76,7 @@ def _tabulate_levels(effect: Effect, metric: str) -> Table:
             *(str(level.endings[ending]) for ending in endings),
             _format_value(level.value, metric),
             _format_seconds(level.seconds),
-            format_amount(level.gap.mean, level.gap.half, "val_accuracy") if level.gap else "",
+            format_amount(level.gap.mean, level.gap.half, ACCURACY) if level.gap else "",
         )
         for level in effect.levels
     )

@@ -1,7 +1,7 @@
 """What a study needs to know of a dataset without its images; each file of `training/datasets` describes one."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +37,15 @@ class DataFacts:
     """Images of each class; the same in the next two."""
     validation: tuple[int, ...]
     test: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, for `from_json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "DataFacts":
+        """Return the facts that `to_json` wrote."""
+        return cls(*(tuple(stored[field.name]) for field in fields(cls)))
 
 
 @cache

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from hpsearch.formatting import format_toml
+from hpsearch.metrics import METRICS
 from hpsearch.spec import search_space
 from hpsearch.spec.baselines import parse_baselines
 from hpsearch.spec.dimension import Dimension
@@ -171,7 +172,7 @@ def list_study_faults(invalid: ValidationError) -> list[str]:
 
 def _find_target_faults(target: float | None, metric: str) -> Iterator[str]:
     """Yield a fault where no trial, or every trial, would reach the target."""
-    low, high = (0.0, 1.0) if metric == "val_accuracy" else (0.0, math.inf)
+    low, high = 0.0, 1.0 if METRICS[metric].is_fraction else math.inf
     if target is not None and not low < target <= high:
         right = "a fraction above 0, at most 1, such as 0.8" if high == 1 else "above 0, such as 0.5"
         yield f"budget.target: {target!r} is no {metric} to reach: {right}"

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hpsearch.formatting import format_toml
-from hpsearch.metrics import METRICS, Direction
+from hpsearch.metrics import METRICS, ClassCounts, Direction
 from hpsearch.spec import search_space
 from hpsearch.spec.code.archive import CodeReference
 from hpsearch.spec.datasets import DataFacts
@@ -68,9 +68,20 @@ class StudySpec:
         return self.data.validation if isinstance(self.data.validation, int) else 0
 
     @property
+    def class_counts(self) -> ClassCounts:
+        """How many of the images on which the metric is measured each class has; none while nothing is known of them.
+
+        Of a study that no worker has loaded, or that an older hpsearch trained, equal parts of the validation images.
+        """
+        if self.facts is not None:
+            return self.facts.validation
+        classes = len(self.classes) if self.validation_images else 0
+        return (self.validation_images / classes,) * classes if classes else ()
+
+    @property
     def direction(self) -> Direction:
         """Whether more or less of the metric is better."""
-        return METRICS[self.study.metric]
+        return METRICS[self.study.metric].direction
 
     @property
     def listed(self) -> bool:

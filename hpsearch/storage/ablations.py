@@ -50,11 +50,14 @@ def find(connection: Connection, study_id: int) -> AblationRow | None:
 def insert(connection: Connection, ablated: Study, number: int, study_id: int, design: Mapping[str, Any]) -> None:
     """Store that the study `study_id` trains this ablation of a study.
 
-    It takes over the fingerprint of the ablated study's data, so that its workers must have the same images.
+    It takes over what is known of the ablated study's data, so that its workers must have the same images.
     """
     connection.execute(
-        text("update hpsearch.studies set data_fingerprint = :fingerprint where study_id = :study_id"),
-        {"study_id": study_id, "fingerprint": ablated.data_fingerprint},
+        text(
+            "update hpsearch.studies set (data_fingerprint, data_facts) = (select data_fingerprint, data_facts "
+            "from hpsearch.studies where study_id = :ablated) where study_id = :study_id"
+        ),
+        {"study_id": study_id, "ablated": ablated.study_id},
     )
     connection.execute(
         text(

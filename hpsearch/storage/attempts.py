@@ -70,9 +70,9 @@ A statement that waited for the locks sees the rows as they are then."""
 STORE_EPOCH = """
 epoch as (
     insert into hpsearch.epochs (trial_id, epoch, attempt, train_loss, train_accuracy, val_loss, val_accuracy,
-                                 learning_rate, seconds)
+                                 learning_rate, seconds, val_metric)
     select fence.trial_id, :epoch, :number, :train_loss, :train_accuracy, :val_loss, :val_accuracy, :learning_rate,
-           :seconds
+           :seconds, :val_metric
       from fence
     on conflict do nothing returning 1
 ), counted as (

@@ -281,12 +281,10 @@ def _attributes(connection: Connection, study: Study) -> dict[int, dict[str, Any
 def _epochs(connection: Connection, study: Study) -> dict[int, list[EpochMetrics]]:
     epochs: dict[int, list[EpochMetrics]] = defaultdict(list)
     rows = connection.execute(
-        text("""
-            select e.trial_id, e.epoch, e.train_loss, e.train_accuracy, e.val_loss, e.val_accuracy, e.learning_rate,
-                   e.seconds
-              from hpsearch.epochs e join trials t using (trial_id) where t.study_id = :study_id
-             order by e.trial_id, e.epoch
-        """),
+        text(
+            f"select trial_id, {trials.EPOCH_COLUMNS} from hpsearch.epochs join trials using (trial_id) "
+            "where study_id = :study_id order by trial_id, epoch"
+        ),
         {"study_id": study.study_id},
     )
     for trial_id, *values in rows:

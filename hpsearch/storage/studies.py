@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, text
 
 from hpsearch.errors import NotFoundError
 from hpsearch.outcomes import StudyStatus, TrialState
+from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.spec.validation import escape_controls
 
@@ -16,7 +17,7 @@ STUDY_LOCK = 0x68707374
 
 SELECT = """
 select s.study_id, s.study_name, h.spec::text as spec, h.fingerprint, h.status, h.reason, h.priority,
-       h.data_fingerprint, h.artifacts, h.packages::text as packages
+       h.data_fingerprint, h.data_facts::text as data_facts, h.artifacts, h.packages::text as packages
   from studies s join hpsearch.studies h using (study_id)
 """
 """Optuna's row of a study and ours; a study that another program created has none of ours."""
@@ -186,24 +187,31 @@ def update_status(connection: Connection, study: Study) -> StudyProgress:
     return progress
 
 
-def record_data_fingerprint(connection: Connection, study_id: int, fingerprint: str) -> str:
-    """Return the fingerprint of the study's data: that of the first worker to load them, which is stored.
+def record_data(connection: Connection, study_id: int, fingerprint: str, facts: DataFacts | None) -> str:
+    """Return the fingerprint of the study's data: that of the first worker to load them, which is stored with `facts`.
 
-    An evaluation starts with its search's, which the first worker's ends with where the images are the same.
+    An evaluation starts with its search's, which the first worker's ends with where the images are the same. Facts that
+    an older hpsearch did not store are added to their fingerprint.
     """
     connection.execute(
         text(
-            "update hpsearch.studies set data_fingerprint = :fingerprint where study_id = :study_id "
-            "and (data_fingerprint is null or :fingerprint like '%+' || data_fingerprint)"
+            "update hpsearch.studies set data_fingerprint = :fingerprint, data_facts = :facts "
+            "where study_id = :study_id and (data_fingerprint is null or :fingerprint like '%+' || data_fingerprint "
+            "or (data_fingerprint = :fingerprint and data_facts is null))"
         ),
-        {"study_id": study_id, "fingerprint": fingerprint},
+        {
+            "study_id": study_id,
+            "fingerprint": fingerprint,
+            "facts": json.dumps(facts.to_json()) if facts else None,
+        },
     )
     return read(connection, study_id).data_fingerprint or fingerprint
 
 
 @lru_cache(maxsize=256)
-def _parse_spec(spec: str, packages: str | None) -> StudySpec:
-    parsed = StudySpec.from_json(json.loads(spec))
+def _parse_spec(spec: str, packages: str | None, facts: str | None) -> StudySpec:
+    known = DataFacts.from_json(json.loads(facts)) if facts else None
+    parsed = replace(StudySpec.from_json(json.loads(spec)), facts=known)
     if parsed.code is None or packages is None:
         return parsed
     return replace(parsed, code=replace(parsed.code, packages=json.loads(packages)))
@@ -213,7 +221,7 @@ def _study(row: Row[tuple[object, ...]]) -> Study:
     return Study(
         row.study_id,
         row.study_name,
-        _parse_spec(row.spec, row.packages),
+        _parse_spec(row.spec, row.packages, row.data_facts),
         row.fingerprint,
         StudyStatus(row.status),
         row.reason,

@@ -20,6 +20,9 @@ CONFUSION = "hpsearch:confusion"
 """The system attribute with the confusion matrix of the best epoch on the validation images: a list of rows, one a true
 class, of counts, one a predicted class."""
 
+EPOCH_COLUMNS = ", ".join(EpochMetrics.__dataclass_fields__)
+"""Of `hpsearch.epochs`, in the order of the fields."""
+
 NOTE_LENGTH = 8_000
 """Characters of a traceback, its last ones, that the dashboard shows; see `TRACEBACK` for the whole."""
 
@@ -27,10 +30,7 @@ NOTE_LENGTH = 8_000
 def read_epochs(connection: Connection, trial_id: int) -> tuple[EpochMetrics, ...]:
     """Return the stored epochs of a trial, in order."""
     rows = connection.execute(
-        text(
-            "select epoch, train_loss, train_accuracy, val_loss, val_accuracy, learning_rate, seconds "
-            "from hpsearch.epochs where trial_id = :trial_id order by epoch"
-        ),
+        text(f"select {EPOCH_COLUMNS} from hpsearch.epochs where trial_id = :trial_id order by epoch"),
         {"trial_id": trial_id},
     )
     return tuple(EpochMetrics(*row) for row in rows)

@@ -2,7 +2,8 @@
 
 The file is one `.npz` without pickles, so that reading one runs nothing: the arrays `model-N`, `optimizer-N` and
 `best-N` in Keras's order of variables (the state of dropout's and augmentation's random numbers is among the model's),
-`epochs`, the metrics so far as JSON, and `confusion`, counts (classes, classes) of the best epoch.
+`epochs`, the metrics so far as JSON, `confusion`, counts (classes, classes) of the best epoch, and `guessing`, the
+number of epochs at chance.
 """
 
 import json
@@ -32,6 +33,7 @@ class Checkpoint:
     """All that the next epoch depends on, in host memory.
 
     `best` are the model's variables at the best epoch, `confusion` its confusion matrix on the validation images.
+    `guessing` counts the last epochs, without a break, that were at chance.
     """
 
     epochs: tuple[EpochMetrics, ...]
@@ -39,10 +41,15 @@ class Checkpoint:
     model: Arrays
     optimizer: Arrays
     best: Arrays
+    guessing: int = 0
 
 
 def capture(
-    model: keras.Model, epochs: Sequence[EpochMetrics], confusion: Confusion, better: Checkpoint | None = None
+    model: keras.Model,
+    epochs: Sequence[EpochMetrics],
+    confusion: Confusion,
+    better: Checkpoint | None = None,
+    guessing: int = 0,
 ) -> Checkpoint:
     """Return the state of a compiled model after `epochs`.
 
@@ -51,10 +58,11 @@ def capture(
         epochs: all so far.
         confusion: of the last epoch.
         better: an earlier state that knows a better epoch than the last; None where the last is the best.
+        guessing: how many of the last epochs, without a break, were at chance.
     """
     now, optimizer = _values(model.variables), _values(model.optimizer.variables)
     confusion, best = (better.confusion, better.best) if better else (confusion, now)
-    return Checkpoint(tuple(epochs), confusion, now, optimizer, best)
+    return Checkpoint(tuple(epochs), confusion, now, optimizer, best, guessing)
 
 
 def restore(checkpoint: Checkpoint, model: keras.Model) -> None:
@@ -82,6 +90,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         for number, value in enumerate(getattr(checkpoint, part))
     }
     arrays["confusion"] = np.array(checkpoint.confusion)
+    arrays["guessing"] = np.array(checkpoint.guessing)
     arrays["epochs"] = np.array(json.dumps([asdict(epoch) for epoch in checkpoint.epochs]))
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -102,10 +111,11 @@ def load(path: Path, model: keras.Model) -> Checkpoint | None:
         now = _numbered(arrays, "model", model.variables)
         optimizer = _numbered(arrays, "optimizer", model.optimizer.variables)
         best = _numbered(arrays, "best", model.variables) if "best-0" in arrays else now
+        guessing = int(arrays.get("guessing", 0))  # an older hpsearch wrote none
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
     whole = [epoch.epoch for epoch in epochs] == list(range(1, len(epochs) + 1))
-    return Checkpoint(epochs, confusion, now, optimizer, best) if whole and epochs else None
+    return Checkpoint(epochs, confusion, now, optimizer, best, guessing) if whole and epochs else None
 
 
 class CheckpointFiles:

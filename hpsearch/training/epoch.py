@@ -17,6 +17,7 @@ from hpsearch.training import backends, streaming
 from hpsearch.training.backends import Probabilities, Steps
 from hpsearch.training.images.parts import Labels
 from hpsearch.training.optimizers import refuse_unsupported
+from hpsearch.training.scoring import compute_entropies
 
 OnBatch = Callable[[int, float], bool]
 """Called after every few batches with how many there were so far, and the mean loss over them; False ends the pass."""
@@ -29,9 +30,6 @@ class EpochFigures:
     loss: float
     accuracy: float
 
-
-SMALLEST_PROBABILITY = 1e-7
-"""A probability below it counts as this large in the cross-entropy: Keras's epsilon."""
 
 LAUNCH_SECONDS = 0.2
 """About how long the steps of one call take: a Stop waits for them, and the call itself costs a hundredth of it."""
@@ -110,10 +108,9 @@ def predict(steps: Steps, images: Any, batch_size: int, on_batch: OnBatch) -> Pr
 
 def score(probabilities: Probabilities, labels: Labels) -> EpochFigures:
     """Return the figures of predictions for images with `labels` (n,)."""
-    right = np.take_along_axis(probabilities, labels[:, np.newaxis], axis=1).astype(np.float64)
     # NaN stays NaN: a model that predicts it has diverged.
     accuracy = (probabilities.argmax(axis=1) == labels).mean()
-    return EpochFigures(float(-np.log(np.maximum(right, SMALLEST_PROBABILITY)).mean()), float(accuracy))
+    return EpochFigures(float(compute_entropies(probabilities, labels).mean()), float(accuracy))
 
 
 def count_confusion(probabilities: Probabilities, labels: Labels) -> Confusion:

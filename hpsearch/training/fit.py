@@ -10,12 +10,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from hpsearch.metrics import EpochMetrics, find_best_epoch
+from hpsearch.metrics import METRICS, EpochMetrics, find_best_epoch
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
 from hpsearch.training import checkpoint, predictions
 from hpsearch.training.backends import Probabilities
 from hpsearch.training.checkpoint import Checkpoint, CheckpointFiles
-from hpsearch.training.endings import judge_epochs
+from hpsearch.training.endings import is_at_chance, judge_epochs
 from hpsearch.training.epoch import (
     EpochFigures,
     OnBatch,
@@ -30,6 +30,7 @@ from hpsearch.training.optimizers import compute_learning_rate
 from hpsearch.training.predictions import Predictions
 from hpsearch.training.preparation import Training, copy_to_stock_layers
 from hpsearch.training.protocol import Released, Stop
+from hpsearch.training.scoring import compute_metric, compute_recall
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class EpochResult:
 
     metrics: EpochMetrics
     probabilities: Probabilities | None
+    is_at_chance: bool
 
 
 def train(training: Training, report: Report, progress: Progress) -> TrainingEnd | Released:
@@ -66,7 +68,8 @@ def train(training: Training, report: Report, progress: Progress) -> TrainingEnd
     """
     data, files = training.dataset, _open_files(training)
     epochs, state, probabilities = list(training.epochs), training.start, None
-    while (end := judge_epochs(training.job, epochs, len(data.classes), len(data.y_val))) is None:
+    guessing = state.guessing if state else 0
+    while (end := judge_epochs(training.job, epochs, guessing)) is None:
         result = _train_epoch(training, len(epochs) + 1, progress)
         if isinstance(result, Stop):
             return _release(result, state, files)
@@ -75,9 +78,10 @@ def train(training: Training, report: Report, progress: Progress) -> TrainingEnd
         probabilities = result.probabilities
         confusion = () if probabilities is None else count_confusion(probabilities, data.y_val)
         epochs.append(result.metrics)
+        guessing = guessing + 1 if result.is_at_chance else 0
         best = find_best_epoch(epochs, training.job.metric)
         better = state if best and best is not result.metrics else None
-        state = checkpoint.capture(training.model, epochs, confusion, better)
+        state = checkpoint.capture(training.model, epochs, confusion, better, guessing)
         stop = report(result.metrics, files.save_if_due(state), None if better else confusion or None)
         if stop:
             return _release(stop, state, files)
@@ -135,10 +139,21 @@ def _train_epoch(training: Training, epoch: int, progress: Progress) -> EpochRes
     if trained is None or watch.end is not None:
         assert watch.end is not None
         return watch.end
+    own = math.nan if METRICS[job.metric].is_own else None
     if probabilities is not None:
         validated = score(probabilities, data.y_val)
+        own = compute_metric(job.metric, probabilities, data.y_val) if METRICS[job.metric].is_own else None
     figures = trained.loss, trained.accuracy, validated.loss, validated.accuracy
-    return EpochResult(EpochMetrics(epoch, *figures, rate, time.monotonic() - began), probabilities)
+    metrics = EpochMetrics(epoch, *figures, rate, time.monotonic() - began, own)
+    return EpochResult(metrics, probabilities, _is_at_chance(training, metrics, probabilities))
+
+
+def _is_at_chance(training: Training, metrics: EpochMetrics, probabilities: Probabilities | None) -> bool:
+    if probabilities is None:
+        return False
+    data = training.dataset
+    recall = compute_recall(probabilities, data.y_val)
+    return is_at_chance(metrics, training.job.metric, recall, data.facts.validation)
 
 
 def _predict(training: Training, on_batch: OnBatch = lambda *_: True) -> Probabilities | None:

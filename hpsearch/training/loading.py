@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hpsearch.errors import NotFoundError
-from hpsearch.spec.datasets import Dataset, list_datasets
+from hpsearch.spec.datasets import DataFacts, Dataset, list_datasets
 from hpsearch.training import backends, streaming
 from hpsearch.training.images.parts import ArraySource, ImagePart, Labels, RawImages
 from hpsearch.training.images.splits import split_stratified
@@ -62,6 +62,16 @@ class ImageArrays:
             return TrainingInputs(self.x_train, self.y_train, self.x_val)
         arrays = self.x_train[:], self.y_train, self.x_val[:]
         return TrainingInputs(*(backends.current.copy_to_device(array) for array in arrays))
+
+    @cached_property
+    def facts(self) -> DataFacts:
+        """What is worth knowing of them without the images."""
+        counts = (
+            tuple(np.bincount(labels, minlength=len(self.classes)).tolist())
+            for labels in (self.y_train, self.y_val, self.y_test)
+        )
+        height, width, channels = self.x_train.shape[1:]
+        return DataFacts((height, width, channels), self.classes, *counts)
 
     @cached_property
     def statistics(self) -> PixelStatistics:

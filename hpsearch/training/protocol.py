@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd
 from hpsearch.spec.branches import Branch
+from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.models import DEFAULT_MODEL
 from hpsearch.spec.rows import Value
 
@@ -147,7 +148,7 @@ class Loaded:
     """The data and the model are in place.
 
     `epochs` are the ones the checkpoint brought along, `confusion` is the best one's on the validation images;
-    `weights` is the model's parameter count, `precision` the dtype policy it trains in.
+    `weights` is the model's parameter count, `precision` the dtype policy it trains in, `facts` what the data are.
     """
 
     data_fingerprint: str
@@ -155,6 +156,7 @@ class Loaded:
     precision: str
     epochs: tuple[EpochMetrics, ...] = ()
     confusion: Confusion | None = None
+    facts: DataFacts | None = None
 
 
 @dataclass(frozen=True)

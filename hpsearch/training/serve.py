@@ -98,7 +98,7 @@ def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
     training = preparation.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
     weights, precision = training.model.count_params(), preparation.choose_precision(job.hyperparameters)
-    connection.send(Loaded(dataset.fingerprint, weights, precision, training.epochs, confusion))
+    connection.send(Loaded(dataset.fingerprint, weights, precision, training.epochs, confusion, dataset.facts))
 
     def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
         connection.send(EpochReport(metrics, path, confusion))

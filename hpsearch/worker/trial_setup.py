@@ -93,7 +93,8 @@ class TrialSetup:
         """Return how the images here differ from those of the study's first worker; None where they are the same."""
         attempt = self.attempt
         recorded = attempt.study.data_fingerprint
-        if recorded != loaded.data_fingerprint:  # also where no worker had recorded its own when this one claimed
+        # Also where no worker had recorded its own when this one claimed, or an older one had no facts to record.
+        if recorded != loaded.data_fingerprint or attempt.study.spec.facts is None:
             recorded = self.retry.transact(lambda connection: self._record_data(connection, loaded))
         if recorded == loaded.data_fingerprint:
             return None
@@ -123,7 +124,7 @@ class TrialSetup:
 
     def _record_data(self, connection: Connection, loaded: Loaded) -> str:
         attempts.fence(connection, self.attempt)
-        return studies.record_data_fingerprint(connection, self.attempt.study.study_id, loaded.data_fingerprint)
+        return studies.record_data(connection, self.attempt.study.study_id, loaded.data_fingerprint, loaded.facts)
 
     def _reconcile_epochs(self, connection: Connection, loaded: Loaded) -> None:
         attempts.discard_epochs(connection, self.attempt, len(loaded.epochs))

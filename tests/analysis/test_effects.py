@@ -192,8 +192,8 @@ def test_training_rate_counts_epochs_and_their_seconds() -> None:
 
 def test_epochs_without_a_validation_reach_nothing() -> None:
     """An evaluation's epochs have no accuracy but the last, and that one counts."""
-    assert effects.choose_milestones([make_trial(0, {}, (float("nan"), 0.52))], 10) == (0.2, 0.3, 0.4, 0.5)
-    assert effects.choose_milestones([make_trial(0, {}, (float("nan"),))], 10) == ()
+    assert effects.choose_milestones([make_trial(0, {}, (float("nan"), 0.52))], [5] * 10) == (0.2, 0.3, 0.4, 0.5)
+    assert effects.choose_milestones([make_trial(0, {}, (float("nan"),))], [5] * 10) == ()
 
 
 def test_an_adaptive_search_compares_what_it_completed() -> None:

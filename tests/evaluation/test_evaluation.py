@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hpsearch.evaluation import evaluation
 from hpsearch.sampling import suggest
 from hpsearch.settings import Setting
 from hpsearch.spec import loader, study_spec
+from hpsearch.spec.datasets import DataFacts
 from hpsearch.storage import studies, study_control, study_creation, study_deletion
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -195,13 +197,17 @@ def test_two_who_ask_at_once_get_one_evaluation(storage: str, database: Database
 def test_data_are_those_of_the_search(database: Database, finished_search: Any) -> None:
     """The first worker's images must be the search's; what it adds about the test images holds for the others."""
     study = finished_search([0.5])
-    database.transact(lambda c: studies.record_data_fingerprint(c, study.study_id, "s"))
+    facts = DataFacts((8, 8, 1), ("cat", "dog"), (90, 10), (18, 2), (9, 1))
+    tested = replace(facts, training=(108, 12), validation=(9, 1))
+    database.transact(lambda c: studies.record_data(c, study.study_id, "s", facts))
     requested = request_evaluation(database)
     assert requested.study is not None
     study_id = requested.study.study_id
-    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "xy+other")) == "s"
-    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "abc+s")) == "abc+s"
-    assert database.transact(lambda c: studies.record_data_fingerprint(c, study_id, "xyz+s")) == "abc+s"
+    assert requested.study.spec.facts == facts
+    assert database.transact(lambda c: studies.record_data(c, study_id, "xy+other", None)) == "s"
+    assert database.transact(lambda c: studies.record_data(c, study_id, "abc+s", tested)) == "abc+s"
+    assert database.transact(lambda c: studies.record_data(c, study_id, "xyz+s", None)) == "abc+s"
+    assert database.transact(lambda c: studies.read(c, study_id)).spec.facts == tested
 
 
 def test_files_are_kept_beside_the_searchs(

@@ -30,7 +30,7 @@ TRIALS = [
 def measure_effect(trials: list[Trial]) -> Effect:
     """Return the one effect of the grid."""
     spec = make_summary(GRID, trials).study.spec
-    accuracies = effects.choose_milestones(trials, 10)
+    accuracies = effects.choose_milestones(trials, spec.class_counts)
     (effect,) = effects.measure_effects(spec, effects.collect_facts(spec, trials, accuracies), accuracies)
     return effect
 

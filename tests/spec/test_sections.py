@@ -82,7 +82,11 @@ def test_a_name_or_value_that_the_table_does_not_know(text: str, fault: str) -> 
             "study.seed: 1.0 is not a whole number: seed of the split, the sampler and every training",
         ),
         ("study.priority=9999999999", "study.priority: 9999999999 is out of bounds: 2147483647 or less"),
-        ("study.metric=loss", "study.metric: 'loss' is unknown: one of 'val_accuracy' or 'val_loss'"),
+        (
+            "study.metric=loss",
+            "study.metric: 'loss' is unknown: one of 'val_accuracy', 'val_loss', 'val_f1', 'val_balanced_accuracy', "
+            "'val_auroc' or 'val_top5_accuracy'",
+        ),
         ("study.keep_models=-1", "study.keep_models: -1 is out of bounds: 0 or more"),
         ("budget.epochs=true", "budget.epochs: true is not a whole number: epochs a trial trains for"),
         ("budget.hours=0", "budget.hours: 0 is out of bounds: above 0"),

@@ -33,7 +33,9 @@ TRIAL_KEYS = [
     "weights",
     "epochs",
 ]
-EPOCH_KEYS = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"]
+EPOCH_KEYS = [
+    *("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "val_metric"),
+]
 
 
 def document(database: Database, name: str) -> dict[str, Any]:

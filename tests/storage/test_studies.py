@@ -1,8 +1,10 @@
 """Putting studies into the database."""
 
 import copy
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -11,6 +13,7 @@ from sqlalchemy import text
 from hpsearch.errors import NotFoundError, RefusedError
 from hpsearch.outcomes import StudyStatus
 from hpsearch.spec import loader
+from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import studies, study_creation
 from hpsearch.storage.database import Database
@@ -162,8 +165,32 @@ def test_a_name_that_no_study_can_have_is_not_found(database: Database, name: st
     assert str(failed.value).isprintable()
 
 
-def test_data_fingerprint_is_that_of_the_first_worker(database: Database) -> None:
-    """The first recorded fingerprint stays, and every later worker is shown it."""
+FACTS = DataFacts((8, 8, 1), ("cat", "dog"), (90, 10), (18, 2), (9, 1))
+
+
+def test_data_are_those_of_the_first_worker(database: Database) -> None:
+    """The first recorded fingerprint and facts stay, and every later worker is shown them."""
     study: Study = study_creation.start(database, small()).study
-    assert database.transact(lambda c: studies.record_data_fingerprint(c, study.study_id, "first")) == "first"
-    assert database.transact(lambda c: studies.record_data_fingerprint(c, study.study_id, "second")) == "first"
+    others = replace(FACTS, classes=("yes", "no"))
+    assert study.spec.facts is None
+    assert database.transact(lambda c: studies.record_data(c, study.study_id, "first", FACTS)) == "first"
+    assert database.transact(lambda c: studies.record_data(c, study.study_id, "second", others)) == "first"
+    assert database.transact(lambda c: studies.record_data(c, study.study_id, "first", others)) == "first"
+    spec = database.transact(lambda c: studies.read(c, study.study_id)).spec
+    assert (spec.facts, spec.classes, spec.class_counts) == (FACTS, ("cat", "dog"), (18, 2))
+    assert pickle.loads(pickle.dumps(spec)).facts == FACTS
+    assert spec == study.spec
+    assert "facts" not in spec.to_json()
+
+
+def test_facts_are_added_to_a_study_of_an_older_version(database: Database) -> None:
+    """A fingerprint without facts gets those of the next worker that has the same images."""
+    study: Study = study_creation.start(database, small()).study
+    assert database.transact(lambda c: studies.record_data(c, study.study_id, "first", None)) == "first"
+    old = database.transact(lambda c: studies.read(c, study.study_id)).spec
+    assert old.classes == tuple("0123456789")
+    assert set(old.class_counts) == {old.validation_images / 10}
+    database.transact(lambda c: studies.record_data(c, study.study_id, "second", FACTS))
+    assert database.transact(lambda c: studies.read(c, study.study_id)).spec.facts is None
+    database.transact(lambda c: studies.record_data(c, study.study_id, "first", FACTS))
+    assert database.transact(lambda c: studies.read(c, study.study_id)).spec.facts == FACTS

@@ -15,7 +15,7 @@ from hpsearch.analysis.ablations.design import AblationDesign, LevelChange, Para
 from hpsearch.analysis.ablations.seed_noise import Interval
 from hpsearch.analysis.anova.stages import find_floor
 from hpsearch.analysis.statistics import CONFIDENCE
-from hpsearch.metrics import Direction
+from hpsearch.metrics import METRICS, Direction
 from hpsearch.outcomes import TrialState
 from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
@@ -181,8 +181,7 @@ class _Trainings:
         return trial.value if complete else None
 
     def _compare(self, pairs: Sequence[tuple[int, int]], confidence: float) -> list[Interval | None]:
-        # An accuracy is a multiple of one image.
-        resolution = 1 / self.spec.validation_images if self.spec.study.metric == "val_accuracy" else 0.0
+        resolution = METRICS[self.spec.study.metric].compute_resolution(self.spec.class_counts)
         chance = [count > 0 for count in self._at_chance]
         return seed_noise.compare(self.samples, chance, pairs, resolution, confidence)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpsearch.metrics import Direction, compute_chance_accuracy, compute_chance_loss, find_best_epoch
+from hpsearch.metrics import METRICS, find_best_epoch
 from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Trial
@@ -94,7 +94,6 @@ def _find_value(trial: Trial, epoch: int, spec: StudySpec) -> float:
 
 def find_floor(spec: StudySpec) -> float:
     """Return the value at or below which a trial is no better than one that guesses, larger being better."""
-    classes = len(spec.classes)
-    if spec.direction is Direction.MINIMIZE:
-        return -compute_chance_loss(classes)
-    return compute_chance_accuracy(classes, spec.validation_images)
+    if not spec.class_counts:
+        return -math.inf
+    return spec.direction.sign * METRICS[spec.study.metric].bound(spec.class_counts)

@@ -1,14 +1,24 @@
 """`[study]` and `[budget]`: what is asked, and what it may cost."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from hpsearch.formatting import join_words
+from hpsearch.metrics import METRICS, Direction
 from hpsearch.spec.sections.samplers import INT32
 from hpsearch.spec.validation import Section
 
 Count = Annotated[int, Field(ge=1, le=INT32)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _describe_metrics() -> str:
+    names = {
+        direction: join_words([metric.name for metric in METRICS.values() if metric.direction is direction], "or")
+        for direction in Direction
+    }
+    return f"the highest {names[Direction.MAXIMIZE]}, or the lowest {names[Direction.MINIMIZE]}"
 
 
 class StudySection(Section):
@@ -18,9 +28,7 @@ class StudySection(Section):
     description: str = Field("", description="The question the study asks.")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the split, the sampler and every training.")
     priority: int = Field(0, ge=-INT32, le=INT32, description="Workers serve the running study with the highest.")
-    metric: Literal["val_accuracy", "val_loss"] = Field(
-        "val_accuracy", description="What to optimize: val_accuracy (highest) or val_loss (lowest)."
-    )
+    metric: str = Field("val_accuracy", description=f"What to optimize: {_describe_metrics()}.")
     keep_models: int = Field(5, ge=0, le=INT32, description="How many of the best trials keep their model.")
 
     @field_validator("name")
@@ -34,6 +42,13 @@ class StudySection(Section):
         if not name.isprintable():
             raise ValueError("is not printable: leave out line breaks and control characters")
         return name
+
+    @field_validator("metric")
+    @classmethod
+    def _require_known_metric(cls, metric: str) -> str:
+        if metric not in METRICS:
+            raise ValueError(f"is unknown: one of {join_words([repr(name) for name in METRICS], 'or')}")
+        return metric
 
     @field_validator("description")
     @classmethod

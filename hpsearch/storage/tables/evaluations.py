@@ -74,13 +74,13 @@ def insert(
 ) -> None:
     """Store that the study `study_id` trains these configurations of the study `evaluated`.
 
-    It takes over the fingerprint of the evaluated study's data: the first worker must find the images that the search
-    has learned from, see `studies.record_data_fingerprint`.
+    It takes over what is known of the evaluated study's data: the first worker must find the images that the search
+    has learned from, see `studies.record_data`.
     """
     connection.execute(
         text(
-            "update hpsearch.studies set data_fingerprint = (select data_fingerprint from hpsearch.studies "
-            "where study_id = :evaluated) where study_id = :study_id"
+            "update hpsearch.studies set (data_fingerprint, data_facts) = (select data_fingerprint, data_facts "
+            "from hpsearch.studies where study_id = :evaluated) where study_id = :study_id"
         ),
         {"study_id": study_id, "evaluated": evaluated},
     )
