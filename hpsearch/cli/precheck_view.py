@@ -22,6 +22,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "gradient": "the right gradient",
         "overfit": "overfits a batch of 32 images",
         "optimizer": "lowers the loss",
+        "resume": "resumes and loads as it was",
         "speed": "seconds per epoch",
     }
 )

@@ -57,6 +57,7 @@ def test_a_sound_study_is_told_what_it_costs(study_file: Path) -> None:
         "  the right gradient: 2 of 2",
         "  overfits a batch of 32 images: 2 of 2",
         "  lowers the loss: 1 of 1",
+        "  resumes and loads as it was: 1 of 1",
         "  seconds per epoch: 2 of 2",
         "small: no fault found",
     ]
@@ -88,7 +89,7 @@ def test_a_fault_is_a_line_with_its_branch(study_file: Path) -> None:
     assert ended.returncode == ExitCode.USAGE
     *done, fault = ended.stderr.splitlines()
     assert fault.startswith("hpsearch: optimizer=sgd activation=relu batch_norm=false: the loss of 4 batches is not ")
-    assert (len(done), done[-2:]) == (6, ["  lowers the loss: 0 of 1", "  seconds per epoch: 1 of 1"])
+    assert (len(done), done[-3], done[-1]) == (7, "  lowers the loss: 0 of 1", "  seconds per epoch: 1 of 1")
     assert "4 trials × 2 epochs" in ended.stdout
 
 

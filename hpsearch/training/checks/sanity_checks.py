@@ -17,12 +17,12 @@ from hpsearch.spec.branches import Branch, select_one_each
 from hpsearch.spec.models import DEFAULT_MODEL, BuiltInModel, list_models
 from hpsearch.training import backends, loading
 from hpsearch.training.backends import Steps
-from hpsearch.training.checks import gradient_check, throughput
+from hpsearch.training.checks import gradient_check, resume_check, throughput
 from hpsearch.training.epoch import run_epoch
 from hpsearch.training.images.parts import Images, Labels
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.preparation import build_and_compile, build_stock
-from hpsearch.training.protocol import Check, Checking, Finding, Layer, ModelRequest, Network
+from hpsearch.training.protocol import Check, Checking, Finding, Layer, ModelRequest, Network, Train
 
 PLAIN: Mapping[str, Any] = {"augment": False}
 """Training rows with which nothing is random and the loss has no penalty: what is left is the cross-entropy."""
@@ -58,8 +58,15 @@ class _CheckContext:
     """The images and the seed of every check."""
 
     dataset: ImageArrays
-    seed: int
-    request: ModelRequest
+    job: Check
+
+    @property
+    def seed(self) -> int:
+        return self.job.seed
+
+    @property
+    def request(self) -> ModelRequest:
+        return self.job.model
 
     @property
     def facts(self) -> BuiltInModel:
@@ -85,13 +92,13 @@ def check(job: Check) -> Iterator[Network | Checking | Finding]:
     """Run every check over every branch it concerns; a fault ends none of them.
 
     The figures of a Finding are, by check: `start` (loss, scaled), `overfit` (steps, loss), `optimizer` (rate, before,
-    after), `gradient` (error, compared), `speed` (seconds, resident, device where known). Losses are in nats, memory is
-    in bytes.
+    after), `gradient` (error, compared), `resume` (resumed, loaded), `speed` (seconds, resident, device where known).
+    Losses are in nats, memory is in bytes.
 
     Raises:
         NotFoundError: the images are not to be had on this host.
     """
-    context = _CheckContext(loading.load(job.data), job.seed, job.model)
+    context = _CheckContext(loading.load(job.data), job)
     axes, layer_axes = job.axes, job.axes[1:]
     layers = select_one_each(job.branches, layer_axes, job.base, axes)
     optimizers = select_one_each(job.branches, ("optimizer",), job.base, axes)
@@ -101,6 +108,7 @@ def check(job: Check) -> Iterator[Network | Checking | Finding]:
     yield from _run("gradient", _check_gradient, context, layers, layer_axes)
     yield from _run("overfit", _check_overfit, context, layers, layer_axes)
     yield from _run("optimizer", _check_optimizer, context, optimizers, axes)
+    yield from _run("resume", _check_resume, context, select_one_each(job.branches, (), job.base, axes), axes)
     yield from _run("speed", _measure_speed, context, layers, layer_axes)
 
 
@@ -270,6 +278,47 @@ def _sort_rates(branch: Branch) -> list[float]:
     """Return the branch's learning rates, those first with which its optimizer usually learns."""
     usual = 0.001 if branch.values["optimizer"] in ("adam", "rmsprop") else 0.01
     return sorted(branch.rates, key=lambda rate: abs(math.log(rate / usual)))
+
+
+def _check_resume(context: _CheckContext, branch: Branch) -> Figures:
+    """Check that two epochs, a resume and a third equal three in one go, and that the saved model predicts the same."""
+    values = {**branch.values, "learning_rate": min(branch.rates)}
+    try:
+        agreement = resume_check.check(make_job(context.job, values), context.dataset)
+    except resume_check.ResumeError as error:
+        raise CheckFault(str(error)) from None
+    figures: Figures = {"resumed": agreement.resumed, "loaded": agreement.loaded}
+    if not agreement.resumed <= resume_check.TOLERANCE:
+        raise CheckFault(
+            f"a training that is resumed after {resume_check.STOP_AFTER} epochs is not the one in one go: its "
+            f"predictions differ by up to {agreement.resumed:.2g}. State outside Keras's variables is lost with a stop: "
+            "keep it in a variable, and random numbers in a keras.random.SeedGenerator",
+            figures,
+        )
+    if not agreement.loaded <= resume_check.TOLERANCE:
+        raise CheckFault(
+            f"the saved model does not predict what it did in training: it differs by up to {agreement.loaded:.2g}. A "
+            "custom layer's get_config has to hold all that its call depends on",
+            figures,
+        )
+    return figures
+
+
+def make_job(check: Check, values: Mapping[str, Any]) -> Train:
+    """Return a training of these hyperparameters as a trial of the study has it."""
+    return Train(
+        hyperparameters=values,
+        data=check.data,
+        seed=check.seed,
+        epochs=1,
+        metric="val_loss",
+        patience=1,
+        early_stopping=None,
+        workdir="",
+        model=check.model,
+        code=check.code,
+        chosen=check.chosen,
+    )
 
 
 def _measure_speed(context: _CheckContext, branch: Branch) -> Figures:

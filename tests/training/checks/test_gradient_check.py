@@ -15,7 +15,7 @@ from hpsearch.training import backends, epoch, loading, model_building
 from hpsearch.training.backends import Steps
 from hpsearch.training.checks import gradient_check, sanity_checks
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.protocol import BASE_MODEL
+from hpsearch.training.protocol import BASE_MODEL, Check
 from tests.support.training_jobs import DIGITS, TINY
 
 pytestmark = pytest.mark.tensorflow
@@ -92,10 +92,9 @@ def test_gradient_of_the_training_step_is_compared(monkeypatch: pytest.MonkeyPat
         return figures
 
     monkeypatch.setattr(gradient_check, "run_epoch", run_wrong)
+    branch = Branch(BASE_TABLE.fill_defaults(TINY), (0.003,))
+    job = Check(DIGITS, 1, branch.values, (branch,), ("optimizer", "activation", "batch_norm"))
     with pytest.raises(
         sanity_checks.CheckFault, match=r"not the numerical one at head/bias\[\d\]: relative error 9\.1e-02"
     ):
-        sanity_checks._check_gradient(
-            sanity_checks._CheckContext(loading.load(DIGITS), 1, BASE_MODEL),
-            Branch(BASE_TABLE.fill_defaults(TINY), (0.003,)),
-        )
+        sanity_checks._check_gradient(sanity_checks._CheckContext(loading.load(DIGITS), job), branch)

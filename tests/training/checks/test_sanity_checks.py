@@ -28,6 +28,9 @@ def branch(rates: Sequence[float] = (0.003,), **values: Any) -> Branch:
     return Branch(BASE_TABLE.fill_defaults({**TINY, **values}), tuple(rates))
 
 
+JOB = Check(DIGITS, 1, branch().values, (branch(),), AXES)
+
+
 def checked(*branches: Branch) -> tuple[list[Network | Checking], dict[tuple[str, str], Finding]]:
     """What the checks say, and their findings by check and branch."""
     messages = list(sanity_checks.check(Check(DIGITS, 1, branches[0].values, branches, AXES)))
@@ -46,6 +49,7 @@ def test_sound_branches_pass_every_check() -> None:
         *(("build", name) for name in whole),
         *((check, name) for check in ("start", "gradient", "overfit") for name in networks),
         *(("optimizer", name) for name in whole),
+        ("resume", whole[0]),
         *(("speed", name) for name in networks),
     ]
     assert [(each.check, each.branch) for each in messages if isinstance(each, Checking)] == list(findings)
@@ -56,6 +60,7 @@ def test_sound_branches_pass_every_check() -> None:
         assert findings["overfit", name].figures["loss"] < 0.1
         assert findings["speed", name].figures["seconds"] > 0
         assert findings["speed", name].figures["resident"] > 2**27  # a framework is in it
+    assert findings["resume", whole[0]].figures == {"resumed": 0.0, "loaded": 0.0}
     assert findings["optimizer", whole[1]].figures["rate"] == 1e-2  # nearer to where SGD learns than 1e-4
 
 
@@ -85,7 +90,7 @@ def test_the_loss_at_the_start_is_that_of_the_untrained_model() -> None:
         head.kernel.assign(head.kernel * scale)
         right = model.predict(images.x_train[:128], verbose=0)[np.arange(128), images.y_train[:128]]
         expected[name] = -np.log(right.astype(float)).mean()
-    assert sanity_checks._check_start(sanity_checks._CheckContext(images, 1, BASE_MODEL), branch()) == pytest.approx(
+    assert sanity_checks._check_start(sanity_checks._CheckContext(images, JOB), branch()) == pytest.approx(
         expected, rel=1e-4
     )
 
@@ -96,14 +101,14 @@ def test_a_learning_rate_that_does_not_learn_is_found() -> None:
         sanity_checks.CheckFault, match=r"of 4 batches is not lowered in 4 passes: 2\.3.* at 5, 2\.3.* at 10$"
     ):
         sanity_checks._check_optimizer(
-            sanity_checks._CheckContext(loading.load(DIGITS), 1, BASE_MODEL), branch([10.0, 5.0], optimizer="sgd")
+            sanity_checks._CheckContext(loading.load(DIGITS), JOB), branch([10.0, 5.0], optimizer="sgd")
         )
 
 
 def test_one_good_learning_rate_is_enough() -> None:
     """A range with rates that are far too high is no fault."""
     figures = sanity_checks._check_optimizer(
-        sanity_checks._CheckContext(loading.load(DIGITS), 1, BASE_MODEL), branch([10.0, 1e-5], optimizer="sgd")
+        sanity_checks._CheckContext(loading.load(DIGITS), JOB), branch([10.0, 1e-5], optimizer="sgd")
     )
     assert figures["rate"] == 1e-5
     assert figures["after"] < figures["before"]
@@ -129,7 +134,7 @@ def test_a_loss_far_from_a_guess_is_found() -> None:
     huge = replace(images, x_train=ImagePart(ArraySource(pixels), np.arange(len(pixels))))
     vars(huge)["statistics"] = images.statistics  # those of bytes only are known
     with pytest.raises(sanity_checks.CheckFault, match=r"not within 10% of ln\(10\) = 2\.303") as raised:
-        sanity_checks._check_start(sanity_checks._CheckContext(huge, 1, BASE_MODEL), branch())
+        sanity_checks._check_start(sanity_checks._CheckContext(huge, JOB), branch())
     assert raised.value.figures["loss"] > raised.value.figures["scaled"] > 2.6
 
 
@@ -140,5 +145,5 @@ def test_batch_that_cannot_be_overfitted_is_found(monkeypatch: pytest.MonkeyPatc
         sanity_checks.CheckFault, match=r"^a batch of 32 images is not overfitted: after 60 steps of adam at 0\.001"
     ):
         sanity_checks._check_overfit(
-            sanity_checks._CheckContext(loading.load(DIGITS), 1, BASE_MODEL), branch(filters=1, dense_units=1)
+            sanity_checks._CheckContext(loading.load(DIGITS), JOB), branch(filters=1, dense_units=1)
         )

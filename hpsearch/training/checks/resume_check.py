@@ -1,0 +1,108 @@
+"""Whether a training that is resumed from a checkpoint goes on as if it had not stopped, and a saved model loads."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from hpsearch.metrics import EpochMetrics
+from hpsearch.outcomes import Confusion, TrainingEnd
+from hpsearch.training import fit
+from hpsearch.training.backends import Probabilities
+from hpsearch.training.loading import ImageArrays
+from hpsearch.training.preparation import copy_to_stock_layers, prepare
+from hpsearch.training.protocol import Released, Stop, Train
+
+EPOCHS = 3
+STOP_AFTER = 2
+"""Epochs after which the second of two trainings is stopped, and resumed in a model built anew."""
+
+STEPS = 3.5
+"""Of an epoch: the last batch is a smaller one."""
+
+MAX_TRAINING_IMAGES = 1024
+VALIDATION_IMAGES = 64
+
+TOLERANCE = 1e-3
+"""The largest difference between two probabilities that are meant to be the same. On a CPU they are equal bit by bit;
+on a GPU sums are taken in another order each time."""
+
+
+class ResumeError(Exception):
+    """Why there is nothing to compare: the training ended before its time."""
+
+
+@dataclass(frozen=True)
+class ResumeAgreement:
+    """The largest difference of a probability between two models that are meant to be the same.
+
+    `resumed`: trained in one go, and stopped, resumed and trained to the end. `loaded`: in memory, and from its file.
+    """
+
+    resumed: float
+    loaded: float
+
+
+def check(job: Train, dataset: ImageArrays) -> ResumeAgreement:
+    """Train EPOCHS epochs in one go, and again with a stop after STOP_AFTER; save the model and load it.
+
+    Args:
+        job: which model and hyperparameters; the rest of it is the check's own.
+        dataset: some images of which are trained on.
+
+    Raises:
+        ResumeError: a training diverged.
+    """
+    few = _take_few(dataset, int(job.hyperparameters["batch_size"]))  # type: ignore[call-overload]
+    with tempfile.TemporaryDirectory(prefix="hpsearch-check-", ignore_cleanup_errors=True) as directory:
+        job = replace(
+            job, epochs=EPOCHS, patience=EPOCHS + 1, early_stopping=None, metric="val_loss", checkpoint_every=1e9
+        )
+        whole, kept, path = _train_to_end(replace(job, workdir=str(Path(directory) / "whole")), few)
+        stopped = replace(job, workdir=str(Path(directory) / "stopped"))
+        released = fit.train(prepare(stopped, few), _stop_after(STOP_AFTER), _go_on)
+        if not isinstance(released, Released):
+            raise ResumeError(f"the training ended as {released.outcome} instead of stopping: {released.detail}")
+        resumed, _, _ = _train_to_end(replace(stopped, checkpoint=released.checkpoint), few)
+        loaded = _predict(keras.models.load_model(path), few)
+    return ResumeAgreement(_find_difference(whole, resumed), _find_difference(kept, loaded))
+
+
+def _take_few(dataset: ImageArrays, batch_size: int) -> ImageArrays:
+    training, validation = min(int(STEPS * batch_size), MAX_TRAINING_IMAGES), VALIDATION_IMAGES
+    return replace(
+        dataset,
+        x_train=replace(dataset.x_train, indices=dataset.x_train.indices[:training]),
+        y_train=dataset.y_train[:training],
+        x_val=replace(dataset.x_val, indices=dataset.x_val.indices[:validation]),
+        y_val=dataset.y_val[:validation],
+    )
+
+
+def _train_to_end(job: Train, dataset: ImageArrays) -> tuple[Probabilities, Probabilities, str]:
+    """Return what the trained model predicts, what the model that is saved does, and its file."""
+    training = prepare(job, dataset)
+    end = fit.train(training, _stop_after(EPOCHS + 1), _go_on)
+    if not isinstance(end, TrainingEnd) or end.model is None:
+        why = f": {end.detail}" if isinstance(end, TrainingEnd) else ""
+        raise ResumeError(f"a training of {EPOCHS} epochs does not come to its end{why}")
+    return _predict(training.model, dataset), _predict(copy_to_stock_layers(training), dataset), end.model
+
+
+def _predict(model: keras.Model, dataset: ImageArrays) -> Probabilities:
+    return np.asarray(model.predict(dataset.x_val[:], batch_size=VALIDATION_IMAGES, verbose=0), np.float32)
+
+
+def _find_difference(one: Probabilities, other: Probabilities) -> float:
+    return float(np.abs(one - other).max()) if one.shape == other.shape else float("inf")
+
+
+def _stop_after(epoch: int) -> Callable[[EpochMetrics, str | None, Confusion | None], Stop | None]:
+    return lambda metrics, path, confusion: Stop(checkpoint=True) if metrics.epoch == epoch else None
+
+
+def _go_on(epoch: int, batch: int, batches: int) -> None:
+    return None
