@@ -291,7 +291,7 @@ def _check_resume(context: _CheckContext, branch: Branch) -> Figures:
     if not agreement.resumed <= resume_check.TOLERANCE:
         raise CheckFault(
             f"a training that is resumed after {resume_check.STOP_AFTER} epochs is not the one in one go: its "
-            f"predictions differ by up to {agreement.resumed:.2g}. State outside Keras's variables is lost with a stop: "
+            f"predictions differ by up to {agreement.resumed:.2g}. State outside variables is lost with a stop: "
             "keep it in a variable, and random numbers in a keras.random.SeedGenerator",
             figures,
         )
