@@ -1,7 +1,6 @@
 """The pixels of image files, decoded by many threads at once."""
 
 import hashlib
-import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from hpsearch.errors import NotFoundError
 from hpsearch.training.images.cache import Progress
 from hpsearch.training.images.decoding import VERSION, DecodingError, decode, resize
 from hpsearch.training.images.listings import Listing, describe, format_path, refuse
-from hpsearch.training.images.stores import ImageWriter
+from hpsearch.training.images.stores import ImageWriter, count_cores
 
 BLOCK = 256
 """Files that are under way at a time."""
@@ -131,7 +130,7 @@ class FilePixels:
         results: list[Result] = []
         faults: list[str] = []
         # Pillow warns of odd metadata; the filter is the process's, so it is set before the threads are there.
-        with warnings.catch_warnings(), ThreadPoolExecutor(_count_cores()) as pool:
+        with warnings.catch_warnings(), ThreadPoolExecutor(count_cores()) as pool:
             warnings.simplefilter("ignore")
             for start in range(0, self.count, BLOCK):
                 block = range(start, min(start + BLOCK, self.count))
@@ -143,8 +142,3 @@ class FilePixels:
                 progress(block.stop)
         refuse(faults)
         return results
-
-
-def _count_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,19 @@ import numpy.typing as npt
 from hpsearch import settings
 from hpsearch.errors import NotFoundError
 from hpsearch.training.images import cache
+from hpsearch.training.images.array_labels import read_labels
+from hpsearch.training.images.array_pixels import ArrayPixels
+from hpsearch.training.images.arrays import (
+    ARRAY_NAMES,
+    ArrayParts,
+    digest_arrays,
+    digest_file,
+    open_npz,
+    unpack_loaded,
+)
 from hpsearch.training.images.cache import Progress
 from hpsearch.training.images.class_folders import list_class_folders
+from hpsearch.training.images.csv_files import list_csv
 from hpsearch.training.images.file_pixels import FilePixels
 from hpsearch.training.images.listings import Listing, describe, format_path
 from hpsearch.training.images.stores import ImageStore
@@ -39,31 +51,41 @@ class ImageSet:
 
 
 def read(request: DataRequest, code: Path | None, progress: Progress) -> ImageSet:
-    """Return the user's images.
+    """Return the user's images: class folders, a `.csv` or a `.npz` file, or what a function returns.
 
     Args:
         request: has a path, or a function to load.
-        code: the directory with the study's own files.
+        code: the directory with the function's file.
         progress: see `cache.Progress`; an exception that it raises ends the reading.
 
     Raises:
         NotFoundError: the data are not there, or something in them cannot be used; the line names it.
     """
     if request.path is None:
-        raise NotImplementedError
+        parts = unpack_loaded(_load(code, str(request.load)), str(request.load))
+        return _read_arrays(parts, digest_arrays(parts), request, progress)
     path = _find(request.path)
-    if not path.is_dir():
-        raise NotFoundError(f"{format_path(path)} is neither a folder nor a .csv or .npz file")
-    listing = list_class_folders(path)
+    kind = path.suffix.lower()
+    if path.is_dir():
+        return _read_files(list_class_folders(path), request, progress)
+    if kind == ".csv":
+        return _read_files(list_csv(path), request, progress)
+    if kind == ".npz":
+        return _read_arrays(open_npz(path), digest_file(path), request, progress)
+    raise NotFoundError(f"{format_path(path)} is neither a folder nor a .csv or .npz file")
+
+
+def _load(code: Path | None, reference: str) -> object:
+    user_code = import_module("hpsearch.training.user_code")
+    return user_code.load_function(code, reference)()
+
+
+def _read_files(listing: Listing, request: DataRequest, progress: Progress) -> ImageSet:
     pixels = FilePixels(listing, request.image_size, request.resize, progress)
-    return _assemble(listing, *cache.fetch(pixels, progress))
-
-
-def _assemble(listing: Listing, images: ImageStore, digests: npt.NDArray[np.bytes_]) -> ImageSet:
-    names = [file.group for file in listing.files]
+    images, digests = cache.fetch(pixels, progress)
     groups = None
-    if any(name is not None for name in names):
-        groups = np.unique([str(name) for name in names], return_inverse=True)[1].astype(np.int64)
+    if any(file.group is not None for file in listing.files):
+        groups = np.unique([str(file.group) for file in listing.files], return_inverse=True)[1].astype(np.int64)
     return ImageSet(
         images,
         np.array([file.label for file in listing.files], np.int64),
@@ -74,6 +96,15 @@ def _assemble(listing: Listing, images: ImageStore, digests: npt.NDArray[np.byte
         [file.name for file in listing.files],
         listing.passed_over,
     )
+
+
+def _read_arrays(parts: ArrayParts, content: str, request: DataRequest, progress: Progress) -> ImageSet:
+    labels, which, classes = read_labels(parts)
+    images, digests = cache.fetch(ArrayPixels(parts, content, request.image_size, request.resize), progress)
+    names = [
+        f"{ARRAY_NAMES[part][0]}[{row}]" for part, (array, _) in parts.arrays.items() for row in range(array.shape[0])
+    ]
+    return ImageSet(images, labels, classes, which, None, digests, names, {})
 
 
 def _find(path: str) -> Path:
@@ -94,4 +125,6 @@ def _find(path: str) -> Path:
         place.stat()
     except OSError as error:
         raise NotFoundError(f"{format_path(place)} cannot be read: {describe(error)}") from None
+    except ValueError as error:  # a null character
+        raise NotFoundError(f"{format_path(place)} cannot be read: {error}") from None
     return place

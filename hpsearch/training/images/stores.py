@@ -95,3 +95,8 @@ class ImageWriter:
         """Close the file once all of it is on the disk."""
         os.fsync(self._file.fileno())
         self._file.close()
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -196,6 +196,8 @@ def test_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"PK")
     with pytest.raises(NotFoundError, match=r"data.zip is neither a folder nor a \.csv or \.npz file"):
         read_path(file)
+    with pytest.raises(NotFoundError, match="cannot be read: embedded null byte"):
+        read_path(tmp_path / "a\0b")
 
 
 @pytest.mark.parametrize("name", ["data", "data/a", "data/a/1.png"])
