@@ -32,6 +32,7 @@ from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.training.protocol import Ended, EpochReport, FromTrainer, GoOn, Loaded, Ready, ToTrainer, Train
 from hpsearch.worker.db_retry import StopRequest
 from hpsearch.worker.lease_renewal import LeaseRenewal
+from hpsearch.worker.output.output_pipe import OutputPipe
 from hpsearch.worker.resources import Quota
 from hpsearch.worker.slot import SharedSlotState, Slot
 from hpsearch.worker.timing import DEFAULT_TIMING
@@ -60,6 +61,7 @@ class InstantTrainer:
     alive = True
 
     def __init__(self) -> None:
+        self.output = OutputPipe()  # it prints nothing, as the service's own models do
         self._answers: deque[FromTrainer] = deque()
         self._epoch = 0
 

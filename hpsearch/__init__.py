@@ -1,7 +1,7 @@
 """A hyperparameter-search service for Keras image classifiers.
 
 In Python: `hpsearch.start_study({...})`, `hpsearch.trials(name)`, `hpsearch.epochs(name)`, `hpsearch.answer(name)`,
-`hpsearch.importances(name)`, `hpsearch.figures(name)` (docs/notebook.md).
+`hpsearch.importances(name)`, `hpsearch.figures(name)`, `hpsearch.logs(name, trial)` (docs/notebook.md).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from hpsearch.version import __version__
 
 if TYPE_CHECKING:
-    from hpsearch.api import answer, epochs, figures, importances, start_study, trials
+    from hpsearch.api import answer, epochs, figures, importances, logs, start_study, trials
 
-__all__ = ["__version__", "answer", "epochs", "figures", "importances", "start_study", "trials"]
+__all__ = ["__version__", "answer", "epochs", "figures", "importances", "logs", "start_study", "trials"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from hpsearch.report import report
 from hpsearch.report.material import prepare_material, read_source
 from hpsearch.spec import loader
 from hpsearch.storage import results, study_creation
+from hpsearch.storage.artifacts import output
 from hpsearch.storage.database import connect
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.study_creation import StartResult
@@ -56,6 +57,18 @@ def trials(name: str, storage: str | None = None) -> "pd.DataFrame":
 def epochs(name: str, storage: str | None = None) -> "pd.DataFrame":
     """Return a row per epoch of the study, `trial` being the trial's number; raises as `trials` does."""
     return dataframes.build_epoch_frame(_read(name, storage)[1])
+
+
+def logs(name: str, trial: int, storage: str | None = None) -> str:
+    """Return what the trial of that number printed so far: the last 64 kB, and the traceback of its error.
+
+    Raises:
+        NotFoundError: there is no such study, or no such trial.
+        DatabaseError: the database cannot be reached or used.
+    """
+    with connect(storage, "hpsearch notebook") as database:
+        printed = database.transact(lambda connection: output.find(connection, name, trial))
+    return printed.output.format() + printed.missing_traceback
 
 
 def answer(name: str, storage: str | None = None) -> Answer:

@@ -1,4 +1,4 @@
-"""The plots of a trial, as artifacts that the Optuna dashboard shows beside it.
+"""The plots and the output of a trial, as artifacts that the Optuna dashboard shows beside it.
 
 An ended trial names its plots; each is drawn when somebody opens it, from rows that no longer change. Drawing them all
 at the end of each trial would cost a worker more than all else that it does for a trial.
@@ -15,7 +15,7 @@ from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion
 from hpsearch.plotting import trial_plots
 from hpsearch.storage import studies, trials
-from hpsearch.storage.artifacts import plots
+from hpsearch.storage.artifacts import output, plots
 from hpsearch.storage.artifacts.plots import PlotReference
 from hpsearch.storage.artifacts.table import PostgresStore
 from hpsearch.storage.database import Connection
@@ -59,7 +59,7 @@ def draw_plot(data: PlotData, name: str) -> bytes | None:
 
 
 class PlotArtifactStore(PostgresStore):
-    """Optuna's artifact protocol: what is stored in Postgres, and plots that are drawn when they are read.
+    """Optuna's artifact protocol: what is stored in Postgres, plots that are drawn when they are read, and output.
 
     The plots of trials that ended under an earlier hpsearch are stored.
     """
@@ -73,19 +73,25 @@ class PlotArtifactStore(PostgresStore):
         try:
             return super().open_reader(artifact_id)
         except ArtifactNotFound:
-            drawn = self._draw(artifact_id)
-            if drawn is None:
+            content = self._make(artifact_id)
+            if content is None:
                 raise
-            return io.BytesIO(drawn)
+            return io.BytesIO(content)
 
-    def _draw(self, artifact_id: str) -> bytes | None:
-        def read(connection: Connection) -> tuple[PlotData, str] | None:
+    def _make(self, artifact_id: str) -> bytes | None:
+        def read(connection: Connection) -> tuple[PlotData, str] | str | None:
             reference = plots.find_plot(connection, artifact_id)
-            return (read_plot_data(connection, reference), reference.name) if reference else None
+            if reference is None:
+                return None
+            if reference.name == output.FILE:
+                return output.read(connection, reference.trial_id).format()
+            return read_plot_data(connection, reference), reference.name
 
         try:
-            plot = self.database.transact(read)
+            source = self.database.transact(read)
         except NotFoundError:  # the study belongs to another program
             return None
+        if isinstance(source, str):
+            return source.encode()
         # After the transaction: one plot is drawn at a time, and the server ends a session that idles in one for long.
-        return draw_plot(*plot) if plot else None
+        return draw_plot(*source) if source else None

@@ -88,10 +88,12 @@ def fence(connection: Connection, attempt: Attempt) -> None:
     Raises:
         LostError: the attempt was closed, or the trial ended or deleted from outside.
     """
-    _write(connection, attempt, (), {})
+    write_fenced(connection, attempt, (), {})
 
 
-def _write(connection: Connection, attempt: Attempt, parts: tuple[str, ...], arguments: Mapping[str, object]) -> None:
+def write_fenced(
+    connection: Connection, attempt: Attempt, parts: tuple[str, ...], arguments: Mapping[str, object]
+) -> None:
     """Run `parts`, which select from FENCE, in one statement: all of them or, where the attempt was closed, none.
 
     Raises:
@@ -116,7 +118,7 @@ def store_parameters(connection: Connection, attempt: Attempt, writes: optuna_ta
     Raises:
         LostError: see `fence`.
     """
-    _write(
+    write_fenced(
         connection,
         attempt,
         (optuna_tables.PARAMETERS, optuna_tables.SYSTEM),
@@ -144,7 +146,7 @@ def describe(connection: Connection, attempt: Attempt, weights: int, made_by: Ma
         LostError: see `fence`.
     """
     # A user attribute is a column of the dashboard's table, and `made_by` would be a screen high there.
-    _write(
+    write_fenced(
         connection,
         attempt,
         (optuna_tables.USER, optuna_tables.SYSTEM),
@@ -204,7 +206,7 @@ def _confusion(confusion: Confusion | None) -> Mapping[str, object]:
 
 def _store(connection: Connection, attempt: Attempt, metrics: EpochMetrics, attributes: Mapping[str, object]) -> None:
     value = metrics.value(attempt.study.spec.study.metric)
-    _write(
+    write_fenced(
         connection,
         attempt,
         (STORE_EPOCH, optuna_tables.INTERMEDIATE, optuna_tables.SYSTEM),

@@ -17,7 +17,7 @@ from hpsearch.worker import pruning
 
 
 class EpochQueue:
-    """The epochs of one attempt that are not stored yet."""
+    """The epochs of one attempt that are not stored yet; `before_end` is called before one ends the attempt."""
 
     def __init__(
         self,
@@ -26,9 +26,10 @@ class EpochQueue:
         storage: ReadOnlyStorage,
         artifacts: StudyArtifacts,
         note: Callable[[str], None],
+        before_end: Callable[[], None],
     ) -> None:
         self._database, self._attempt, self._note = database, attempt, note
-        self._storage, self._artifacts = storage, artifacts
+        self._storage, self._artifacts, self._before_end = storage, artifacts, before_end
         self._reports: deque[EpochReport] = deque()
         # The earlier attempt's last epochs may never have been compared: an outage kept them from being stored, and a
         # checkpoint brings them back.
@@ -85,6 +86,9 @@ class EpochQueue:
         verdict = PrunerVerdict()
         if pruning.is_compared(attempt, metrics, overdue=self._overdue):
             verdict = self._database.execute(lambda c: pruning.decide(c, attempt, metrics, self._storage))
+
+        if verdict.pruned:
+            self._before_end()
 
         def store(connection: Connection) -> None:
             attempts.store_epoch(connection, attempt, metrics, verdict, report.confusion)

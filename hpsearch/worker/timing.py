@@ -27,6 +27,8 @@ class Timing:
     """Between two tries of a transaction while the database is unreachable."""
     leave: float = 10.0
     """How long a worker that was told to stop waits for an unreachable database."""
+    output: float = 5.0
+    """Between two looks for what a trainer printed and is not stored yet."""
     signal: float = 0.5
     """After how long at most a worker sees a signal."""
     cleanup: float = CLEANUP_SECONDS

@@ -14,6 +14,7 @@ from pathlib import Path
 from hpsearch import settings
 from hpsearch.devices import Gpu
 from hpsearch.training.protocol import FromTrainer, Ready, ToTrainer
+from hpsearch.worker.output.output_pipe import OutputPipe
 from hpsearch.worker.timing import DEFAULT_TIMING, Timing
 from hpsearch.worker.wakeup import WakeupPipe
 
@@ -22,7 +23,7 @@ GPU_SHARE = 0.9
 
 
 class TrainerDiedError(Exception):
-    """The process is gone. `by_signal` is the signal that ended it, if one did; `last_line` that of its stderr."""
+    """The process is gone. `by_signal` is the signal that ended it, if one did; `last_line` is its last words."""
 
     def __init__(self, returncode: int, last_line: str) -> None:
         self.by_signal = signal.Signals(-returncode) if returncode < 0 else None
@@ -35,23 +36,24 @@ class TrainerProcess:
     """A running trainer process: it loads Keras as soon as it is started, and is kept warm between trials.
 
     `gpu` is the one it may use; None hides all of them. `slots` trainers share its memory, or the host's cores. In a
-    process group of its own, so that a terminal's Ctrl-C reaches the supervisor only.
+    process group of its own, so that a terminal's Ctrl-C reaches the supervisor only. `output` has what it prints.
     """
 
     def __init__(self, gpu: Gpu | None, slots: int = 1, timing: Timing = DEFAULT_TIMING) -> None:
         self._timing = timing
         self.connection, theirs = multiprocessing.Pipe()
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self.output = OutputPipe()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hpsearch.training.process", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env=dict(make_environment(gpu, slots)),
             stdin=subprocess.DEVNULL,
-            stdout=self._stderr,
-            stderr=self._stderr,
+            stdout=self.output.write_end,
+            stderr=self.output.write_end,
             process_group=0,
         )
         theirs.close()
+        self.output.close_write_end()
         self.gpu = gpu
         self.ready: Ready | None = None
 
@@ -101,6 +103,7 @@ class TrainerProcess:
             raise self._make_died_error() from None
         if isinstance(message, Ready):
             self.ready = message
+            self.output.clear()  # what it printed while it loaded is no trial's
         return message
 
     def _make_died_error(self) -> TrainerDiedError:
@@ -109,9 +112,7 @@ class TrainerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             returncode = self._process.wait()
-        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4096))
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return TrainerDiedError(returncode, lines[-1].strip()[:500] if lines else "")
+        return TrainerDiedError(returncode, self.output.read_last_line()[:500])
 
     def close(self) -> None:
         """End the process: it leaves by itself when its pipe closes, and is killed where it does not."""
@@ -120,7 +121,7 @@ class TrainerProcess:
             self._process.wait(self._timing.kill)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._stderr.close()
+        self.output.close()
 
     def kill(self, *, wait: bool = True) -> None:
         """End the process at once; without a wait from a signal handler, which may have interrupted one."""

@@ -32,6 +32,8 @@ class AttemptResult:
 class TrialCompletion:
     """Closes one attempt, however long the database is unreachable meanwhile.
 
+    `before_end` stores what must be there before: from then on, nothing of the attempt is.
+
     Each method raises LostError where it was closed already, and UnreachableError where the worker was told to stop
     while the database was unreachable.
     """
@@ -40,6 +42,7 @@ class TrialCompletion:
     retry: DatabaseRetry
     artifacts: StudyArtifacts
     note: Callable[[str], None]
+    before_end: Callable[[], None]
 
     def release(self, end: AttemptEnd, detail: str = "") -> AttemptResult:
         """Leave the trial to another attempt."""
@@ -48,6 +51,7 @@ class TrialCompletion:
             if attempts.release(connection, self.attempt, end):
                 plots.attach_plots(connection, self.attempt.trial_id)
 
+        self.retry.retry(self.before_end)
         self.retry.transact(release)
         return AttemptResult(end, detail, released=True)
 
@@ -64,6 +68,7 @@ class TrialCompletion:
             plots.attach_plots(connection, self.attempt.trial_id)
             attempts.finish(connection, self.attempt, outcome, attributes)
 
+        self.retry.retry(self.before_end)
         self.retry.transact(end)
         return AttemptResult(AttemptEnd(outcome), str(attributes.get("detail", "")))
 
@@ -92,6 +97,7 @@ class TrialCompletion:
     def _finish_with_files(self, attributes: Mapping[str, object], end: TrainingEnd) -> bool:
         """End a complete trial and keep its files, or neither: a model that cannot be stored is not worth the trial."""
         model, predictions = (Path(name) if name else None for name in (end.model, end.predictions))
+        self.retry.retry(self.before_end)
         try:
             self.retry.retry(lambda: self.artifacts.finish(self.attempt, attributes, model, predictions))
         except (DatabaseError, LostError):

@@ -16,6 +16,7 @@ from hpsearch.worker.db_retry import DatabaseRetry, StopRequest
 from hpsearch.worker.display_protocol import WorkerDisplay
 from hpsearch.worker.epoch_queue import EpochQueue
 from hpsearch.worker.lease_renewal import Lease
+from hpsearch.worker.output.output_recorder import OutputRecorder
 from hpsearch.worker.timing import Timing
 from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess
 from hpsearch.worker.trainer_session import TrainerSession, TrainerStalledError
@@ -49,8 +50,13 @@ class TrialRunner:
         retry = self._retry = DatabaseRetry(self.database, self.stop, self.display.note, self.timing)
         self._setup = TrialSetup(attempt, retry, self.storage, self.artifacts)
         self._session = TrainerSession(self.trainer, self.lease, self.stop, self.timing)
-        self._epochs = EpochQueue(self.database, attempt, self.storage, self.artifacts, self.display.note)
-        self._completion = TrialCompletion(attempt, retry, self.artifacts, self.display.note)
+        output = self._output = OutputRecorder(
+            self.database, attempt, self.trainer.output, self.display.note, self.timing.output
+        )
+        self._epochs = EpochQueue(
+            self.database, attempt, self.storage, self.artifacts, self.display.note, output.store_last
+        )
+        self._completion = TrialCompletion(attempt, retry, self.artifacts, self.display.note, output.store_last)
         self.memory = 0
 
     def run(self) -> AttemptResult:
@@ -62,16 +68,22 @@ class TrialRunner:
             TrainerDiedError: the trainer left before it was ready, as where Keras is broken; the trial was released.
             UnreachableError: the worker was told to stop while the database was unreachable.
         """
-        try:
-            result = self._run_guarded()
-        except _PrunedError as pruned:
-            self._session.abandon()
-            result = AttemptResult(AttemptEnd.PRUNED, str(pruned))
-        except LostError:
-            self._session.abandon()
-            result = self._completion.read_end()
+        if self.trainer.ready is not None:  # of one that still loads, it says why it cannot
+            self.trainer.output.clear()
+        with self._output:
+            result = self._run_to_end()
         self.display.end_trial(self.attempt, result.end, result.detail)
         return result
+
+    def _run_to_end(self) -> AttemptResult:
+        try:
+            return self._run_guarded()
+        except _PrunedError as pruned:
+            self._session.abandon()
+            return AttemptResult(AttemptEnd.PRUNED, str(pruned))
+        except LostError:
+            self._session.abandon()
+            return self._completion.read_end()
 
     def _run_guarded(self) -> AttemptResult:
         """Let a bug cost an attempt, neither the worker nor a trial that stays running."""

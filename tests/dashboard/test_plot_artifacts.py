@@ -52,7 +52,12 @@ def attributes(database: Database) -> dict[str, object]:
 def report(database: Database, study: Study, attempt: attempts.Attempt, values: list[float]) -> bool:
     """Store epochs as a worker does; True where the pruner ended the trial."""
     backlog = EpochQueue(
-        database, attempt, ReadOnlyStorage(study.study_id, Direction.MAXIMIZE), StudyArtifacts(database, None), print
+        database,
+        attempt,
+        ReadOnlyStorage(study.study_id, Direction.MAXIMIZE),
+        StudyArtifacts(database, None),
+        print,
+        lambda: None,
     )
     for epoch, value in enumerate(values, start=1):
         backlog.add(EpochReport(metrics(epoch, value), None, MATRIX if value == max(values[:epoch]) else None))

@@ -192,7 +192,7 @@ INVARIANTS = {
     """,
     "a trial that we ended has not its two pictures": """
         select t.trial_id, count(f.key) from trials t left join trial_system_attributes f
-            on f.trial_id = t.trial_id and starts_with(f.key, 'artifacts:')
+            on f.trial_id = t.trial_id and starts_with(f.key, 'artifacts:') and f.value_json like '%image/png%'
          where exists (select 1 from hpsearch.epochs e where e.trial_id = t.trial_id)
            and exists (select 1 from trial_user_attributes a where a.trial_id = t.trial_id and key = 'outcome')
          group by t.trial_id having count(f.key) <> 2

@@ -71,6 +71,7 @@ def make_queue(database: Database, attempt: Attempt) -> EpochQueue:
         ReadOnlyStorage(attempt.study.study_id, Direction.MAXIMIZE),
         StudyArtifacts(database, None),
         print,
+        lambda: None,
     )
 
 

@@ -60,6 +60,29 @@ def results(
         console.print_results(summary, trials)
 
 
+@app.command()
+def logs(
+    name: StudyName,
+    trial: Annotated[int, typer.Argument(min=0, help="The number of one of its trials.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial has ended.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Print what a trial printed, its last 64 kB, and the traceback of its error."""
+    from hpsearch.cli import logs_view
+    from hpsearch.storage.artifacts import output
+
+    with interrupt_on_sigterm() if follow else contextlib.nullcontext(), open_database(storage) as database:
+
+        def read() -> output.TrialOutput:
+            return database.transact(lambda connection: output.find(connection, name, trial))
+
+        if follow:
+            with contextlib.suppress(KeyboardInterrupt):
+                logs_view.follow(read)
+        else:
+            logs_view.print_output(read())
+
+
 @app.command("answer")
 def answer_study(name: StudyName, as_json: AsJson = False, storage: Storage = None) -> None:
     """Say what matters, what to use, and what is open.

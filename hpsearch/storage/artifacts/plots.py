@@ -26,20 +26,23 @@ def attach_plots(connection: Connection, trial_id: int) -> None:
 
 
 def _attach(connection: Connection, trial_id: int, names: Sequence[str]) -> None:
-    """Give a trial PNG artifacts of these names, as `upload_artifact` would; their content is not stored."""
+    """Give a trial PNG artifacts of these names; their content is not stored."""
+    attributes: dict[str, str] = {}
+    for name in names:
+        attributes |= make_attachment(str(uuid.uuid4()), name, "image/png")
+    optuna_tables.set_attributes(connection, "system", trial_id, attributes)
+
+
+def make_attachment(key: str, name: str, mimetype: str) -> dict[str, str]:
+    """Return the system attribute by which a trial has the artifact of id `key`, as `upload_artifact` makes it."""
     from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX, ArtifactMeta
 
-    keys = {str(uuid.uuid4()): name for name in names}
-    attributes = {
-        ARTIFACTS_ATTR_PREFIX + key: json.dumps(asdict(ArtifactMeta(key, name, "image/png", None)))
-        for key, name in keys.items()
-    }
-    optuna_tables.set_attributes(connection, "system", trial_id, attributes)
+    return {ARTIFACTS_ATTR_PREFIX + key: json.dumps(asdict(ArtifactMeta(key, name, mimetype, None)))}
 
 
 @dataclass(frozen=True)
 class PlotReference:
-    """A plot's trial, the trial's study, and the plot's file name: `MATRIX` or `CURVES`."""
+    """A plot's trial, the trial's study, and the plot's file name: `MATRIX` or `CURVES`, or that of its output."""
 
     trial_id: int
     study_id: int
