@@ -17,6 +17,8 @@ from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import loader
 from hpsearch.storage import attempts, claims, study_creation, workers
+from hpsearch.storage.artifacts import output
+from hpsearch.storage.artifacts.output import Output
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -210,6 +212,30 @@ def test_open_page_follows_a_running_trial(page: Page, searcher: Searcher) -> No
     searcher.finish(attempt)
     expect(page.get_by_text("Completed At")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("outcome completed")).to_be_visible()
+
+
+def test_trial_page_has_what_the_trial_prints(page: Page, searcher: Searcher) -> None:
+    """A running trial's output is a file on its page, and in the browser plain text: no HTML in it is run."""
+    printed = "<script>document.title = 'run'</script> größer\n"
+    attempt = searcher.begin(0.55)
+    content = printed.encode()
+    whole = Output(content, len(content))
+    searcher.database.transact(lambda c: output.store(c, attempt, whole, attach=True))
+    page.goto(f"{page.url.split('/dashboard')[0]}/dashboard/studies/1/trials?numbers={attempt.trial_number}")
+    expect(page.get_by_text("output.txt")).to_be_visible(timeout=PATIENCE)
+    file = page.get_by_label("download artifact")
+    address = file.get_attribute("href")
+    assert address is not None
+    with page.expect_download() as downloading:
+        file.click()
+    assert downloading.value.suggested_filename == "output.txt"
+    assert downloading.value.path().read_text("utf-8") == printed
+    opened = page.context.new_page()
+    response = opened.goto(f"{page.url.split('/dashboard')[0]}{address}")
+    assert response is not None
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert opened.inner_text("body").strip() == printed.strip()
+    assert opened.title() == ""
 
 
 def test_deleting_is_refused_while_read_only(searcher: Searcher, storage: str, browser: Browser) -> None:

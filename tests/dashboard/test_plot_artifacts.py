@@ -17,8 +17,9 @@ from hpsearch.metrics import Direction
 from hpsearch.outcomes import AttemptEnd, Confusion, TrialOutcome
 from hpsearch.plotting import trial_plots as drawings
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.storage import attempts, study_control, trials
-from hpsearch.storage.artifacts import plots
+from hpsearch.storage import attempts, study_control, study_deletion, trials
+from hpsearch.storage.artifacts import output, plots
+from hpsearch.storage.artifacts.output import Output
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
@@ -148,6 +149,28 @@ def test_confusion_of_a_cut_epoch_is_forgotten(database: Database, started: Star
         return trials.read_confusion(connection, attempt.trial_id)
 
     assert database.transact(adopt) == older
+
+
+def test_output_is_one_artifact_over_all_attempts(database: Database, started: Started, holder: Enrol) -> None:
+    """From its first line on a trial carries its output, as it is when it is opened; it goes with the trial."""
+    study = started()
+    for number, printed in ((1, b"one\n"), (2, b"two\n")):
+        attempt = claim(database, study, holder(f"w{number}"))
+        assert attempt is not None
+        earlier = database.transact(lambda c: output.read_earlier(c, attempt))
+        whole = earlier.append(Output(printed, len(printed)))
+        database.transact(lambda c: output.store(c, attempt, whole, attach=True))
+        database.transact(lambda c: attempts.release(c, attempt, AttemptEnd.PREEMPTED))
+    url = database.url.render_as_string(hide_password=False)
+    loaded = optuna.load_study(study_name="small", storage=url)
+    (meta,) = get_all_artifact_meta(loaded.trials[0], storage=loaded._storage)
+    assert (meta.filename, meta.mimetype) == ("output.txt", "text/plain; charset=utf-8")
+    read = PlotArtifactStore(database).open_reader(meta.artifact_id).read()
+    assert read == b"one\n--- attempt 2, on host-w2 ---\ntwo\n"
+    database.transact(lambda c: study_deletion.delete(c, study.study_id))
+    with pytest.raises(ArtifactNotFound):
+        PlotArtifactStore(database).open_reader(meta.artifact_id)
+    assert database.transact(lambda c: c.scalar(text("select count(*) from hpsearch.output"))) == 0
 
 
 def test_no_connection_waits_for_a_picture(

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,20 @@ if "hpsearch.training.process" in sys.orig_argv:
             raise ArithmeticError("thirteen units")
         return build(model, hyperparameters, *arguments)
     model_building.build = failing
+"""
+
+PRINTING = """
+import sys
+if "hpsearch.training.process" in sys.orig_argv:
+    from hpsearch.training import fit
+    train = fit.train
+    def printing(training, report, progress):
+        def report_loudly(metrics, *arguments):
+            sys.stderr.write(f"epoch {metrics.epoch}\\repoch {metrics.epoch} has ended\\n")
+            return report(metrics, *arguments)
+        print("the training begins <b>")
+        return train(training, report_loudly, progress)
+    fit.train = printing
 """
 
 
@@ -71,6 +87,39 @@ def test_trainer_crashes_and_hangs(records: StoredRecords, workers: WorkerGroup)
     assert records.list_ends(1) == ["stalled", "completed"]
     assert sum(attempt.epochs for attempt in records.attempts(1)) == EPOCHS
     assert records.discrepancies() == []
+
+
+def test_last_words_of_a_killed_trainer_are_kept(records: StoredRecords, workers: WorkerGroup, tmp_path: Path) -> None:
+    """What a trainer printed before it was killed is stored, and what its successor prints stands below it."""
+    (tmp_path / "sitecustomize.py").write_text(PRINTING)
+    python_path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    start(records.database, epochs=EPOCHS)
+    worker = workers.start(timing={**QUICK_TIMING, "output": 0.1}, environment={"PYTHONPATH": python_path})
+    os.kill(in_an_attempt(records, worker, 0, 1), signal.SIGKILL)
+    in_an_attempt(records, worker, 0, 2)
+    wait_until(lambda: "--- attempt 2, on" in read_output(records), "the second attempt's output is stored")
+    assert worker.join() == 0
+    assert records.list_ends() == ["out_of_memory", "completed"]
+    first, mark, second = re.split(r"(?m)^--- (attempt 2, on .*) ---\n", read_output(records))
+    assert mark == f"attempt 2, on {socket.gethostname()}"
+    last, resumed_at = first.count("ended"), EPOCHS + 1 - second.count("ended")
+    assert first == print_epochs(1, last)
+    assert second == print_epochs(resumed_at, EPOCHS)
+    assert records.attempts()[0].epochs <= last
+    assert resumed_at <= last + 1
+    assert records.discrepancies() == []
+
+
+def print_epochs(first: int, last: int) -> str:
+    """What an attempt prints, as a terminal shows it."""
+    lines = [f"epoch {epoch} has ended\n" for epoch in range(first, last + 1)]
+    return "".join(["the training begins <b>\n", *lines])
+
+
+def read_output(records: StoredRecords) -> str:
+    """The stored output of the only trial; empty where there is none."""
+    rows = records.rows("select content from hpsearch.output")
+    return str(rows[0][0]) if rows else ""
 
 
 def test_training_diverges_or_raises(records: StoredRecords, workers: WorkerGroup, tmp_path: Path) -> None:
