@@ -3,10 +3,10 @@
 import gc
 import logging
 import platform
-import textwrap
 import traceback
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -31,6 +31,7 @@ from hpsearch.training.protocol import (
     Stop,
     Train,
 )
+from hpsearch.training.user.code import UserCodeError, describe_error, format_user_traceback, is_in_user_code
 from hpsearch.version import __version__
 
 
@@ -75,13 +76,21 @@ def _attempt(job: Train, connection: SupervisorConnection) -> FromTrainer:
         return _train(job, connection)
     except NotFoundError as error:
         return Refused(str(error))
+    except UserCodeError as error:
+        return Ended(TrainingEnd(TrialOutcome.ERROR, str(error), error.traceback or None))
     except HpsearchError as error:
         return Ended(TrainingEnd(TrialOutcome.ERROR, str(error)))
-    except Exception as error:  # noqa: BLE001 a configuration may break in any way, and the next one must not suffer
-        detail = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 a configuration may break in any way, and the next one must not suffer
+        detail = describe_error(error)
         if backends.is_out_of_memory(error):
             return Ended(TrainingEnd(TrialOutcome.OUT_OF_MEMORY, detail))
-        return Ended(TrainingEnd(TrialOutcome.ERROR, detail, traceback.format_exc()))
+        return Ended(TrainingEnd(TrialOutcome.ERROR, detail, _format_traceback(error, job.code)))
+
+
+def _format_traceback(error: BaseException, code: str | None) -> str:
+    if code is not None and is_in_user_code(error):
+        return format_user_traceback(error, Path(code))
+    return "".join(traceback.format_exception(error))
 
 
 def _check(job: Check, connection: SupervisorConnection) -> Checked | Refused:

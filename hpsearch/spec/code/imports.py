@@ -23,6 +23,15 @@ def find_import_root(file: Path) -> Path:
     return root
 
 
+def list_import_roots(file: Path, directory: Path) -> list[Path]:
+    """Return the directories from which `file` and what it needs are imported, where its study file is in `directory`.
+
+    A study file within a package adds none: the package's modules would be found by their short names too.
+    """
+    inside = (directory / "__init__.py").is_file()
+    return list(dict.fromkeys([find_import_root(file), *([] if inside else [directory])]))
+
+
 def name_module(file: Path, root: Path) -> str:
     """Return the name as which `file` is imported from `root`."""
     parts = file.relative_to(root).with_suffix("").parts
@@ -55,7 +64,7 @@ class CodeFiles:
         if not file.is_file():
             raise CodeError(f"there is no file {path} in {self.directory}: give the path from the study file")
         root = find_import_root(file)
-        self._roots = list(dict.fromkeys([root, *self._roots, self.directory]))
+        self._roots = list(dict.fromkeys([*self._roots, *list_import_roots(file, self.directory)]))
         module = name_module(file, root)
         if file.suffix != ".py" or not all(part.isidentifier() for part in module.split(".")):
             raise CodeError(f"{path} cannot be imported: give it a name of letters, digits and _ that ends in .py")
