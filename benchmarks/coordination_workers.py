@@ -35,6 +35,7 @@ from hpsearch.worker.lease_renewal import LeaseRenewal
 from hpsearch.worker.output.output_pipe import OutputPipe
 from hpsearch.worker.resources import Quota
 from hpsearch.worker.slot import SharedSlotState, Slot
+from hpsearch.worker.study_code import CodeDirectories
 from hpsearch.worker.timing import DEFAULT_TIMING
 from hpsearch.worker.wakeup import WakeupPipe
 
@@ -162,6 +163,7 @@ def hpsearch(url: str, stack: ExitStack, numbers: list[int]) -> Course:
             start,
             ArtifactCleanup(database),
             DEFAULT_TIMING,
+            CodeDirectories(database, display.note),
         )
 
     served = Slot(shared(Quota(0)))

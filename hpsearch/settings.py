@@ -59,6 +59,18 @@ def read_dashboard_password() -> Setting | None:
     return read("HPSEARCH_DASHBOARD_PASSWORD")
 
 
+def serves_own_code() -> bool:
+    """Return whether a worker serves studies with code of their own (HPSEARCH_CODE: serve, the default, or refuse).
+
+    Raises:
+        UsageError: it is another word.
+    """
+    setting = read("HPSEARCH_CODE")
+    if setting is not None and setting.value not in {"serve", "refuse"}:
+        raise UsageError(f"{setting.source} is {setting.value!r}: set it to refuse, or to serve, which is the default")
+    return setting is None or setting.value == "serve"
+
+
 def find_data_dir() -> Path | None:
     """Return the directory in which the user keeps datasets (HPSEARCH_DATA_DIR)."""
     setting = read("HPSEARCH_DATA_DIR")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hpsearch.evaluation.ablation import Ablation, AblationPrice, AblationResult
     from hpsearch.evaluation.export import ExportedModels
     from hpsearch.evaluation.results import EvaluationStatus
+    from hpsearch.spec.study_spec import StudySpec
     from hpsearch.storage.results import Summary
     from hpsearch.storage.studies import Study
     from hpsearch.storage.study_control import RetryResult, StatusChange
@@ -36,6 +37,12 @@ def make_started_document(started: "StartResult") -> dict[str, Any]:
         "changes": list(started.changes),
         "kept": list(started.kept),
     }
+
+
+def print_warnings(spec: "StudySpec") -> None:
+    """Print what to know before a study's own code goes into the database."""
+    for line in spec.code.warnings if spec.code else ():
+        print_line(f"warning: {line}")
 
 
 def print_started(started: "StartResult", storage: str | None) -> None:

@@ -31,7 +31,13 @@ from hpsearch.training.protocol import (
     Stop,
     Train,
 )
-from hpsearch.training.user.code import UserCodeError, describe_error, format_user_traceback, is_in_user_code
+from hpsearch.training.user.code import (
+    UserCodeError,
+    describe_error,
+    format_user_traceback,
+    is_in_user_code,
+    locate_error,
+)
 from hpsearch.version import __version__
 
 
@@ -97,8 +103,12 @@ def _check(job: Check, connection: SupervisorConnection) -> Checked | Refused:
     try:
         for message in sanity_checks.check(job):
             connection.send(message)
-    except NotFoundError as error:
+    except HpsearchError as error:
         return Refused(str(error))
+    except (Exception, SystemExit) as error:
+        if job.code is None or not is_in_user_code(error):
+            raise
+        return Refused(locate_error(error, Path(job.code)))
     return Checked()
 
 

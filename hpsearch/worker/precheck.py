@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hpsearch.devices import Gpu
 from hpsearch.errors import NotFoundError
@@ -25,6 +26,7 @@ from hpsearch.training.protocol import (
     make_data_request,
     make_model_request,
 )
+from hpsearch.worker.study_code import unpack_locally
 from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess
 from hpsearch.worker.wakeup import WakeupPipe
 
@@ -90,9 +92,9 @@ def run(spec: StudySpec, gpu: Gpu | None, show: Callable[[PrecheckReport, Checki
     """
     report = PrecheckReport(spec, branches.list_branches(spec), str(gpu) if gpu else "CPU")
     checking: Checking | None = None
-    with _start_trainer(gpu) as (trainer, wakeup):
+    with unpack_locally(spec.code) as code, _start_trainer(gpu) as (trainer, wakeup):
         try:
-            trainer.send(_make_message(spec, report.branches))
+            trainer.send(_make_message(spec, report.branches, code))
             for message in _receive(trainer, wakeup):
                 if isinstance(message, Checking):
                     checking = message
@@ -109,7 +111,7 @@ def run(spec: StudySpec, gpu: Gpu | None, show: Callable[[PrecheckReport, Checki
     return report
 
 
-def _make_message(spec: StudySpec, listed: tuple[Branch, ...]) -> Check:
+def _make_message(spec: StudySpec, listed: tuple[Branch, ...], code: Path | None) -> Check:
     return Check(
         make_data_request(spec),
         spec.study.seed,
@@ -117,6 +119,7 @@ def _make_message(spec: StudySpec, listed: tuple[Branch, ...]) -> Check:
         listed,
         branches.list_axes(spec),
         make_model_request(spec),
+        code=str(code) if code else None,
         chosen=(*spec.fixed, *spec.space),
     )
 

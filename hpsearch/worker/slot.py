@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hpsearch.errors import HpsearchError, NotFoundError, UnreachableError
 from hpsearch.outcomes import AttemptEnd, StudyStatus
+from hpsearch.spec.code.archive import CodeReference
 from hpsearch.storage import claims, studies, workers
 from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
@@ -22,6 +23,7 @@ from hpsearch.worker.db_retry import StopRequest
 from hpsearch.worker.display_protocol import WorkerDisplay
 from hpsearch.worker.lease_renewal import Lease, LeaseRenewal
 from hpsearch.worker.resources import DeviceMemory, MemoryGrowth, Quota
+from hpsearch.worker.study_code import CodeDirectories
 from hpsearch.worker.timing import Timing
 from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess, make_work_directory
 from hpsearch.worker.wakeup import WakeupPipe
@@ -58,6 +60,7 @@ class SharedSlotState:
     start_trainer: Callable[[], TrainerProcess]
     cleanup: ArtifactCleanup
     timing: Timing
+    code: CodeDirectories
     device_memory: DeviceMemory = field(default_factory=DeviceMemory)
     refused_studies: set[int] = field(default_factory=set)
 
@@ -69,6 +72,7 @@ class Slot:
         self.shared = shared
         self.wakeup = WakeupPipe()
         self._trainer: TrainerProcess | None = None
+        self._trainer_code: CodeReference | None = None
         self._growth = MemoryGrowth()
         self._storages: dict[int, ReadOnlyStorage] = {}
         self._artifacts: dict[int, StudyArtifacts] = {}
@@ -154,6 +158,7 @@ class Slot:
             if study.status == StudyStatus.RUNNING
             and (not shared.study_names or study.name in shared.study_names)
             and study.study_id not in shared.refused_studies
+            and shared.code.prepare(study)
         ]
 
     def _is_work_left(self) -> bool:
@@ -162,7 +167,7 @@ class Slot:
                 return True
         except UnreachableError:
             return True
-        if self.shared.refused_studies:
+        if self.shared.refused_studies or self.shared.code.has_refused:
             raise NotFoundError("no study is left that this host can serve: see the lines above")
         return False
 
@@ -173,7 +178,7 @@ class Slot:
 
         shared, study = self.shared, attempt.study
         artifacts = self._artifacts.setdefault(study.study_id, StudyArtifacts(shared.database, study.artifacts))
-        trainer = self._warm_trainer()
+        trainer = self._choose_trainer(study.spec.code)
         try:
             with (
                 shared.renewal.renew(attempt, self.wakeup) as lease,
@@ -214,6 +219,7 @@ class Slot:
             artifacts,
             directory,
             shared.timing,
+            shared.code.find(study.spec.code),
         )
 
     def _is_trainer_spent(self, trainer: TrainerProcess, end: AttemptEnd, memory: int) -> bool:
@@ -248,7 +254,16 @@ class Slot:
             self._growth = MemoryGrowth()
         return self._trainer
 
+    def _choose_trainer(self, code: CodeReference | None) -> TrainerProcess:
+        """Return a trainer that has imported no other study's code."""
+        if self._trainer_code not in (None, code):
+            self._close_trainer()
+        trainer = self._warm_trainer()
+        self._trainer_code = code
+        return trainer
+
     def _close_trainer(self) -> None:
+        self._trainer_code = None
         if self._trainer is not None:
             self._trainer.close()
             self._trainer = None

@@ -44,11 +44,13 @@ class TrialRunner:
     artifacts: StudyArtifacts
     workdir: Path
     timing: Timing
+    code: Path | None = None
+    """The study's own files on this host, where it has any."""
 
     def __post_init__(self) -> None:
         attempt = self.attempt = self.lease.attempt
         retry = self._retry = DatabaseRetry(self.database, self.stop, self.display.note, self.timing)
-        self._setup = TrialSetup(attempt, retry, self.storage, self.artifacts)
+        self._setup = TrialSetup(attempt, retry, self.storage, self.artifacts, self.code)
         self._session = TrainerSession(self.trainer, self.lease, self.stop, self.timing)
         output = self._output = OutputRecorder(
             self.database, attempt, self.trainer.output, self.display.note, self.timing.output

@@ -40,6 +40,8 @@ class TrialSetup:
     retry: DatabaseRetry
     storage: ReadOnlyStorage
     artifacts: StudyArtifacts
+    code: Path | None = None
+    """The study's own files on this host, where it has any."""
 
     def sample(self) -> dict[str, Value]:
         """Sample the trial's parameters and store them; those it has already stay as they are.
@@ -87,6 +89,7 @@ class TrialSetup:
             checkpoint_every=checkpoint_every,
             model=make_model_request(spec),
             chosen=(*spec.fixed, *spec.space),
+            code=str(self.code) if self.code else None,
         )
 
     def compare_data(self, loaded: Loaded) -> str | None:

@@ -20,6 +20,7 @@ from hpsearch.worker.display_protocol import WorkerDisplay
 from hpsearch.worker.lease_renewal import LeaseRenewal
 from hpsearch.worker.resources import Quota
 from hpsearch.worker.slot import SharedSlotState, Slot
+from hpsearch.worker.study_code import CodeDirectories
 from hpsearch.worker.timing import DEFAULT_TIMING, Timing
 from hpsearch.worker.trainer_process import TrainerProcess
 
@@ -33,6 +34,7 @@ class Worker:
 
     Raises:
         NotFoundError: there is no study of a name in `study_names`.
+        UsageError: see `settings.serves_own_code`.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Worker:
         self._timing = timing
         self._stop = StopRequest()
         self._renewal = LeaseRenewal(database, self.identity.worker_id, timing)
+        self._code = CodeDirectories(database, display.note)
         shared = SharedSlotState(
             database,
             display,
@@ -66,6 +69,7 @@ class Worker:
             lambda: TrainerProcess(gpu, slots, timing),
             ArtifactCleanup(database, timing.cleanup),
             timing,
+            self._code,
         )
         self._slots = [Slot(shared) for _ in range(slots)]
         self._failures: list[BaseException] = []
@@ -78,6 +82,7 @@ class Worker:
             DatabaseError: the database could not be reached at the start.
         """
         with ExitStack() as stack:
+            stack.callback(self._code.close)
             stack.callback(self._close_pipes)  # the last, because signals and renewals write to them
             stack.enter_context(self._signals())
             self._database.transact(lambda connection: workers.register(connection, self.identity, os.getpid()))

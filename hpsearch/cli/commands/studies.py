@@ -26,6 +26,7 @@ def start_study(
     from hpsearch.storage import study_creation
 
     spec, artifacts = loader.load(file, set_ or (), name, trials), settings.read_artifacts()
+    messages.print_warnings(spec)
     with open_database(storage) as database:
         started = study_creation.start(database, spec, artifacts)
     if as_json:

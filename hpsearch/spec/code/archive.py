@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from hpsearch.spec.code.imports import CodeError, CodeFiles, find_import_root
-from hpsearch.spec.code.packages import Packages, read_versions
+from hpsearch.spec.code.packages import Packages, is_installed, read_versions
 
 LARGEST_ARCHIVE = 10_000_000
 """Bytes of all files of an archive, before compression."""
@@ -94,12 +94,13 @@ def pack(references: Mapping[str, str], directory: Path) -> CodeReference:
         raise CodeError(f"{next(iter(references))}: {fault}") from None
     except OSError as error:
         raise CodeError(f"{next(iter(references))}: {error.filename} cannot be read: {error.strerror}") from None
+    packages = read_versions(files.imports)
     return CodeReference(
         _digest(contents),
         directory.relative_to(top).as_posix(),
         _zip(contents),
-        read_versions(files.imports),
-        tuple(_list_warnings(contents)),
+        packages,
+        (*_list_warnings(contents), *_list_absent(packages)),
     )
 
 
@@ -213,6 +214,12 @@ def _zip(contents: Mapping[str, bytes]) -> bytes:
             member.external_attr = (stat.S_IFREG | 0o600) << 16
             archive.writestr(member, contents[name])
     return buffer.getvalue()
+
+
+def _list_absent(packages: Packages) -> Iterator[str]:
+    for name in packages:
+        if not is_installed(name):
+            yield f"the code imports {name}, which is not installed here: a worker must have it"
 
 
 def _list_warnings(contents: Mapping[str, bytes]) -> Iterator[str]:

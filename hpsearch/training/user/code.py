@@ -58,6 +58,15 @@ def is_in_user_code(error: BaseException) -> bool:
     return any(_is_own(frame.filename) for part in _list_chain(_capture(error)) for frame in part.stack)
 
 
+def locate_error(error: BaseException, code: Path) -> str:
+    """Return an error in one line that begins with the user's file and line where their code was running."""
+    for part in _list_chain(_capture(error)):
+        own = [frame for frame in part.stack if _is_own(frame.filename)]
+        if own:
+            return f"{os.path.relpath(own[-1].filename, code)}, line {own[-1].lineno}: {describe_error(error)}"
+    return describe_error(error)
+
+
 def format_user_traceback(error: BaseException, code: Path) -> str:
     """Return the traceback of an error, cut to the user's files and the line that raised it.
 
