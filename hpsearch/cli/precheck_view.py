@@ -11,7 +11,7 @@ from hpsearch.cli import console
 from hpsearch.formatting import format_count, format_duration
 from hpsearch.spec.branches import list_axes
 from hpsearch.training.protocol import Checking, Finding
-from hpsearch.worker.precheck import WORKERS, PrecheckReport
+from hpsearch.worker.local.precheck import WORKERS, PrecheckReport
 
 Row = tuple[str, ...]
 

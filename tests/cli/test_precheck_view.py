@@ -5,7 +5,7 @@ import pytest
 from hpsearch.cli import precheck_view
 from hpsearch.spec import branches, loader
 from hpsearch.training.protocol import Finding, Layer
-from hpsearch.worker.precheck import PrecheckReport
+from hpsearch.worker.local.precheck import PrecheckReport
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from hpsearch.devices import Gpu
 from hpsearch.errors import ExitCode, NotFoundError
 from hpsearch.spec import branches, loader
 from hpsearch.training.protocol import Checking, Finding
-from hpsearch.worker import precheck
-from hpsearch.worker.precheck import PrecheckReport
+from hpsearch.worker.local import precheck
+from hpsearch.worker.local.precheck import PrecheckReport
 from tests.support.commands import hpsearch
 
 pytestmark = pytest.mark.tensorflow

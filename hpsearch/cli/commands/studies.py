@@ -50,7 +50,7 @@ def check(
     from hpsearch import devices
     from hpsearch.cli import precheck_view
     from hpsearch.spec import loader
-    from hpsearch.worker import precheck
+    from hpsearch.worker.local import precheck
 
     spec, device = loader.load(file, set_ or (), name, trials), devices.choose_device(gpu, cpu)
     with precheck_view.show_progress() as show:
