@@ -48,7 +48,9 @@ def make_fashion_mnist() -> dict[str, bytes]:
 def make_cifar100() -> dict[str, bytes]:
     """Return the archive of a small CIFAR-100."""
     labels = [number % 100 for number in range(TRAIN + TEST)]
-    members: dict[str, dict[bytes, object]] = {"meta": {b"fine_label_names": [name.encode() for name in cifar100.CLASSES]}}
+    members: dict[str, dict[bytes, object]] = {
+        "meta": {b"fine_label_names": [name.encode() for name in cifar100.CLASSES]}
+    }
     for name, rows in (("train", slice(TRAIN)), ("test", slice(TRAIN, None))):
         members[name] = {b"data": PLANES[rows].reshape(-1, 3072), b"fine_labels": labels[rows], b"coarse_labels": [0]}
     file = io.BytesIO()
