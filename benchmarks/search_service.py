@@ -15,7 +15,7 @@ from hpsearch.spec import loader
 from hpsearch.storage import study_creation
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import connect
-from hpsearch.training.protocol import BatchProgress
+from hpsearch.training.protocol import BatchProgress, DataProgress
 from hpsearch.worker.worker import Worker
 
 
@@ -25,6 +25,9 @@ class EpochPrinter:
     def start_trial(self, attempt: Attempt, params: Mapping[str, object]) -> None:
         """Log the parameters."""
         self.note(f"trial {attempt.trial_number}: {dict(params)}")
+
+    def show_loading(self, attempt: Attempt, progress: DataProgress) -> None:
+        """Ignore the decoding of images, which the built-in datasets do not take."""
 
     def show_progress(self, attempt: Attempt, progress: BatchProgress) -> None:
         """Ignore the batches of an epoch."""

@@ -168,8 +168,7 @@ def print_evaluation(status: "EvaluationStatus", storage: str | None) -> None:
     if evaluation.result is None:
         _print_untested(status, storage)
         return
-    confusion = evaluation_tables.make_confusion_table(evaluation.result)
-    tables = [*evaluation_tables.make_tables(evaluation), *([confusion] if confusion else [])]
+    tables = [*evaluation_tables.make_tables(evaluation), evaluation_tables.make_confusion_table(evaluation.result)]
     for table in tables:
         sys.stdout.write(f"{table.caption}\n")
         print_table(table.columns, table.rows)

@@ -36,6 +36,7 @@ class _TrialProgress:
 
     params: Mapping[str, object]
     epochs: dict[int, EpochMetrics]
+    loading: bool = False
 
     def best(self, metric: str) -> str:
         """Return `val_accuracy 0.4520`: the best epoch's, as the trial's value is."""
@@ -68,6 +69,13 @@ class PlainProgress(WorkerDisplay):
 
     def _begin(self, attempt: Attempt, params: Mapping[str, object]) -> None:
         self._trials[attempt.trial_id] = _TrialProgress(params, {metrics.epoch: metrics for metrics in attempt.epochs})
+
+    def show_loading(self, attempt: Attempt, progress: protocol.DataProgress) -> None:
+        """Print once how many images there are to decode."""
+        trial = self._trials.get(attempt.trial_id)
+        if trial is not None and not trial.loading:
+            trial.loading = True
+            self._print(f"{_name(attempt)} prepares {progress.total:,} images")
 
     def show_progress(self, attempt: Attempt, progress: protocol.BatchProgress) -> None:
         """Print nothing: a log has no use for batches."""
@@ -126,6 +134,12 @@ class LiveProgress(PlainProgress):
             completed=len(attempt.epochs),
             state="loading",
         )
+
+    def show_loading(self, attempt: Attempt, progress: protocol.DataProgress) -> None:
+        """Show how many images are decoded beside the bar."""
+        task = self._tasks.get(attempt.trial_id)
+        if task is not None:
+            self._bars.update(task, state=f"preparing images {progress.done:,} of {progress.total:,}")
 
     def show_progress(self, attempt: Attempt, progress: protocol.BatchProgress) -> None:
         """Move the bar with the batches."""

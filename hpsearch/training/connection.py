@@ -7,10 +7,10 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-from hpsearch.training.protocol import BatchProgress, Check, FromTrainer, GoOn, Stop, Train
+from hpsearch.training.protocol import BatchProgress, DataProgress, FromTrainer, GoOn, Job, Stop
 
 PROGRESS_SECONDS = 1.0
-"""The least time between two messages about the batches of an epoch."""
+"""The least time between two messages about what is under way."""
 
 
 class SupervisorConnection:
@@ -42,9 +42,9 @@ class SupervisorConnection:
         except OSError:
             os._exit(0)
 
-    def wait_for_job(self) -> Train | Check:
+    def wait_for_job(self) -> Job:
         """Return the next job, dropping any GoOn or Stop before it: those were sent while the last job ended."""
-        while not isinstance(message := self._inbox.get(), Train | Check):
+        while not isinstance(message := self._inbox.get(), Job):
             pass
         return message
 
@@ -54,12 +54,12 @@ class SupervisorConnection:
             pass
         return message if isinstance(message, Stop) else None
 
-    def report_progress(self, epoch: int, batch: int, batches: int) -> Stop | None:
-        """Report how many batches of the epoch are done, at most once a second; return a Stop that has come unasked."""
+    def report_progress(self, progress: BatchProgress | DataProgress) -> Stop | None:
+        """Send `progress`, at most one a second; return a Stop that has come unasked."""
         now = time.monotonic()
         if now - self._last_progress >= PROGRESS_SECONDS:
             self._last_progress = now
-            self.send(BatchProgress(epoch, batch, batches))
+            self.send(progress)
         try:
             message = self._inbox.get_nowait()
         except queue.Empty:

@@ -2,17 +2,21 @@
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpsearch.errors import NotFoundError
 from hpsearch.spec.datasets import DataFacts, Dataset, list_datasets
-from hpsearch.training import backends, streaming
+from hpsearch.training import backends
+from hpsearch.training.images import streaming
+from hpsearch.training.images.cache import Progress
+from hpsearch.training.images.own_images import OwnImages, read_own_images
 from hpsearch.training.images.parts import ArraySource, ImagePart, Labels, RawImages
 from hpsearch.training.images.splits import split_stratified
-from hpsearch.training.protocol import DataRequest
+from hpsearch.training.protocol import DataPrepared, DataRequest
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,6 @@ class ImageArrays:
     fingerprint: str
 
     @cached_property
-    def inputs(self) -> TrainingInputs:
-        """Its images on the device, for as long as the dataset is kept, where they fit there."""
-        if self.x_train.nbytes + self.x_val.nbytes > streaming.find_resident_limit():
-            return TrainingInputs(self.x_train, self.y_train, self.x_val)
-        arrays = self.x_train[:], self.y_train, self.x_val[:]
-        return TrainingInputs(*(backends.current.copy_to_device(array) for array in arrays))
-
-    @cached_property
     def facts(self) -> DataFacts:
         """What is worth knowing of them without the images."""
         counts = (
@@ -72,6 +68,14 @@ class ImageArrays:
         )
         height, width, channels = self.x_train.shape[1:]
         return DataFacts((height, width, channels), self.classes, *counts)
+
+    @cached_property
+    def inputs(self) -> TrainingInputs:
+        """Its images on the device, for as long as the dataset is kept, where they fit there."""
+        if self.x_train.nbytes + self.x_val.nbytes > streaming.find_resident_limit():
+            return TrainingInputs(self.x_train, self.y_train, self.x_val)
+        arrays = self.x_train[:], self.y_train, self.x_val[:]
+        return TrainingInputs(*(backends.current.copy_to_device(array) for array in arrays))
 
     @cached_property
     def statistics(self) -> PixelStatistics:
@@ -88,17 +92,74 @@ class ImageArrays:
         return PixelStatistics(tuple(mean.tolist()), tuple(deviation.tolist()))
 
 
-@lru_cache(maxsize=1)  # a trainer serves one study for long; two datasets at once would be memory for nothing
-def load(data: DataRequest) -> ImageArrays:
-    """Return the images of a study, the same on every host.
+_latest: dict[tuple[DataRequest, Path | None], ImageArrays] = {}
+"""The last request's: a trainer serves one study for long, and two datasets at once would be memory for nothing."""
 
-    The validation images are a stratified hold-out of the training set, drawn by `data.seed`; `data.train_limit`
-    then keeps a stratified part of the rest. The test images are the dataset's own.
+
+def forget() -> None:
+    """Drop the images that `load` keeps."""
+    _latest.clear()
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """Tell nobody how far the loading is."""
+
+
+def load(data: DataRequest, code: Path | None = None, progress: Progress = ignore_progress) -> ImageArrays:
+    """Return the images of a study, the same on every host; those of the last request are kept.
+
+    Of a built-in dataset the validation images are a stratified hold-out of the training set, drawn by `data.seed`;
+    `data.train_limit` then keeps a stratified part of the rest; the test images are the dataset's own. Of a user's own
+    images see `split_images`.
+
+    Args:
+        data: which images.
+        code: the directory with the study's own files, where it has any.
+        progress: called with how many images are decoded, and of how many; an exception that it raises ends that.
 
     Raises:
-        NotFoundError: the dataset is nowhere to be had, is damaged, or has no such name.
-        UsageError: it has fewer images than `data` asks for.
+        NotFoundError: the images are nowhere to be had, are damaged or too few, or no dataset has such a name.
+        UsageError: a built-in dataset has fewer images than `data` asks for.
     """
+    if (data, code) not in _latest:
+        forget()
+        _latest[data, code] = _load_built_in(data) if data.name else _load_own(data, code, progress)
+    return _latest[data, code]
+
+
+def summarize(data: DataRequest, code: Path | None, progress: Progress) -> DataPrepared:
+    """Return what there is to know of a study's images; they are decoded and in the cache afterwards.
+
+    Raises:
+        NotFoundError: as for `load`.
+    """
+    if data.name:
+        images = load(data)
+        return DataPrepared(images.facts, sum(part.nbytes for part in (images.x_train, images.x_val, images.x_test)))
+    own = read_own_images(data, code, progress)
+    facts, store = _arrange(own, data).facts, own.images.images
+    size = int(np.prod(store.shape, dtype=np.int64))
+    return DataPrepared(facts, size, str(store.path.parent), dict(own.images.passed_over), own.find_duplicates())
+
+
+def _load_own(data: DataRequest, code: Path | None, progress: Progress) -> ImageArrays:
+    return _arrange(read_own_images(data, code, progress), data)
+
+
+def _arrange(own: OwnImages, data: DataRequest) -> ImageArrays:
+    def take(indices: Labels) -> tuple[ImagePart, Labels]:
+        return ImagePart(own.images.images, indices), own.images.labels[indices]
+
+    split, classes = own.split, own.images.classes
+    searched = own.compute_fingerprint(split.training, split.validation)
+    if not data.test:
+        return ImageArrays(*take(split.training), *take(split.validation), *take(split.test), classes, searched)
+    known, tested = np.sort(np.concatenate([split.training, split.validation])), take(split.test)
+    fingerprint = f"{own.compute_fingerprint(split.training, split.validation, split.test)}+{searched}"
+    return ImageArrays(*take(known), *tested, *tested, classes, fingerprint)
+
+
+def _load_built_in(data: DataRequest) -> ImageArrays:
     datasets = list_datasets()
     if data.name is None or data.name not in datasets or not isinstance(data.validation, int):
         raise NotFoundError(f"no dataset is called {data.title!r}: there are {', '.join(datasets)}")

@@ -3,6 +3,7 @@
     supervisor                              trainer
                                Ready   ◀──  Keras is loaded, this is the device
     Train                        ──▶
+                     DataProgress ...  ◀──  while images are decoded, at most one a second
                                Loaded  ◀──  the data and the model are there
     GoOn | Stop                  ──▶
                      BatchProgress ...  ◀──  at most one a second
@@ -19,11 +20,15 @@ A Stop may also come unasked, in the middle of an epoch: the trainer finishes it
                           Finding ...  ◀──  its result
                               Checked  ◀──  (or Refused)
 
+    PrepareData                  ──▶
+                     DataProgress ...  ◀──
+                         DataPrepared  ◀──  (or Refused)
+
 Imports neither Keras nor Optuna nor pydantic.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hpsearch.metrics import EpochMetrics
@@ -160,6 +165,14 @@ class Loaded:
 
 
 @dataclass(frozen=True)
+class DataProgress:
+    """Images decoded, here or by another process that this one waits for."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class BatchProgress:
     """Batches done of the epoch under way."""
 
@@ -189,10 +202,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Released:
-    """The training was stopped; `checkpoint` holds the last finished epoch, if one was asked for and there is one."""
+    """The training was stopped; `checkpoint` holds the last finished epoch, if one was asked for and there is one.
+
+    `loaded` is whether the images were there already.
+    """
 
     epoch: int
     checkpoint: str | None
+    loaded: bool = True
 
 
 @dataclass(frozen=True)
@@ -217,6 +234,38 @@ class Check:
     model: ModelRequest = ModelRequest()
     code: str | None = None
     chosen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PrepareData:
+    """Have a study's images ready on this host; `code` as in `Train`."""
+
+    data: DataRequest
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Images with the same pixels in several parts: how many are in a second one, and the names of two."""
+
+    count: int
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class DataPrepared:
+    """A study's images are on this host.
+
+    `size` is that of their pixels in bytes, `place` the directory of the cache that has them, None for a built-in data
+    set; `passed_over` is how many files were no images, by the reason.
+    """
+
+    facts: DataFacts
+    size: int
+    place: str | None = None
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    duplicates: Duplicates | None = None
 
 
 @dataclass(frozen=True)
@@ -261,6 +310,19 @@ class Checked:
 
 
 FromTrainer = (
-    Ready | Loaded | BatchProgress | EpochReport | Ended | Released | Refused | Network | Checking | Finding | Checked
+    Ready
+    | DataProgress
+    | Loaded
+    | BatchProgress
+    | EpochReport
+    | Ended
+    | Released
+    | Refused
+    | Network
+    | Checking
+    | Finding
+    | Checked
+    | DataPrepared
 )
-ToTrainer = Train | GoOn | Stop | Check
+Job = Train | Check | PrepareData
+ToTrainer = Job | GoOn | Stop

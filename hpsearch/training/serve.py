@@ -19,15 +19,22 @@ from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
 from hpsearch.training import backends, fit, loading, preparation
 from hpsearch.training.checks import sanity_checks
 from hpsearch.training.connection import SupervisorConnection
+from hpsearch.training.images.cache import Progress
 from hpsearch.training.protocol import (
+    BatchProgress,
     Check,
     Checked,
+    DataPrepared,
+    DataProgress,
     Ended,
     EpochReport,
     FromTrainer,
+    Job,
     Loaded,
+    PrepareData,
     Ready,
     Refused,
+    Released,
     Stop,
     Train,
 )
@@ -51,7 +58,7 @@ def serve(connection: SupervisorConnection) -> None:
     _freeze_imports()
     while True:
         job = connection.wait_for_job()
-        answer = _check(job, connection) if isinstance(job, Check) else _attempt(job, connection)
+        answer = _do(job, connection)
         backends.current.free_memory()
         if isinstance(answer, Ended):
             memory = psutil.Process().memory_info().rss
@@ -76,6 +83,32 @@ def describe_process() -> Ready:
     return Ready(framework, backends.name_device(), versions)
 
 
+class _StoppedError(Exception):
+    """A Stop came while the images were loaded."""
+
+
+def _do(job: Job, connection: SupervisorConnection) -> FromTrainer:
+    """Return an answer for the supervisor, whatever the study's own code does."""
+    if isinstance(job, Train):
+        return _attempt(job, connection)
+    try:
+        return _check(job, connection) if isinstance(job, Check) else _prepare_data(job, connection)
+    except HpsearchError as error:
+        return Refused(str(error))
+    except (Exception, SystemExit) as error:
+        if job.code is None or not is_in_user_code(error):
+            raise
+        return Refused(locate_error(error, Path(job.code)))
+
+
+def _report_loading(connection: SupervisorConnection) -> Progress:
+    def report(done: int, total: int) -> None:
+        if connection.report_progress(DataProgress(done, total)):
+            raise _StoppedError
+
+    return report
+
+
 def _attempt(job: Train, connection: SupervisorConnection) -> FromTrainer:
     """Train, and return an answer for the supervisor whatever happens."""
     try:
@@ -84,6 +117,8 @@ def _attempt(job: Train, connection: SupervisorConnection) -> FromTrainer:
         return Refused(str(error))
     except UserCodeError as error:
         return Ended(TrainingEnd(TrialOutcome.ERROR, str(error), error.traceback or None))
+    except _StoppedError:
+        return Released(0, None, loaded=False)
     except HpsearchError as error:
         return Ended(TrainingEnd(TrialOutcome.ERROR, str(error)))
     except (Exception, SystemExit) as error:  # noqa: BLE001 a configuration may break in any way, and the next one must not suffer
@@ -99,21 +134,22 @@ def _format_traceback(error: BaseException, code: str | None) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _check(job: Check, connection: SupervisorConnection) -> Checked | Refused:
-    try:
-        for message in sanity_checks.check(job):
-            connection.send(message)
-    except HpsearchError as error:
-        return Refused(str(error))
-    except (Exception, SystemExit) as error:
-        if job.code is None or not is_in_user_code(error):
-            raise
-        return Refused(locate_error(error, Path(job.code)))
+def _check(job: Check, connection: SupervisorConnection) -> Checked:
+    for message in sanity_checks.check(job, _report_loading(connection)):
+        connection.send(message)
     return Checked()
 
 
+def _prepare_data(job: PrepareData, connection: SupervisorConnection) -> DataPrepared:
+    return loading.summarize(job.data, _find_code(job), _report_loading(connection))
+
+
+def _find_code(job: Job) -> Path | None:
+    return Path(job.code) if job.code else None
+
+
 def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
-    dataset = loading.load(job.data)
+    dataset = loading.load(job.data, _find_code(job), _report_loading(connection))
     training = preparation.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
     weights, precision = training.model.count_params(), preparation.choose_precision(job.hyperparameters)
@@ -126,7 +162,7 @@ def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
     stop = connection.wait_for_answer()
     if stop:
         return fit.release(training, stop)
-    end = fit.train(training, report, connection.report_progress)
+    end = fit.train(training, report, lambda *counts: connection.report_progress(BatchProgress(*counts)))
     return Ended(end) if isinstance(end, TrainingEnd) else end
 
 

@@ -7,7 +7,7 @@ from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import AttemptEnd
 from hpsearch.spec.rows import Value
 from hpsearch.storage.attempts import Attempt
-from hpsearch.training.protocol import BatchProgress
+from hpsearch.training.protocol import BatchProgress, DataProgress
 
 
 class WorkerDisplay(Protocol):
@@ -15,6 +15,9 @@ class WorkerDisplay(Protocol):
 
     def start_trial(self, attempt: Attempt, params: Mapping[str, Value]) -> None:
         """Show that a trial goes to the trainer, from its first epoch or a later one."""
+
+    def show_loading(self, attempt: Attempt, progress: DataProgress) -> None:
+        """Show how many images are decoded before the training begins."""
 
     def show_progress(self, attempt: Attempt, progress: BatchProgress) -> None:
         """Show how many batches of an epoch are done."""

@@ -11,7 +11,16 @@ from hpsearch.storage import attempts
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import LostError
 from hpsearch.storage.database import Database
-from hpsearch.training.protocol import BatchProgress, Ended, EpochReport, FromTrainer, Loaded, Refused, Released
+from hpsearch.training.protocol import (
+    BatchProgress,
+    DataProgress,
+    Ended,
+    EpochReport,
+    FromTrainer,
+    Loaded,
+    Refused,
+    Released,
+)
 from hpsearch.worker.db_retry import DatabaseRetry, StopRequest
 from hpsearch.worker.display_protocol import WorkerDisplay
 from hpsearch.worker.epoch_queue import EpochQueue
@@ -136,6 +145,8 @@ class TrialRunner:
 
     def _handle(self, message: FromTrainer) -> AttemptResult | None:
         match message:
+            case DataProgress():
+                self.display.show_loading(self.attempt, message)
             case Loaded():
                 self._begin_training(message)
             case BatchProgress():
@@ -195,7 +206,8 @@ class TrialRunner:
         if checkpoint := released.checkpoint:
             self._retry.retry(lambda: self._epochs.store_checkpoint(checkpoint, released.epoch))
         end = self._session.stopping or AttemptEnd.RELEASED
-        return self._completion.release(end, f"after epoch {released.epoch}")
+        when = f"after epoch {released.epoch}" if released.loaded else "before its training began"
+        return self._completion.release(end, when)
 
     def _end_died(self, error: TrainerDiedError) -> AttemptResult:
         if self.trainer.ready is None and error.by_signal is None:

@@ -21,14 +21,14 @@ def test_progress_is_sent_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(connection, "PROGRESS_SECONDS", never)
     line = SupervisorConnection(trainer)
     for batch in range(100):
-        assert line.report_progress(1, batch, 100) is None
+        assert line.report_progress(BatchProgress(1, batch, 100)) is None
     assert not supervisor.poll()
     monkeypatch.setattr(connection, "PROGRESS_SECONDS", always)
-    line.report_progress(1, 7, 100)
+    line.report_progress(BatchProgress(1, 7, 100))
     monkeypatch.setattr(connection, "PROGRESS_SECONDS", never)
     assert supervisor.recv() == BatchProgress(1, 7, 100)
     supervisor.send(Stop(checkpoint=True))
     deadline = time.monotonic() + DEADLINE
-    while (stop := line.report_progress(1, 8, 100)) is None and time.monotonic() < deadline:
+    while (stop := line.report_progress(BatchProgress(1, 8, 100))) is None and time.monotonic() < deadline:
         pass
     assert stop == Stop(checkpoint=True)

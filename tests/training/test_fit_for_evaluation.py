@@ -44,7 +44,7 @@ def test_fingerprint_covers_the_test_images(monkeypatch: pytest.MonkeyPatch) -> 
     """Another test image is other data for an evaluation, and none for a search."""
 
     def fingerprints() -> tuple[str, str]:
-        loading.load.cache_clear()
+        loading.forget()
         return loading.load(SEARCH).fingerprint, loading.load(TEST).fingerprint
 
     before = fingerprints()
@@ -53,7 +53,7 @@ def test_fingerprint_covers_the_test_images(monkeypatch: pytest.MonkeyPatch) -> 
     changed = replace(digits.DATASET, read=lambda: (x, y, x_test, y_test, classes))
     monkeypatch.setattr(loading, "list_datasets", lambda: {"digits": changed})
     after = fingerprints()
-    loading.load.cache_clear()
+    loading.forget()
     assert before[0] == after[0]
     assert before[1] != after[1]
 

@@ -8,18 +8,19 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from hpsearch.errors import HpsearchError
 from hpsearch.spec.branches import Branch, select_one_each
 from hpsearch.spec.models import DEFAULT_MODEL, BuiltInModel, list_models
 from hpsearch.training import backends, loading
 from hpsearch.training.backends import Steps
 from hpsearch.training.checks import gradient_check, resume_check, throughput
 from hpsearch.training.epoch import run_epoch
+from hpsearch.training.images.cache import Progress
 from hpsearch.training.images.parts import Images, Labels
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.preparation import build_and_compile, build_stock
@@ -89,7 +90,7 @@ class _CheckContext:
         return build_and_compile(self.request, values, self.dataset, self.seed)
 
 
-def check(job: Check) -> Iterator[Network | Checking | Finding]:
+def check(job: Check, progress: Progress = loading.ignore_progress) -> Iterator[Network | Checking | Finding]:
     """Run every check over every branch it concerns; a fault ends none of them.
 
     The figures of a Finding are, by check: `start` (loss, scaled), `overfit` (steps, loss), `optimizer` (rate, before,
@@ -99,7 +100,8 @@ def check(job: Check) -> Iterator[Network | Checking | Finding]:
     Raises:
         NotFoundError: the images are not to be had on this host.
     """
-    context = _CheckContext(loading.load(job.data), job)
+    code = Path(job.code) if job.code else None
+    context = _CheckContext(loading.load(job.data, code, progress), job)
     axes, layer_axes = job.axes, job.axes[1:]
     layers = select_one_each(job.branches, layer_axes, job.base, axes)
     optimizers = select_one_each(job.branches, ("optimizer",), job.base, axes)
@@ -135,8 +137,6 @@ def _run(
 def _describe(error: Exception) -> str:
     if backends.is_out_of_memory(error):
         return "it does not fit into the memory of this device"
-    if isinstance(error, HpsearchError):
-        return str(error)
     return textwrap.shorten(f"{type(error).__name__}: {error}", 300)
 
 

@@ -1,1 +1,1 @@
-"""A study's images before they reach the device; nothing here imports Keras or a framework."""
+"""A study's images, from files to parts; only streaming.py, on their way to the device, imports Keras."""

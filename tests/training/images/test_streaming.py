@@ -12,8 +12,9 @@ import pytest
 
 from hpsearch import settings
 from hpsearch.outcomes import TrainingEnd
-from hpsearch.training import backends, loading, preparation, streaming
+from hpsearch.training import backends, loading, preparation
 from hpsearch.training.checks import throughput
+from hpsearch.training.images import streaming
 from hpsearch.training.images.parts import ArraySource, ImagePart, Images, ImageSource, Labels
 from hpsearch.training.protocol import Released, Train
 from tests.support.training_jobs import MakeJob
@@ -30,11 +31,11 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Limit]:
     monkeypatch.setattr(streaming, "CHUNK_BYTES", 3 * 32 * 3072)
 
     def set_limit(limit: int) -> None:
-        loading.load.cache_clear()
+        loading.forget()
         monkeypatch.setattr(streaming, "find_resident_limit", lambda: limit)
 
     yield set_limit
-    loading.load.cache_clear()
+    loading.forget()
 
 
 def read_weights(training: Train, released: TrainingEnd | Released) -> list[np.ndarray]:
