@@ -139,6 +139,12 @@ class TrainingEnd:
 Confusion = tuple[tuple[int, ...], ...]
 """How many images of each class (rows) a model took for which class (columns)."""
 
+MAX_CONFUSED_CLASSES = 100
+"""Of more classes no confusion matrix is kept: a trial's would be megabytes, and nobody reads a million cells."""
+
+SHOWN_CLASSES = 20
+"""Rows and columns of a confusion matrix that are shown."""
+
 NAMED_PAIRS = 3
 """How many pairs of classes `find_confused_pairs` returns by default."""
 
@@ -153,6 +159,21 @@ class ConfusedPair:
 
     def __str__(self) -> str:
         return f"{self.true} as {self.guessed} {self.share:.0%}"
+
+
+def find_confused_classes(matrices: Sequence[Confusion], count: int = SHOWN_CLASSES) -> tuple[int, ...]:
+    """Return, in order, the `count` classes that are in the most errors of all matrices, as true or predicted class."""
+    size = len(matrices[0]) if matrices else 0
+    if size <= count:
+        return tuple(range(size))
+    errors = [0] * size
+    for matrix in matrices:
+        for true, row in enumerate(matrix):
+            for guessed, images in enumerate(row):
+                if true != guessed:
+                    errors[true] += images
+                    errors[guessed] += images
+    return tuple(sorted(sorted(range(size), key=lambda label: -errors[label])[:count]))
 
 
 def find_confused_pairs(

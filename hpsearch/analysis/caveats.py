@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from hpsearch.analysis import statistics
+from hpsearch.analysis import class_balance, statistics
 from hpsearch.analysis.effects import GUESSES, TrialFacts
 from hpsearch.formatting import format_count, join_words
 from hpsearch.metrics import METRICS
@@ -41,6 +41,8 @@ def write_caveats(summary: Summary, facts: Sequence[TrialFacts], *, is_modelled:
     devices = sorted({trial.device for trial in facts if trial.device})
     if len(devices) > 1:
         yield f"Trials ran on {join_words(devices)}: their seconds per epoch are not comparable."
+    if spec.facts and class_balance.is_unequal(spec.facts):
+        yield class_balance.describe_guess(spec, spec.facts)
     if not spec.evaluation:
         yield _describe_selection(summary, len(complete))
     elif len(spec.baselines) > spec.budget.repeats:

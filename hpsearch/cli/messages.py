@@ -168,7 +168,8 @@ def print_evaluation(status: "EvaluationStatus", storage: str | None) -> None:
     if evaluation.result is None:
         _print_untested(status, storage)
         return
-    tables = [*evaluation_tables.make_tables(evaluation), evaluation_tables.make_confusion_table(evaluation.result)]
+    confusion = evaluation_tables.make_confusion_table(evaluation.result)
+    tables = [*evaluation_tables.make_tables(evaluation), *([confusion] if confusion else [])]
     for table in tables:
         sys.stdout.write(f"{table.caption}\n")
         print_table(table.columns, table.rows)

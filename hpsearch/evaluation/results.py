@@ -10,7 +10,10 @@ from typing import Any
 from hpsearch.errors import RefusedError
 from hpsearch.evaluation import scores
 from hpsearch.evaluation.evaluation import Configuration, Evaluation, is_over, list_evaluations, make_identity
+from hpsearch.evaluation.metric_scores import MetricScores, score_metric
 from hpsearch.evaluation.scores import ConfigurationResult, EvaluationResult, MissingTrial, ModelScore
+from hpsearch.evaluation.spreads import compute_spread
+from hpsearch.formatting import ACCURACY
 from hpsearch.outcomes import TrialState
 from hpsearch.storage import results
 from hpsearch.storage.artifacts import study_artifacts, table
@@ -115,7 +118,21 @@ def compute_result(database: Database, evaluation: Evaluation, trials: Sequence[
             for configuration in evaluation.configurations
         ),
         ensemble=scores.score_ensemble(list(by_trial.values())),
+        metric=_score_metric(evaluation, repeats, by_trial),
     )
+
+
+def _score_metric(
+    evaluation: Evaluation, repeats: Mapping[str, Sequence[Trial]], by_trial: Mapping[int, Predictions]
+) -> MetricScores | None:
+    """Score the study's metric; None where that is the accuracy, which every result has."""
+    spec = evaluation.evaluated.spec
+    if spec.study.metric == ACCURACY:
+        return None
+    identify = make_identity(spec)
+    groups = (repeats[identify(configuration.params)] for configuration in evaluation.configurations)
+    models = [[by_trial[trial.number] for trial in group if trial.number in by_trial] for group in groups]
+    return score_metric(spec.study.metric, models)
 
 
 def _load_predictions(database: Database, study_id: int, trials: Sequence[Trial]) -> dict[int, Predictions]:
@@ -151,7 +168,7 @@ def _score_configuration(
         missing=tuple(
             MissingTrial(trial.number, _name_ending(trial)) for trial in trials if trial.number not in present
         ),
-        accuracy=scores.compute_spread([single.accuracy for single in singles]) if singles else None,
+        accuracy=compute_spread([single.accuracy for single in singles]) if singles else None,
         classes=scores.compute_class_spreads(singles) if singles else None,
         confusion=scores.pool_confusion(singles) if singles else None,
         ensemble=scores.score_ensemble(list(models.values())) if models else None,

@@ -12,24 +12,11 @@ import numpy.typing as npt
 from pydantic import TypeAdapter
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from hpsearch.analysis.statistics import compute_wilson_interval, estimate_mean
-from hpsearch.outcomes import Confusion
-from hpsearch.training.predictions import Predictions
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A fraction of 1 over models that differ in their seed only: mean, standard deviation, and the mean's interval.
-
-    `low` to `high` is the 95% interval by Student's t, cut off at 0 and 1. With one model there is neither deviation
-    nor interval.
-    """
-
-    models: int
-    mean: float
-    std: float | None
-    low: float | None
-    high: float | None
+from hpsearch.analysis.statistics import compute_wilson_interval
+from hpsearch.evaluation.metric_scores import MetricScores
+from hpsearch.evaluation.spreads import Spread, compute_spread
+from hpsearch.outcomes import MAX_CONFUSED_CLASSES, Confusion
+from hpsearch.training.predictions import Predictions, average_predictions
 
 
 @dataclass(frozen=True)
@@ -59,7 +46,7 @@ class Score:
     """One classifier on the test images.
 
     `low` and `high` are Wilson's 95% interval of its accuracy, for the finite number of images. `confusion[i][j]` says
-    how many images of class i were predicted to be of class j.
+    how many images of class i were predicted to be of class j; it is empty where there are too many classes.
     """
 
     accuracy: float
@@ -120,6 +107,8 @@ class EvaluationResult:
     classes: tuple[str, ...]
     configurations: tuple[ConfigurationResult, ...]
     ensemble: Score
+    metric: MetricScores | None = None
+    """Of the study's metric where that is not the accuracy; older results have none."""
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "EvaluationResult":
@@ -133,31 +122,31 @@ class EvaluationResult:
     def to_json(self) -> dict[str, Any]:
         """Return the result as it is stored, and as `hpsearch evaluate --json` prints it."""
         described: dict[str, Any] = _RESULT.dump_python(self, mode="json")
-        return described
+        return described if self.metric else {key: value for key, value in described.items() if key != "metric"}
 
 
 _RESULT = TypeAdapter(EvaluationResult)
 
 
-def compute_spread(values: Sequence[float]) -> Spread:
-    """Return mean, standard deviation and interval of at least one value."""
-    mean = estimate_mean(values)
-    assert mean is not None
-    if mean.half is None:
-        return Spread(1, mean.mean, None, None, None)
-    low, high = max(0.0, mean.mean - mean.half), min(1.0, mean.mean + mean.half)
-    return Spread(mean.n, mean.mean, float(np.std(values, ddof=1)), low, high)
-
-
 def score_model(predictions: Predictions) -> Score:
     """Score one model."""
-    return _score(predictions, predictions.probabilities)
+    guesses, labels, indices = (
+        predictions.probabilities.argmax(axis=1),
+        predictions.labels,
+        range(len(predictions.classes)),
+    )
+    columns = precision_recall_fscore_support(labels, guesses, labels=indices, zero_division=0.0)
+    rows = zip(predictions.classes, *(column.tolist() for column in columns), strict=True)
+    right = int((guesses == labels).sum())
+    few = len(predictions.classes) <= MAX_CONFUSED_CLASSES
+    confusion = _rows(confusion_matrix(labels, guesses, labels=indices)) if few else ()
+    classes = tuple(ClassFigures(*row) for row in rows)
+    return Score(right / len(labels), *compute_wilson_interval(right, len(labels)), confusion, classes)
 
 
 def score_ensemble(models: Sequence[Predictions]) -> Score:
     """Score models as one classifier, by the mean of their probabilities."""
-    mean = np.mean([model.probabilities.astype(np.float64) for model in models], axis=0)
-    return _score(models[0], mean)
+    return score_model(average_predictions(models))
 
 
 def compute_class_spreads(scores: Sequence[Score]) -> tuple[ClassSpread, ...]:
@@ -179,17 +168,6 @@ def _spread_class(figures: Sequence[ClassFigures]) -> ClassSpread:
 def pool_confusion(scores: Sequence[Score]) -> Confusion:
     """Add confusion matrices up."""
     return _rows(np.sum([score.confusion for score in scores], axis=0))
-
-
-def _score(truth: Predictions, probabilities: npt.NDArray[np.floating]) -> Score:
-    """Score probabilities (images × classes) against the labels of `truth`."""
-    guesses, labels, indices = probabilities.argmax(axis=1), truth.labels, range(len(truth.classes))
-    columns = precision_recall_fscore_support(labels, guesses, labels=indices, zero_division=0.0)
-    rows = zip(truth.classes, *(column.tolist() for column in columns), strict=True)
-    right = int((guesses == labels).sum())
-    confusion = _rows(confusion_matrix(labels, guesses, labels=indices))
-    classes = tuple(ClassFigures(*row) for row in rows)
-    return Score(right / len(labels), *compute_wilson_interval(right, len(labels)), confusion, classes)
 
 
 def _rows(matrix: npt.NDArray[np.int64]) -> Confusion:

@@ -92,13 +92,17 @@ def _sum(label: str, trials: Sequence[Trial]) -> ConfusionMatrix:
 
 
 def plot_matrices(matrices: Sequence[ConfusionMatrix], classes: Sequence[str]) -> Chart:
-    """Return a chart with a panel for each matrix: counts and percent of the row, shaded by the percent."""
+    """Return a chart with a panel for each matrix: counts and percent of the row, shaded by the percent.
+
+    Of many classes those that are confused most, the same ones in each panel; the titles say so.
+    """
     columns = 1 if len(matrices) == 1 else 2
-    panels = tuple(_panel(matrix, classes) for matrix in matrices)
+    shown = outcomes.find_confused_classes([matrix.counts for matrix in matrices])
+    panels = tuple(_panel(matrix, classes, shown) for matrix in matrices)
     return Chart(panels, columns, width=480, height=420)
 
 
-def _panel(matrix: ConfusionMatrix, classes: Sequence[str]) -> Panel:
+def _panel(matrix: ConfusionMatrix, classes: Sequence[str], shown: Sequence[int]) -> Panel:
     counts = np.array(matrix.counts)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
@@ -107,17 +111,21 @@ def _panel(matrix: ConfusionMatrix, classes: Sequence[str]) -> Panel:
         *textwrap.wrap(matrix.label, TITLE_WIDTH),
         f"{matrix.accuracy:.1%} of {counts.sum():,} images correct{trials}",
     ]
-    rows = list(zip(counts.tolist(), shares.tolist(), strict=True))
+    if len(shown) < len(classes):
+        title.append(f"the {len(shown)} of {len(classes)} classes with the most errors")
+    cells = np.ix_(shown, shown)
+    rows = list(zip(counts[cells].tolist(), shares[cells].tolist(), strict=True))
+    names, totals = [classes[label] for label in shown], totals[list(shown)]
     texts = tuple(tuple(_cell(count, share) for count, share in zip(*row, strict=True)) for row in rows)
     hover = tuple(
         tuple(
-            f"{count} of {int(totals[i, 0])} images of {classes[i]} predicted as {classes[j]} ({share:.1%})"
+            f"{count} of {int(totals[i, 0])} images of {names[i]} predicted as {names[j]} ({share:.1%})"
             for j, (count, share) in enumerate(zip(*row, strict=True))
         )
         for i, row in enumerate(rows)
     )
-    heatmap = Heatmap(tuple(tuple(row) for row in shares.tolist()), texts, hover)
-    x, y = chart.make_column_axis(classes, "predicted class"), chart.make_row_axis(classes, "true class")
+    heatmap = Heatmap(tuple(tuple(row) for row in shares[cells].tolist()), texts, hover)
+    x, y = chart.make_column_axis(names, "predicted class"), chart.make_row_axis(names, "true class")
     return Panel("\n".join(title), x, y, (heatmap,))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hpsearch.analysis import findings
+from hpsearch.analysis import class_balance, findings
 from hpsearch.analysis.anova.level_differences import MIN_SUPPORT, LevelDifference, Where, find_best_level
 from hpsearch.formatting import format_count, format_difference, format_params, format_value
 from hpsearch.plotting import chart
@@ -27,6 +27,7 @@ def describe_question(material: ReportMaterial) -> ReportSection:
     )
     question = spec.study.description.strip() or "The study asks no question of its own: which hyperparameters do best?"
     blocks: list[Block] = [Paragraph(question), Paragraph(search)]
+    blocks += [Paragraph(sentence) for sentence in class_balance.describe_images(spec)]
     if spec.evaluation:
         tested = (
             "It is an evaluation of another study: every model was trained on training and validation images, and what "

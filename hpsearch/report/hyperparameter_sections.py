@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hpsearch.analysis.effects import ENDINGS, GUESSES, Effect, Level, Quantity
 from hpsearch.analysis.statistics import Estimate
 from hpsearch.formatting import ACCURACY, format_amount, format_epochs, format_metric
+from hpsearch.outcomes import MAX_CONFUSED_CLASSES
 from hpsearch.plotting import confusion_matrix, hyperparameter_plots, optuna_plots
 from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.plotting.optuna_plots import OptunaPlot
@@ -239,9 +240,12 @@ def describe_confusions(material: ReportMaterial) -> ReportSection:
     matrices, subject = _select_matrices(material)
     if len(matrices) > 1:
         blocks += _make_matrix_blocks(material, "confusion-compared", subject, matrices)
-    return ReportSection(
-        "Confusion matrices", tuple(blocks) or (Paragraph("No complete trial has a confusion matrix."),)
-    )
+    none = "No complete trial has a confusion matrix."
+    if len(material.classes) > MAX_CONFUSED_CLASSES:
+        none = (
+            f"There are {len(material.classes):,} classes: confusion matrices are kept of up to {MAX_CONFUSED_CLASSES}."
+        )
+    return ReportSection("Confusion matrices", tuple(blocks) or (Paragraph(none),))
 
 
 def _select_matrices(material: ReportMaterial) -> tuple[list[ConfusionMatrix], str]:

@@ -5,12 +5,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hpsearch.analysis import class_balance
 from hpsearch.formatting import format_count
 from hpsearch.outcomes import TrialOutcome, TrialState
 from hpsearch.plotting import timeline
 from hpsearch.plotting.timeline import WorkerUtilization
 from hpsearch.report.document import Block, CodeBlock, Paragraph, ReportSection, Table, make_figure_block
 from hpsearch.report.material import ReportMaterial
+from hpsearch.spec.datasets import DataFacts
 from hpsearch.storage.results import Trial
 
 MAX_WORKERS = 50
@@ -23,6 +25,8 @@ MAX_TRIALS_NAMED = 8
 """Trials named for a reason."""
 MAX_DEVICES = 50
 """Rows of the table of devices."""
+MAX_CLASSES = 40
+"""Rows of the table of classes."""
 
 
 def describe_utilization(material: ReportMaterial) -> ReportSection:
@@ -138,9 +142,23 @@ def describe_environment(material: ReportMaterial) -> ReportSection:
     blocks += [
         table for table in (_tabulate_versions(material.trials), _tabulate_devices(material.trials)) if table.rows
     ]
+    if study.spec.facts:
+        blocks.append(_tabulate_classes(study.spec.facts))
     blocks.append(Paragraph("The study, with every default that was in force:"))
     blocks.append(CodeBlock("\n".join(_list_spec_lines(study.spec.to_json()))))
     return ReportSection("Environment", tuple(blocks))
+
+
+def _tabulate_classes(facts: DataFacts) -> Table:
+    rows = tuple(
+        (row.name, f"{row.training:,}", f"{row.validation:,}", f"{row.test:,}")
+        for row in class_balance.list_classes(facts, MAX_CLASSES)
+    )
+    height, width, channels = facts.shape
+    caption = f"Images of each class, {height} × {width} pixels with {format_count(channels, 'channel')}"
+    if len(rows) < len(facts.classes):
+        caption += f"; the commonest and the rarest of {len(facts.classes):,} classes"
+    return Table(("class", "training", "validation", "test"), rows, caption)
 
 
 def _tabulate_versions(trials: Sequence[Trial]) -> Table:

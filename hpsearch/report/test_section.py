@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hpsearch.evaluation.results import EvaluationStatus
+from hpsearch.evaluation.scores import EvaluationResult
 from hpsearch.plotting import confusion_matrix
 from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.report import evaluation_tables
@@ -24,20 +25,26 @@ def _describe_evaluation(status: EvaluationStatus) -> list[Block]:
             ended = f"{summary.ended} trials of it have ended"
         name = evaluation.study.name if evaluation.study else "its study"
         return [Paragraph(f"Evaluation {evaluation.number} ({name}) has no result yet: {ended}.")]
+    return [
+        *(
+            Table(table.columns, table.rows, _capitalize(table.caption))
+            for table in evaluation_tables.make_tables(evaluation)
+        ),
+        *_plot_confusion(evaluation.number, result),
+        *(Paragraph(f"{_capitalize(line)}.", "note") for line in evaluation_tables.list_remarks(status)),
+    ]
+
+
+def _plot_confusion(number: int, result: EvaluationResult) -> list[Block]:
+    if not result.ensemble.confusion:
+        return []
     matrix = ConfusionMatrix("ensemble of all models", (), result.ensemble.confusion)
     caption = (
         "Test images by true class (rows) and by the class that the ensemble of all models predicts (columns), as "
         "counts and percent of the row."
     )
     chart = confusion_matrix.plot_matrices([matrix], result.classes)
-    return [
-        *(
-            Table(table.columns, table.rows, _capitalize(table.caption))
-            for table in evaluation_tables.make_tables(evaluation)
-        ),
-        make_figure_block(f"confusion-test-{evaluation.number}", caption, chart),
-        *(Paragraph(f"{_capitalize(line)}.", "note") for line in evaluation_tables.list_remarks(status)),
-    ]
+    return [make_figure_block(f"confusion-test-{number}", caption, chart)]
 
 
 def _capitalize(line: str) -> str:

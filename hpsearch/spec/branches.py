@@ -52,7 +52,8 @@ def list_axes(spec: "StudySpec") -> tuple[str, ...]:
     Of a user's model that is each of its own that is searched among choices.
     """
     if spec.model.name is not None:
-        return ("optimizer", *list_models()[spec.model.name].axes)
+        model = list_models()[spec.model.name]
+        return ("optimizer", *model.axes, *(name for name in model.depths if name in spec.space))
     own = (name for name, dimension in spec.space.items() if isinstance(dimension, Choices))
     return ("optimizer", *(name for name in own if name not in TRAINING_NAMES))
 
@@ -112,16 +113,24 @@ def _combine(
     if not spec.is_active(name, chosen):
         yield from _combine(spec, preferred, rest, open_, chosen)
         return
-    dimension = spec.space[name]
     first = choose_value(spec, name, preferred.get(name), chosen)
     values: tuple[Value, ...] = (first,)
     if name in open_:
         # The file's order for the axes; the others begin with the preferred value, since `list_branches` keeps the
         # first branch of a combination.
-        points = dimension.list_points()
+        points = _list_points(spec, name)
         values = points if name in list_axes(spec) else (first, *(value for value in points if value != first))
     for value in values:
         yield from _combine(spec, preferred, rest, open_, {**chosen, name: value})
+
+
+def _list_points(spec: "StudySpec", name: str) -> tuple[Value, ...]:
+    """Return the values of an axis that are tried: all of them, or of a number of layers the ends."""
+    dimension = spec.space[name]
+    if spec.model.name is None or name not in list_models()[spec.model.name].depths:
+        return dimension.list_points()
+    points = dimension.values if isinstance(dimension, Choices) else (dimension.low, dimension.high)
+    return tuple(dict.fromkeys((min(points), max(points))))
 
 
 def choose_value(spec: "StudySpec", name: str, preferred: Value | None, chosen: Mapping[str, Value]) -> Value:

@@ -25,8 +25,13 @@ class BuiltInModel:
     `x` are preprocessed images as a KerasTensor, `seeds` an iterator of whole numbers, `layers` are
     `training.backends.Layers`. It imports what it needs when it is called.
     """
+    find_fault: Callable[[Mapping[str, Any], tuple[int, ...]], str | None] = lambda hyperparameters, shape: None
+    """`find_fault(hyperparameters, shape)` says in a line why it cannot be built for images (height, width, channels)
+    of that shape; None where it can."""
     axes: tuple[str, ...] = ()
     """Hyperparameters that change the layers; `hpsearch check` builds every combination of their values."""
+    depths: tuple[str, ...] = ()
+    """Whole numbers of layers; where one is searched, `hpsearch check` builds its smallest and its largest value."""
     plain: Mapping[str, Value] = field(default_factory=dict)
     """Values with which nothing is random and the loss has no penalty."""
     small: Mapping[str, Value] = field(default_factory=dict)

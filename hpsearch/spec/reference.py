@@ -2,13 +2,15 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
 from hpsearch.spec.datasets import list_datasets
-from hpsearch.spec.hyperparameters import BASE_TABLE
+from hpsearch.spec.hyperparameters import TRAINING_ROWS
+from hpsearch.spec.models import list_models
+from hpsearch.spec.rows import Hyperparameter
 from hpsearch.spec.sections.data import DataSection
 from hpsearch.spec.sections.model import ModelSection
 from hpsearch.spec.sections.pruners import PRUNERS
@@ -27,7 +29,8 @@ def make_tables() -> dict[str, str]:
         "data": _make_section_table(DataSection),
         "model": _make_section_table(ModelSection),
         "datasets": _make_dataset_table(),
-        "hyperparameters": _make_hyperparameter_table(),
+        "hyperparameters": _make_hyperparameter_table(TRAINING_ROWS),
+        **{name: _make_hyperparameter_table(model.rows) for name, model in list_models().items()},
         "samplers": _make_option_table(SAMPLERS),
         "pruners": _make_option_table(PRUNERS),
     }
@@ -53,9 +56,9 @@ def _make_dataset_table() -> str:
     return "\n".join(lines)
 
 
-def _make_hyperparameter_table() -> str:
+def _make_hyperparameter_table(rows: Iterable[Hyperparameter]) -> str:
     lines = ["| hyperparameter | values | default | meaning |", "|---|---|---|---|"]
-    for row in BASE_TABLE.rows:
+    for row in sorted(rows, key=lambda row: row.place):
         values = f"whole number, {row.bounds}" if row.kind is int else row.bounds
         default = f"as `{row.default_from}`" if row.default is None else f"`{_format_default(row.default)}`"
         lines.append(f"| `{row.name}` | {values} | {default} | {row.meaning} |")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
-from hpsearch.outcomes import Confusion
+from hpsearch.outcomes import MAX_CONFUSED_CLASSES, Confusion
 from hpsearch.training import backends
 from hpsearch.training.backends import Probabilities, Steps
 from hpsearch.training.images import streaming
@@ -115,7 +115,9 @@ def score(probabilities: Probabilities, labels: Labels) -> EpochFigures:
 
 
 def count_confusion(probabilities: Probabilities, labels: Labels) -> Confusion:
-    """Return how many images of each class (rows) are predicted as which (columns)."""
+    """Return how many images of each class (rows) are predicted as which (columns); nothing of too many classes."""
     classes = range(probabilities.shape[1])
+    if len(classes) > MAX_CONFUSED_CLASSES:
+        return ()
     counts = confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)
     return tuple(tuple(row) for row in counts.tolist())

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from hpsearch.errors import UsageError
 from hpsearch.spec.models import list_models
 from hpsearch.training import model_layers
 from hpsearch.training.backends import STOCK, Layers
@@ -38,11 +39,14 @@ def build(
 
     Raises:
         KeyError: a hyperparameter is missing.
+        UsageError: images of that shape are too small for it.
         ValueError: a hyperparameter has a value that Keras refuses.
     """
     if model.name is None:
         raise ValueError("a model of the user's own is not built here")
     body = list_models()[model.name]
+    if fault := body.find_fault(hyperparameters, input_shape):
+        raise UsageError(fault)
     seeds = model_layers.draw_seeds(seed)
     image = keras.Input(input_shape, name="image")
     x = model_layers.augment(image, seeds) if hyperparameters["augment"] else image

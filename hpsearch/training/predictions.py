@@ -1,7 +1,8 @@
 """What a model predicts for the test images, in a file from the trainer to the evaluation."""
 
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,15 @@ class Predictions:
     In the model's own precision: rounded, two classes might tie that did not.
     """
 
-    probabilities: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.floating]
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
+
+
+def average_predictions(models: Sequence[Predictions]) -> Predictions:
+    """Return the mean of the models' probabilities for the same images."""
+    mean = np.mean([model.probabilities.astype(np.float64) for model in models], axis=0)
+    return replace(models[0], probabilities=mean)
 
 
 def save(predictions: Predictions, path: Path) -> None:

@@ -9,6 +9,7 @@ from hpsearch.metrics import Direction
 from hpsearch.outcomes import Confusion, TrialState
 from hpsearch.plotting import confusion_matrix
 from hpsearch.plotting.chart import Heatmap
+from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.storage.results import Trial
 from tests.support.synthetic_trials import GRID, VALUES, analyze, make_repeated_grid, make_trial
 
@@ -81,3 +82,21 @@ def test_the_best_trial_stands_for_a_level(direction: Direction, numbers: tuple[
     matrices = confusion_matrix.select_by_level(effect, trials, direction)
     assert [matrix.trials for matrix in matrices] == [(number,) for number in numbers]
     assert matrices[1].label == f"optimizer adam: trial {numbers[1]}"
+
+
+def test_many_classes_are_those_with_the_most_errors() -> None:
+    """Of 60 classes 20 are drawn, the same in every panel, with percents of the whole row; the title says so."""
+    names = [f"c{label}" for label in range(60)]
+    counts = [[40 if true == guessed else 0 for guessed in range(60)] for true in range(60)]
+    for label in range(30, 50):
+        counts[label][label - 1 if label > 30 else 49] = 10
+        counts[label][0] = 0
+    matrices = [ConfusionMatrix(title, (1,), tuple(map(tuple, counts))) for title in ("one", "two")]
+    for panel in confusion_matrix.plot_matrices(matrices, names).panels:
+        assert panel.title.endswith("\nthe 20 of 60 classes with the most errors")
+        (heatmap,) = panel.marks
+        assert isinstance(heatmap, Heatmap)
+        assert len(heatmap.texts) == 20
+        assert heatmap.texts[1][0] == "10\n20%"
+        assert heatmap.hover is not None
+        assert heatmap.hover[1][0] == "10 of 50 images of c31 predicted as c30 (20.0%)"

@@ -62,9 +62,46 @@ def test_tables_fit_a_terminal(database: Database, finished_search: Any, tmp_pat
     tables = evaluation_tables.make_tables(replace(standing.evaluation, result=widened))
     with io.StringIO() as file:
         out = Console(file=file, width=80)
-        for table in [*tables, evaluation_tables.make_confusion_table(widened)]:
+        confusion = evaluation_tables.make_confusion_table(widened)
+        assert confusion is not None
+        for table in [*tables, confusion]:
             out.print(console.make_table(table.columns, table.rows))
         printed = file.getvalue()
     assert "…" not in printed
     assert all(f" {number} {name} " in printed for number, name in enumerate(classes))
     assert "learning_rate 0.02" in printed
+
+
+def test_many_classes_are_cut_and_said(database: Database, finished_search: Any, tmp_path: Path) -> None:
+    """Of 60 classes the worst are shown; of more than a hundred there is no confusion matrix."""
+    finished_search([0.5])
+    requested = request_evaluation(database, seeds=1)
+    train_trial(database, requested, tmp_path / "p.npz")
+    standing = results.read_status(database, requested)
+    assert standing.evaluation.result is not None
+    plain = standing.evaluation.result.to_json()
+    row = plain["configurations"][0]["classes"][0]
+
+    def widen(size: int, *, has_matrix: bool) -> EvaluationResult:
+        named = plain | {"classes": [f"c{label}" for label in range(size)]}
+        rows = [{**row, "name": f"c{label}", "f1": {**row["f1"], "mean": (label + 1) / 1000}} for label in range(size)]
+        counts = (np.eye(size, dtype=int) * 9 + np.eye(size, k=1, dtype=int) * np.arange(size)).tolist()
+        named["configurations"] = [{**plain["configurations"][0], "classes": rows}]
+        named["ensemble"] = {**plain["ensemble"], "confusion": counts if has_matrix else []}
+        return EvaluationResult.from_json(named)
+
+    wide = widen(60, has_matrix=True)
+    classes = list(evaluation_tables.make_tables(replace(standing.evaluation, result=wide)))[-1]
+    assert classes.caption == "the 40 of 60 classes with the lowest F1, with configuration 1"
+    assert [cells[0] for cells in classes.rows] == [f"c{label}" for label in range(40)]
+    confusion = evaluation_tables.make_confusion_table(wide)
+    assert confusion is not None
+    assert confusion.caption.endswith("the 10 of 60 classes with the most errors")
+    assert [cells[0] for cells in confusion.rows] == [f"c{label}" for label in range(49, 59)]
+    assert confusion.rows[0][1:3] == ("9", "50")
+    huge = widen(1000, has_matrix=False)
+    assert evaluation_tables.make_confusion_table(huge) is None
+    status = replace(standing, evaluation=replace(standing.evaluation, result=huge))
+    assert "there are 1,000 classes: confusion matrices are of up to 100" in list(
+        evaluation_tables.list_remarks(status)
+    )

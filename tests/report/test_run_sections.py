@@ -1,12 +1,19 @@
 """run_sections.py: how the search went."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from hpsearch.evaluation.answers import AnswerSource
 from hpsearch.plotting import timeline
 from hpsearch.report import run_sections
+from hpsearch.report.document import Table
+from hpsearch.report.material import ReportSource, prepare_material
+from hpsearch.spec.datasets import DataFacts
 from hpsearch.storage.database import Database
 from tests.support.grid_report import query_rows, read_material
 from tests.support.simulation import Simulation
+from tests.support.synthetic_trials import GRID, make_summary
 
 
 def test_utilization_is_held_time_by_time_there(database: Database, grid: Simulation) -> None:
@@ -24,3 +31,20 @@ def test_utilization_is_held_time_by_time_there(database: Database, grid: Simula
         assert used[worker].span == pytest.approx(there)
         assert used[worker].share == pytest.approx(hours / there)
     assert "2 workers" in run_sections.describe_utilization(material).blocks[0].text  # type: ignore[union-attr]
+
+
+def test_environment_has_the_images_of_each_class() -> None:
+    """A row a class with its images by part; nothing while no worker has loaded them."""
+    facts = DataFacts((96, 64, 3), ("cat", "dog"), (1200, 90), (300, 20), (150, 10))
+    tables = _list_tables(facts)
+    (classes,) = (table for table in tables if table.columns[0] == "class")
+    assert classes.rows == (("cat", "1,200", "300", "150"), ("dog", "90", "20", "10"))
+    assert classes.caption == "Images of each class, 96 × 64 pixels with 3 channels"
+    assert not [table for table in _list_tables(None) if table.columns[0] == "class"]
+
+
+def _list_tables(facts: DataFacts | None) -> list[Table]:
+    summary = make_summary(GRID, [], facts=facts)
+    source = ReportSource(AnswerSource(summary, [], None, None, None), (), datetime.now(UTC))
+    section = run_sections.describe_environment(prepare_material(source))
+    return [block for block in section.blocks if isinstance(block, Table)]

@@ -126,3 +126,13 @@ def test_one_each_takes_the_branch_that_is_most_like_the_base() -> None:
     assert [read_axes(branch) for branch in listed] == [
         (name, "relu", False) for name in BASE_TABLE["optimizer"].choices
     ]
+
+
+def test_of_a_number_of_layers_the_ends_are_branches() -> None:
+    """A searched depth is an axis with its smallest and its largest value; one that is not searched is none."""
+    resnet = '[model]\nname = "resnet"\n[space]\n'
+    for depth in ("{ low = 2, high = 9 }", "[5, 2, 9, 3]", "{ low = 2, high = 9, log = true }"):
+        spec = study(resnet + f"depth = {depth}\n")
+        assert branches.list_axes(spec) == ("optimizer", "depth")
+        assert [branch.values["depth"] for branch in branches.list_branches(spec)] == [2, 9]
+    assert branches.list_axes(study(resnet)) == ("optimizer",)

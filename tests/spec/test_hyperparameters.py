@@ -21,6 +21,7 @@ BASE_MODEL = {
     "initializer": "glorot_uniform",
     "filter_size": 3,
     "filters": 32,
+    "blocks": 2,
     "dense_units": 512,
     "preprocessing": "scale",
     "augment": False,

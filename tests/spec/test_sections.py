@@ -99,7 +99,10 @@ def test_a_name_or_value_that_the_table_does_not_know(text: str, fault: str) -> 
             "budget.target=80",
             "budget.target: 80.0 is no val_accuracy to reach: a fraction above 0, at most 1, such as 0.8",
         ),
-        ("data.name=mnist", "data.name: 'mnist' is unknown: one of 'cifar10' or 'digits'"),
+        (
+            "data.name=flowers",
+            "data.name: 'flowers' is unknown: one of 'cifar10', 'cifar100', 'digits', 'fashion_mnist' or 'mnist'",
+        ),
         ("data=3", "data: 3 is not a table: write [data] above its keys"),
         (
             "data.validation=50000",

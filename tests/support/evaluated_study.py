@@ -11,7 +11,7 @@ import pytest
 
 from hpsearch.evaluation import evaluation, results
 from hpsearch.evaluation.evaluation import Evaluation
-from hpsearch.metrics import Direction
+from hpsearch.metrics import METRICS, Direction
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
@@ -39,6 +39,7 @@ def add_epochs(database: Database, attempt: Attempt, values: Sequence[float]) ->
     database.transact(lambda c: attempts.store_parameters(c, attempt, writes))
     for number, value in enumerate(values, start=1):
         epoch = metrics(number, value)
+        epoch = replace(epoch, val_metric=value) if METRICS[attempt.study.spec.study.metric].is_own else epoch
         epoch = replace(epoch, val_loss=NAN) if isnan(value) else epoch
         database.transact(lambda c: simulation.record(c, attempt, epoch, history))
 

@@ -1,6 +1,7 @@
 """Trials that were never trained, with the figures a test gives them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ import numpy as np
 from hpsearch.analysis.answer import Answer, answer_study
 from hpsearch.analysis.effects import Effect
 from hpsearch.analysis.statistics import Difference
-from hpsearch.metrics import EpochMetrics, find_best_epoch
+from hpsearch.metrics import METRICS, EpochMetrics, find_best_epoch
 from hpsearch.outcomes import StudyStatus, TrialOutcome, TrialState
 from hpsearch.spec import loader
+from hpsearch.spec.datasets import DataFacts
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
 
@@ -51,6 +53,8 @@ def make_trial(
         EpochMetrics(epoch, 1.5 - value, value + gap, 2.0 - value, value, 0.01, seconds * (3 if epoch == 1 else 1))
         for epoch, value in enumerate(accuracies, start=1)
     ]
+    if METRICS[metric].is_own:
+        epochs = [replace(epoch, val_metric=epoch.val_accuracy) for epoch in epochs]
     best = find_best_epoch(epochs, metric) if state in {TrialState.COMPLETE, TrialState.PRUNED} else None
     return Trial(
         number=number,
@@ -74,9 +78,11 @@ def make_trial(
     )
 
 
-def make_summary(described: Mapping[str, Any], trials: Sequence[Trial], status: str = "finished") -> Summary:
+def make_summary(
+    described: Mapping[str, Any], trials: Sequence[Trial], status: str = "finished", facts: DataFacts | None = None
+) -> Summary:
     """Return the summary of the study that is `described` as in its file, with these trials."""
-    spec = loader.from_dict({"study": {"name": "synthetic"}, **described})
+    spec = replace(loader.from_dict({"study": {"name": "synthetic"}, **described}), facts=facts)
     study = Study(1, spec.study.name, spec, spec.fingerprint, StudyStatus(status), None, 0, None, None)
     counts = {state.value: sum(trial.state == state for trial in trials) for state in TrialState}
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]

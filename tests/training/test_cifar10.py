@@ -15,6 +15,7 @@ import pytest
 
 from hpsearch.errors import NotFoundError
 from hpsearch.training.datasets import cifar10
+from hpsearch.training.images import downloads
 
 IMAGES = 20  # a batch, instead of 10,000
 NAMES = [b"airplane", b"automobile", b"bird", b"cat", b"deer", b"dog", b"frog", b"horse", b"ship", b"truck"]
@@ -110,7 +111,7 @@ def test_archive_gives_what_the_directory_gives(tmp_path: Path) -> None:
 def test_data_directory_comes_before_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's directory first, as batches, as their parent or as archive; then the cache; else None."""
     assert cifar10.find_source() is None
-    cached = pack(cifar10.list_places()[-1] / cifar10.ARCHIVE, {})
+    cached = pack(downloads.list_places()[-1] / cifar10.ARCHIVE, {})
     assert cifar10.find_source() == cached
     chosen = tmp_path / "data"
     monkeypatch.setenv("HPSEARCH_DATA_DIR", str(chosen))

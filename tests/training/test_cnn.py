@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import pytest
 
+from hpsearch.errors import UsageError
 from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training import model_building
 from hpsearch.training.loading import PixelStatistics
+from hpsearch.training.models.cnn import MODEL
 from hpsearch.training.protocol import BASE_MODEL
 
 pytestmark = pytest.mark.tensorflow
@@ -18,8 +20,9 @@ STATISTICS = PixelStatistics((100.0, 120.0, 140.0), (50.0, 60.0, 70.0))
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 
 
-def make_model(seed: int = 0, **values: Any) -> keras.Model:
-    return model_building.build(BASE_MODEL, BASE_TABLE.fill_defaults(values), (32, 32, 3), 10, seed, STATISTICS)
+def make_model(seed: int = 0, shape: tuple[int, int, int] = (32, 32, 3), **values: Any) -> keras.Model:
+    statistics = PixelStatistics(STATISTICS.mean[: shape[2]], STATISTICS.deviation[: shape[2]])
+    return model_building.build(BASE_MODEL, BASE_TABLE.fill_defaults(values), shape, 10, seed, statistics)
 
 
 def make_tiny_model(seed: int = 0, **values: Any) -> keras.Model:
@@ -38,6 +41,39 @@ def test_base_model_has_1250858_weights() -> None:
     assert model.count_params() == 1_250_858
     assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.25] * 3
     assert model.output_shape == (None, 10)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "filters"), [(1, [32, 32]), (3, [32, 32, 64, 64, 128, 128]), (4, [4, 4, 8, 8, 16, 16, 32, 32])]
+)
+def test_each_further_block_doubles_the_filters(blocks: int, filters: list[int]) -> None:
+    """One block to four, which fit 32×32 pixels."""
+    model = make_model(blocks=blocks, filters=filters[0], dense_units=8)
+    assert [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)] == filters
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (48, 64, 3), (10, 10, 4)])
+def test_images_of_any_size_and_channels_fit(shape: tuple[int, int, int]) -> None:
+    """Grey ones, others than squares, small ones, and more channels than three."""
+    model = make_model(shape=shape, filters=2, dense_units=4, preprocessing="scale")
+    assert model.input_shape == (None, *shape)
+    assert model(np.zeros((2, *shape), np.uint8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 10])
+def test_what_shrinks_the_image_to_nothing_is_refused(blocks: int, size: int) -> None:
+    """The smallest image that is taken is one that Keras takes; for a pixel less the error says why not."""
+    values: dict[str, Any] = {"blocks": blocks, "filter_size": size, "filters": 1, "dense_units": 1}
+    known = BASE_TABLE.fill_defaults(values)
+    side = next(side for side in range(1, 100) if MODEL.find_fault(known, (side, 100, 3)) is None)
+    make_model(shape=(side, 100, 3), **values)
+    message = (
+        f"images of {side - 1}×100 are too small for blocks = {blocks} with filter_size = {size}: take fewer blocks, "
+        "smaller filters or larger images"
+    )
+    with pytest.raises(UsageError, match=f"^{message}$"):
+        make_model(shape=(side - 1, 100, 3), **values)
 
 
 def test_prelu_has_an_alpha_a_unit() -> None:

@@ -99,8 +99,8 @@ def test_more_than_there_is_is_a_usage_error(limits: DataRequest, message: str) 
 
 def test_unknown_dataset_is_not_found() -> None:
     """The line names those there are."""
-    with pytest.raises(NotFoundError, match="no dataset is called 'mnist': there are cifar10, digits"):
-        loading.load(replace(DIGITS, name="mnist"))
+    with pytest.raises(NotFoundError, match="no dataset is called 'flowers': there are cifar10, cifar100, digits"):
+        loading.load(replace(DIGITS, name="flowers"))
 
 
 def test_only_the_latest_dataset_is_kept() -> None:

@@ -1,10 +1,12 @@
 """The training loop: its endings, and that a resumed training is the one that was never stopped."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
 from hpsearch.training import fit, loading, preparation
 from hpsearch.training.protocol import Released, Stop, Train
+from hpsearch.training.scoring import compute_metric
 from tests.support.training_jobs import MakeJob
 from tests.support.training_runs import Recorder, figures, predictions, run
 
@@ -249,3 +252,53 @@ def test_full_disk_costs_the_checkpoint_not_the_training(job: MakeJob, tmp_path:
     end, recorder = run(job(epochs=1, workdir=str(tmp_path / "file" / "work")))
     assert isinstance(end, TrainingEnd)
     assert (end.outcome, end.model, recorder.checkpoints) == (TrialOutcome.COMPLETED, None, [None])
+
+
+@pytest.mark.parametrize("metric", ["val_f1", "val_auroc", "val_top5_accuracy"])
+def test_the_studys_own_metric_decides_the_best_epoch(job: MakeJob, tmp_path: Path, metric: str) -> None:
+    """Each epoch has it, as of the validation predictions; it survives a checkpoint, and its best epoch is saved."""
+    trial = job(epochs=3, metric=metric)
+    end, recorder = run(trial)
+    values = [epoch.val_metric for epoch in recorder.epochs]
+    assert isinstance(end, TrainingEnd)
+    assert all(value is not None and 0 < value < 1 for value in values)
+    assert [epoch.value(metric) for epoch in recorder.epochs] == values
+    data = loading.load(trial.data)
+    assert end.model is not None
+    model = keras.models.load_model(end.model)
+    best = compute_metric(metric, model.predict(data.x_val[:], verbose=0), data.y_val)
+    assert best == pytest.approx(max(value for value in values if value is not None), abs=2e-3)
+
+    released, before = run(trial, Recorder(stop_in=(3, 4)))
+    assert isinstance(released, Released)
+    elsewhere = replace(trial, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
+    assert list(preparation.prepare(elsewhere, data).epochs) == before.epochs
+
+
+def test_epochs_at_chance_are_counted_through_a_checkpoint(job: MakeJob, tmp_path: Path) -> None:
+    """A training resumed after one epoch at chance ends after the next, as the uninterrupted one does."""
+    trial = job({"learning_rate": 1e-9}, epochs=5, patience=2)
+    end, whole = run(trial)
+    assert isinstance(end, TrainingEnd)
+    assert (end.outcome, len(whole.epochs)) == (TrialOutcome.AT_CHANCE, 2)
+    released, _ = run(trial, Recorder(stop_after=1))
+    assert isinstance(released, Released)
+    elsewhere = replace(trial, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
+    again, rest = run(elsewhere)
+    assert isinstance(again, TrainingEnd)
+    assert (again.outcome, [epoch.epoch for epoch in rest.epochs]) == (TrialOutcome.AT_CHANCE, [2])
+
+
+def test_a_checkpoint_of_an_older_version_is_read(job: MakeJob, tmp_path: Path) -> None:
+    """One that counts no epochs at chance, and whose epochs have no metric of their own, goes on."""
+    trial = job(epochs=3)
+    released, before = run(trial, Recorder(stop_after=2))
+    assert isinstance(released, Released)
+    assert released.checkpoint is not None
+    with np.load(released.checkpoint) as file:
+        arrays = {name: value for name, value in file.items() if name != "guessing"}
+    epochs = [{k: v for k, v in epoch.items() if k != "val_metric"} for epoch in json.loads(str(arrays["epochs"]))]
+    older = tmp_path / "older.npz"
+    np.savez(older, **{**arrays, "epochs": np.array(json.dumps(epochs))})
+    training = preparation.prepare(replace(trial, checkpoint=str(older)), loading.load(trial.data))
+    assert list(training.epochs) == before.epochs

@@ -1,9 +1,18 @@
 """What a trainer does before it says Ready."""
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from hpsearch import settings
+from hpsearch.outcomes import TrialOutcome
 from hpsearch.training import backends, serve
+from hpsearch.training.protocol import Train
+from hpsearch.training.user import code
 
 pytestmark = pytest.mark.tensorflow
 
@@ -22,3 +31,31 @@ def test_memory_is_limited_before_the_device_is_used(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(backends, "name_device", name_device)
     serve.describe_process()
     assert calls == ["limit of 1024 MiB", "device"]
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, job: Train, fail: Callable[[], object]) -> Any:
+    """Return what the supervisor is told of a job whose training calls `fail`."""
+    monkeypatch.setattr(serve, "_train", lambda job, connection: fail())
+    connection: Any = None
+    return serve._attempt(job, connection)
+
+
+def test_an_error_of_the_users_code_is_shown_in_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an attempt stores of it begins and ends there; an error of ours keeps its traceback, whole."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(code, "_directories", [])
+    (tmp_path / "failing_model.py").write_text("def build():\n    return 1 / 0\n")
+    job: Any = SimpleNamespace(code=str(tmp_path))
+    end = answer(monkeypatch, job, code.load_function(tmp_path, "failing_model.py:build")).end
+    assert (end.outcome, end.detail) == (TrialOutcome.ERROR, "ZeroDivisionError: division by zero")
+    assert end.traceback.splitlines()[:3] == [
+        "Traceback (most recent call last):",
+        '  File "failing_model.py", line 2, in build',
+        "    return 1 / 0",
+    ]
+    assert "serve.py" not in end.traceback
+    assert "serve.py" in answer(monkeypatch, job, lambda: 1 / 0).end.traceback
+    (tmp_path / "broken_model.py").write_text("import surely_absent\n")
+    end = answer(monkeypatch, job, lambda: code.load_function(tmp_path, "broken_model.py:build")).end
+    assert end.detail == ("broken_model.py cannot be imported: ModuleNotFoundError: No module named 'surely_absent'")
+    assert '  File "broken_model.py", line 1, in <module>' in end.traceback.splitlines()

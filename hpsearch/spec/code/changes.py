@@ -27,7 +27,7 @@ def _count_lines(old: bytes, new: bytes) -> str:
         return f"{len(old)} bytes before, {len(new)} now"
     matcher = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines())
     edits = [edit for edit in matcher.get_opcodes() if edit[0] != "equal"]
-    if not edits:
+    if not edits and old and new:
         return "other line ends"
     added, removed = sum(edit[4] - edit[3] for edit in edits), sum(edit[2] - edit[1] for edit in edits)
     return f"+{added} -{removed} lines"

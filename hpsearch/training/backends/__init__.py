@@ -60,7 +60,7 @@ class Backend(Protocol):
     def make_dropout(self, rate: float, seed: int) -> keras.layers.Layer:
         """Make a dropout layer to train with; it has the variables of Keras's own."""
 
-    def make_batch_norm(self, momentum: float) -> keras.layers.Layer:
+    def make_batch_norm(self, momentum: float, gamma_initializer: str = "ones") -> keras.layers.Layer:
         """Make a batch normalization layer to train with; it has the variables of Keras's own.
 
         In `Steps`, its moving averages are those of the steps so far: what they began with is divided out, as Adam does

@@ -34,8 +34,8 @@ def make_dropout(rate: float, seed: int) -> keras.layers.Layer:
     return keras.layers.Dropout(rate, seed=seed)
 
 
-def make_batch_norm(momentum: float) -> keras.layers.Layer:
-    return keras.layers.BatchNormalization(momentum=momentum)
+def make_batch_norm(momentum: float, gamma_initializer: str = "ones") -> keras.layers.Layer:
+    return keras.layers.BatchNormalization(momentum=momentum, gamma_initializer=gamma_initializer)
 
 
 def make_prelu() -> keras.layers.Layer:

@@ -58,8 +58,8 @@ def make_dropout(rate: float, seed: int) -> keras.layers.Layer:
     return ByteDropout(rate, seed=seed)
 
 
-def make_batch_norm(momentum: float) -> keras.layers.Layer:
-    return FusedBatchNorm(momentum=momentum)
+def make_batch_norm(momentum: float, gamma_initializer: str = "ones") -> keras.layers.Layer:
+    return FusedBatchNorm(momentum=momentum, gamma_initializer=gamma_initializer)
 
 
 def make_prelu() -> keras.layers.Layer:

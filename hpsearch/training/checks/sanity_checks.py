@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hpsearch.errors import HpsearchError
 from hpsearch.spec.branches import Branch, select_one_each
 from hpsearch.spec.models import DEFAULT_MODEL, BuiltInModel, list_models
 from hpsearch.training import backends, loading
@@ -137,6 +138,8 @@ def _run(
 def _describe(error: Exception) -> str:
     if backends.is_out_of_memory(error):
         return "it does not fit into the memory of this device"
+    if isinstance(error, HpsearchError):
+        return str(error)
     return textwrap.shorten(f"{type(error).__name__}: {error}", 300)
 
 

@@ -7,33 +7,26 @@ a directory, or in the archive it is published as.
 
 import gzip
 import io
-import logging
 import pickle
-import socket
 import tarfile
-import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpsearch import settings
 from hpsearch.errors import NotFoundError
 from hpsearch.spec.datasets import Dataset
+from hpsearch.training.images.downloads import PublishedFile, download, list_places
 
 if TYPE_CHECKING:
     from hpsearch.training.images.parts import Images, Labels, RawImages
-
-log = logging.getLogger(__name__)
 
 DIRECTORY = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
 # The archive and checksum that keras.datasets.cifar10 uses.
 ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-TIMEOUT = 60.0
-"""Seconds without a byte, after which the download is given up."""
 TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST = "test_batch"
 META = "batches.meta"
@@ -71,12 +64,6 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it names {module}.{name}, which CIFAR-10 does not need") from None
 
 
-def list_places() -> tuple[Path, ...]:
-    """Return the directories that are searched, in this order: the user's data directory, the cache."""
-    chosen = settings.find_data_dir()
-    return (*([chosen] if chosen else []), settings.find_cache_dir())
-
-
 def find_source() -> Path | None:
     """Return the batches' directory, or the archive, for `read`; None where there is neither. Reads nothing."""
     for place in list_places():
@@ -94,7 +81,8 @@ def fetch() -> Path:
     Raises:
         NotFoundError: it is not there and cannot be downloaded.
     """
-    return find_source() or _download()
+    advice = f"{ARCHIVE} or {DIRECTORY}"
+    return find_source() or download(PublishedFile("CIFAR-10", ARCHIVE, ORIGIN, SHA256, 163, advice))
 
 
 def read_images() -> "RawImages":
@@ -118,12 +106,9 @@ def read(path: Path) -> "RawImages":
     import numpy as np
 
     try:
-        files = _directory(path) if path.is_dir() else _archive(path)
-        batches = [_batch(files, name) for name in (*TRAIN, TEST)]
-        names = _load(files, META).get(b"label_names")
-        if not isinstance(names, list) or len(names) != len(CLASSES):
-            raise ValueError(f"{META} does not hold {len(CLASSES)} class names")
-        classes = tuple(name.decode() for name in names)
+        files = read_files(path, DIRECTORY, (*TRAIN, TEST, META))
+        batches = [load_batch(files, name, BATCH_IMAGES, b"labels", len(CLASSES)) for name in (*TRAIN, TEST)]
+        classes = load_names(files, META, b"label_names", len(CLASSES))
     except Exception as error:  # noqa: BLE001 a damaged pickle or archive can raise almost anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise NotFoundError(f"CIFAR-10 in {path} cannot be used: {reason}; replace or remove it") from None
@@ -131,14 +116,18 @@ def read(path: Path) -> "RawImages":
     return np.concatenate(images), np.concatenate(labels), *batches[-1], classes
 
 
-def _directory(path: Path) -> dict[str, bytes]:
-    return {name: (path / name).read_bytes() for name in (*TRAIN, TEST, META) if (path / name).is_file()}
+def read_files(path: Path, directory: str, names: Sequence[str]) -> dict[str, bytes]:
+    """Return the content of those of `names` that are in a directory, or in an archive of the directory of that name.
 
-
-def _archive(path: Path) -> dict[str, bytes]:
-    """Return the wanted members, read into memory: nothing is unpacked, so no name in the archive can lead anywhere."""
+    Raises:
+        ValueError: the archive is damaged.
+        OSError: a file cannot be read.
+    """
+    if path.is_dir():
+        return {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
+    # Into memory: nothing is unpacked, so no name in the archive can lead anywhere.
     files: dict[str, bytes] = {}
-    wanted = {f"{DIRECTORY}/{name}": name for name in (*TRAIN, TEST, META)}
+    wanted = {f"{directory}/{name}": name for name in names}
     try:
         with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
@@ -152,6 +141,37 @@ def _archive(path: Path) -> dict[str, bytes]:
     return files
 
 
+def load_names(files: Mapping[str, bytes], name: str, key: bytes, count: int) -> tuple[str, ...]:
+    """Return the names of the classes.
+
+    Raises:
+        ValueError: the file is missing or damaged, or holds something else.
+    """
+    names = _load(files, name).get(key)
+    if not isinstance(names, list) or len(names) != count:
+        raise ValueError(f"{name} does not hold {count} class names")
+    return tuple(name.decode() for name in names)
+
+
+def load_batch(files: Mapping[str, bytes], name: str, images: int, key: bytes, classes: int) -> "tuple[Images, Labels]":
+    """Return the images (n, 32, 32, 3) and labels (n,) of a file that is to have so many, the labels under `key`.
+
+    Raises:
+        ValueError: the file is missing or damaged, or holds something else.
+    """
+    import numpy as np
+
+    batch = _load(files, name)
+    rows, labels = batch.get(b"data"), np.asarray(batch.get(key))
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.shape != (images, 3072):
+        raise ValueError(f"{name} does not hold {images:,} rows of 3,072 bytes")
+    whole = labels.shape == (images,) and labels.dtype.kind in "iu"
+    if not whole or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"{name} does not hold {images:,} labels from 0 to {classes - 1}")
+    planes = rows.reshape(-1, 3, 32, 32)  # images x colours x height x width
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels.astype(np.int64)
+
+
 def _load(files: Mapping[str, bytes], name: str) -> dict[bytes, Any]:
     if name not in files:
         raise ValueError(f"{name} is missing")
@@ -162,51 +182,6 @@ def _load(files: Mapping[str, bytes], name: str) -> dict[bytes, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{name} does not hold a dictionary")
     return content
-
-
-def _batch(files: Mapping[str, bytes], name: str) -> "tuple[Images, Labels]":
-    import numpy as np
-
-    batch = _load(files, name)
-    rows, labels = batch.get(b"data"), np.asarray(batch.get(b"labels"))
-    if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.shape != (BATCH_IMAGES, 3072):
-        raise ValueError(f"{name} does not hold {BATCH_IMAGES:,} rows of 3,072 bytes")
-    whole = labels.shape == (BATCH_IMAGES,) and labels.dtype.kind in "iu"
-    if not whole or labels.min() < 0 or labels.max() >= len(CLASSES):
-        raise ValueError(f"{name} does not hold {BATCH_IMAGES:,} labels from 0 to {len(CLASSES) - 1}")
-    planes = rows.reshape(-1, 3, 32, 32)  # images x colours x height x width
-    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels.astype(np.int64)
-
-
-def _download() -> Path:
-    """Download CIFAR-10 into the cache; it appears there whole, with the right checksum, or not at all."""
-    import keras
-
-    cache = settings.find_cache_dir()
-    previous = socket.getdefaulttimeout()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as directory:
-            log.info("downloading CIFAR-10 (163 MiB) from %s", ORIGIN)
-            socket.setdefaulttimeout(TIMEOUT)
-            file = keras.utils.get_file(
-                ARCHIVE,
-                ORIGIN,
-                file_hash=SHA256,
-                hash_algorithm="sha256",
-                cache_dir=directory,
-                cache_subdir="",
-            )
-            return Path(file).replace(cache / ARCHIVE)
-    except Exception as error:  # noqa: BLE001 get_file raises bare Exception for what goes wrong on the way
-        looked = " nor in ".join(str(place) for place in list_places())
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise NotFoundError(
-            f"CIFAR-10 is not in {looked}, and cannot be downloaded ({reason}): put {ARCHIVE} or "
-            f"{DIRECTORY} into a directory and name that in HPSEARCH_DATA_DIR"
-        ) from None
-    finally:
-        socket.setdefaulttimeout(previous)
 
 
 DATASET = Dataset(

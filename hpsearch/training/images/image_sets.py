@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from hpsearch.training.images.file_pixels import FilePixels
 from hpsearch.training.images.listings import Listing, describe, format_path
 from hpsearch.training.images.stores import ImageStore
 from hpsearch.training.protocol import DataRequest
+from hpsearch.training.user.code import load_function
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +76,9 @@ def read(request: DataRequest, code: Path | None, progress: Progress) -> ImageSe
 
 
 def _load(code: Path | None, reference: str) -> object:
-    user_code = import_module("hpsearch.training.user_code")
-    return user_code.load_function(code, reference)()
+    if code is None:
+        raise NotFoundError(f"{reference} is not on this host: start the study from its file")
+    return load_function(code, reference)()
 
 
 def _read_files(listing: Listing, request: DataRequest, progress: Progress) -> ImageSet:

@@ -1,8 +1,8 @@
 """The built-in convolutional network and its hyperparameters.
 
-Two blocks of two convolutions, a dense layer, a softmax head. It is made of stock Keras layers only, so that a saved
-model predicts wherever Keras is, without this package. The study file's table has the rows from here, so Keras is
-imported when a network is built.
+Blocks of two convolutions and a pooling, a dense layer, a softmax head. It is made of stock Keras layers only, so that
+a saved model predicts wherever Keras is, without this package. The study file's table has the rows from here, so Keras
+is imported when a network is built.
 """
 
 from collections.abc import Iterator, Mapping
@@ -62,9 +62,26 @@ ROWS = (
         place=110,
     ),
     Hyperparameter("filter_size", int, 3, "Height and width of the convolutions.", 1, 10, place=120),
-    Hyperparameter("filters", int, 32, "Filters in the first block; the second has twice as many.", 1, 1024, place=130),
+    Hyperparameter("filters", int, 32, "Filters in the first block; each further doubles them.", 1, 1024, place=130),
+    Hyperparameter("blocks", int, 2, "Blocks of two convolutions and a pooling.", 1, 4, place=135),
     Hyperparameter("dense_units", int, 512, "Units of the dense layer.", 1, 16384, place=140),
 )
+
+VALID_BLOCKS = 2
+"""In so many blocks the second convolution is not padded. In further ones it is: four blocks fit 32×32 pixels."""
+
+
+def find_fault(hyperparameters: Mapping[str, Any], shape: tuple[int, ...]) -> str | None:
+    """Return why the network cannot be built for images of `shape`; see `spec.models.BuiltInModel.find_fault`."""
+    size, blocks, side = hyperparameters["filter_size"], hyperparameters["blocks"], min(shape[:2])
+    for block in range(blocks):
+        side = (side - (size - 1) * (block < VALID_BLOCKS)) // 2
+    if side >= 1:
+        return None
+    return (
+        f"images of {shape[0]}×{shape[1]} are too small for blocks = {blocks} with filter_size = {size}: take fewer "
+        "blocks, smaller filters or larger images"
+    )
 
 
 def build(hyperparameters: Mapping[str, Any], x: Any, classes: int, seeds: Iterator[int], layers: "Layers") -> Any:
@@ -88,9 +105,10 @@ def build(hyperparameters: Mapping[str, Any], x: Any, classes: int, seeds: Itera
 
     filters, rate = hyperparameters["filters"], hyperparameters["dropout"]
     with model_layers.compute_in(layers.precision):
-        for width in (filters, 2 * filters):
-            for padding in ("same", "valid"):
-                x = model_layers.activate(x, hyperparameters, layers, partial(convolve, width, padding))
+        for block in range(hyperparameters["blocks"]):
+            for padding in ("same", "valid" if block < VALID_BLOCKS else "same"):
+                convolution = partial(convolve, 2**block * filters, padding)
+                x = model_layers.activate(x, hyperparameters, layers, convolution)
             x = keras.layers.MaxPooling2D(2)(x)
             x = layers.dropout(rate, seed=next(seeds))(x)
         x = keras.layers.Flatten()(x)
@@ -106,7 +124,9 @@ MODEL = BuiltInModel(
     name="cnn",
     rows=ROWS,
     build=build,
+    find_fault=find_fault,
     axes=("activation", "batch_norm"),
+    depths=("blocks",),
     plain={"dropout": 0.0, "dense_dropout": 0.0, "l1": 0.0, "l2": 0.0},
     small={"filters": 2, "dense_units": 8},
     largest={"filters": 32, "dense_units": 512},

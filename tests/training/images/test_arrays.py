@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,8 @@ def test_array_shorter_than_its_header_is_named(tmp_path: Path) -> None:
 
 def load(loaded: object, monkeypatch: pytest.MonkeyPatch) -> ImageSet:
     """Read what a user's function returned."""
-    monkeypatch.setattr(image_sets, "_load", lambda code, reference: loaded)
-    return read(make_request(None), None, lambda done, total: None)
+    monkeypatch.setattr(image_sets, "load_function", lambda code, reference: lambda: loaded)
+    return read(make_request(None), Path(), lambda done, total: None)
 
 
 def test_function_returns_what_keras_datasets_do(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
@@ -227,3 +228,20 @@ def test_function_that_returns_something_else_is_named(
     """One line says what came, and what is to come."""
     with pytest.raises(NotFoundError, match=message):
         load(loaded, monkeypatch)
+
+
+def test_function_is_that_of_the_users_file(tmp_path: Path) -> None:
+    """The file is in the directory of the study's code; what its code raises is the caller's to show."""
+    (tmp_path / "my_data.py").write_text(
+        "import numpy as np\n"
+        "def load():\n"
+        "    x, y = np.arange(30 * 4 * 4).reshape(30, 4, 4) % 256, np.arange(30) % 2\n"
+        "    return (x[:20], y[:20]), (x[20:], y[20:])\n"
+        "def fail():\n"
+        "    raise ZeroDivisionError\n"
+    )
+    images = read(make_request(None), tmp_path, lambda done, total: None)
+    assert images.images.shape == (30, 4, 4, 1)
+    assert read_all(images)[29].ravel().tolist() == [pixel % 256 for pixel in range(29 * 16, 30 * 16)]
+    with pytest.raises(ZeroDivisionError):
+        read(replace(make_request(None), load="my_data.py:fail"), tmp_path, lambda done, total: None)

@@ -1,0 +1,83 @@
+"""Published data sets: files that are where the user keeps data, or are downloaded into the cache once."""
+
+import logging
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from hpsearch import settings
+from hpsearch.errors import NotFoundError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 60.0
+"""Seconds without a byte, after which a download is given up."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file of a data set, as Keras's loaders know it."""
+
+    title: str
+    """What to call the data set."""
+    name: str
+    """Its path below a directory that is searched."""
+    origin: str
+    sha256: str | None
+    """None where Keras has none; such a file has a checksum of its own inside."""
+    mebibytes: float
+    advice: str
+    """What to put into a directory where it cannot be downloaded."""
+
+
+def list_places() -> tuple[Path, ...]:
+    """Return the directories that are searched, in this order: the user's data directory, the cache."""
+    chosen = settings.find_data_dir()
+    return (*([chosen] if chosen else []), settings.find_cache_dir())
+
+
+def fetch(file: PublishedFile) -> Path:
+    """Return where a file is on this host; it is downloaded where it is not there.
+
+    Raises:
+        NotFoundError: it is not there and cannot be downloaded.
+    """
+    paths = (place / file.name for place in list_places())
+    return next((path for path in paths if path.is_file()), None) or download(file)
+
+
+def download(file: PublishedFile) -> Path:
+    """Download a file into the cache; it appears there whole, with the right checksum, or not at all.
+
+    Raises:
+        NotFoundError: it cannot be downloaded; the line says where it was looked for.
+    """
+    import keras
+
+    cache, name = settings.find_cache_dir(), PurePosixPath(file.name).name
+    previous = socket.getdefaulttimeout()
+    try:
+        target = cache / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as directory:
+            log.info("downloading %s (%g MiB) from %s", file.title, file.mebibytes, file.origin)
+            socket.setdefaulttimeout(TIMEOUT)
+            downloaded = keras.utils.get_file(
+                name,
+                file.origin,
+                file_hash=file.sha256,
+                hash_algorithm="sha256",
+                cache_dir=directory,
+                cache_subdir="",
+            )
+            return Path(downloaded).replace(target)
+    except Exception as error:  # noqa: BLE001 get_file raises bare Exception for what goes wrong on the way
+        looked = " nor in ".join(str(place) for place in list_places())
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise NotFoundError(
+            f"{file.title} is not in {looked}, and cannot be downloaded ({reason}): put {file.advice} into a "
+            "directory and name that in HPSEARCH_DATA_DIR"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(previous)
