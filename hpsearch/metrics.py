@@ -73,7 +73,17 @@ class Metric:
     @property
     def axis_title(self) -> str:
         """The title with the unit."""
-        return f"{self.title} ({'fraction of 1' if self.is_fraction else 'nats'})"
+        return f"{self.title} ({self.unit})"
+
+    @property
+    def unit(self) -> str:
+        """What a value is in, where it is not shown in percent."""
+        return "fraction of 1" if self.is_fraction else "nats"
+
+    @property
+    def end(self) -> float:
+        """The largest value there is; the smallest is 0."""
+        return 1.0 if self.is_fraction else math.inf
 
     @property
     def is_own(self) -> bool:

@@ -17,6 +17,8 @@ SEED = 0
 """Of the resamples: the same predictions have the same interval."""
 MIN_IMAGES = 50
 """Of each class: with fewer a bootstrap's intervals hold the truth too seldom to be shown, see tests/evaluation."""
+MIN_MISRANKED = 2
+"""Images that are ranked wrongly, about: below that an AUROC hangs on single images, and so does its bootstrap."""
 MAX_CELLS = 2_000_000
 """Images × classes up to which a bootstrap takes seconds; beyond that there is no interval."""
 
@@ -55,7 +57,7 @@ def score_metric(name: str, configurations: Sequence[Sequence[Predictions]]) -> 
 
 def _spread(name: str, models: Sequence[Predictions]) -> Spread:
     values = [make_scorer(name, model.probabilities, model.labels)(np.ones(len(model.labels))) for model in models]
-    return compute_spread(values, 1.0 if METRICS[name].is_fraction else np.inf)
+    return compute_spread(values, METRICS[name].end)
 
 
 def measure(name: str, predictions: Predictions) -> MetricValue:
@@ -70,12 +72,12 @@ def measure(name: str, predictions: Predictions) -> MetricValue:
     if metric.is_proportion:
         return MetricValue(value, *compute_wilson_interval(round(value * images), images))
     counts = np.bincount(labels, minlength=len(predictions.classes))
-    if counts.min() < MIN_IMAGES or predictions.probabilities.size > MAX_CELLS:
+    if counts.min() < MIN_IMAGES or predictions.probabilities.size > MAX_CELLS or not 0 < value < metric.end:
+        return MetricValue(value, None, None)
+    if name == "val_auroc" and (1 - value) * np.minimum(counts, images - counts).sum() < MIN_MISRANKED:
         return MetricValue(value, None, None)
     generator, shares = np.random.default_rng(SEED), np.full(images, 1 / images)
     deviation = float(np.std([score(generator.multinomial(images, shares).astype(float)) for _ in range(DRAWS)]))
-    if not 0 < value < (1 if metric.is_fraction else np.inf):
-        return MetricValue(value, None, None)
     if not metric.is_fraction:
         factor = float(np.exp(1.96 * deviation / value))
         return MetricValue(value, value / factor, value * factor)

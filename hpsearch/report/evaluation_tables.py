@@ -144,7 +144,7 @@ def list_remarks(status: EvaluationStatus) -> Iterator[str]:
     if result.metric and not METRICS[result.metric.name].is_proportion:
         yield (
             f"an ensemble's interval of the {METRICS[result.metric.name].quantity} is from {DRAWS:,} resamples of the "
-            f"test images; there is none where a class has fewer than {MIN_IMAGES}"
+            f"test images; there is none where a class has fewer than {MIN_IMAGES}, or hardly an image is wrong"
         )
     for number, configuration in enumerate(result.configurations, start=1):
         if configuration.missing:

@@ -4,7 +4,6 @@ A rule across sections stands in the validator of the last field that it needs a
 valid, so that a user learns of all faults at once.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -172,7 +171,7 @@ def list_study_faults(invalid: ValidationError) -> list[str]:
 
 def _find_target_faults(target: float | None, metric: str) -> Iterator[str]:
     """Yield a fault where no trial, or every trial, would reach the target."""
-    low, high = 0.0, 1.0 if METRICS[metric].is_fraction else math.inf
+    low, high = 0.0, METRICS[metric].end
     if target is not None and not low < target <= high:
         right = "a fraction above 0, at most 1, such as 0.8" if high == 1 else "above 0, such as 0.5"
         yield f"budget.target: {target!r} is no {metric} to reach: {right}"

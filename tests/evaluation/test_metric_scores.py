@@ -48,6 +48,16 @@ def test_an_interval_is_that_of_the_predictions_alone() -> None:
     assert 0 < few.value < 1
 
 
+def test_a_nearly_perfect_auroc_has_no_interval() -> None:
+    """It hangs on single images: simulated intervals of one held the truth in 87% of the test sets."""
+    generator, labels = np.random.default_rng(4), np.repeat([0, 1], [900, 100])
+    scores = generator.normal(size=1000) + 4.5 * labels
+    right = 1 / (1 + np.exp(-scores))
+    value = metric_scores.measure("val_auroc", Predictions(np.stack([1 - right, right], axis=1), labels, ("a", "b")))
+    assert 0.99 < value.value < 1
+    assert (value.low, value.high) == (None, None)
+
+
 def test_a_share_of_the_images_has_wilsons_interval() -> None:
     """Of the true class among five, as of the accuracy, and however few images there are."""
     generator = np.random.default_rng(2)
