@@ -29,6 +29,7 @@ class PlotData:
     classes: tuple[str, ...]
     epochs: tuple[EpochMetrics, ...]
     confusion: Confusion | None
+    metric: str
 
 
 def read_plot_data(connection: Connection, plot: PlotReference) -> PlotData:
@@ -43,6 +44,7 @@ def read_plot_data(connection: Connection, plot: PlotReference) -> PlotData:
         tuple(spec.classes),
         trials.read_epochs(connection, plot.trial_id),
         trials.read_confusion(connection, plot.trial_id),
+        spec.study.metric,
     )
 
 
@@ -54,7 +56,7 @@ def draw_plot(data: PlotData, name: str) -> bytes | None:
     if name == plots.MATRIX and data.confusion:
         return trial_plots.draw_confusion_matrix(data.confusion, data.classes, data.images)
     if name == plots.CURVES and data.epochs:
-        return trial_plots.draw_learning_curves(data.epochs, data.images)
+        return trial_plots.draw_learning_curves(data.epochs, data.images, data.metric)
     return None
 
 

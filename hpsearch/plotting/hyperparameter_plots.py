@@ -45,8 +45,10 @@ def _group_by_level(effect: Effect, trials: Sequence[Trial]) -> list[tuple[Level
     return [(level, group) for level, group in groups if group]
 
 
-def plot_curves(effect: Effect, trials: Sequence[Trial]) -> Chart:
-    """Return training and validation accuracy and loss by epoch, a pair of panels for each level with an epoch.
+def plot_curves(effect: Effect, trials: Sequence[Trial], metric: str) -> Chart:
+    """Return training and validation accuracy and loss by epoch, panels below one another for each level with an epoch.
+
+    Below them `metric`, the study's, on the validation images, where it is neither.
 
     A line is the mean over the trials of `select_representatives` that came to the epoch, with its 95% interval. Faint
     lines are single trials' validation, where there are at most `MAX_SINGLE_CURVES`.
@@ -56,6 +58,7 @@ def plot_curves(effect: Effect, trials: Sequence[Trial]) -> Chart:
     accuracy = _make_axis(ACCURACY, [value for epoch in epochs for value in (epoch.train_accuracy, epoch.val_accuracy)])
     # The losses of trials that diverge would press all others to the bottom.
     loss = _make_axis(LOSS, [value for epoch in epochs for value in (epoch.train_loss, epoch.val_loss)], 99)
+    own = _make_axis(METRICS[metric].axis_title, [_read("val_metric")(epoch) for epoch in epochs])
     rows = math.ceil(len(groups) / MAX_COLUMNS)
     columns = math.ceil(len(groups) / max(1, rows)) or 1  # as even as it gets: five are three and two
     panels: list[Panel] = []
@@ -64,6 +67,8 @@ def plot_curves(effect: Effect, trials: Sequence[Trial]) -> Chart:
         blanks = [BLANK] * (columns - len(batch))
         panels += [_plot_curve(_make_title(level, group), group, "accuracy", accuracy) for level, group in batch]
         panels += [*blanks, *(_plot_curve("", group, "loss", loss) for _, group in batch), *blanks]
+        if METRICS[metric].is_own:
+            panels += [*(_plot_curve("", group, "metric", own) for _, group in batch), *blanks]
     return Chart(tuple(panels), columns, width=240 if columns > 1 else 420, height=190)
 
 
@@ -81,14 +86,15 @@ def _make_axis(title: str, values: Sequence[float], percentile: float = 100) -> 
     return Axis(title, low=low, high=high)
 
 
-def _plot_curve(title: str, group: Sequence[Trial], quantity: Literal["accuracy", "loss"], y: Axis) -> Panel:
+def _plot_curve(title: str, group: Sequence[Trial], quantity: Literal["accuracy", "loss", "metric"], y: Axis) -> Panel:
     marks = []
     if 1 < len(group) <= MAX_SINGLE_CURVES:
         marks.append(_plot_single_curves(group, _list_epochs, _read(f"val_{quantity}"), VALIDATION))
-    for part, label, line, marker, colour in (
+    parts = (
         ("train", "training", "dashed", "circle", TRAIN),
         ("val", "validation", "solid", "square", VALIDATION),
-    ):
+    )
+    for part, label, line, marker, colour in parts if quantity != "metric" else parts[1:]:
         means = average_by_epoch(group, _read(f"{part}_{quantity}"))
         marks.append(
             Series(
@@ -107,7 +113,7 @@ def _plot_curve(title: str, group: Sequence[Trial], quantity: Literal["accuracy"
 
 
 def _read(name: str) -> EpochFigure:
-    return lambda epoch: float(getattr(epoch, name))
+    return lambda epoch: math.nan if (value := getattr(epoch, name)) is None else float(value)
 
 
 def _list_epochs(trial: Trial) -> list[float]:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 
-from hpsearch.metrics import EpochMetrics
+from hpsearch.metrics import METRICS, EpochMetrics, Metric
 from hpsearch.outcomes import Confusion
 from hpsearch.plotting import confusion_matrix
 from hpsearch.plotting.chart import COLOURS, Axis, Chart, Panel, Series
@@ -24,12 +24,22 @@ def draw_confusion_matrix(counts: Confusion, classes: Sequence[str], images: str
     return _render_png(confusion_matrix.plot_matrices([matrix], classes))
 
 
-def draw_learning_curves(epochs: Sequence[EpochMetrics], images: str) -> bytes:
-    """Return accuracy and loss by epoch as PNG, of the training images and of the others, which `images` names."""
-    panels = tuple(
-        _plot_figure(epochs, name, title, images) for name, title in (("accuracy", ACCURACY), ("loss", LOSS))
-    )
-    return _render_png(Chart(panels, columns=2, width=320, height=220))
+def draw_learning_curves(epochs: Sequence[EpochMetrics], images: str, metric: str) -> bytes:
+    """Return accuracy and loss by epoch as PNG, of the training images and of the others, which `images` names.
+
+    Beside them `metric`, the study's, where it is neither.
+    """
+    panels = [_plot_figure(epochs, name, title, images) for name, title in (("accuracy", ACCURACY), ("loss", LOSS))]
+    if METRICS[metric].is_own:
+        panels.append(_plot_metric(epochs, METRICS[metric], images))
+    return _render_png(Chart(tuple(panels), columns=len(panels), width=320, height=220))
+
+
+def _plot_metric(epochs: Sequence[EpochMetrics], metric: Metric, images: str) -> Panel:
+    values = tuple(epoch.value(metric.name) for epoch in epochs)
+    marker = "square" if len(epochs) <= MAX_MARKERS or images == "test" else None
+    series = Series(tuple(float(epoch.epoch) for epoch in epochs), values, images, "solid", marker, COLOURS[0])
+    return Panel("", Axis("epoch", whole=True), Axis(f"{metric.quantity} ({metric.unit})"), (series,))
 
 
 def _plot_figure(epochs: Sequence[EpochMetrics], name: str, title: str, images: str) -> Panel:

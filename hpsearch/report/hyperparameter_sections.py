@@ -105,7 +105,7 @@ def describe_curves(material: ReportMaterial) -> ReportSection:
                 f"none is complete) with 95% confidence intervals; thin lines are single trials, "
                 f"where at most {hyperparameter_plots.MAX_SINGLE_CURVES} are."
             )
-            plot = hyperparameter_plots.plot_curves(effect, material.trials)
+            plot = hyperparameter_plots.plot_curves(effect, material.trials, material.metric)
             blocks.append(make_figure_block(f"curves-{effect.name}", caption, plot))
     return ReportSection("Learning curves", tuple(blocks) or (Paragraph(NOTHING),))
 

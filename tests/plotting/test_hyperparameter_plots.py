@@ -42,7 +42,7 @@ def by_label(marks: object) -> dict[str | None, Series]:
 
 def test_curves_are_means_with_intervals() -> None:
     """A level's curve is the mean of its trials at each epoch, its band Student's 95% interval."""
-    chart = hyperparameter_plots.plot_curves(measure_effect(TRIALS), TRIALS)
+    chart = hyperparameter_plots.plot_curves(measure_effect(TRIALS), TRIALS, "val_accuracy")
     assert [panel.title for panel in chart.panels] == ["sgd (n = 3)", "adam (n = 3)", "", ""]
     assert chart.columns == 2
     line = by_label(chart.panels[1].marks)["validation"]
@@ -59,21 +59,21 @@ def test_curves_are_means_with_intervals() -> None:
 
 def test_curves_of_few_trials_show_each() -> None:
     """Every single trial's line is there too, with gaps between them; of many trials there is the mean only."""
-    chart = hyperparameter_plots.plot_curves(measure_effect(TRIALS), TRIALS)
+    chart = hyperparameter_plots.plot_curves(measure_effect(TRIALS), TRIALS, "val_accuracy")
     faint = chart.panels[0].marks[0]
     assert isinstance(faint, Series)
     assert faint.faint
     assert sum(math.isnan(y) for y in faint.y) == 3
     many = [make_trial(n, {"optimizer": "sgd"}, [0.2, 0.3]) for n in range(hyperparameter_plots.MAX_SINGLE_CURVES + 1)]
-    assert len(hyperparameter_plots.plot_curves(measure_effect(many), many).panels[0].marks) == 2
+    assert len(hyperparameter_plots.plot_curves(measure_effect(many), many, "val_accuracy").panels[0].marks) == 2
 
 
 def test_curves_leave_out_what_is_not_complete() -> None:
     """Pruned trials do not bend the mean of complete ones, and stand for a level only where none is complete."""
     pruned = [make_trial(6, {"optimizer": "sgd"}, [0.1], TrialState.PRUNED, TrialOutcome.PRUNED)]
-    chart = hyperparameter_plots.plot_curves(measure_effect(TRIALS + pruned), TRIALS + pruned)
+    chart = hyperparameter_plots.plot_curves(measure_effect(TRIALS + pruned), TRIALS + pruned, "val_accuracy")
     assert chart.panels[0].title == "sgd (n = 3)"
-    alone = hyperparameter_plots.plot_curves(measure_effect(pruned), pruned)
+    alone = hyperparameter_plots.plot_curves(measure_effect(pruned), pruned, "val_accuracy")
     assert alone.panels[0].title == "sgd (n = 1, none complete)"
 
 
@@ -145,7 +145,7 @@ def test_every_plot_of_almost_no_trials_is_drawn(trials: list[Trial]) -> None:
     """Neither no trial nor one alone nor losses that are no numbers are an error, in either form."""
     effect = measure_effect(trials)
     for chart in (
-        hyperparameter_plots.plot_curves(effect, trials),
+        hyperparameter_plots.plot_curves(effect, trials, "val_accuracy"),
         hyperparameter_plots.plot_accuracy_by_time(effect, trials),
         hyperparameter_plots.plot_effects([effect], "value", "val_accuracy"),
         hyperparameter_plots.plot_effects([effect], "gap", "val_accuracy"),
@@ -153,3 +153,14 @@ def test_every_plot_of_almost_no_trials_is_drawn(trials: list[Trial]) -> None:
     ):
         make_figure(chart)
         assert render_png(chart).startswith(b"\x89PNG")
+
+
+def test_the_studys_own_metric_has_curves_of_its_own() -> None:
+    """Below accuracy and loss, of the validation images alone."""
+    trials = [make_trial(n, {"optimizer": "sgd"}, (0.3, 0.5), metric="val_f1") for n in range(3)]
+    panels = hyperparameter_plots.plot_curves(measure_effect(trials), trials, "val_f1").panels
+    assert len(panels) == 3
+    assert panels[2].y.title == "validation macro F1 (fraction of 1)"
+    means = by_label(panels[2].marks)
+    assert means["validation"].y == (0.3, 0.5)
+    assert "training" not in means

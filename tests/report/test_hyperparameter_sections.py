@@ -73,7 +73,7 @@ def test_curves_and_rate_are_those_of_the_tables(database: Database, grid: Simul
     accuracies = {name: np.array([curve for curve, _ in each]) for name, each in curves.items()}
     seconds = {name: np.array([np.cumsum(each) for _, each in curves[name]]) for name in curves}
     (effect,) = material.compared
-    panels = hyperparameter_plots.plot_curves(effect, material.trials).panels
+    panels = hyperparameter_plots.plot_curves(effect, material.trials, material.metric).panels
     line = next(mark for mark in panels[1].marks if isinstance(mark, Series) and mark.label == "validation")
     assert line.y == pytest.approx(accuracies["adam"].mean(axis=0))
     timed = hyperparameter_plots.plot_accuracy_by_time(effect, material.trials).panels[0].marks[-1]
