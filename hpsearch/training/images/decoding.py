@@ -1,7 +1,8 @@
 """An image file's bytes as RGB pixels of 0..255.
 
 The first frame of an animation; turned as its EXIF says; what is transparent lies on white, as viewers show it; of 16
-bits the upper 8; grey, palette and CMYK become RGB, without regard to a colour profile, as in Keras.
+bits the upper 8; grey, palette and CMYK become RGB, without regard to a colour profile, as in Keras. A PNG has
+checksums; in the other formats damage shows only where a file is cut off or cannot be parsed.
 """
 
 import io
