@@ -29,7 +29,8 @@ def start_study(study: Mapping[str, Any], storage: str | None = None) -> StartRe
     """Put a study into the database, or extend the one that is there.
 
     Args:
-        study: shaped as its file: `{"study": {"name": ...}, "space": {...}, ...}`.
+        study: shaped as its file: `{"study": {"name": ...}, "space": {...}, ...}`; paths of the user's own code count
+            from the current directory.
         storage: the URL of the Postgres to use; else HPSEARCH_STORAGE, else an embedded one on this host.
 
     Raises:

@@ -183,7 +183,7 @@ class StudySpec:
             tuple(freeze(baseline, table) for baseline in stored.get("baselines", [])),
             stored.get("evaluation", 0),
             stored.get("ablation", 0),
-            CodeReference(**stored["code"]) if "code" in stored else None,
+            CodeReference.from_json(stored["code"]) if "code" in stored else None,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

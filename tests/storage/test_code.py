@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from hpsearch.errors import ExitCode, RefusedError
 from hpsearch.spec import loader
@@ -15,6 +16,7 @@ from hpsearch.storage import studies, study_creation, study_deletion
 from hpsearch.storage.database import Database
 from hpsearch.storage.tables import code
 from tests.support.small_study import SMALL
+from tests.support.worker_processes import wait_until
 
 SOURCE = "import numpy\n\n\ndef build(hp, input_shape, classes):\n    return None\n"
 
@@ -121,3 +123,45 @@ def test_a_changed_archive_is_repaired_by_starting_the_file_again(database: Data
         study_creation.start(database, describe(source=SOURCE + "\n"))
     study_creation.start(database, spec)
     assert database.transact(lambda connection: code.fetch(connection, sha256)) == spec.code.archive
+
+
+def test_an_evaluation_takes_the_packages_over_too(database: Database, describe: Describe) -> None:
+    """Else its trials would wait for versions that no host has any more."""
+    study = study_creation.start(database, describe(numpy="1.0")).study
+    section = study.spec.study.model_copy(update={"name": "small evaluation"})
+    derived = replace(study.spec, study=section, evaluation=1)
+    made = database.transact(lambda connection: study_creation.create(connection, derived, None))
+    insert = text(
+        "insert into hpsearch.evaluations (evaluated, number, study_id, configurations) values (:evaluated, 1, :id, '[]')"
+    )
+    database.transact(lambda connection: connection.execute(insert, {"evaluated": study.study_id, "id": made.study_id}))
+    study_creation.start(database, describe(numpy="1.1"))
+    made = database.transact(lambda connection: studies.read(connection, made.study_id))
+    assert made.spec.code is not None
+    assert made.spec.code.packages == {"numpy": "1.1"}
+
+
+def test_a_study_that_is_started_meanwhile_keeps_the_archive(database: Database, describe: Describe) -> None:
+    """Deleting the last study with it waits for a start that is about to commit."""
+    first, second = describe("first"), describe("second")
+    assert second.code is not None
+    study = study_creation.start(database, first).study
+    deletion = Thread(
+        target=lambda: database.transact(lambda connection: study_deletion.delete(connection, study.study_id))
+    )
+
+    def start(connection: Connection) -> None:
+        study_creation.create(connection, second, None)
+        deletion.start()
+        wait_until(lambda: database.execute(is_waiting), "the deletion waits for the archive's row")
+
+    def is_waiting(connection: Connection) -> bool:
+        query = "select exists (select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like :query)"
+        return bool(connection.scalar(text(query), {"query": "%hpsearch.code%for update%"}))
+
+    database.transact(start)
+    deletion.join(60)
+    assert not deletion.is_alive()
+    assert count_archives(database) == 1
+    names = [study.name for study in database.transact(studies.list_all)]
+    assert names == ["second"]

@@ -57,6 +57,11 @@ class CodeReference:
     packages: Packages = field(default_factory=dict, compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
+    @classmethod
+    def from_json(cls, stored: Mapping[str, str]) -> "CodeReference":
+        """Return what `to_json` wrote, without the archive."""
+        return cls(stored["sha256"], stored["directory"])
+
     def to_json(self) -> dict[str, str]:
         """Return what a study's spec keeps of it."""
         return {"sha256": self.sha256, "directory": self.directory}
