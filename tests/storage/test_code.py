@@ -132,7 +132,8 @@ def test_an_evaluation_takes_the_packages_over_too(database: Database, describe:
     derived = replace(study.spec, study=section, evaluation=1)
     made = database.transact(lambda connection: study_creation.create(connection, derived, None))
     insert = text(
-        "insert into hpsearch.evaluations (evaluated, number, study_id, configurations) values (:evaluated, 1, :id, '[]')"
+        "insert into hpsearch.evaluations (evaluated, number, study_id, configurations) "
+        "values (:evaluated, 1, :id, '[]')"
     )
     database.transact(lambda connection: connection.execute(insert, {"evaluated": study.study_id, "id": made.study_id}))
     study_creation.start(database, describe(numpy="1.1"))
