@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -26,6 +26,18 @@ from hpsearch.outcomes import Confusion
 log = logging.getLogger(__name__)
 
 Arrays = tuple[npt.NDArray[Any], ...]
+
+
+class Trained(Protocol):
+    """What is trained: a compiled keras.Model, or the variables of one that Keras's `fit` trains."""
+
+    @property
+    def variables(self) -> Sequence[Any]:
+        """Those of the model."""
+
+    @property
+    def optimizer(self) -> Any:
+        """Whatever has the other variables that training changes, as `variables`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +57,7 @@ class Checkpoint:
 
 
 def capture(
-    model: keras.Model,
+    model: Trained,
     epochs: Sequence[EpochMetrics],
     confusion: Confusion,
     better: Checkpoint | None = None,
@@ -65,13 +77,13 @@ def capture(
     return Checkpoint(tuple(epochs), confusion, now, optimizer, best, guessing)
 
 
-def restore(checkpoint: Checkpoint, model: keras.Model) -> None:
+def restore(checkpoint: Checkpoint, model: Trained) -> None:
     """Put the state back into a model compiled from the same hyperparameters."""
     _assign(model.variables, checkpoint.model)
     _assign(model.optimizer.variables, checkpoint.optimizer)
 
 
-def restore_best(checkpoint: Checkpoint, model: keras.Model) -> None:
+def restore_best(checkpoint: Checkpoint, model: Trained) -> None:
     """Give the model the variables of its best epoch."""
     _assign(model.variables, checkpoint.best)
 
@@ -101,7 +113,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def load(path: Path, model: keras.Model) -> Checkpoint | None:
+def load(path: Path, model: Trained) -> Checkpoint | None:
     """Return the checkpoint in `path`; None where it cannot be read or is not of such a (compiled) model."""
     try:
         with np.load(path, allow_pickle=False) as file:

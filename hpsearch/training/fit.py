@@ -81,7 +81,7 @@ def train(training: Training, report: Report, progress: Progress) -> TrainingEnd
         guessing = guessing + 1 if result.is_at_chance else 0
         best = find_best_epoch(epochs, training.job.metric)
         better = state if best and best is not result.metrics else None
-        state = checkpoint.capture(training.model, epochs, confusion, better, guessing)
+        state = checkpoint.capture(training.trained, epochs, confusion, better, guessing)
         stop = report(result.metrics, files.save_if_due(state), None if better else confusion or None)
         if stop:
             return _release(stop, state, files)
@@ -126,13 +126,18 @@ class _BatchWatch:
 def _train_epoch(training: Training, epoch: int, progress: Progress) -> EpochResult | Stop | TrainingEnd:
     """Train one epoch; return its result, or the Stop or the divergence that ended it."""
     job, data, settings = training.job, training.dataset, training.settings
-    rate = compute_learning_rate(settings.learning_rate, settings.schedule, epoch, job.epochs)
-    training.model.optimizer.learning_rate = rate  # a variable: setting it compiles nothing anew
-    images, batch_size = len(data.y_train), settings.batch_size
+    if settings:
+        rate = compute_learning_rate(settings.learning_rate, settings.schedule, epoch, job.epochs)
+        training.optimizer.learning_rate = rate  # a variable: setting it compiles nothing anew
+    images, batch_size = len(data.y_train), training.batch_size
     watch = _BatchWatch(epoch, math.ceil(images / batch_size), progress)
     began = time.monotonic()
     order = np.random.default_rng((job.seed, epoch)).permutation(images)
-    trained = run_epoch(training.steps, *data.inputs.training, order, batch_size, watch.on_training_batch)
+    if training.fitting:
+        trained = training.fitting.train_epoch(epoch, order, batch_size, watch.on_training_batch)
+        rate = training.fitting.read_learning_rate()
+    else:
+        trained = run_epoch(training.steps, *data.inputs.training, order, batch_size, watch.on_training_batch)
     probabilities, validated = None, EpochFigures(math.nan, math.nan)
     if trained and (not job.data.test or epoch >= job.epochs):
         probabilities = _predict(training, watch.on_validation_batch)
@@ -161,7 +166,7 @@ def _predict(training: Training, on_batch: OnBatch = lambda *_: True) -> Probabi
     steps = training.steps
     if training.job.data.test:
         steps = compile_steps(copy_to_stock_layers(training), keras.optimizers.SGD())
-    batch = choose_validation_batch(training.settings.batch_size)
+    batch = choose_validation_batch(training.batch_size)
     return predict(steps, training.dataset.inputs.x_val, batch, on_batch)
 
 
@@ -178,7 +183,7 @@ def _finish(
     """
     if end.outcome is not TrialOutcome.COMPLETED or state is None:
         return end
-    checkpoint.restore_best(state, training.model)
+    checkpoint.restore_best(state, training.trained)
     if training.job.data.test:
         end = replace(end, predictions=_save_predictions(training, probabilities))
     path = Path(training.job.workdir) / "model.keras"

@@ -1,6 +1,6 @@
 """A model made of the image, augmentation, preprocessing and the layers that the study's model puts behind them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -49,6 +49,13 @@ def build(
         raise UsageError(fault)
     seeds = model_layers.draw_seeds(seed)
     image = keras.Input(input_shape, name="image")
-    x = model_layers.augment(image, seeds) if hyperparameters["augment"] else image
-    x = model_layers.preprocess(x, hyperparameters["preprocessing"], statistics)
+    x = prepare_image(image, hyperparameters, statistics, seeds)
     return keras.Model(image, body.build(hyperparameters, x, classes, seeds, layers), name=body.name)
+
+
+def prepare_image(
+    image: Any, hyperparameters: Mapping[str, Any], statistics: PixelStatistics, seeds: Iterator[int]
+) -> Any:
+    """Return what a model gets of the images: augmented in training, and preprocessed; `image` itself where neither."""
+    x = model_layers.augment(image, seeds) if hyperparameters["augment"] else image
+    return model_layers.preprocess(x, hyperparameters["preprocessing"], statistics)

@@ -1,20 +1,26 @@
 """A trial made ready to train: its model, optimizer and steps, in the state of a checkpoint where there is one."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 
+from hpsearch.formatting import join_words
 from hpsearch.metrics import EpochMetrics
+from hpsearch.spec.hyperparameters import TRAINING_NAMES
 from hpsearch.training import backends, checkpoint, model_building
 from hpsearch.training.backends import STOCK, Layers, Steps
-from hpsearch.training.checkpoint import Checkpoint
+from hpsearch.training.checkpoint import Checkpoint, Trained
 from hpsearch.training.epoch import compile_steps
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.optimizers import make_optimizer
-from hpsearch.training.protocol import ModelRequest, Train
+from hpsearch.training.protocol import ModelRequest, Train, complete_request
+from hpsearch.training.user import models as user_models
+from hpsearch.training.user.code import UserCodeError
+from hpsearch.training.user.fitting import KerasFit
+from hpsearch.training.user.models import HEAD_IMAGES, UserModel
 
 
 class TrackedHyperparameters(Mapping[str, Any]):
@@ -34,6 +40,10 @@ class TrackedHyperparameters(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def list_unread(self) -> list[str]:
+        """Return the names of those that have not been read."""
+        return list(self._unread)
 
     def refuse_unread(self) -> None:
         """Raise where a hyperparameter has not been read.
@@ -65,14 +75,30 @@ class LoopSettings:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """A compiled model, in the state of `start` where there was a checkpoint to go on from."""
+    """A compiled model, in the state of `start` where there was a checkpoint to go on from.
+
+    `model` goes from raw pixels to probabilities. `settings` are None where the model's own optimizer has the learning
+    rate; `fitting` trains a model that `steps` cannot, and is None elsewhere.
+    """
 
     job: Train
-    settings: LoopSettings
+    settings: LoopSettings | None
+    batch_size: int
     dataset: ImageArrays
     model: keras.Model
     steps: Steps
     start: Checkpoint | None
+    fitting: KerasFit | None = None
+
+    @property
+    def trained(self) -> Trained:
+        """Return what a checkpoint holds."""
+        return self.fitting.state if self.fitting else self.model
+
+    @property
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """Return the optimizer of `fitting`, or of `steps`."""
+        return self.fitting.model.own.optimizer if self.fitting else self.model.optimizer
 
     @property
     def epochs(self) -> tuple[EpochMetrics, ...]:
@@ -87,37 +113,127 @@ def prepare(job: Train, dataset: ImageArrays) -> Training:
         KeyError: a hyperparameter is missing.
         ValueError: a hyperparameter has a value that Keras refuses, or nothing reads it.
     """
-    model, steps = build_and_compile(job.model, job.hyperparameters, dataset, job.seed)
-    start = checkpoint.load(Path(job.checkpoint), model) if job.checkpoint else None
+    training = _begin(job, dataset)
+    if job.checkpoint is None:
+        return training
+    if training.fitting:
+        training.fitting.create_variables(training.batch_size)
+    start = checkpoint.load(Path(job.checkpoint), training.trained)
     if start:
-        checkpoint.restore(start, model)
-    return Training(job, LoopSettings.read(job.hyperparameters), dataset, model, steps, start)
+        checkpoint.restore(start, training.trained)
+        return replace(training, start=start)
+    return _begin(job, dataset) if training.fitting else training
+
+
+def _begin(job: Train, dataset: ImageArrays) -> Training:
+    """Return the training before its first step."""
+    compiled = compile_model(complete_request(job), job.hyperparameters, dataset, job.seed)
+    user_model, batch_size = compiled.user_model, cast(int, job.hyperparameters["batch_size"])
+    fitting = None
+    if user_model and user_model.is_fitted:
+        fitting = KerasFit(user_model, dataset.x_train, dataset.y_train, job.seed)
+    return Training(job, compiled.settings, batch_size, dataset, compiled.model, compiled.steps, None, fitting)
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """A model from raw pixels to probabilities, and what trains it: see `Training`.
+
+    The `steps` of a `user_model` that Keras's `fit` trains only predict.
+    """
+
+    model: keras.Model
+    steps: Steps
+    settings: LoopSettings | None
+    user_model: UserModel | None = None
 
 
 def build_and_compile(
     model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int
 ) -> tuple[keras.Model, Steps]:
-    """Build the model that a trial trains, and compile its steps.
+    """Build the model that a trial trains, and compile its steps; see `compile_model`."""
+    compiled = compile_model(model, hyperparameters, dataset, seed)
+    return compiled.model, compiled.steps
+
+
+def compile_model(
+    model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int
+) -> CompiledModel:
+    """Build the model that a trial trains, and compile what trains it.
 
     Raises:
         KeyError: a hyperparameter is missing.
+        UserCodeError: the builder of the user's own returns no model that could be trained.
         ValueError: a hyperparameter has a value that Keras refuses, or nothing reads it.
+        Exception: whatever the builder raises.
     """
     tracked, current = TrackedHyperparameters(hyperparameters), backends.current
-    LoopSettings.read(tracked)
+    if model.build is not None:
+        return _compile_user_model(model, tracked, dataset, seed)
+    settings = LoopSettings.read(tracked)
     precision = choose_precision(tracked)
     layers = Layers(precision, current.make_dropout, current.make_batch_norm, current.make_prelu)
     network = _build(model, tracked, dataset, seed, layers)
     steps = compile_steps(network, make_optimizer(tracked))
     tracked.refuse_unread()
-    return network, steps
+    return CompiledModel(network, steps, settings)
+
+
+def _compile_user_model(
+    model: ModelRequest, tracked: TrackedHyperparameters, dataset: ImageArrays, seed: int
+) -> CompiledModel:
+    user_model = build_user_model(model, tracked, dataset, seed, choose_precision(tracked))
+    settings, optimizer = None, keras.optimizers.SGD()  # of steps that only predict
+    assert tracked["batch_size"]
+    if not user_model.is_compiled:
+        settings, optimizer = LoopSettings.read(tracked), make_optimizer(tracked)
+    if user_model.is_fitted and not user_model.is_compiled:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=user_model.gives_logits)
+        user_model.own.compile(optimizer, loss, metrics=["accuracy"])
+        optimizer = keras.optimizers.SGD()
+    _refuse_unread(model, tracked.list_unread(), is_compiled=user_model.is_compiled)
+    return CompiledModel(user_model.network, compile_steps(user_model.network, optimizer), settings, user_model)
+
+
+def _refuse_unread(model: ModelRequest, unread: Sequence[str], is_compiled: bool) -> None:
+    """Raise where neither the builder nor training reads what the study file chooses.
+
+    Raises:
+        UserCodeError: the message says what to do.
+    """
+    names = [name for name in unread if name in model.chosen]
+    rows = [name for name in names if name in TRAINING_NAMES]
+    own = [name for name in names if name not in TRAINING_NAMES]
+    if rows:
+        why = "compiles its model" if is_compiled else "has a train_step of its own"
+        raise UserCodeError(
+            f"{model.build} {why}, so that {join_words(rows, 'and')} of the study file would do nothing: "
+            "read them in the builder through hp, or take them out"
+        )
+    if own:
+        raise UserCodeError(
+            f"nothing reads {join_words(own, 'and')} in this trial: "
+            "write `when = {...}` beside it in [space], or take it out"
+        )
+
+
+def build_user_model(
+    model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int, precision: str | None
+) -> UserModel:
+    """Return the untrained model of the user's own; see `user.models.build`."""
+    images, classes = dataset.x_train[:HEAD_IMAGES], len(dataset.classes)
+    return user_models.build(model, hyperparameters, images, classes, seed, dataset.statistics, precision)
 
 
 def build_stock(
     model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int
 ) -> keras.Model:
-    """Return the untrained model of Keras's own layers, in float32."""
-    return _build(model, hyperparameters, dataset, seed, STOCK)
+    """Return the untrained model of Keras's own layers and the user's, in float32, not compiled."""
+    if model.build is None:
+        return _build(model, hyperparameters, dataset, seed, STOCK)
+    user_model = build_user_model(model, hyperparameters, dataset, seed, "float32")
+    user_model.own.compiled = False  # it is saved to predict
+    return user_model.network
 
 
 def choose_precision(hyperparameters: Mapping[str, Any]) -> str:
@@ -128,7 +244,7 @@ def choose_precision(hyperparameters: Mapping[str, Any]) -> str:
 def copy_to_stock_layers(training: Training) -> keras.Model:
     """Return the same model with its present weights, of Keras's own layers, in float32: it is saved, and tested."""
     job = training.job
-    model = build_stock(job.model, job.hyperparameters, training.dataset, job.seed)
+    model = build_stock(complete_request(job), job.hyperparameters, training.dataset, job.seed)
     for copy, trained in zip(model.variables, training.model.variables, strict=True):
         copy.assign(trained)
     return model

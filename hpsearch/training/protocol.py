@@ -28,7 +28,7 @@ Imports neither Keras nor Optuna nor pydantic.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hpsearch.metrics import EpochMetrics
@@ -70,11 +70,16 @@ class DataRequest:
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """Which model: see the study file's `[model]`. Exactly one of `name` and `build` is not None."""
+    """Which model: see the study file's `[model]`. Exactly one of `name` and `build` is not None.
+
+    The trainer adds what it needs to build one of the user's own: `code` and `chosen`, as in `Train`.
+    """
 
     name: str | None = DEFAULT_MODEL
     build: str | None = None
     preprocess: bool = True
+    code: str | None = None
+    chosen: tuple[str, ...] = ()
 
 
 BASE_MODEL = ModelRequest()
@@ -307,6 +312,11 @@ class Finding:
 @dataclass(frozen=True)
 class Checked:
     """All checks are over."""
+
+
+def complete_request(job: Train | Check) -> ModelRequest:
+    """Return which model a job is about, with what the trainer needs to build it."""
+    return replace(job.model, code=job.code, chosen=job.chosen)
 
 
 FromTrainer = (

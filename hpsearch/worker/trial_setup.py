@@ -88,7 +88,7 @@ class TrialSetup:
             checkpoint=str(checkpoint) if checkpoint else None,
             checkpoint_every=checkpoint_every,
             model=make_model_request(spec),
-            chosen=(*spec.fixed, *spec.space),
+            chosen=(*spec.fixed, *(name for name in spec.space if spec.is_active(name, params))),
             code=str(self.code) if self.code else None,
         )
 

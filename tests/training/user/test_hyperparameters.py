@@ -79,7 +79,7 @@ def test_unknown_name_is_a_key_error() -> None:
     assert "widht" not in hp
 
 
-OUTSIDE = {
+OUTSIDE: dict[str, tuple[Any, Any, str]] = {
     "bounds": (200, lambda hp: hp.Int("x", 16, 128), r"x = 200 is out of the bounds of hp\.Int\('x', 16, 128\)"),
     "type": ("a", lambda hp: hp.Int("x", 16, 128), r"x = 'a' is of another type than hp\.Int\('x', 16, 128\)"),
     "fraction": (0.5, lambda hp: hp.Int("x", 0, 1), r"x = 0\.5 is of another type than hp\.Int\('x', 0, 1\)"),
@@ -98,7 +98,7 @@ def test_value_that_the_call_does_not_declare_is_refused(name: str) -> None:
         ask(wrap(x=value))
 
 
-WRONG = {
+WRONG: dict[str, Any] = {
     "empty": lambda hp: hp.Choice("x", []),
     "mixed": lambda hp: hp.Choice("x", [1, "a"]),
     "default": lambda hp: hp.Choice("x", [1, 2], default=3),
