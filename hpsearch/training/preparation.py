@@ -17,10 +17,10 @@ from hpsearch.training.epoch import compile_steps
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.optimizers import make_optimizer
 from hpsearch.training.protocol import ModelRequest, Train, complete_request
-from hpsearch.training.user import models as user_models
 from hpsearch.training.user.code import UserCodeError
-from hpsearch.training.user.fitting import KerasFit
-from hpsearch.training.user.models import HEAD_IMAGES, UserModel
+from hpsearch.training.user_models import building
+from hpsearch.training.user_models.building import HEAD_IMAGES, UserModel
+from hpsearch.training.user_models.fitting import KerasFit
 
 
 class TrackedHyperparameters(Mapping[str, Any]):
@@ -220,9 +220,9 @@ def _refuse_unread(model: ModelRequest, unread: Sequence[str], is_compiled: bool
 def build_user_model(
     model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int, precision: str | None
 ) -> UserModel:
-    """Return the untrained model of the user's own; see `user.models.build`."""
+    """Return the untrained model of the user's own; see `user_models.building.build`."""
     images, classes = dataset.x_train[:HEAD_IMAGES], len(dataset.classes)
-    return user_models.build(model, hyperparameters, images, classes, seed, dataset.statistics, precision)
+    return building.build(model, hyperparameters, images, classes, seed, dataset.statistics, precision)
 
 
 def build_stock(

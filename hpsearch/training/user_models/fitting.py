@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hpsearch.training.epoch import LAUNCH_SECONDS, EpochFigures, OnBatch
 from hpsearch.training.images.parts import ImagePart, Labels
 from hpsearch.training.user.code import UserCodeError
-from hpsearch.training.user.models import UserModel
+from hpsearch.training.user_models.building import UserModel
 
 ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy")
 """Metrics that are the fraction of right answers, as `fit` names them."""

@@ -13,9 +13,9 @@ from hpsearch.training import model_building, model_layers
 from hpsearch.training.images.parts import Images
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.protocol import ModelRequest
-from hpsearch.training.user import heads
 from hpsearch.training.user.code import UserCodeError, describe_error, load_function
-from hpsearch.training.user.hyperparameters import BuilderHyperparameters
+from hpsearch.training.user_models import heads
+from hpsearch.training.user_models.hyperparameters import BuilderHyperparameters
 
 HEAD_IMAGES = 8
 """For how many images a model predicts where only its outputs tell probabilities from logits."""

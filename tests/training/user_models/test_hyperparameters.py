@@ -7,7 +7,7 @@ import pytest
 
 from hpsearch.training.preparation import TrackedHyperparameters
 from hpsearch.training.user.code import UserCodeError
-from hpsearch.training.user.hyperparameters import BuilderHyperparameters
+from hpsearch.training.user_models.hyperparameters import BuilderHyperparameters
 
 ARGUMENTS = {
     "Int": "name min_value max_value step=None sampling='linear' default=None parent_name=None parent_values=None",

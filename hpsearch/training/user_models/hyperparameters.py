@@ -7,7 +7,7 @@ from typing import Any
 
 from hpsearch.spec.rows import Value
 from hpsearch.training.user.code import UserCodeError
-from hpsearch.training.user.declarations import Condition, Declaration, declare_choice, declare_number
+from hpsearch.training.user_models.declarations import Condition, Declaration, declare_choice, declare_number
 
 _ABSENT: Any = object()
 
