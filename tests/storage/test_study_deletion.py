@@ -16,7 +16,8 @@ from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import loader
 from hpsearch.spec.code.archive import CodeReference
 from hpsearch.storage import attempts, study_creation, study_deletion
-from hpsearch.storage.artifacts import table
+from hpsearch.storage.artifacts import output, table
+from hpsearch.storage.artifacts.output import Output
 from hpsearch.storage.artifacts.table import PostgresStore
 from hpsearch.storage.attempts import LostError
 from hpsearch.storage.database import Database, make_engine_options
@@ -70,6 +71,7 @@ def make(database: Database, name: str, worker: WorkerIdentity, directory: Path)
         database.transact(lambda c: simulation.record(c, attempt, metrics(1), history))
         key = f"picture/{attempt.trial_id}"
         database.transact(lambda c: table.save(c, key, attempt.trial_id, directory / "file"))
+        database.transact(lambda c: output.store(c, attempt, Output(b"printed", 7), attach=False))
         if ending is not None:
             how = ending
             database.transact(lambda c: attempts.finish(c, attempt, how, {"detail": "x"}))
