@@ -70,6 +70,7 @@ def _digest(summary: Summary, trials: Sequence[Trial]) -> str:
     """Return a digest of all that findings are computed from."""
     content = (
         summary.study.spec.to_json(),
+        list(summary.study.spec.class_counts),
         summary.status,
         summary.best,
         [
