@@ -57,6 +57,8 @@ class Metric:
     """Of 1: it is shown in percent, its differences in points; else it is in nats."""
     counts_images: bool = True
     """Whether it changes by whole images."""
+    least_classes: int = 2
+    """Of fewer it says nothing."""
     is_proportion: bool = False
     """Whether it is the share of the images that are right, of which binomial intervals hold."""
 
@@ -228,6 +230,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 f"top-{TOP} accuracy",
                 _guess_top,
                 lambda counts: _add_errors(_guess_top(counts), sum(counts)),
+                least_classes=TOP + 1,
                 is_proportion=True,
             ),
         )

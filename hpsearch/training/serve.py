@@ -14,7 +14,7 @@ import psutil
 
 from hpsearch import settings
 from hpsearch.errors import HpsearchError, NotFoundError
-from hpsearch.metrics import EpochMetrics
+from hpsearch.metrics import METRICS, EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
 from hpsearch.training import backends, fit, loading, preparation
 from hpsearch.training.checks import sanity_checks
@@ -150,6 +150,9 @@ def _find_code(job: Job) -> Path | None:
 
 def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
     dataset = loading.load(job.data, _find_code(job), _report_loading(connection))
+    least, classes = METRICS[job.metric].least_classes, len(dataset.classes)
+    if classes < least:
+        return Refused(f"{job.metric} needs {least} classes or more, and there are {classes}: choose another metric")
     training = preparation.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
     weights, precision = training.model.count_params(), preparation.choose_precision(job.hyperparameters)

@@ -10,9 +10,10 @@ import pytest
 
 from hpsearch import settings
 from hpsearch.outcomes import TrialOutcome
-from hpsearch.training import backends, serve
-from hpsearch.training.protocol import Train
+from hpsearch.training import backends, loading, serve
+from hpsearch.training.protocol import Refused, Train
 from hpsearch.training.user import code
+from tests.support.training_jobs import MakeJob
 
 pytestmark = pytest.mark.tensorflow
 
@@ -59,3 +60,13 @@ def test_an_error_of_the_users_code_is_shown_in_their_files(tmp_path: Path, monk
     end = answer(monkeypatch, job, lambda: code.load_function(tmp_path, "broken_model.py:build")).end
     assert end.detail == ("broken_model.py cannot be imported: ModuleNotFoundError: No module named 'surely_absent'")
     assert '  File "broken_model.py", line 1, in <module>' in end.traceback.splitlines()
+
+
+def test_a_metric_that_says_nothing_of_so_few_classes_is_refused(job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The true class is always among the five most probable of five: no trial is trained for that."""
+    five: Any = SimpleNamespace(classes=tuple("abcde"))
+    monkeypatch.setattr(loading, "load", lambda *_: five)
+    connection: Any = None
+    assert serve._attempt(job(metric="val_top5_accuracy"), connection) == Refused(
+        "val_top5_accuracy needs 6 classes or more, and there are 5: choose another metric"
+    )
