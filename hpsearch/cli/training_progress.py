@@ -21,11 +21,10 @@ def _name(attempt: Attempt) -> str:
 
 def _epoch(attempt: Attempt, metrics: EpochMetrics) -> str:
     # An evaluation has these figures at the end only, of the test images.
-    validation = (
-        f"val_accuracy {metrics.val_accuracy:.4f}, val_loss {metrics.val_loss:.4f}, " if metrics.validated else ""
-    )
+    names = dict.fromkeys((attempt.study.spec.study.metric, "val_accuracy", "val_loss"))
+    figures = [f"{name} {metrics.value(name):.4f}, " for name in names] if metrics.validated else []
     return (
-        f"epoch {metrics.epoch}/{attempt.study.spec.budget.epochs}: {validation}"
+        f"epoch {metrics.epoch}/{attempt.study.spec.budget.epochs}: {''.join(figures)}"
         f"train_loss {metrics.train_loss:.4f}, {metrics.seconds:.1f} s"
     )
 

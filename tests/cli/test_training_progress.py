@@ -72,3 +72,16 @@ def test_trial_without_an_epoch_has_no_value(attempt: Attempt) -> None:
     assert (
         last_line(PlainProgress, attempt, AttemptEnd.ERROR, "ValueError: x") == "[small] trial 0 error: ValueError: x"
     )
+
+
+def test_an_epoch_has_the_studys_own_metric(
+    database: Database, started: Callable[..., Study], holder: Callable[[str], WorkerIdentity]
+) -> None:
+    """Before accuracy and loss, in each line of a log."""
+    attempt = claim(database, started(study={"name": "own", "metric": "val_f1"}), holder("w"))
+    assert attempt is not None
+    with io.StringIO() as file:
+        progress = PlainProgress(Console(file=file, width=200))
+        progress.show_epoch(attempt, replace(epoch(1, 0.9), val_metric=0.75))
+        assert "epoch 1/" in (line := file.getvalue())
+    assert ": val_f1 0.7500, val_accuracy 0.9000, val_loss " in line
