@@ -8,10 +8,11 @@ from types import MappingProxyType
 from rich.markup import escape
 
 from hpsearch.cli import console
+from hpsearch.cli.data_view import describe_progress
 from hpsearch.formatting import format_count, format_duration
 from hpsearch.spec.branches import list_axes
-from hpsearch.training.protocol import Checking, Finding
-from hpsearch.worker.local.precheck import WORKERS, PrecheckReport
+from hpsearch.training.protocol import Checking, DataProgress, Finding
+from hpsearch.worker.local.precheck import WORKERS, PrecheckReport, Show
 
 Row = tuple[str, ...]
 
@@ -34,13 +35,16 @@ OPTIMIZERS = ("optimizer", "learning rate", "loss before", "after")
 
 
 @contextmanager
-def show_progress() -> Iterator[Callable[[PrecheckReport, Checking | None], None]]:
+def show_progress() -> Iterator[Show]:
     """Show on stderr what is being checked, where it is a terminal, and a line for each check that is over."""
     out, current = console.make_console(stderr=True), ""
     with out.status("loading the framework and the images") as status:
 
-        def show(report: PrecheckReport, checking: Checking | None) -> None:
+        def show(report: PrecheckReport, checking: DataProgress | Checking | None) -> None:
             nonlocal current
+            if isinstance(checking, DataProgress):
+                status.update(describe_progress(checking))
+                return
             if current and (checking is None or checking.check != current) and report.list_findings(current):
                 out.print(f"  {describe_finished_check(report, current)}", markup=False, soft_wrap=True)
             if checking:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from hpsearch.cli.data_view import describe_progress
 from hpsearch.formatting import format_params
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.outcomes import AttemptEnd
@@ -138,7 +139,7 @@ class LiveProgress(PlainProgress):
         """Show how many images are decoded beside the bar."""
         task = self._tasks.get(attempt.trial_id)
         if task is not None:
-            self._bars.update(task, state=f"preparing images {progress.done:,} of {progress.total:,}")
+            self._bars.update(task, state=describe_progress(progress))
 
     def show_progress(self, attempt: Attempt, progress: protocol.BatchProgress) -> None:
         """Move the bar with the batches."""

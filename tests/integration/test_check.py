@@ -10,7 +10,7 @@ from hpsearch.cli import precheck_view
 from hpsearch.devices import Gpu
 from hpsearch.errors import ExitCode, NotFoundError
 from hpsearch.spec import branches, loader
-from hpsearch.training.protocol import Checking, Finding
+from hpsearch.training.protocol import Checking, DataProgress, Finding
 from hpsearch.worker.local import precheck
 from hpsearch.worker.local.precheck import PrecheckReport
 from tests.support.commands import hpsearch
@@ -120,8 +120,8 @@ def test_a_gpu_that_the_framework_does_not_see_is_no_device(study_file: Path) ->
 def test_a_process_that_dies_is_a_fault_of_the_branch(study_file: Path) -> None:
     """What was found before is kept, and the fault says during which check of which branch the process died."""
 
-    def kill_trainer(report: PrecheckReport, checking: Checking | None) -> None:
-        if checking and checking.check == "start":
+    def kill_trainer(report: PrecheckReport, checking: DataProgress | Checking | None) -> None:
+        if isinstance(checking, Checking) and checking.check == "start":
             for child in psutil.Process().children():
                 if "hpsearch.training.process" in child.cmdline():
                     child.kill()

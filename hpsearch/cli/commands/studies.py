@@ -61,6 +61,22 @@ def check(
 
 
 @app.command()
+def data(file: StudyFile = None, name: NewName = None, set_: Overrides = None) -> None:
+    """Decode a study's images, and tell what is in them.
+
+    A worker does so by itself, once on a host; beforehand no trial waits for it.
+    """
+    from hpsearch.cli import data_view
+    from hpsearch.spec import loader
+    from hpsearch.worker.local import data_preparation
+
+    spec = loader.load(file, set_ or (), name)
+    with data_view.show_progress() as show:
+        prepared = data_preparation.prepare(spec, show)
+    data_view.print_prepared(spec.data.title, prepared)
+
+
+@app.command()
 def pause(name: StudyName, storage: Storage = None) -> None:
     """Pause a study; its running trials save a checkpoint first."""
     from hpsearch.storage import study_control

@@ -4,13 +4,11 @@ Needs no database. The checks are in training/checks/sanity_checks.py; cli/prech
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpsearch.devices import Gpu
-from hpsearch.errors import NotFoundError
 from hpsearch.spec import branches
 from hpsearch.spec.branches import Branch
 from hpsearch.spec.study_spec import StudySpec
@@ -18,20 +16,16 @@ from hpsearch.training.protocol import (
     Check,
     Checked,
     Checking,
+    DataProgress,
     Finding,
-    FromTrainer,
     Layer,
     Network,
-    Refused,
     make_data_request,
     make_model_request,
 )
+from hpsearch.worker.local.trainers import start_trainer
 from hpsearch.worker.study_code import unpack_locally
-from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess
-from hpsearch.worker.wakeup import WakeupPipe
-
-WAIT_SECONDS = 3600.0
-"""Between two messages; only a framework that hangs sends none for so long, and Ctrl-C ends that too."""
+from hpsearch.worker.trainer_process import TrainerDiedError
 
 WORKERS = (1, 2, 8)
 
@@ -79,24 +73,30 @@ class PrecheckReport:
         return None if epoch is None else math.ceil(budget.trials / workers) * budget.epochs * epoch
 
 
-def run(spec: StudySpec, gpu: Gpu | None, show: Callable[[PrecheckReport, Checking | None], None]) -> PrecheckReport:
+Show = Callable[[PrecheckReport, DataProgress | Checking | None], None]
+"""Called with the report so far and how many images are decoded, or what is checked next; with None at the end."""
+
+
+def run(spec: StudySpec, gpu: Gpu | None, show: Show) -> PrecheckReport:
     """Check every branch of `spec`.
 
     Args:
         spec: the study.
         gpu: where to train; None is the CPU.
-        show: called with the report so far and what is checked next; with None at the end.
+        show: see `Show`.
 
     Raises:
         NotFoundError: the images are not on this host and cannot be downloaded, or the framework does not see the GPU.
     """
     report = PrecheckReport(spec, branches.list_branches(spec), str(gpu) if gpu else "CPU")
     checking: Checking | None = None
-    with unpack_locally(spec.code) as code, _start_trainer(gpu) as (trainer, wakeup):
+    with unpack_locally(spec.code) as code, start_trainer(gpu) as trainer:
         try:
             trainer.send(_make_message(spec, report.branches, code))
-            for message in _receive(trainer, wakeup):
-                if isinstance(message, Checking):
+            for message in trainer.receive(Checked):
+                if isinstance(message, DataProgress):
+                    show(report, message)
+                elif isinstance(message, Checking):
                     checking = message
                     show(report, checking)
                 elif isinstance(message, Network):
@@ -122,25 +122,3 @@ def _make_message(spec: StudySpec, listed: tuple[Branch, ...], code: Path | None
         code=str(code) if code else None,
         chosen=(*spec.fixed, *spec.space),
     )
-
-
-@contextmanager
-def _start_trainer(gpu: Gpu | None) -> Iterator[tuple[TrainerProcess, WakeupPipe]]:
-    trainer, wakeup = TrainerProcess(gpu), WakeupPipe()
-    try:
-        yield trainer, wakeup
-    finally:
-        if trainer.alive:
-            trainer.kill()  # it may be in the middle of a check
-        trainer.close()
-        wakeup.close()
-
-
-def _receive(trainer: TrainerProcess, wakeup: WakeupPipe) -> Iterator[FromTrainer]:
-    while not isinstance(message := trainer.receive(wakeup, WAIT_SECONDS), Checked):
-        if isinstance(message, Refused):
-            raise NotFoundError(message.detail)
-        if missing := trainer.describe_missing_gpu():  # what the CPU takes says nothing of the GPU
-            raise NotFoundError(missing)
-        if message is not None:
-            yield message
