@@ -19,11 +19,12 @@ import keras
 import numpy as np
 
 from hpsearch.spec.hyperparameters import BASE_TABLE
-from hpsearch.training import backends, fit, loading, model_building, optimizers, preparation
+from hpsearch.training import backends, fit, loading, model_building, preparation
 from hpsearch.training.backends import Layers
 from hpsearch.training.epoch import choose_validation_batch, predict, run_epoch, score
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.protocol import BASE_MODEL, DataRequest, Train
+from hpsearch.training.recipe.optimizers import make_optimizer
 
 OnEpoch = Callable[[], None]
 
@@ -34,7 +35,7 @@ def plain(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch
     """Train as a user would write it: float32 arrays, `fit` with validation data."""
     layers = Layers(precision=how.pop("precision", None))
     network = model_building.build(BASE_MODEL, values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
-    network.compile(optimizers.make_optimizer(values), LOSS, metrics=["accuracy"], **how)
+    network.compile(make_optimizer(values), LOSS, metrics=["accuracy"], **how)
     network.fit(
         dataset.x_train[:].astype(np.float32),
         dataset.y_train,

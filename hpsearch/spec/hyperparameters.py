@@ -9,51 +9,7 @@ from functools import cache
 
 from hpsearch.spec.models import DEFAULT_MODEL, list_models
 from hpsearch.spec.rows import Hyperparameter, Value
-
-TRAINING_ROWS = (
-    Hyperparameter(
-        "learning_rate", float, 0.001, "Step size of the optimizer, at the start.", 0.0, 10.0, True, place=10
-    ),
-    Hyperparameter(
-        "optimizer",
-        str,
-        "nesterov",
-        "Which optimizer: momentum and nesterov are SGD with that term.",
-        choices=("sgd", "momentum", "nesterov", "adam", "adagrad", "rmsprop"),
-        place=20,
-    ),
-    Hyperparameter("momentum", float, 0.9, "The momentum of momentum and nesterov.", 0.0, 0.999, place=30),
-    Hyperparameter("batch_size", int, 32, "Images in a training step.", 1, 8192, place=100),
-    Hyperparameter(
-        "preprocessing",
-        str,
-        "scale",
-        "scale: pixels to 0..1; standardize: each channel to mean 0 and standard deviation 1 of the training images; "
-        "none: as they are, the default for a model of your own.",
-        choices=("scale", "standardize", "none"),
-        place=150,
-    ),
-    Hyperparameter(
-        "augment", bool, False, "Random horizontal flips and shifts of up to a tenth while training.", place=160
-    ),
-    Hyperparameter(
-        "schedule",
-        str,
-        "constant",
-        "Learning rate over the epochs: step divides it by 10 at 1/2 and 3/4 of them, cosine takes it to 0.",
-        choices=("constant", "step", "cosine"),
-        place=170,
-    ),
-    Hyperparameter(
-        "precision",
-        str,
-        "auto",
-        "auto: bfloat16 with float32 weights where the device computes that faster; float32: always that.",
-        choices=("auto", "float32"),
-        place=180,
-    ),
-)
-"""What works with any model."""
+from hpsearch.spec.training_rows import TRAINING_ROWS
 
 TRAINING_NAMES = frozenset(row.name for row in TRAINING_ROWS)
 
@@ -87,17 +43,20 @@ class HyperparameterTable(Mapping[str, Hyperparameter]):
             raise KeyError(", ".join(sorted(unknown)))
         values: dict[str, Value] = {}
         for row in self.rows:
-            if row.name in chosen:
-                values[row.name] = row.cast(chosen[row.name])
-            elif row.default is not None:
-                values[row.name] = row.default
-            elif row.default_from is not None:
-                values[row.name] = values[row.default_from]
+            value = row.cast(chosen[row.name]) if row.name in chosen else row.find_default(values)
+            if value is not None:
+                values[row.name] = value
         return values
 
     def cast(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Return `values` in the types of their rows: JSON makes an int of 1.0."""
         return {name: self[name].cast(value) for name, value in values.items()}
+
+
+def fill_optimizer_defaults(optimizer: str, learning_rate: float) -> dict[str, Value]:
+    """Return every row of the optimizer's group for one with its defaults."""
+    values = BASE_TABLE.fill_defaults({"optimizer": optimizer, "learning_rate": learning_rate})
+    return {row.name: values[row.name] for row in TRAINING_ROWS if row.group == "optimizer"}
 
 
 @cache

@@ -32,8 +32,6 @@ class BuiltInModel:
     """Hyperparameters that change the layers; `hpsearch check` builds every combination of their values."""
     depths: tuple[str, ...] = ()
     """Whole numbers of layers; where one is searched, `hpsearch check` builds its smallest and its largest value."""
-    plain: Mapping[str, Value] = field(default_factory=dict)
-    """Values with which nothing is random and the loss has no penalty."""
     small: Mapping[str, Value] = field(default_factory=dict)
     """Values of the smallest model that has all of its layers: its gradient is compared with a numerical one."""
     largest: Mapping[str, int] = field(default_factory=dict)

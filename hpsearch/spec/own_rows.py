@@ -6,16 +6,14 @@ from types import MappingProxyType
 from typing import Any
 
 from hpsearch.spec.dimension import Choices, Range
-from hpsearch.spec.hyperparameters import TRAINING_ROWS, HyperparameterTable, make_model_table
+from hpsearch.spec.hyperparameters import HyperparameterTable, make_model_table
 from hpsearch.spec.rows import Hyperparameter, Value
 from hpsearch.spec.sections.model import ModelSection
+from hpsearch.spec.training_rows import TRAINING_ROWS
 from hpsearch.spec.validation import refuse
 
 MAX_NAME_LENGTH = 512
 """Characters, the width of Optuna's column."""
-
-INPUT_ROWS = frozenset({"preprocessing", "augment"})
-"""Rows that change the image before the model gets it."""
 
 DEFAULTS: Mapping[str, Value] = MappingProxyType({"preprocessing": "none", "precision": "float32"})
 """Where a row's default is another for a user's model: pixels of 0..255, in the precision it was written for."""
@@ -40,7 +38,7 @@ def make_table(
     """
     if model.name is not None:
         return make_model_table(model.name)
-    rows = [row for row in TRAINING_ROWS if model.preprocess or row.name not in INPUT_ROWS]
+    rows = [row for row in TRAINING_ROWS if model.preprocess or row.group != "input"]
     rows = [replace(row, default=DEFAULTS.get(row.name, row.default)) for row in rows]
     known = {row.name for row in TRAINING_ROWS}
     written = {"fixed": {name: [value] for name, value in fixed.items()}}

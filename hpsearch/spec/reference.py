@@ -2,13 +2,12 @@
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
 from hpsearch.spec.datasets import list_datasets
-from hpsearch.spec.hyperparameters import TRAINING_ROWS
 from hpsearch.spec.models import list_models
 from hpsearch.spec.rows import Hyperparameter
 from hpsearch.spec.sections.data import DataSection
@@ -16,6 +15,7 @@ from hpsearch.spec.sections.model import ModelSection
 from hpsearch.spec.sections.pruners import PRUNERS
 from hpsearch.spec.sections.samplers import SAMPLERS
 from hpsearch.spec.sections.study import BudgetSection, StudySection
+from hpsearch.spec.training_rows import TRAINING_ROWS
 from hpsearch.spec.validation import MethodConfig, Section
 
 TABLE_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -29,8 +29,8 @@ def make_tables() -> dict[str, str]:
         "data": _make_section_table(DataSection),
         "model": _make_section_table(ModelSection),
         "datasets": _make_dataset_table(),
-        "hyperparameters": _make_hyperparameter_table(TRAINING_ROWS),
-        **{name: _make_hyperparameter_table(model.rows) for name, model in list_models().items()},
+        **{group: _make_hyperparameter_table(rows) for group, rows in _group_training_rows().items()},
+        **{model.name: _make_hyperparameter_table(model.rows) for model in list_models().values()},
         "samplers": _make_option_table(SAMPLERS),
         "pruners": _make_option_table(PRUNERS),
     }
@@ -46,6 +46,13 @@ def fill_tables(page: str) -> str:
     return TABLE_BLOCK.sub(lambda block: f"{block[1]}\n{tables[block[2]]}\n\n{block[3]}", page)
 
 
+def _group_training_rows() -> dict[str, list[Hyperparameter]]:
+    groups: dict[str, list[Hyperparameter]] = {}
+    for row in TRAINING_ROWS:
+        groups.setdefault(row.group, []).append(row)
+    return groups
+
+
 def _make_dataset_table() -> str:
     lines = ["| dataset | images | by default held out | image | classes |", "|---|---|---|---|---|"]
     for dataset in list_datasets().values():
@@ -56,13 +63,22 @@ def _make_dataset_table() -> str:
     return "\n".join(lines)
 
 
-def _make_hyperparameter_table(rows: Iterable[Hyperparameter]) -> str:
+def _make_hyperparameter_table(rows: Sequence[Hyperparameter]) -> str:
     lines = ["| hyperparameter | values | default | meaning |", "|---|---|---|---|"]
     for row in sorted(rows, key=lambda row: row.place):
         values = f"whole number, {row.bounds}" if row.kind is int else row.bounds
-        default = f"as `{row.default_from}`" if row.default is None else f"`{_format_default(row.default)}`"
-        lines.append(f"| `{row.name}` | {values} | {default} | {row.meaning} |")
+        lines.append(f"| `{row.name}` | {values} | {_describe_default(row)} | {row.meaning} |")
     return "\n".join(lines)
+
+
+def _describe_default(row: Hyperparameter) -> str:
+    if row.default is None:
+        return f"as `{row.default_from}`"
+    others = (
+        f"`{_format_default(default)}` where `{row.default_from} = {_format_default(value)}`"
+        for value, default in row.defaults_by.items()
+    )
+    return "; ".join([f"`{_format_default(row.default)}`", *others])
 
 
 def _make_section_table(model: type[Section]) -> str:

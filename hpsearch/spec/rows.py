@@ -1,7 +1,8 @@
 """A row of the table of hyperparameters: its type, default, bounds and one-line meaning."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 Value = float | int | str | bool
 
@@ -11,8 +12,10 @@ class Hyperparameter:
     """One row of the table.
 
     `low` and `high` are inclusive bounds of a number (`above_low` makes `low` exclusive); `choices` the words of a
-    choice; `default` None means "as the hyperparameter named by `default_from`". Rows are shown by ascending
-    `place`, of whichever file they are.
+    choice. `default` None means "as the hyperparameter named by `default_from`", without one that there is none;
+    `defaults_by` has the default for some values of `default_from`. `plain` is the value without randomness or penalty,
+    where the row brings one: the sanity checks train with it. `group` is what the row belongs to: "optimizer", "loss",
+    "loop", "input" or "model". Rows are shown by ascending `place`, of whichever file they are.
     """
 
     name: str
@@ -24,7 +27,21 @@ class Hyperparameter:
     above_low: bool = False
     choices: tuple[str, ...] = ()
     default_from: str | None = None
+    defaults_by: Mapping[Value, Value] = field(default_factory=dict, hash=False)
+    plain: Value | None = None
+    group: str = "model"
     place: int = 1000
+
+    def find_default(self, others: Mapping[str, Value]) -> Value | None:
+        """Return the default beside `others`, the values of the rows before this one; None where there is none.
+
+        Raises:
+            KeyError: the row that the default follows is not among them.
+        """
+        if self.default_from is None:
+            return self.default
+        other = others[self.default_from]
+        return other if self.default is None else self.defaults_by.get(other, self.default)
 
     def find_fault(self, value: object) -> str | None:
         """Return what is wrong with `value` and what would be right; None where it is fine."""

@@ -193,7 +193,10 @@ class StudySpec:
     def _follows(self, name: str) -> bool:
         """Return whether the default of `name` is the value of a searched hyperparameter."""
         row = self.table[name]
-        return row.default is None and row.default_from in self.space
+        if row.default_from is None or row.default_from not in self.space:
+            return False
+        parent = self.space[row.default_from]
+        return row.default is None or any(parent.contains(value) for value in row.defaults_by)
 
     def _meaning(self) -> dict[str, Any]:
         meant = self.data.model_dump()

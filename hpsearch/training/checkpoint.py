@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion
+from hpsearch.training.recipe.optimizers import use_averages
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ class Trained(Protocol):
 class Checkpoint:
     """All that the next epoch depends on, in host memory.
 
-    `best` are the model's variables at the best epoch, `confusion` its confusion matrix on the validation images.
-    `guessing` counts the last epochs, without a break, that were at chance.
+    `best` are the model's variables at the best epoch, with averaged weights where it is validated with these;
+    `confusion` is its confusion matrix on the validation images. `guessing` counts the last epochs, without a break,
+    that were at chance.
     """
 
     epochs: tuple[EpochMetrics, ...]
@@ -73,7 +75,13 @@ def capture(
         guessing: how many of the last epochs, without a break, were at chance.
     """
     now, optimizer = _values(model.variables), _values(model.optimizer.variables)
-    confusion, best = (better.confusion, better.best) if better else (confusion, now)
+    if better:
+        confusion, best = better.confusion, better.best
+    elif model.optimizer.use_ema:
+        with use_averages(model):
+            best = _values(model.variables)
+    else:
+        best = now
     return Checkpoint(tuple(epochs), confusion, now, optimizer, best, guessing)
 
 

@@ -17,7 +17,8 @@ from hpsearch.training import backends
 from hpsearch.training.backends import Probabilities, Steps
 from hpsearch.training.images import streaming
 from hpsearch.training.images.parts import Labels
-from hpsearch.training.optimizers import refuse_unsupported
+from hpsearch.training.recipe.objective import CROSS_ENTROPY, Objective
+from hpsearch.training.recipe.optimizers import refuse_unsupported
 from hpsearch.training.scoring import compute_entropies
 
 OnBatch = Callable[[int, float], bool]
@@ -36,7 +37,9 @@ LAUNCH_SECONDS = 0.2
 """About how long the steps of one call take: a Stop waits for them, and the call itself costs a hundredth of it."""
 
 
-def compile_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:
+def compile_steps(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective = CROSS_ENTROPY
+) -> Steps:
     """Compile the steps that `run_epoch` and `predict` take; all of the optimizer's variables exist afterwards.
 
     Raises:
@@ -45,7 +48,7 @@ def compile_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> 
     refuse_unsupported(optimizer)
     model.compile(optimizer)
     optimizer.build(model.trainable_variables)
-    return backends.current.make_steps(model, optimizer)
+    return backends.current.make_steps(model, optimizer, objective)
 
 
 def run_epoch(

@@ -26,10 +26,11 @@ from hpsearch.training.epoch import (
     run_epoch,
     score,
 )
-from hpsearch.training.optimizers import compute_learning_rate
 from hpsearch.training.predictions import Predictions
 from hpsearch.training.preparation import Training, copy_to_stock_layers
 from hpsearch.training.protocol import Released, Stop
+from hpsearch.training.recipe.optimizers import use_averages
+from hpsearch.training.recipe.schedules import set_epoch_rate
 from hpsearch.training.scoring import compute_metric, compute_recall
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,9 @@ def train(training: Training, report: Report, progress: Progress) -> TrainingEnd
     """Train until the configuration is done, or until a Stop.
 
     A checkpoint is on disk before its epoch is reported; between two there are at least `job.checkpoint_every`
-    seconds. Each epoch draws its order of the images from (seed, epoch), and all other random numbers come from
-    variables of the model, so a training resumed from a checkpoint goes on as if it had never stopped.
+    seconds. Each epoch draws its order of the images, and how they are mixed, from (seed, epoch). All other random
+    numbers come from variables of the model, so a training resumed from a checkpoint goes on as if it had never
+    stopped.
 
     Args:
         training: from `prepare`; its model is changed.
@@ -126,11 +128,12 @@ class _BatchWatch:
 def _train_epoch(training: Training, epoch: int, progress: Progress) -> EpochResult | Stop | TrainingEnd:
     """Train one epoch; return its result, or the Stop or the divergence that ended it."""
     job, data, settings = training.job, training.dataset, training.settings
-    if settings:
-        rate = compute_learning_rate(settings.learning_rate, settings.schedule, epoch, job.epochs)
-        training.optimizer.learning_rate = rate  # a variable: setting it compiles nothing anew
     images, batch_size = len(data.y_train), training.batch_size
-    watch = _BatchWatch(epoch, math.ceil(images / batch_size), progress)
+    batches = math.ceil(images / batch_size)
+    if settings:
+        rate = set_epoch_rate(training.optimizer, settings.schedule, epoch, job.epochs, batches)
+    training.steps.objective.start_epoch(job.seed, epoch)
+    watch = _BatchWatch(epoch, batches, progress)
     began = time.monotonic()
     order = np.random.default_rng((job.seed, epoch)).permutation(images)
     if training.fitting:
@@ -140,7 +143,8 @@ def _train_epoch(training: Training, epoch: int, progress: Progress) -> EpochRes
         trained = run_epoch(training.steps, *data.inputs.training, order, batch_size, watch.on_training_batch)
     probabilities, validated = None, EpochFigures(math.nan, math.nan)
     if trained and (not job.data.test or epoch >= job.epochs):
-        probabilities = _predict(training, watch.on_validation_batch)
+        with use_averages(training.model):
+            probabilities = _predict(training, watch.on_validation_batch)
     if trained is None or watch.end is not None:
         assert watch.end is not None
         return watch.end

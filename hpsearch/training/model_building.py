@@ -11,6 +11,7 @@ from hpsearch.training import model_layers
 from hpsearch.training.backends import STOCK, Layers
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.protocol import ModelRequest
+from hpsearch.training.recipe.augmentation import augment
 
 
 def build(
@@ -57,5 +58,5 @@ def prepare_image(
     image: Any, hyperparameters: Mapping[str, Any], statistics: PixelStatistics, seeds: Iterator[int]
 ) -> Any:
     """Return what a model gets of the images: augmented in training, and preprocessed; `image` itself where neither."""
-    x = model_layers.augment(image, seeds) if hyperparameters["augment"] else image
+    x = augment(image, hyperparameters, seeds)
     return model_layers.preprocess(x, hyperparameters["preprocessing"], statistics)

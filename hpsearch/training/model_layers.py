@@ -1,4 +1,4 @@
-"""What any model is made of: preprocessing, augmentation, activations, and the options of kernels."""
+"""What any model is made of: preprocessing, activations, and the options of kernels."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,6 @@ from hpsearch.training.backends import Layers
 from hpsearch.training.loading import PixelStatistics
 
 LEAKY_SLOPE = 0.1
-SHIFT = 0.1  # of height and width, either way
 
 BATCH_NORM_MOMENTUM = 0.9
 """What batch norm's moving averages keep at each step: PyTorch's default.
@@ -37,12 +36,6 @@ def draw_seeds(seed: int) -> Iterator[int]:
     generator = np.random.default_rng(seed)
     while True:
         yield int(generator.integers(2**31))
-
-
-def augment(image: Any, seeds: Iterator[int]) -> Any:
-    """Return the images, in training flipped and shifted at random."""
-    flipped = keras.layers.RandomFlip("horizontal", seed=next(seeds))(image)
-    return keras.layers.RandomTranslation(SHIFT, SHIFT, seed=next(seeds))(flipped)
 
 
 def preprocess(image: Any, how: str, statistics: PixelStatistics) -> Any:

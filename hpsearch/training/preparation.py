@@ -1,5 +1,6 @@
 """A trial made ready to train: its model, optimizer and steps, in the state of a checkpoint where there is one."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +16,17 @@ from hpsearch.training.backends import STOCK, Layers, Steps
 from hpsearch.training.checkpoint import Checkpoint, Trained
 from hpsearch.training.epoch import compile_steps
 from hpsearch.training.loading import ImageArrays
-from hpsearch.training.optimizers import make_optimizer
 from hpsearch.training.protocol import ModelRequest, Train, complete_request
+from hpsearch.training.recipe.objective import CROSS_ENTROPY, Objective
+from hpsearch.training.recipe.optimizers import make_optimizer
+from hpsearch.training.recipe.schedules import Schedule
 from hpsearch.training.user.code import UserCodeError
 from hpsearch.training.user_models import building
 from hpsearch.training.user_models.building import HEAD_IMAGES, UserModel
 from hpsearch.training.user_models.fitting import KerasFit
+
+SHORT_FORMS = frozenset({"augment"})
+"""Rows that only give other rows their defaults, so that nothing reads them."""
 
 
 class TrackedHyperparameters(Mapping[str, Any]):
@@ -43,7 +49,7 @@ class TrackedHyperparameters(Mapping[str, Any]):
 
     def list_unread(self) -> list[str]:
         """Return the names of those that have not been read."""
-        return list(self._unread)
+        return [name for name in self._unread if name not in SHORT_FORMS]
 
     def refuse_unread(self) -> None:
         """Raise where a hyperparameter has not been read.
@@ -51,16 +57,16 @@ class TrackedHyperparameters(Mapping[str, Any]):
         Raises:
             ValueError: one has not; the message names it.
         """
-        if self._unread:
-            raise ValueError(f"nothing in training reads the hyperparameter {', '.join(self._unread)}")
+        unread = self.list_unread()
+        if unread:
+            raise ValueError(f"nothing in training reads the hyperparameter {', '.join(unread)}")
 
 
 @dataclass(frozen=True)
 class LoopSettings:
     """The hyperparameters that the training loop itself reads."""
 
-    learning_rate: float
-    schedule: str
+    schedule: Schedule
     batch_size: int
 
     @classmethod
@@ -69,8 +75,9 @@ class LoopSettings:
 
         Raises:
             KeyError: one is missing.
+            ValueError: the schedule cannot be computed.
         """
-        return cls(hyperparameters["learning_rate"], hyperparameters["schedule"], hyperparameters["batch_size"])
+        return cls(Schedule.read(hyperparameters), hyperparameters["batch_size"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +134,7 @@ def prepare(job: Train, dataset: ImageArrays) -> Training:
 
 def _begin(job: Train, dataset: ImageArrays) -> Training:
     """Return the training before its first step."""
-    compiled = compile_model(complete_request(job), job.hyperparameters, dataset, job.seed)
+    compiled = compile_model(complete_request(job), job.hyperparameters, dataset, job.seed, job.epochs)
     user_model, batch_size = compiled.user_model, cast(int, job.hyperparameters["batch_size"])
     fitting = None
     if user_model and user_model.is_fitted:
@@ -149,17 +156,27 @@ class CompiledModel:
 
 
 def build_and_compile(
-    model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int
+    model: ModelRequest,
+    hyperparameters: Mapping[str, Any],
+    dataset: ImageArrays,
+    seed: int,
+    epochs: int | None = None,
 ) -> tuple[keras.Model, Steps]:
     """Build the model that a trial trains, and compile its steps; see `compile_model`."""
-    compiled = compile_model(model, hyperparameters, dataset, seed)
+    compiled = compile_model(model, hyperparameters, dataset, seed, epochs)
     return compiled.model, compiled.steps
 
 
 def compile_model(
-    model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int
+    model: ModelRequest,
+    hyperparameters: Mapping[str, Any],
+    dataset: ImageArrays,
+    seed: int,
+    epochs: int | None = None,
 ) -> CompiledModel:
     """Build the model that a trial trains, and compile what trains it.
+
+    Without the number of `epochs`, a learning rate that changes within epochs stays at its start.
 
     Raises:
         KeyError: a hyperparameter is missing.
@@ -168,31 +185,37 @@ def compile_model(
         Exception: whatever the builder raises.
     """
     tracked, current = TrackedHyperparameters(hyperparameters), backends.current
+    count = None if epochs is None else epochs * math.ceil(len(dataset.y_train) / tracked["batch_size"])
     if model.build is not None:
-        return _compile_user_model(model, tracked, dataset, seed)
+        return _compile_user_model(model, tracked, dataset, seed, count)
     settings = LoopSettings.read(tracked)
     precision = choose_precision(tracked)
     layers = Layers(precision, current.make_dropout, current.make_batch_norm, current.make_prelu)
     network = _build(model, tracked, dataset, seed, layers)
-    steps = compile_steps(network, make_optimizer(tracked))
+    objective = Objective.read(tracked, dataset.y_train, len(dataset.classes))
+    steps = compile_steps(network, make_optimizer(tracked, count), objective)
     tracked.refuse_unread()
     return CompiledModel(network, steps, settings)
 
 
 def _compile_user_model(
-    model: ModelRequest, tracked: TrackedHyperparameters, dataset: ImageArrays, seed: int
+    model: ModelRequest, tracked: TrackedHyperparameters, dataset: ImageArrays, seed: int, count: int | None
 ) -> CompiledModel:
+    """Compile a model of the user's own, for `count` steps of training where that is known."""
     user_model = build_user_model(model, tracked, dataset, seed, choose_precision(tracked))
     settings, optimizer = None, keras.optimizers.SGD()  # of steps that only predict
-    assert tracked["batch_size"]
+    objective = CROSS_ENTROPY
     if not user_model.is_compiled:
-        settings, optimizer = LoopSettings.read(tracked), make_optimizer(tracked)
+        settings, optimizer = LoopSettings.read(tracked), make_optimizer(tracked, count)
+    if not user_model.is_fitted:
+        objective = Objective.read(tracked, dataset.y_train, len(dataset.classes))
     if user_model.is_fitted and not user_model.is_compiled:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=user_model.gives_logits)
         user_model.own.compile(optimizer, loss, metrics=["accuracy"])
         optimizer = keras.optimizers.SGD()
     _refuse_unread(model, tracked.list_unread(), is_compiled=user_model.is_compiled)
-    return CompiledModel(user_model.network, compile_steps(user_model.network, optimizer), settings, user_model)
+    steps = compile_steps(user_model.network, optimizer, objective)
+    return CompiledModel(user_model.network, steps, settings, user_model)
 
 
 def _refuse_unread(model: ModelRequest, unread: Sequence[str], is_compiled: bool) -> None:

@@ -11,6 +11,7 @@ from hpsearch.spec.branches import Branch
 from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
+from tests.support.study_files import OPTIMIZERS
 
 STUDIES = Path(__file__).parents[2] / "studies"
 REGULARIZATION = """
@@ -34,7 +35,7 @@ def test_the_default_study_has_every_combination_once() -> None:
     """All optimizers, activations and batch norms meet; the rest is the base model's."""
     default = loader.load(None)
     listed = branches.list_branches(default)
-    every = itertools.product(BASE_TABLE["optimizer"].choices, BASE_TABLE["activation"].choices, (True, False))
+    every = itertools.product(OPTIMIZERS, BASE_TABLE["activation"].choices, (True, False))
     assert sorted(map(read_axes, listed)) == sorted(every)
     for branch in listed:
         assert branch.values == BASE_TABLE.fill_defaults(dict(zip(AXES, read_axes(branch), strict=True)))
@@ -123,9 +124,7 @@ def test_one_each_takes_the_branch_that_is_most_like_the_base() -> None:
     listed = branches.select_one_each(
         branches.list_branches(default), ("optimizer",), branches.choose_base(default), AXES
     )
-    assert [read_axes(branch) for branch in listed] == [
-        (name, "relu", False) for name in BASE_TABLE["optimizer"].choices
-    ]
+    assert [read_axes(branch) for branch in listed] == [(name, "relu", False) for name in OPTIMIZERS]
 
 
 def test_of_a_number_of_layers_the_ends_are_branches() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hpsearch.spec import dimension, loader, study_spec
 from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.spec.rows import Value
+from tests.support.study_files import OPTIMIZERS
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.toml"))
@@ -63,7 +64,7 @@ def test_the_default_study_searches_the_five_hyperparameters() -> None:
     assert list(default.space) == FIVE
     assert default.space["learning_rate"] == dimension.Range(1e-5, 1e-1, log=True)
     assert default.space["dropout"] == dimension.Range(0.0, 0.5)
-    assert set(default.space["optimizer"].list_points()) == set(BASE_TABLE["optimizer"].choices)
+    assert set(default.space["optimizer"].list_points()) == set(OPTIMIZERS)
     assert set(default.space["activation"].list_points()) == set(BASE_TABLE["activation"].choices)
     assert default.space["batch_norm"] == dimension.Choices((True, False))
     assert (default.budget.trials, default.budget.epochs, default.data.name) == (100, 30, "cifar10")
@@ -82,7 +83,7 @@ def test_the_quickstart_searches_the_same_five() -> None:
     ("name", "trained"),
     [
         ("learning-rate", [{"learning_rate": rate} for rate in (0.1, 0.01, 0.001, 0.0001, 0.00001)]),
-        ("optimizers", [{"optimizer": name} for name in BASE_TABLE["optimizer"].choices]),
+        ("optimizers", [{"optimizer": name} for name in OPTIMIZERS]),
         ("activations", [{"activation": name} for name in BASE_TABLE["activation"].choices]),
         (
             "regularization",

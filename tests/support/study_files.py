@@ -11,6 +11,9 @@ from hpsearch.spec.study_spec import StudySpec
 OWN_CODE = Path(__file__).parent / "own_code"
 """Where `my_model.py:build` and `my_data.py:load` are."""
 NAMED = '[study]\nname = "x"\n'
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adagrad", "rmsprop")
+"""What the course project compared, and the default study searches."""
+
 FIVE = """
 [space]
 learning_rate = { low = 1e-5, high = 1e-1, log = true }

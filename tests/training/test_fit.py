@@ -45,6 +45,24 @@ STATEFUL = {
     "dropout and momentum": {"dropout": 0.5, "optimizer": "nesterov", "learning_rate": 0.02},
     "augmentation": {"augment": True, "optimizer": "rmsprop"},
     "batch norm and cosine": {"batch_norm": True, "schedule": "cosine", "activation": "prelu"},
+    "mixing, averages and warmup": {
+        "mixup": 0.4,
+        "cutmix": 1.0,
+        "ema": 0.9,
+        "schedule": "cosine",
+        "warmup": 0.6,
+        "gradient_accumulation": 3,
+        "optimizer": "nadam",
+    },
+    "every augmentation": {
+        "flip": "both",
+        "shift": 0.1,
+        "rotation": 0.1,
+        "zoom": 0.1,
+        "color": 0.2,
+        "randaugment": 0.2,
+        "erasing": 0.5,
+    },
 }
 
 
@@ -244,6 +262,43 @@ def test_learning_rate_follows_the_schedule(job: MakeJob) -> None:
     trial = job({"schedule": "step", "learning_rate": 0.01}, epochs=4)
     _, recorder = run(trial)
     assert [epoch.learning_rate for epoch in recorder.epochs] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+
+
+def test_rate_of_each_step_is_reported_at_the_end_of_its_epoch(job: MakeJob) -> None:
+    """7 steps an epoch: in the last of the first epoch 6 of 14 steps of the warmup are behind, and so on."""
+    _, recorder = run(job({"warmup": 0.5, "learning_rate": 0.014}, epochs=4))
+    rates = [epoch.learning_rate for epoch in recorder.epochs]
+    assert rates == pytest.approx([0.006, 0.013, 0.014, 0.014])
+
+
+def test_averages_are_validated_and_saved(job: MakeJob) -> None:
+    """The averaged weights are what an epoch is judged by, and what its model has, while the others train on."""
+    import keras
+
+    values = {"ema": 0.98, "learning_rate": 0.01}
+    end, recorder = run(job(values, epochs=2, metric="val_loss"))
+    _, plain = run(job({**values, "ema": 0.0}, epochs=2, metric="val_loss"))
+    assert isinstance(end, TrainingEnd)
+    assert [epoch.train_loss for epoch in recorder.epochs] == pytest.approx(
+        [epoch.train_loss for epoch in plain.epochs], rel=1e-2
+    )
+    best, other = (min(epoch.val_loss for epoch in each.epochs) for each in (recorder, plain))
+    assert best != pytest.approx(other, rel=1e-2)
+    digits = loading.load(job().data)
+    model = keras.models.load_model(end.model)
+    right = model.predict(digits.x_val[:], verbose=0)[np.arange(len(digits.y_val)), digits.y_val]
+    assert -np.log(right.astype(float)).mean() == pytest.approx(best, rel=1e-3)
+
+
+def test_mixing_is_off_in_validation_and_in_the_saved_model(job: MakeJob) -> None:
+    """Validation images are whole ones, and the model has no layer that mixes."""
+    import keras
+
+    end, recorder = run(job({"mixup": 1.0, "cutmix": 1.0, "batch_size": 20}, epochs=6, metric="val_loss"))
+    assert isinstance(end, TrainingEnd)
+    assert recorder.epochs[-1].val_loss < recorder.epochs[-1].train_loss
+    kinds = {type(layer).__name__ for layer in keras.models.load_model(end.model).layers}
+    assert not kinds & {"MixUp", "CutMix"}
 
 
 def test_full_disk_costs_the_checkpoint_not_the_training(job: MakeJob, tmp_path: Path) -> None:

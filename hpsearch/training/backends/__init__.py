@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from hpsearch.training.recipe.objective import Objective
+
 Probabilities = npt.NDArray[np.float32]
 """What a model gives each class of each image: (n, classes), a row sums to 1."""
 
@@ -22,6 +24,7 @@ class Steps(Protocol):
     """The compiled steps of one model. One call runs many of them without returning to Python in between."""
 
     model: keras.Model
+    objective: Objective
 
     def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
         """Take the steps from `first` to before `last`; the model and its optimizer are changed.
@@ -34,7 +37,8 @@ class Steps(Protocol):
             last: at most the number of steps.
 
         Returns:
-            Sums over all images of the steps: cross-entropy in nats, without any penalty, and right answers.
+            Sums over all images of the steps: cross-entropy in nats, without any penalty, and right answers; where
+            images are mixed, by the mixed labels.
         """
 
     def predict(self, images: Any) -> Probabilities:
@@ -74,7 +78,7 @@ class Backend(Protocol):
     def copy_to_device(self, array: npt.NDArray[Any]) -> Any:
         """Return a copy of `array` in the device's memory."""
 
-    def make_steps(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:
+    def make_steps(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> Steps:
         """Make the steps of a model and its optimizer, both built. They compile when they are first taken."""
 
     def free_memory(self) -> None:

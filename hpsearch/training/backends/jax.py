@@ -10,6 +10,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from hpsearch.training.recipe.objective import Objective
+from hpsearch.training.recipe.optimizers import get_step_count
+
 BFLOAT16_CAPABILITY = 8.0
 """The compute capability from which NVIDIA's tensor cores multiply bfloat16 (Ampere)."""
 
@@ -49,8 +52,8 @@ def copy_to_device(array: npt.NDArray[Any]) -> jax.Array:
 class JaxSteps:
     """See `backends.Steps`."""
 
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-        self.model, self._optimizer = model, optimizer
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
+        self.model, self.objective, self._optimizer = model, objective, optimizer
         momenta = {
             id(moving): layer.momentum
             for layer in model.layers
@@ -61,7 +64,7 @@ class JaxSteps:
         # On a CPU, XLA's convolutions take ten times as long inside a loop (github.com/jax-ml/jax/issues/12868), and a
         # launch costs little: there each step is one.
         self._loops = jax.local_devices()[0].platform != "cpu"
-        step = partial(_step, model, optimizer, kept)
+        step = partial(_step, model, optimizer, objective, kept)
         self._train = jax.jit(partial(_loop, step) if self._loops else step, donate_argnums=0)
         self._predict = jax.jit(partial(_predict, model))
 
@@ -86,15 +89,16 @@ class JaxSteps:
 
     def _variables(self) -> tuple[Sequence[keras.Variable], ...]:
         model = self.model
-        return model.trainable_variables, model.non_trainable_variables, self._optimizer.variables
+        others = model.non_trainable_variables
+        return model.trainable_variables, others, self._optimizer.variables, self.objective.variables
 
     def _state(self) -> "State":
-        weights, others, optimizer = ([variable.value for variable in part] for part in self._variables())
-        return weights, others, optimizer
+        weights, others, optimizer, mixing = ([variable.value for variable in part] for part in self._variables())
+        return weights, others, optimizer, mixing
 
 
-State = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]
-"""The values of a model's trainable and other variables, and of its optimizer's."""
+State = tuple[list[jax.Array], list[jax.Array], list[jax.Array], list[jax.Array]]
+"""The values of a model's trainable and other variables, of its optimizer's, and of its objective's."""
 
 Carried = tuple[State, jax.Array]
 """What a step hands to the next: the state, and (2,) the sums of cross-entropy and of right answers."""
@@ -114,6 +118,7 @@ def _loop(step: Callable[..., Carried], carried: Carried, *arguments: jax.Array)
 def _step(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
+    objective: Objective,
     kept: Kept,
     carried: Carried,
     images: jax.Array,
@@ -121,23 +126,25 @@ def _step(
     order: jax.Array,
     number: int,
 ) -> Carried:
-    (weights, others, optimized), sums = carried
-    x, y = images[order[number]], labels[order[number]]
+    (weights, others, optimized, mixing), sums = carried
+    with keras.StatelessScope(zip(objective.variables, mixing, strict=True)) as scope:
+        x, y = objective.mix(images[order[number]], labels[order[number]])
+    mixing = [scope.get_current_value(variable) for variable in objective.variables]
 
     def loss_of(weights: list[jax.Array]) -> tuple[jax.Array, Any]:
         probabilities, after, penalties = model.stateless_call(weights, others, x, training=True, return_losses=True)
-        entropies = keras.losses.sparse_categorical_crossentropy(y, probabilities)
-        right = probabilities.argmax(axis=1) == y
-        return entropies.mean() + sum(penalties), (after, jax.numpy.stack([entropies.sum(), right.sum()]))
+        loss, entropies = objective.measure(y, probabilities)
+        right = probabilities.argmax(axis=1) == objective.choose_classes(y)
+        return loss + sum(penalties), (after, jax.numpy.stack([entropies.sum(), right.sum()]))
 
     (_, (then, more)), gradients = jax.value_and_grad(loss_of, has_aux=True)(weights)
     weights, optimized = optimizer.stateless_apply(optimized, gradients, weights)
-    step = optimized[_index(optimizer.iterations, optimizer.variables)]
+    step = optimized[_index(get_step_count(optimizer), optimizer.variables)]
     followed = [
         after if momentum is None else before + (after - before) / (1 - momentum**step)
         for momentum, before, after in zip(kept, others, then, strict=True)
     ]
-    return (weights, followed, optimized), sums + more
+    return (weights, followed, optimized, mixing), sums + more
 
 
 def _index(wanted: keras.Variable, variables: Sequence[keras.Variable]) -> int:
@@ -149,8 +156,8 @@ def _predict(model: keras.Model, weights: list[jax.Array], others: list[jax.Arra
     return probabilities
 
 
-def make_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> JaxSteps:
-    return JaxSteps(model, optimizer)
+def make_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> JaxSteps:
+    return JaxSteps(model, optimizer, objective)
 
 
 def free_memory() -> None:

@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from hpsearch.training.backends.tensorflow_layers import ByteDropout, FusedBatchNorm, SelectPReLU
 from hpsearch.training.backends.tensorflow_optimizers import choose_update
+from hpsearch.training.recipe.objective import Objective
+from hpsearch.training.recipe.optimizers import get_step_count
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 """What Linux calls a processor's instructions for bfloat16. Without them TensorFlow emulates it, slowly."""
@@ -73,12 +75,12 @@ def copy_to_device(array: npt.NDArray[Any]) -> tf.Tensor:
 class TensorFlowSteps:
     """See `backends.Steps`."""
 
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-        self.model = model
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
+        self.model, self.objective = model, objective
         self._update = choose_update(optimizer, model.trainable_variables)
         for layer in model.layers:
             if isinstance(layer, FusedBatchNorm):
-                layer.steps_before = lambda: optimizer.iterations.value
+                layer.steps_before = lambda: get_step_count(optimizer).value
         self._trains: dict[int, Callable[..., tuple[tf.Tensor, tf.Tensor]]] = {}
         self._predict: Callable[[tf.Tensor], tf.Tensor] | None = None
 
@@ -127,20 +129,21 @@ class TensorFlowSteps:
 
     def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         weights = self.model.trainable_variables
+        images, labels = self.objective.mix(images, labels)
         with tf.GradientTape() as tape:
             probabilities = self.model(images, training=True)
-            entropies = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
-            loss = tf.reduce_mean(entropies)
+            loss, entropies = self.objective.measure(labels, probabilities)
             if self.model.losses:
                 loss += tf.add_n(self.model.losses)
         gradients = tape.gradient(loss, [weight.value for weight in weights])
         self._update(gradients)
-        right = tf.argmax(probabilities, axis=1, output_type=labels.dtype) == labels
+        classes = self.objective.choose_classes(labels)
+        right = tf.argmax(probabilities, axis=1, output_type=classes.dtype) == classes
         return tf.cast(tf.reduce_sum(entropies), tf.float32), tf.reduce_sum(tf.cast(right, tf.float32))
 
 
-def make_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> TensorFlowSteps:
-    return TensorFlowSteps(model, optimizer)
+def make_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> TensorFlowSteps:
+    return TensorFlowSteps(model, optimizer, objective)
 
 
 def free_memory() -> None:

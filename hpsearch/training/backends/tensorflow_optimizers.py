@@ -1,7 +1,7 @@
 """The updates of Keras's optimizers in one pass over the weights, by a kernel of TensorFlow's.
 
 Keras writes each as up to a dozen passes. A kernel implements a few settings of its optimizer; where another one is set
-(weight decay, clipping, AMSGrad, ...), or a weight has a constraint, Keras's own update is taken.
+(clipping, averages, AMSGrad, ...), or a weight has a constraint, Keras's own update is taken.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +32,7 @@ def choose_update(optimizer: keras.optimizers.Optimizer, weights: Sequence[keras
         return lambda gradients: optimizer.apply(gradients, weights)
 
     def update(gradients: Sequence[tf.Tensor]) -> None:
+        optimizer._apply_weight_decay(weights)
         for position, (gradient, weight) in enumerate(zip(gradients, weights, strict=True)):
             rule.apply(optimizer, gradient, weight, position)
         optimizer.iterations.assign_add(1)
@@ -53,8 +54,13 @@ def _is_plain(weight: keras.Variable) -> bool:
     return weight.dtype == "float32" and weight.constraint is None
 
 
+def _read_rate(optimizer: Any) -> tf.Tensor:
+    """Return the rate of this step: a variable's, or that of a schedule."""
+    return tf.cast(keras.ops.convert_to_tensor(optimizer.learning_rate), tf.float32)
+
+
 def _sgd(optimizer: Any, gradient: tf.Tensor, weight: keras.Variable, position: int) -> None:
-    rate = tf.cast(optimizer.learning_rate.value, tf.float32)
+    rate = _read_rate(optimizer)
     if not optimizer.momentum:
         tf.raw_ops.ResourceApplyGradientDescent(var=weight.value.handle, alpha=rate, delta=gradient)
         return
@@ -76,7 +82,7 @@ def _adam(optimizer: Any, gradient: tf.Tensor, weight: keras.Variable, position:
         v=optimizer._velocities[position].value.handle,
         beta1_power=tf.pow(optimizer.beta_1, step),
         beta2_power=tf.pow(optimizer.beta_2, step),
-        lr=tf.cast(optimizer.learning_rate.value, tf.float32),
+        lr=_read_rate(optimizer),
         beta1=optimizer.beta_1,
         beta2=optimizer.beta_2,
         epsilon=optimizer.epsilon,
@@ -88,16 +94,18 @@ def _adagrad(optimizer: Any, gradient: tf.Tensor, weight: keras.Variable, positi
     tf.raw_ops.ResourceApplyAdagradV2(
         var=weight.value.handle,
         accum=optimizer._accumulators[position].value.handle,
-        lr=tf.cast(optimizer.learning_rate.value, tf.float32),
+        lr=_read_rate(optimizer),
         epsilon=optimizer.epsilon,
         grad=gradient,
     )
 
 
-_COMMON = frozenset({"name", "learning_rate"})
+_COMMON = frozenset({"name", "learning_rate", "weight_decay"})
+_ADAM = FusedRule(_adam, _COMMON | {"beta_1", "beta_2", "epsilon"})
 
 FUSED: Mapping[type, FusedRule] = {
     keras.optimizers.SGD: FusedRule(_sgd, _COMMON | {"momentum", "nesterov"}),
-    keras.optimizers.Adam: FusedRule(_adam, _COMMON | {"beta_1", "beta_2", "epsilon"}),
-    keras.optimizers.Adagrad: FusedRule(_adagrad, _COMMON | {"initial_accumulator_value", "epsilon"}),
+    keras.optimizers.Adam: _ADAM,
+    keras.optimizers.AdamW: _ADAM,
+    keras.optimizers.Adagrad: FusedRule(_adagrad, _COMMON | {"initial_accumulator_value"}),
 }

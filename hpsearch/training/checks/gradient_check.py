@@ -14,13 +14,14 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from hpsearch.spec.hyperparameters import fill_optimizer_defaults
 from hpsearch.training import backends, model_building
 from hpsearch.training.backends import Steps
 from hpsearch.training.epoch import compile_steps, run_epoch
 from hpsearch.training.images.parts import Images, Labels
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.optimizers import make_optimizer
 from hpsearch.training.protocol import ModelRequest
+from hpsearch.training.recipe.optimizers import make_optimizer
 
 Array = npt.NDArray[np.float64]
 
@@ -81,7 +82,7 @@ def check(
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (IMAGES, *input_shape), dtype=np.uint8)
     labels = generator.integers(0, classes, IMAGES)
-    values = {**hyperparameters, "optimizer": "sgd", "learning_rate": 1.0}
+    values = {**hyperparameters, **fill_optimizer_defaults("sgd", 1.0)}
     with _double_precision():
         channels = input_shape[-1]
         statistics = PixelStatistics((127.5,) * channels, (73.6,) * channels)

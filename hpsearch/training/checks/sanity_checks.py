@@ -16,7 +16,9 @@ import numpy as np
 
 from hpsearch.errors import HpsearchError
 from hpsearch.spec.branches import Branch, select_one_each
+from hpsearch.spec.hyperparameters import fill_optimizer_defaults
 from hpsearch.spec.models import DEFAULT_MODEL, BuiltInModel, list_models
+from hpsearch.spec.training_rows import TRAINING_ROWS
 from hpsearch.training import backends, loading
 from hpsearch.training.backends import Steps
 from hpsearch.training.checks import gradient_check, resume_check, throughput
@@ -26,9 +28,6 @@ from hpsearch.training.images.parts import Images, Labels
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.preparation import build_and_compile, build_stock
 from hpsearch.training.protocol import Check, Checking, Finding, Layer, ModelRequest, Network, Train
-
-PLAIN: Mapping[str, Any] = {"augment": False}
-"""Training rows with which nothing is random and the loss has no penalty: what is left is the cross-entropy."""
 
 START_IMAGES = 128
 HEAD_SCALE = 0.01
@@ -75,9 +74,10 @@ class _CheckContext:
     def facts(self) -> BuiltInModel:
         return list_models()[self.request.name or DEFAULT_MODEL]
 
-    @property
-    def plain(self) -> Mapping[str, Any]:
-        return {**PLAIN, **self.facts.plain}
+    def simplify(self, values: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+        """Return `values` with nothing random and no penalty, so that the cross-entropy is left, and with `others`."""
+        plain = {row.name: row.plain for row in (*TRAINING_ROWS, *self.facts.rows) if row.plain is not None}
+        return {**values, **{name: value for name, value in plain.items() if name in values}, **others}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -180,7 +180,7 @@ def _check_build(context: _CheckContext, branch: Branch) -> Figures:
 
 def _check_start(context: _CheckContext, branch: Branch) -> Figures:
     """Check the loss before the first step: finite, and near ln(classes) with a head whose kernel is nearly zero."""
-    network = context.model({**branch.values, **context.plain})
+    network = context.model(context.simplify(branch.values))
     images, labels = context.dataset.x_train[:START_IMAGES], context.dataset.y_train[:START_IMAGES]
     whole = _loss(network, images, labels)
     head = network.get_layer("head")
@@ -206,10 +206,9 @@ def _loss(network: keras.Model, images: Images, labels: Labels) -> float:
 
 def _check_gradient(context: _CheckContext, branch: Branch) -> Figures:
     """Check that the gradient agrees with a numerical one, on a small model."""
-    values = {**branch.values, **context.plain}
-    agreement = gradient_check.check(
-        context.request, {**values, **context.facts.small}, context.shape, len(context.dataset.classes), context.seed
-    )
+    values = context.simplify(branch.values, **context.facts.small)
+    classes = len(context.dataset.classes)
+    agreement = gradient_check.check(context.request, values, context.shape, classes, context.seed)
     figures: Figures = {"error": agreement.error, "compared": agreement.compared}
     if agreement.error > gradient_check.TOLERANCE:
         raise CheckFault(
@@ -230,7 +229,7 @@ def _check_overfit(context: _CheckContext, branch: Branch) -> Figures:
     The figures are those of training, where batch norm takes the mean and variance of the batch.
     """
     smaller = {name: min(most, int(branch.values[name])) for name, most in context.facts.largest.items()}
-    values = {**branch.values, **context.plain, **smaller, "optimizer": "adam", "learning_rate": OVERFIT_RATE}
+    values = context.simplify(branch.values, **smaller, **fill_optimizer_defaults("adam", OVERFIT_RATE))
     _, model_steps = context.compiled(values)
     images, labels = context.dataset.x_train[:OVERFIT_IMAGES], context.dataset.y_train[:OVERFIT_IMAGES]
     order = np.tile(np.arange(len(labels)), OVERFIT_INTERVAL)  # each step sees all of the images
@@ -256,7 +255,7 @@ def _check_optimizer(context: _CheckContext, branch: Branch) -> Figures:
     images, labels = context.dataset.x_train[:count], context.dataset.y_train[:count]
     tried = []
     for rate in _sort_rates(branch):
-        network, steps = context.compiled({**branch.values, **context.plain, "learning_rate": rate})
+        network, steps = context.compiled(context.simplify(branch.values, learning_rate=rate))
         # Before the first step: a mean over the first pass would hide a loss that this pass raised.
         before, after = _loss_by_batches(network, images, labels), math.nan
         for _ in range(RATE_PASSES):
@@ -282,7 +281,7 @@ def _loss_by_batches(network: keras.Model, images: Images, labels: Labels) -> fl
 
 def _sort_rates(branch: Branch) -> list[float]:
     """Return the branch's learning rates, those first with which its optimizer usually learns."""
-    usual = 0.001 if branch.values["optimizer"] in ("adam", "rmsprop") else 0.01
+    usual = 0.01 if branch.values["optimizer"] in ("sgd", "momentum", "nesterov", "adagrad") else 0.001
     return sorted(branch.rates, key=lambda rate: abs(math.log(rate / usual)))
 
 

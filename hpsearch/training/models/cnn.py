@@ -26,7 +26,9 @@ ROWS = (
         choices=("sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout"),
         place=40,
     ),
-    Hyperparameter("dropout", float, 0.25, "Fraction of units dropped after each block.", 0.0, 0.95, place=50),
+    Hyperparameter(
+        "dropout", float, 0.25, "Fraction of units dropped after each block.", 0.0, 0.95, plain=0.0, place=50
+    ),
     Hyperparameter(
         "dense_dropout",
         float,
@@ -35,14 +37,15 @@ ROWS = (
         0.0,
         0.95,
         default_from="dropout",
+        plain=0.0,
         place=60,
     ),
     Hyperparameter("batch_norm", bool, False, "Batch normalization before each activation.", place=70),
     Hyperparameter(
-        "l1", float, 0.0, "L1 penalty on convolution and dense kernels, not the head's.", 0.0, 10.0, place=80
+        "l1", float, 0.0, "L1 penalty on convolution and dense kernels, not the head's.", 0.0, 10.0, plain=0.0, place=80
     ),
     Hyperparameter(
-        "l2", float, 0.0, "L2 penalty on convolution and dense kernels, not the head's.", 0.0, 10.0, place=90
+        "l2", float, 0.0, "L2 penalty on convolution and dense kernels, not the head's.", 0.0, 10.0, plain=0.0, place=90
     ),
     Hyperparameter(
         "initializer",
@@ -127,7 +130,6 @@ MODEL = BuiltInModel(
     find_fault=find_fault,
     axes=("activation", "batch_norm"),
     depths=("blocks",),
-    plain={"dropout": 0.0, "dense_dropout": 0.0, "l1": 0.0, "l2": 0.0},
     small={"filters": 2, "dense_units": 8},
     largest={"filters": 32, "dense_units": 512},
 )

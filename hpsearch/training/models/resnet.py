@@ -30,7 +30,7 @@ ROWS = (
         place=40,
     ),
     Hyperparameter("width", int, 16, "Filters in the first stage; each further doubles them.", 1, 1024, place=50),
-    Hyperparameter("dropout", float, 0.0, "Fraction of units dropped before the head.", 0.0, 0.95, place=60),
+    Hyperparameter("dropout", float, 0.0, "Fraction of units dropped before the head.", 0.0, 0.95, plain=0.0, place=60),
     Hyperparameter(
         "l2",
         float,
@@ -38,6 +38,7 @@ ROWS = (
         "L2 penalty on convolution kernels, not the head's; He et al. have 5e-5, a weight decay of 1e-4 in SGD.",
         0.0,
         10.0,
+        plain=0.0,
         place=90,
     ),
 )
@@ -88,7 +89,6 @@ MODEL = BuiltInModel(
     rows=ROWS,
     build=build,
     depths=("depth",),
-    plain={"dropout": 0.0, "l2": 0.0},
     small={"depth": 1, "width": 2},
     largest={"depth": 3, "width": 16},
 )

@@ -78,6 +78,11 @@ def test_fused_update_knows_what_it_does_not_implement(rule: tuple[Any, tensorfl
     optimizer_class, fused = rule
     assert tensorflow_optimizers.list_ignored(optimizer_class(learning_rate=0.5), fused) == []
     assert fused.settings <= set(optimizer_class().get_config())
-    for name, value in (("weight_decay", 0.1), ("clipnorm", 1.0), ("clipvalue", 1.0), ("global_clipnorm", 1.0)):
+    for name, value in (
+        ("gradient_accumulation_steps", 2),
+        ("clipnorm", 1.0),
+        ("clipvalue", 1.0),
+        ("global_clipnorm", 1.0),
+    ):
         assert tensorflow_optimizers.list_ignored(optimizer_class(**{name: value}), fused) == [name]
     assert tensorflow_optimizers.list_ignored(optimizer_class(use_ema=True), fused) == ["use_ema"]

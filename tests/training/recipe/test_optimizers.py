@@ -1,4 +1,4 @@
-"""Optimizers and learning rates."""
+"""Optimizers and their settings."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training.epoch import compile_steps, run_epoch
 from hpsearch.training.loading import load
-from hpsearch.training.optimizers import compute_learning_rate, make_optimizer
+from hpsearch.training.recipe.optimizers import make_optimizer, use_averages
 from tests.support.training_jobs import DIGITS
 
 pytestmark = pytest.mark.tensorflow
@@ -22,9 +22,11 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("SGD", {"global_clipnorm": 0.01}),
     ("Adam", {"weight_decay": 0.1}),
     ("Adam", {"amsgrad": True}),
+    ("Adam", {"gradient_accumulation_steps": 3, "weight_decay": 0.1}),
     ("Adagrad", {"clipnorm": 0.01}),
     ("RMSprop", {"clipvalue": 0.001}),
     ("AdamW", {}),
+    ("AdamW", {"clipnorm": 0.01}),
 ]
 
 
@@ -60,9 +62,7 @@ def test_constraint_of_a_weight_is_applied() -> None:
     assert_trained_as_by_keras("SGD", {}, kernel_constraint=keras.constraints.MaxNorm(0.5))
 
 
-@pytest.mark.parametrize(
-    "setting", [{"use_ema": True}, {"loss_scale_factor": 2.0}, {"gradient_accumulation_steps": 2}], ids=str
-)
+@pytest.mark.parametrize("setting", [{"loss_scale_factor": 2.0}], ids=str)
 def test_setting_that_the_loop_would_ignore_is_refused(setting: dict[str, Any]) -> None:
     """What our training loop does not implement is an error that names it."""
     (name,) = setting
@@ -90,21 +90,58 @@ def test_momentum_belongs_to_its_optimizers(name: str, momentum: float, nesterov
     assert (config["momentum"], config["nesterov"]) == (momentum, nesterov)
 
 
-def test_schedules() -> None:
-    """constant stays; step is a tenth from the half, a hundredth from three quarters; cosine falls towards 0."""
-    rates = {
-        name: [compute_learning_rate(1.0, name, epoch, 8) for epoch in range(1, 9)]
-        for name in ("constant", "step", "cosine")
-    }
-    assert rates["constant"] == [1.0] * 8
-    assert rates["step"] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
-    assert rates["cosine"][0] == 1.0
-    assert rates["cosine"][4] == pytest.approx(0.5)
-    assert 0 < rates["cosine"][-1] < 0.05
-    assert compute_learning_rate(1.0, "step", 1, 1) == 1.0
+@pytest.mark.parametrize(
+    ("values", "settings"),
+    [
+        ({"optimizer": "adamw"}, {"weight_decay": 0.004, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}),
+        ({"optimizer": "adamw", "weight_decay": 0.0}, {"weight_decay": 0.0}),
+        ({"optimizer": "lion"}, {"weight_decay": None, "beta_1": 0.9, "beta_2": 0.99}),
+        ({"optimizer": "muon", "beta_2": 0.98}, {"momentum": 0.95, "adam_beta_2": 0.98, "adam_weight_decay": 0.004}),
+        ({"optimizer": "muon", "weight_decay": 0.0}, {"weight_decay": None, "adam_weight_decay": None}),
+        ({"optimizer": "rmsprop", "epsilon": 1e-3}, {"epsilon": 1e-3, "rho": 0.9}),
+        ({"optimizer": "sgd"}, {"weight_decay": None, "clipnorm": None, "gradient_accumulation_steps": None}),
+        ({"ema": 0.9, "gradient_accumulation": 4}, {"ema_momentum": 0.9, "gradient_accumulation_steps": 4}),
+    ],
+    ids=str,
+)
+def test_rows_are_settings_of_the_optimizer(values: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Each row reaches the optimizers that have it, and has their own default."""
+    config = make_optimizer(BASE_TABLE.fill_defaults(values)).get_config()
+    assert {name: config[name] for name in settings} == settings
 
 
-def test_unknown_schedule_is_refused() -> None:
-    """A schedule that is not implemented is not taken for a constant rate."""
-    with pytest.raises(ValueError, match="no learning rate schedule is called 'linear'"):
-        compute_learning_rate(0.1, "linear", 1, 2)
+@pytest.mark.parametrize("name", BASE_TABLE["optimizer"].choices)
+def test_defaults_are_those_of_keras(name: str) -> None:
+    """Nothing chosen but the optimizer is Keras's optimizer; momentum and nesterov have the momentum of the table."""
+    optimizer = make_optimizer(BASE_TABLE.fill_defaults({"optimizer": name}))
+    config, own = optimizer.get_config(), type(optimizer)(learning_rate=0.001).get_config()
+    different = {key for key in own if config[key] != own[key]} - {"name"}
+    assert different == {
+        "momentum": {"momentum"},
+        "nesterov": {"momentum", "nesterov"},
+        "muon": {"exclude_layers"},
+    }.get(name, set())
+
+
+def test_muon_leaves_the_head_to_adamw() -> None:
+    """The layer called head is found by its path, whatever it lies in; one whose name contains the word is not."""
+    optimizer = make_optimizer(BASE_TABLE.fill_defaults({"optimizer": "muon"}))
+    layers = [keras.layers.Dense(3, name=name) for name in ("head", "heads")]
+    keras.Sequential([keras.Input((4,)), *layers])
+    assert [optimizer._should_use_adamw(layer.kernel) for layer in layers] == [True, False]
+
+
+def test_averages_are_used_inside_only() -> None:
+    """Inside the context the weights are the averages, afterwards what they were; without averages nothing changes."""
+    digits, model = load(DIGITS), make_model()
+    steps = compile_steps(model, make_optimizer(BASE_TABLE.fill_defaults({"ema": 0.9})))
+    run_epoch(steps, *digits.inputs.training, np.arange(200), 50, lambda *_: True)
+    trained = [np.array(value) for value in model.get_weights()]
+    with use_averages(model):
+        averages = [np.array(value) for value in model.get_weights()]
+    assert all(np.array_equal(now, value) for now, value in zip(model.get_weights(), trained, strict=True))
+    assert not np.allclose(averages[0], trained[0])
+    plain = make_model()
+    plain.compile(keras.optimizers.SGD())
+    with use_averages(plain):
+        assert np.array_equal(plain.get_weights()[0], make_model().get_weights()[0])
