@@ -276,8 +276,8 @@ def test_averages_are_validated_and_saved(job: MakeJob) -> None:
     import keras
 
     values = {"ema": 0.98, "learning_rate": 0.01}
-    end, recorder = run(job(values, epochs=2, metric="val_loss"))
     _, plain = run(job({**values, "ema": 0.0}, epochs=2, metric="val_loss"))
+    end, recorder = run(job(values, epochs=2, metric="val_loss"))
     assert isinstance(end, TrainingEnd)
     assert [epoch.train_loss for epoch in recorder.epochs] == pytest.approx(
         [epoch.train_loss for epoch in plain.epochs], rel=1e-2
