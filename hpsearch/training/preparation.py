@@ -211,7 +211,9 @@ def _compile_user_model(
         objective = Objective.read(tracked, dataset.y_train, len(dataset.classes))
     if user_model.is_fitted and not user_model.is_compiled:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=user_model.gives_logits)
-        user_model.own.compile(optimizer, loss, metrics=["accuracy"])
+        # A train_step of the user's own may well not update the metrics, which `fit` then finds not to exist.
+        metrics = None if building.has_own_step(user_model.own) else ["accuracy"]
+        user_model.own.compile(optimizer, loss, metrics=metrics)
         optimizer = keras.optimizers.SGD()
     _refuse_unread(model, tracked.list_unread(), is_compiled=user_model.is_compiled)
     steps = compile_steps(user_model.network, optimizer, objective)

@@ -113,12 +113,17 @@ def call_builder(
             what = "nothing" if model is None else f"a {type(model).__name__}"
             raise UserCodeError(f"{name} returns {what}, not a keras.Model: end it with `return model`")
         return model
-    raise UserCodeError(f"{name}{signature} cannot be called as {name}(hp, input_shape, classes): take these arguments")
+    raise UserCodeError(f"{name} cannot be called as {name}(hp, input_shape, classes): take these arguments")
 
 
 def has_own_training(model: keras.Model) -> bool:
     """Return whether a model has training code that only Keras's `fit` runs."""
-    return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in ("train_step", "compute_loss"))
+    return has_own_step(model) or type(model).compute_loss is not keras.Model.compute_loss
+
+
+def has_own_step(model: keras.Model) -> bool:
+    """Return whether a model has a `train_step` of its own."""
+    return type(model).train_step is not keras.Model.train_step
 
 
 def copy_weights(trained: keras.Model, copy: keras.Model) -> None:

@@ -99,6 +99,10 @@ class KerasFit:
         source = self._read(order, batch_size)
         own = self.model.own
         logs = own.fit(source, epochs=epoch, initial_epoch=epoch - 1, verbose=0, callbacks=[watch]).history
+        if getattr(own.optimizer, "use_ema", False):
+            # At its end `fit` gives the weights the averages' own buffers, and on JAX donates both to the next step.
+            for weight in own.trainable_variables:
+                weight.assign(keras.ops.copy(weight.value))
         if watch.ended:
             return None
         if "loss" not in logs:

@@ -116,7 +116,8 @@ class OwnLoss(keras.Model):  # type: ignore[misc] # Keras ships no types
     def compute_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, training: bool = True) -> Any:
         """Return the cross-entropy and a penalty on confidence."""
         loss = keras.losses.sparse_categorical_crossentropy(y, y_pred)
-        noise = keras.random.uniform(keras.ops.shape(loss))
+        # On JAX Keras refuses what has no generator of its own.
+        noise = keras.random.uniform(keras.ops.shape(loss)) if keras.backend.backend() == "tensorflow" else 0.5
         return keras.ops.mean(loss * (0.5 + noise)) + 0.01 * keras.ops.mean(keras.ops.square(y_pred))
 
 
@@ -124,3 +125,84 @@ def own_loss(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
     """Return a model with a loss of its own that is not compiled."""
     image = keras.Input(input_shape)
     return OwnLoss(image, _stack(input_shape, classes, hp["width"], "softmax")(image))
+
+
+def nothing(hp: Any, input_shape: Shape, classes: int) -> None:
+    """Forget to return the model."""
+
+
+def number(hp: Any, input_shape: Shape, classes: int) -> int:
+    """Return something else."""
+    return 3
+
+
+def broken(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
+    """Fail."""
+    return layers.Dense(hp["width"]).no_such_thing
+
+
+def stranger(images: Any, labels: Any, names: Any, more: Any) -> None:
+    """Take other arguments."""
+
+
+def one_unit(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
+    """Return a model with a single sigmoid."""
+    return _stack(input_shape, 1, hp["width"], "sigmoid")
+
+
+def sigmoids(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
+    """Return a model with a sigmoid for each class."""
+    return _stack(input_shape, classes, hp["width"], "sigmoid")
+
+
+def two_inputs(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
+    """Return a model of two images."""
+    images = [keras.Input(input_shape), keras.Input(input_shape)]
+    x = layers.Flatten()(layers.Add()(images))
+    return keras.Model(images, layers.Dense(classes)(x))
+
+
+def two_outputs(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
+    """Return a model with an output too many."""
+    image = keras.Input(input_shape)
+    x = layers.Flatten()(image)
+    return keras.Model(image, [layers.Dense(classes)(x), layers.Dense(2)(x)])
+
+
+class Unsaveable(layers.Layer):  # type: ignore[misc] # Keras ships no types
+    """A layer whose argument cannot be written down, without a `get_config`."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def call(self, x: Any) -> Any:
+        """Return what the function does."""
+        return self.function(x)
+
+
+def unsaveable(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
+    """Return a model that cannot be saved."""
+    scale = Unsaveable(lambda x: x / 255)
+    return keras.Sequential([keras.Input(input_shape), scale, layers.Flatten(), layers.Dense(classes)])
+
+
+def of_hp_alone(hp: Any) -> keras.Model:
+    """Return a model as KerasTuner's builders do, which know shape and classes."""
+    return _stack((32, 32, 3), 10, hp.Int("width", 4, 64), "softmax")
+
+
+@keras.saving.register_keras_serializable("own_models")
+class SilentStep(keras.Model):  # type: ignore[misc] # Keras ships no types
+    """A model whose `train_step` returns no loss."""
+
+    def train_step(self, *arguments: Any) -> Any:
+        """Train nothing; on JAX the first of two arguments is the state."""
+        logs = {"steps": keras.ops.ones(())}
+        return (logs, arguments[0]) if len(arguments) == 2 else logs
+
+
+def silent_step(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
+    """Return a model whose `train_step` returns no loss."""
+    image = keras.Input(input_shape)
+    return SilentStep(image, _stack(input_shape, classes, hp["width"], "softmax")(image))
