@@ -185,7 +185,8 @@ def compile_model(
         Exception: whatever the builder raises.
     """
     tracked, current = TrackedHyperparameters(hyperparameters), backends.current
-    count = None if epochs is None else epochs * math.ceil(len(dataset.y_train) / tracked["batch_size"])
+    batches = math.ceil(len(dataset.y_train) / tracked["batch_size"])
+    count = None if epochs is None else epochs * batches
     if model.build is not None:
         return _compile_user_model(model, tracked, dataset, seed, count)
     settings = LoopSettings.read(tracked)

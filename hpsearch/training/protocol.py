@@ -24,6 +24,11 @@ A Stop may also come unasked, in the middle of an epoch: the trainer finishes it
                      DataProgress ...  ◀──
                          DataPrepared  ◀──  (or Refused)
 
+    supervisor                              trainer
+    Explore                      ──▶
+                     DataProgress ...  ◀──
+                             Explored  ◀──  (or Refused)
+
 Imports neither Keras nor Optuna nor pydantic.
 """
 
@@ -37,6 +42,7 @@ from hpsearch.spec.branches import Branch
 from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.models import DEFAULT_MODEL
 from hpsearch.spec.rows import Value
+from hpsearch.training.user.declarations import Asked
 
 if TYPE_CHECKING:
     from hpsearch.spec.study_spec import StudySpec
@@ -80,7 +86,6 @@ class ModelRequest:
     preprocess: bool = True
     code: str | None = None
     chosen: tuple[str, ...] = ()
-    weights: str | None = None
 
 
 BASE_MODEL = ModelRequest()
@@ -106,7 +111,7 @@ def make_data_request(spec: "StudySpec") -> DataRequest:
 
 def make_model_request(spec: "StudySpec") -> ModelRequest:
     """Return which model the trials of a study train."""
-    return ModelRequest(spec.model.name, spec.model.build, spec.model.preprocess, weights=spec.model.weights)
+    return ModelRequest(spec.model.name, spec.model.build, spec.model.preprocess)
 
 
 @dataclass(frozen=True)
@@ -315,6 +320,23 @@ class Checked:
     """All checks are over."""
 
 
+@dataclass(frozen=True)
+class Explore:
+    """Find out what a builder of the user's own asks for; `code` as in `Train`."""
+
+    data: DataRequest
+    model: ModelRequest
+    code: str | None
+
+
+@dataclass(frozen=True)
+class Explored:
+    """What the builder asks for, parents first, and whether it compiles its model."""
+
+    asked: tuple[Asked, ...]
+    is_compiled: bool
+
+
 def complete_request(job: Train | Check) -> ModelRequest:
     """Return which model a job is about, with what the trainer needs to build it."""
     return replace(job.model, code=job.code, chosen=job.chosen)
@@ -334,6 +356,7 @@ FromTrainer = (
     | Finding
     | Checked
     | DataPrepared
+    | Explored
 )
-Job = Train | Check | PrepareData
+Job = Train | Check | PrepareData | Explore
 ToTrainer = Job | GoOn | Stop

@@ -16,11 +16,11 @@ from hpsearch import settings
 from hpsearch.errors import HpsearchError, NotFoundError
 from hpsearch.metrics import METRICS, EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
+from hpsearch.spec.datasets import list_datasets
 from hpsearch.training import backends, fit, loading, preparation
 from hpsearch.training.checks import sanity_checks
 from hpsearch.training.connection import SupervisorConnection
 from hpsearch.training.images.cache import Progress
-from hpsearch.training.pretrained.weights import add_file
 from hpsearch.training.protocol import (
     BatchProgress,
     Check,
@@ -29,6 +29,8 @@ from hpsearch.training.protocol import (
     DataProgress,
     Ended,
     EpochReport,
+    Explore,
+    Explored,
     FromTrainer,
     Job,
     Loaded,
@@ -44,8 +46,10 @@ from hpsearch.training.user.code import (
     describe_error,
     format_user_traceback,
     is_in_user_code,
+    load_function,
     locate_error,
 )
+from hpsearch.training.user_models.exploration import Explorer
 from hpsearch.version import __version__
 
 
@@ -93,6 +97,8 @@ def _do(job: Job, connection: SupervisorConnection) -> FromTrainer:
     if isinstance(job, Train):
         return _attempt(job, connection)
     try:
+        if isinstance(job, Explore):
+            return _explore(job, connection)
         return _check(job, connection) if isinstance(job, Check) else _prepare_data(job, connection)
     except HpsearchError as error:
         return Refused(str(error))
@@ -100,6 +106,18 @@ def _do(job: Job, connection: SupervisorConnection) -> FromTrainer:
         if job.code is None or not is_in_user_code(error):
             raise
         return Refused(locate_error(error, Path(job.code)))
+
+
+def _explore(job: Explore, connection: SupervisorConnection) -> Explored:
+    assert job.code is not None
+    assert job.model.build is not None
+    if job.data.name:  # known without reading an image
+        shape, classes = list_datasets()[job.data.name].shape, list_datasets()[job.data.name].classes
+    else:
+        facts = loading.load(job.data, Path(job.code), _report_loading(connection)).facts
+        shape, classes = facts.shape, facts.classes
+    explorer = Explorer(load_function(Path(job.code), job.model.build), shape, len(classes))
+    return Explored(explorer.explore(), explorer.is_compiled)
 
 
 def _report_loading(connection: SupervisorConnection) -> Progress:
@@ -157,8 +175,7 @@ def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
     training = preparation.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
     weights, precision = training.model.count_params(), preparation.choose_precision(job.hyperparameters)
-    fingerprint = add_file(dataset.fingerprint, job.model.weights)
-    connection.send(Loaded(fingerprint, weights, precision, training.epochs, confusion, dataset.facts))
+    connection.send(Loaded(dataset.fingerprint, weights, precision, training.epochs, confusion, dataset.facts))
 
     def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
         connection.send(EpochReport(metrics, path, confusion))

@@ -1,6 +1,7 @@
 """Starting, checking, governing and deleting studies."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -74,6 +75,25 @@ def data(file: StudyFile = None, name: NewName = None, set_: Overrides = None) -
     with data_view.show_progress() as show:
         prepared = data_preparation.prepare(spec, show)
     data_view.print_prepared(spec.data.title, prepared)
+
+
+@app.command()
+def init(
+    build: Annotated[str, typer.Argument(metavar="FILE.py:FUNCTION", help="Your function that builds a model.")],
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help="Your images (none: the default data set).")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Height and width of an image.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="The study file.")] = None,
+) -> None:
+    """Write a study file for a model of your own.
+
+    Its search space is what the function asks for, as it does of KerasTuner.
+    """
+    from hpsearch.cli import study_drafting
+
+    file = study_drafting.write(build, data, image_size, output)
+    console.print_line(
+        f"{file} is written: look through it, then hpsearch check {file} and hpsearch start-study {file}"
+    )
 
 
 @app.command()

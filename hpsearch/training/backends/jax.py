@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.training.backends import walk_layers
 from hpsearch.training.recipe.objective import Objective
 from hpsearch.training.recipe.optimizers import get_step_count
 
@@ -57,7 +56,7 @@ class JaxSteps:
         self.model, self.objective, self._optimizer = model, objective, optimizer
         momenta = {
             id(moving): layer.momentum
-            for layer in walk_layers(model)
+            for layer in model.layers
             if isinstance(layer, keras.layers.BatchNormalization)
             for moving in (layer.moving_mean, layer.moving_variance)
         }

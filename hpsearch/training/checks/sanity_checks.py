@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hpsearch.errors import HpsearchError, NotFoundError
+from hpsearch.errors import HpsearchError
 from hpsearch.spec.branches import Branch, select_one_each
 from hpsearch.spec.hyperparameters import fill_optimizer_defaults
 from hpsearch.spec.models import DEFAULT_MODEL, BuiltInModel, list_models
@@ -128,8 +128,6 @@ def _run(
         yield Checking(name, branch_name, number, len(branches))
         try:
             yield Finding(name, branch_name, run_check(context, branch))
-        except NotFoundError:  # what every branch needs is not on this host
-            raise
         except CheckFault as fault:
             yield Finding(name, branch_name, fault.figures, str(fault))
         except Exception as error:  # noqa: BLE001 a branch may break in any way, and the next is checked all the same
@@ -149,8 +147,6 @@ def _describe_network(context: _CheckContext, base: Mapping[str, Any]) -> Iterat
     """Yield the base configuration's layers; nothing where it does not build, which the checks report."""
     try:
         network = context.model(base)
-    except NotFoundError:
-        raise
     except Exception:  # noqa: BLE001 see above
         return
     yield Network(
@@ -164,7 +160,7 @@ def _describe_network(context: _CheckContext, base: Mapping[str, Any]) -> Iterat
 
 def _describe_layer(layer: keras.layers.Layer) -> str:
     """Return the layer's kind, and those of its settings that a table shows."""
-    kind = layer.name if isinstance(layer, keras.Model) else type(layer).__name__
+    kind = type(layer).__name__
     if isinstance(layer, keras.layers.Conv2D):
         return f"{kind} {layer.kernel_size[0]}×{layer.kernel_size[1]} {layer.padding}"
     if isinstance(layer, keras.layers.MaxPooling2D):

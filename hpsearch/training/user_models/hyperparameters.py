@@ -7,7 +7,7 @@ from typing import Any
 
 from hpsearch.spec.rows import Value
 from hpsearch.training.user.code import UserCodeError
-from hpsearch.training.user_models.declarations import Condition, Declaration, declare_choice, declare_number
+from hpsearch.training.user.declarations import Condition, Declaration, declare_choice, declare_number
 
 _ABSENT: Any = object()
 
@@ -139,11 +139,16 @@ class BuilderHyperparameters(Mapping[str, Any]):
         """Return the value of what is declared; None where a scope it is in, or its own parent, is not active."""
         with self.conditional_scope(parent_name, parent_values) if parent_name else nullcontext():
             declaration = replace(declaration, conditions=tuple(self._conditions))
-            if not all(self._is_met(condition) for condition in self._conditions):
+            is_active = all(self._is_met(condition) for condition in self._conditions)
+            self._declare(declaration, is_active=is_active)
+            if not is_active:
                 return None
             value = self._choose(declaration)
             self._asked[declaration.name] = value
             return value
+
+    def _declare(self, declaration: Declaration, *, is_active: bool) -> None:
+        """Take note of a call, whether it is in an active scope or not."""
 
     def _choose(self, declaration: Declaration) -> Value:
         name = declaration.name

@@ -1,6 +1,6 @@
 """What a builder says of a hyperparameter in one call of a method of KerasTuner's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,11 @@ class Declaration:
         elif self.method == "Choice":
             arguments.append(list(self.values))
         return f"hp.{self.method}({', '.join(repr(argument) for argument in arguments)})"
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the bounds leave one value."""
+        return self.low is not None and self.low == self.high
 
     def cast(self, value: Value) -> Value:
         """Return a value of the study file as the builder gets it.
@@ -120,3 +125,15 @@ def declare_choice(name: str, values: Sequence[Any], default: Value | None) -> D
     if default is not None and default not in values:
         raise UserCodeError(f"hp.Choice({name!r}, {list(values)!r}): the default {default!r} is not among them")
     return Declaration("Choice", name, values[0] if default is None else default, values=tuple(values))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What dry builds tell of a hyperparameter: how it is declared, and with which values of others it is asked for.
+
+    `listed` are the values that were tried where others depend on it, else empty.
+    """
+
+    declaration: Declaration
+    listed: tuple[Value, ...] = ()
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
