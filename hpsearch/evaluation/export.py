@@ -9,15 +9,19 @@ from tempfile import mkdtemp
 from hpsearch.analysis import findings, statistics
 from hpsearch.errors import RefusedError, UsageError
 from hpsearch.evaluation import model_card
+from hpsearch.evaluation.custom_objects import CustomObject, find_root, list_custom_objects
 from hpsearch.evaluation.evaluation import Evaluation, find_evaluation, list_evaluations
 from hpsearch.evaluation.model_card import ModelCard, ModelCardEntry
 from hpsearch.evaluation.results import read_status
 from hpsearch.outcomes import TrialState
+from hpsearch.spec.code import archive
+from hpsearch.spec.code.archive import DamagedCodeError
 from hpsearch.storage import results, studies
 from hpsearch.storage.artifacts import study_artifacts, table
 from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
+from hpsearch.storage.tables import code as code_table
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,9 @@ def _write(database: Database, keys: Mapping[int, str], card: ModelCard, directo
                     f"the model of trial {model.trial} of {card.study.name} is gone from where it was kept: "
                     "nothing was exported"
                 )
-        (draft / "README.md").write_text(model_card.render(card), encoding="utf-8")
+        custom = _add_code(database, card, draft)
+        roots = sorted({str(root) for part in custom if (root := find_root(part.module, draft)) is not None})
+        (draft / "README.md").write_text(model_card.render(card, custom, roots), encoding="utf-8")
         if existed:
             _move(draft, directory)
         else:
@@ -142,6 +148,29 @@ def _write(database: Database, keys: Mapping[int, str], card: ModelCard, directo
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def _add_code(database: Database, card: ModelCard, draft: Path) -> list[CustomObject]:
+    """Write the study's own files to `draft` where its models need them; return what they need of these."""
+    code = card.study.spec.code
+    if code is None:
+        return []
+    custom = sorted(
+        {part for model in card.models for part in list_custom_objects(draft / model.file)},
+        key=lambda part: (part.module, part.name),
+    )
+    if not custom:
+        return []
+    packed = database.execute(lambda connection: code_table.fetch(connection, code.sha256))
+    if packed is None:
+        raise RefusedError(f"the code of {card.study.name} is gone from the database: nothing was exported")
+    try:
+        archive.unpack(packed, code, draft)
+    except DamagedCodeError as error:
+        raise RefusedError(f"{error}: nothing was exported") from None
+    for directory in (path for path in draft.rglob("*") if path.is_dir()):
+        directory.chmod(0o755)
+    return custom
 
 
 def _move(draft: Path, directory: Path) -> None:
@@ -153,5 +182,8 @@ def _move(draft: Path, directory: Path) -> None:
         draft.rmdir()
     except BaseException:
         for file in moved:
-            file.unlink(missing_ok=True)
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            else:
+                file.unlink(missing_ok=True)
         raise

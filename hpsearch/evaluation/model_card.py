@@ -1,17 +1,15 @@
 """The README beside exported models, in Markdown."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpsearch.evaluation.custom_objects import CustomObject
 from hpsearch.evaluation.evaluation import Evaluation
-from hpsearch.formatting import format_count
+from hpsearch.formatting import format_count, join_words
 from hpsearch.markdown import escape
 from hpsearch.storage.studies import Study
-
-IMAGE_SHAPE = (32, 32, 3)
-"""Of an image of every dataset: height, width, channels."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,16 @@ class ModelCard:
     classes: tuple[str, ...]
 
 
-def render(card: ModelCard) -> str:
-    """Return the whole README."""
-    return "\n".join([*_head(card), "", *_table(card), "", *_usage(card), "", *_origin(card)]) + "\n"
+def render(card: ModelCard, custom: Sequence[CustomObject] = (), roots: Sequence[str] = ()) -> str:
+    """Return the whole README.
+
+    Args:
+        card: the models.
+        custom: what they need of the user's own code, which is beside them.
+        roots: directories beside the README from which that is imported.
+    """
+    usage = _usage(card, custom, roots)
+    return "\n".join([*_head(card), "", *_table(card), "", *usage, "", *_origin(card)]) + "\n"
 
 
 def _head(card: ModelCard) -> Iterator[str]:
@@ -106,18 +111,33 @@ def _table(card: ModelCard) -> Iterator[str]:
     yield f"The interval is Wilson's, for a sample of {card.images:,} images; it does not include other seeds."
 
 
-def _usage(card: ModelCard) -> Iterator[str]:
-    height, width, channels = IMAGE_SHAPE
+def _usage(card: ModelCard, custom: Sequence[CustomObject], roots: Sequence[str]) -> Iterator[str]:
+    spec = card.study.spec
+    height, width, channels = spec.image_shape
+    colors = "grey" if channels == 1 else "red, green, blue"
     yield "## How to use them"
     yield ""
     yield (
-        f"Each is a stock Keras model: images in, shape (n, {height}, {width}, {channels}), pixels from 0 to 255 as "
-        f"they are in the file, red, green, blue; probabilities out, shape (n, {len(card.classes)})."
+        f"Each is a {'Keras' if custom else 'stock Keras'} model: images in, shape (n, {height}, {width}, {channels}), "
+        f"pixels from 0 to 255 as they are in the file, {colors}; probabilities out, shape (n, {len(card.classes)}). "
+        "The preprocessing is in the model."
     )
+    if spec.data.image_size:
+        yield f'Larger and smaller images were brought to {height} × {width} by `resize = "{spec.data.resize}"`.'
+    modules = list(dict.fromkeys(part.module for part in custom))
+    if modules:
+        files = join_words([f"`{module}`" for module in modules])
+        yield f"Its own layers are in {files}, beside this file, which has to be imported before a model is loaded."
     yield ""
     yield "```python"
     yield "import keras, numpy"
-    yield f'model = keras.models.load_model("{card.models[0].file}")'
+    if any(root != "." for root in roots):
+        yield "import sys"
+        yield from (f"sys.path.insert(0, {json.dumps(root)})" for root in roots)
+    yield from (f"import {module}" for module in modules)
+    unregistered = [f'"{part.name}": {part.module}.{part.name}' for part in custom if not part.is_registered]
+    objects = f", custom_objects={{{', '.join(unregistered)}}}" if unregistered else ""
+    yield f'model = keras.models.load_model("{card.models[0].file}"{objects})'
     yield f"images = numpy.zeros((1, {height}, {width}, {channels}), dtype=numpy.uint8)  # yours"
     yield f"classes = {json.dumps(list(card.classes))}"
     yield "print([classes[best] for best in model.predict(images, verbose=0).argmax(axis=1)])"

@@ -61,6 +61,13 @@ class StudySpec:
         return self.data.dataset.classes if self.data.dataset else ()
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image; zeros where no worker has loaded the user's own images."""
+        if self.facts is not None:
+            return self.facts.shape
+        return self.data.dataset.shape if self.data.dataset else (0, 0, 0)
+
+    @property
     def validation_images(self) -> int:
         """How many images validate; 0 where no worker has loaded the user's own images."""
         if self.facts is not None:

@@ -1,0 +1,50 @@
+"""What a saved model needs besides Keras: the classes and functions of the user's own in a `.keras` file."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CustomObject:
+    """A class or function: the module that has it, and, where it is registered with Keras, that importing suffices."""
+
+    module: str
+    name: str
+    is_registered: bool
+
+
+def list_custom_objects(model: Path) -> list[CustomObject]:
+    """Return what the file of a model names that is not Keras's, sorted by module and name."""
+    with zipfile.ZipFile(model) as file:
+        config = json.loads(file.read("config.json"))
+    return sorted(set(_walk(config)), key=lambda part: (part.module, part.name))
+
+
+def find_root(module: str, directory: Path) -> Path | None:
+    """Return the directory below `directory` from which `module` is imported; None where it is not in there."""
+    parts = module.split(".")
+    for path in sorted((*directory.rglob(f"{parts[-1]}.py"), *directory.rglob(f"{parts[-1]}/__init__.py"))):
+        place = path.parent if path.name == "__init__.py" else path.with_suffix("")
+        relative = place.relative_to(directory).parts
+        if list(relative[-len(parts) :]) == parts:
+            return Path(*relative[: -len(parts)])
+    return None
+
+
+def _walk(config: Any) -> Iterator[CustomObject]:
+    if isinstance(config, list):
+        for part in config:
+            yield from _walk(part)
+    if not isinstance(config, dict):
+        return
+    module, name, registered = (config.get(key) for key in ("module", "class_name", "registered_name"))
+    if name == "function":
+        name = config.get("config")
+    if isinstance(module, str) and isinstance(name, str) and module.split(".")[0] not in ("keras", "builtins"):
+        yield CustomObject(module, name, is_registered=registered not in (None, name))
+    for part in config.values():
+        yield from _walk(part)
