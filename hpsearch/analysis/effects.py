@@ -149,7 +149,7 @@ def find_value(spec: StudySpec, trial: Trial) -> float | None:
 def _collect(spec: StudySpec, trial: Trial, accuracies: Sequence[float]) -> TrialFacts:
     value, epochs = find_value(spec, trial), trial.epochs
     complete = trial.state == TrialState.COMPLETE and value is not None
-    gap = epochs[-1].train_accuracy - epochs[-1].val_accuracy if complete and epochs else None
+    gap = epochs[-1].train_accuracy - epochs[-1].val_accuracy if complete and epochs else math.nan
     later = [epoch.seconds for epoch in epochs[1:]]
     return TrialFacts(
         trial.number,
@@ -157,7 +157,7 @@ def _collect(spec: StudySpec, trial: Trial, accuracies: Sequence[float]) -> Tria
         trial.params,
         value,
         median(later) if later else None,
-        gap,
+        gap if math.isfinite(gap) else None,  # a model of the user's own may report no training accuracy
         _find_reached(trial, accuracies),
         _name_device(trial),
     )

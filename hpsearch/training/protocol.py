@@ -20,14 +20,9 @@ A Stop may also come unasked, in the middle of an epoch: the trainer finishes it
                           Finding ...  ◀──  its result
                               Checked  ◀──  (or Refused)
 
-    PrepareData                  ──▶
+    PrepareData | Explore        ──▶
                      DataProgress ...  ◀──
-                         DataPrepared  ◀──  (or Refused)
-
-    supervisor                              trainer
-    Explore                      ──▶
-                     DataProgress ...  ◀──
-                             Explored  ◀──  (or Refused)
+              DataPrepared | Explored  ◀──  (or Refused)
 
 Imports neither Keras nor Optuna nor pydantic.
 """
@@ -42,7 +37,7 @@ from hpsearch.spec.branches import Branch
 from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.models import DEFAULT_MODEL
 from hpsearch.spec.rows import Value
-from hpsearch.training.user.declarations import Asked
+from hpsearch.training.user.declarations import Explored
 
 if TYPE_CHECKING:
     from hpsearch.spec.study_spec import StudySpec
@@ -327,14 +322,6 @@ class Explore:
     data: DataRequest
     model: ModelRequest
     code: str | None
-
-
-@dataclass(frozen=True)
-class Explored:
-    """What the builder asks for, parents first, and whether it compiles its model."""
-
-    asked: tuple[Asked, ...]
-    is_compiled: bool
 
 
 def complete_request(job: Train | Check) -> ModelRequest:

@@ -30,7 +30,6 @@ from hpsearch.training.protocol import (
     Ended,
     EpochReport,
     Explore,
-    Explored,
     FromTrainer,
     Job,
     Loaded,
@@ -49,6 +48,7 @@ from hpsearch.training.user.code import (
     load_function,
     locate_error,
 )
+from hpsearch.training.user.declarations import Explored
 from hpsearch.training.user_models.exploration import Explorer
 from hpsearch.version import __version__
 

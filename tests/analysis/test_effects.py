@@ -1,6 +1,7 @@
 """Effects, recomputed with numpy and scipy from the trials' own figures."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -244,3 +245,14 @@ def test_thousands_of_trials_are_counted() -> None:
     assert sum(sum(level.endings.values()) for level in answer.findings.effects[0].levels) == sum(
         trial.state != TrialState.RUNNING for trial in make_search_trials(5000)
     )
+
+
+def test_training_accuracy_that_is_missing_makes_no_gap() -> None:
+    """A model of a user's own may have none: its trials have values and seconds, and no figure is made up."""
+    trials = [
+        replace(trial, epochs=tuple(replace(epoch, train_accuracy=math.nan) for epoch in trial.epochs))
+        for trial in make_repeated_grid()
+    ]
+    (effect,) = analyze(GRID, trials).findings.effects
+    assert all(level.gap is None and level.value is not None for level in effect.levels)
+    assert effect.gaps == ()

@@ -137,3 +137,11 @@ class Asked:
     declaration: Declaration
     listed: tuple[Value, ...] = ()
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Explored:
+    """What a builder asks for, parents first, and whether it compiles its model."""
+
+    asked: tuple[Asked, ...]
+    is_compiled: bool

@@ -4,8 +4,8 @@ import pytest
 
 from hpsearch.spec import loader
 from hpsearch.spec.branches import choose_base
-from hpsearch.training.protocol import Explored
 from hpsearch.training.user.code import load_function
+from hpsearch.training.user.declarations import Explored
 from hpsearch.training.user_models import exploration
 from hpsearch.training.user_models.exploration import Explorer
 from hpsearch.worker.local.study_drafts import render
