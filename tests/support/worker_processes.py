@@ -62,6 +62,7 @@ class WorkerProcess:
         *options: str,
         drain: bool = True,
         environment: dict[str, str] | None = None,
+        cwd: Path | None = None,
         **settings: Any,
     ) -> None:
         self.log = log
@@ -77,6 +78,7 @@ class WorkerProcess:
                 stdout=file,
                 stderr=file,
                 process_group=0,
+                cwd=cwd,
             )
         self._trainers: set[int] = set()
 
