@@ -63,6 +63,8 @@ def print_report(report: PrecheckReport) -> None:
     console.print_table(OPTIMIZERS, list_optimizers(report))
     sys.stdout.writelines(f"{line}\n" for line in describe_cost(report))
     sys.stdout.flush()
+    for note in report.notes:
+        console.print_line(note)
     if not report.faults:
         console.print_line(f"{report.spec.study.name}: no fault found")
 
@@ -87,7 +89,7 @@ def list_branches(report: PrecheckReport) -> Iterator[Row]:
     """Yield what was measured of each activation and batch norm; a dash where it could not be."""
     columns = [
         _column(report, "start", lambda figures: f"{figures['loss']:.3f}"),
-        _column(report, "start", lambda figures: f"{figures['scaled']:.3f}"),
+        _column(report, "start", lambda figures: f"{figures['scaled']:.3f}" if "scaled" in figures else "–"),
         _column(report, "gradient", lambda figures: f"{figures['error']:.0e}"),
         _column(report, "overfit", lambda figures: f"{figures['steps']:.0f}"),
         _column(report, "speed", lambda figures: f"{figures['seconds']:.1f}"),

@@ -3,6 +3,7 @@
 The trainer imports this with the protocol, so it imports no pydantic.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ from hpsearch.spec.rows import Value
 
 if TYPE_CHECKING:
     from hpsearch.spec.study_spec import StudySpec
+
+MAX_COMBINATIONS = 100
+"""Of the axes of a user's own model; a built-in one has fewer axes."""
 
 RATES = 5
 """Learning rates of a branch, from one end of its range to the other."""
@@ -64,13 +68,21 @@ def choose_base(spec: "StudySpec") -> dict[str, Value]:
 
 
 def list_branches(spec: "StudySpec") -> tuple[Branch, ...]:
-    """Return every combination of the axes that a trial can have, once; what is not searched has its one value."""
+    """Return every combination of the axes that a trial can have, once; what is not searched has its one value.
+
+    Of a user's model with over MAX_COMBINATIONS of them only those that differ from the base on one axis, and on what
+    decides whether that is active.
+    """
     by_axes: dict[tuple[Value | None, ...], Branch] = {}
     axes = list_axes(spec)
     preferred = choose_base_params(spec)
-    for params in _combine(spec, preferred, list(spec.searched), _list_open_names(spec, axes), {}):
-        branch = Branch(spec.resolve_params(params), _list_rates(spec, params))
-        by_axes.setdefault(branch.list_values(axes), branch)
+    open_names = [_list_open_names(spec, axes)]
+    if math.prod(spec.space[name].size or 1 for name in open_names[0]) > MAX_COMBINATIONS and spec.model.build:
+        open_names = [_list_open_names(spec, [axis]) for axis in axes]
+    for names in open_names:
+        for params in _combine(spec, preferred, list(spec.searched), names, {}):
+            branch = Branch(spec.resolve_params(params), _list_rates(spec, params))
+            by_axes.setdefault(branch.list_values(axes), branch)
     return tuple(by_axes.values())
 
 

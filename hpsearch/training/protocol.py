@@ -302,12 +302,16 @@ class Checking:
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a check of a branch: figures, named in training/checks/sanity_checks.py, and the fault, if any."""
+    """The result of a check of a branch: figures, named in training/checks/sanity_checks.py, and the fault, if any.
+
+    `note` says why there is neither.
+    """
 
     check: str
     branch: str
     figures: Mapping[str, float]
     fault: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)

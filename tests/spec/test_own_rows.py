@@ -79,6 +79,14 @@ def test_own_choices_are_what_the_branches_differ_in() -> None:
     assert names == ["block=plain", "block=residual squeeze=true", "block=residual squeeze=false"]
 
 
+def test_many_combinations_are_checked_an_axis_at_a_time() -> None:
+    """A model with thousands of combinations is built once for each value of each axis."""
+    text = '[model]\nbuild = "my_model.py:build"\n[space]\n'
+    listed = branches.list_branches(read(text + "".join(f"c{number} = [1, 2, 3, 4]\n" for number in range(6))))
+    assert len(listed) == 1 + 6 * 3
+    assert all(branch.count_differences(listed[0].values, [f"c{n}" for n in range(6)]) <= 1 for branch in listed)
+
+
 def test_one_model_and_one_source_of_images() -> None:
     """Two of either are a fault, and so is what is no function."""
     assert list_faults('[model]\nname = "cnn"\nbuild = "my_model.py:build"\n') == [

@@ -22,6 +22,9 @@ from hpsearch.training.images.parts import Images, Labels
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.protocol import ModelRequest
 from hpsearch.training.recipe.optimizers import make_optimizer
+from hpsearch.training.user.code import describe_error
+from hpsearch.training.user_models import building
+from hpsearch.training.user_models.fitting import get_unseeded_generator
 
 Array = npt.NDArray[np.float64]
 
@@ -46,6 +49,17 @@ IMAGES = 4
 NOISE = 0.1
 """Standard deviation of the noise added to the weights. At the start biases and PReLU's alphas are all zero, so that
 units are exactly at a kink."""
+
+
+MAX_TENSORS = 60
+"""Of how many weight tensors coordinates are compared; a user's own model may have hundreds."""
+
+FINE_STEP, COARSENESS = 1e-9, 0.05
+"""In double precision a difference over so small a step is the slope within this, relatively; in single it is not."""
+
+
+class NotComparableError(Exception):
+    """Why a user's own model has no gradient in double precision."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,9 @@ def check(
         input_shape: (height, width, channels) of an image.
         classes: width of the softmax.
         seed: of the images, the labels, the weights and the coordinates.
+
+    Raises:
+        NotComparableError: a layer of the user's own does not compute in double precision.
     """
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (IMAGES, *input_shape), dtype=np.uint8)
@@ -86,13 +103,64 @@ def check(
     with _double_precision():
         channels = input_shape[-1]
         statistics = PixelStatistics((127.5,) * channels, (73.6,) * channels)
-        network = model_building.build(model, values, input_shape, classes, seed, statistics)
+        if model.build is None:
+            network = model_building.build(model, values, input_shape, classes, seed, statistics)
+        else:
+            network = _build_own(model, values, images, classes, seed, statistics)
         steps = compile_steps(network, make_optimizer(values))
         for variable in network.trainable_variables:
             variable.assign(_array(variable) + generator.normal(0, NOISE, variable.shape))
         weights = Weights(network.trainable_variables)
+        state = _RandomState(network)
         gradient = _gradient(network, steps, images, labels)
-        return compare(_make_loss(network, images, labels), weights, gradient, generator)
+        loss = _make_loss(network, images, labels, state)
+        agreement = compare(loss, weights, gradient, generator)
+        if agreement.error > TOLERANCE and model.build is not None and _is_coarse(loss, weights, gradient):
+            raise NotComparableError("a layer computes in less than double precision")
+        return agreement
+
+
+def _build_own(
+    model: ModelRequest, values: Mapping[str, Any], images: Images, classes: int, seed: int, statistics: PixelStatistics
+) -> keras.Model:
+    """Return the network around the user's own model, in double precision.
+
+    Raises:
+        NotComparableError: a layer of it has another.
+    """
+    try:
+        network = building.build(model, values, images, classes, seed, statistics, "float64").network
+    except Exception as error:  # it builds in single precision: another check has seen to that
+        raise NotComparableError(f"the model does not build in double precision ({describe_error(error)})") from error
+    single = [layer.name for layer in network._flatten_layers() if "float64" not in str(layer.compute_dtype)]
+    if single:
+        raise NotComparableError(f"the layer {single[0]} computes in {network.dtype_policy.name} alone")
+    return network
+
+
+class _RandomState:
+    """The variables that no training changes, random numbers' among them, which each look at the loss starts from."""
+
+    def __init__(self, network: keras.Model) -> None:
+        self._variables = [*network.non_trainable_variables, get_unseeded_generator().state]
+        self._values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in self._variables]
+
+    def restore(self) -> None:
+        """Put all of them back."""
+        for variable, value in zip(self._variables, self._values, strict=True):
+            variable.assign(value)
+
+
+def _is_coarse(loss: Callable[[], float], weights: "Weights", gradient: Sequence[Array]) -> bool:
+    """Return whether the loss does not follow a step that double precision would, where it is steepest."""
+    tensor = max(range(len(gradient)), key=lambda number: float(np.abs(gradient[number]).max(initial=0.0)))
+    coordinate, center = int(np.abs(gradient[tensor]).argmax()), loss()
+    slopes = []
+    for step in (STEP_SIZES[0], FINE_STEP):
+        weights.move(tensor, coordinate, step)
+        slopes.append((loss() - center) / step)
+    weights.move(tensor, coordinate, 0.0)
+    return not abs(slopes[0] - slopes[1]) <= COARSENESS * max(abs(slopes[0]), SMALLEST_GRADIENT)
 
 
 def _gradient(network: keras.Model, steps: Steps, images: Images, labels: Labels) -> list[Array]:
@@ -148,8 +216,11 @@ def compare(
     """
     center, worst, where, compared, kinks, unseen = loss(), 0.0, "", 0, 0, []
     share = max(1, round(COORDINATES / len(gradient)))
-    for tensor, analytic in enumerate(gradient):
-        count = 0
+    chosen = list(range(len(gradient)))
+    if len(gradient) > MAX_TENSORS:
+        chosen = sorted(map(int, generator.permutation(len(gradient))[:MAX_TENSORS]))
+    for tensor in chosen:
+        analytic, count = gradient[tensor], 0
         for coordinate in map(int, generator.permutation(analytic.size)[:MAX_DRAWN]):
             numeric = _difference(loss, center, weights, tensor, coordinate)
             if numeric is None:
@@ -185,10 +256,11 @@ def _difference(
     return None
 
 
-def _make_loss(network: keras.Model, images: Images, labels: Labels) -> Callable[[], float]:
+def _make_loss(network: keras.Model, images: Images, labels: Labels, state: _RandomState) -> Callable[[], float]:
     entropy = keras.losses.SparseCategoricalCrossentropy()
 
     def loss() -> float:
+        state.restore()
         # As in training, where batch norm takes the mean and variance of the batch, and the gradient goes through them.
         return float(entropy(labels, network(images, training=True)))
 

@@ -7,88 +7,27 @@ the model overfits a small batch; and that everything builds and what it costs.
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from hpsearch.errors import HpsearchError
 from hpsearch.spec.branches import Branch, select_one_each
-from hpsearch.spec.hyperparameters import fill_optimizer_defaults
-from hpsearch.spec.models import DEFAULT_MODEL, BuiltInModel, list_models
-from hpsearch.spec.training_rows import TRAINING_ROWS
 from hpsearch.training import backends, loading
-from hpsearch.training.backends import Steps
-from hpsearch.training.checks import gradient_check, resume_check, throughput
-from hpsearch.training.epoch import run_epoch
+from hpsearch.training.checks import gradient_check, learning_checks, resume_check, throughput
+from hpsearch.training.checks.check_context import CheckContext, CheckFault, CheckSkip, Figures, compute_loss
 from hpsearch.training.images.cache import Progress
-from hpsearch.training.images.parts import Images, Labels
-from hpsearch.training.loading import ImageArrays
-from hpsearch.training.preparation import build_and_compile, build_stock
-from hpsearch.training.protocol import Check, Checking, Finding, Layer, ModelRequest, Network, Train
+from hpsearch.training.protocol import Check, Checking, Finding, Layer, Network, Train
+from hpsearch.training.user.code import is_in_user_code, locate_error
 
 START_IMAGES = 128
 HEAD_SCALE = 0.01
 START_TOLERANCE = 0.1
 """How far from ln(classes), relatively, the loss may be where the head predicts all classes alike."""
-
-OVERFIT_IMAGES = 32
-OVERFIT_RATE = 0.001
-OVERFIT_LOSS = 0.1
-OVERFIT_STEPS = 2000
-"""Adam at 0.001 overfits 32 images in 40 to 120 steps; sigmoid takes 160 to 260, and 760 in the worst case that was
-measured (8 filters, random_normal kernels, no batch norm)."""
-OVERFIT_INTERVAL = 20  # steps between two looks at the loss
-
-RATE_BATCHES, RATE_BATCH, RATE_PASSES = 4, 32, 4
-
-Figures = dict[str, float]
-
-
-class CheckFault(Exception):  # noqa: N818 - what a check looks for is not an error of the program
-    """What is wrong with a branch, and the figures that show it."""
-
-    def __init__(self, message: str, figures: Figures | None = None) -> None:
-        super().__init__(message)
-        self.figures = figures or {}
-
-
-@dataclass(frozen=True, eq=False)
-class _CheckContext:
-    """The images and the seed of every check."""
-
-    dataset: ImageArrays
-    job: Check
-
-    @property
-    def seed(self) -> int:
-        return self.job.seed
-
-    @property
-    def request(self) -> ModelRequest:
-        return self.job.model
-
-    @property
-    def facts(self) -> BuiltInModel:
-        return list_models()[self.request.name or DEFAULT_MODEL]
-
-    def simplify(self, values: Mapping[str, Any], **others: Any) -> dict[str, Any]:
-        """Return `values` with nothing random and no penalty, so that the cross-entropy is left, and with `others`."""
-        plain = {row.name: row.plain for row in (*TRAINING_ROWS, *self.facts.rows) if row.plain is not None}
-        return {**values, **{name: value for name, value in plain.items() if name in values}, **others}
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        height, width, channels = self.dataset.x_train.shape[1:]
-        return height, width, channels
-
-    def model(self, values: Mapping[str, Any]) -> keras.Model:
-        return build_stock(self.request, values, self.dataset, self.seed)
-
-    def compiled(self, values: Mapping[str, Any]) -> tuple[keras.Model, Steps]:
-        return build_and_compile(self.request, values, self.dataset, self.seed)
+START_FACTOR = 5.0
+"""How many times ln(classes) the loss of a user's own model may be: with pixels of 0..255 that nothing scales it is 10
+and more."""
 
 
 def check(job: Check, progress: Progress = loading.ignore_progress) -> Iterator[Network | Checking | Finding]:
@@ -102,7 +41,7 @@ def check(job: Check, progress: Progress = loading.ignore_progress) -> Iterator[
         NotFoundError: the images are not to be had on this host.
     """
     code = Path(job.code) if job.code else None
-    context = _CheckContext(loading.load(job.data, code, progress), job)
+    context = CheckContext(loading.load(job.data, code, progress), job)
     axes, layer_axes = job.axes, job.axes[1:]
     layers = select_one_each(job.branches, layer_axes, job.base, axes)
     optimizers = select_one_each(job.branches, ("optimizer",), job.base, axes)
@@ -110,16 +49,17 @@ def check(job: Check, progress: Progress = loading.ignore_progress) -> Iterator[
     yield from _run("build", _check_build, context, job.branches, axes)
     yield from _run("start", _check_start, context, layers, layer_axes)
     yield from _run("gradient", _check_gradient, context, layers, layer_axes)
-    yield from _run("overfit", _check_overfit, context, layers, layer_axes)
-    yield from _run("optimizer", _check_optimizer, context, optimizers, axes)
-    yield from _run("resume", _check_resume, context, select_one_each(job.branches, (), job.base, axes), axes)
+    yield from _run("overfit", learning_checks.check_overfit, context, layers, layer_axes)
+    yield from _run("optimizer", learning_checks.check_optimizer, context, optimizers, axes)
+    resumed = layers if context.is_own else select_one_each(job.branches, (), job.base, axes)
+    yield from _run("resume", _check_resume, context, resumed, axes)
     yield from _run("speed", _measure_speed, context, layers, layer_axes)
 
 
 def _run(
     name: str,
-    run_check: Callable[[_CheckContext, Branch], Figures],
-    context: _CheckContext,
+    run_check: Callable[[CheckContext, Branch], Figures],
+    context: CheckContext,
     branches: Sequence[Branch],
     axes: Sequence[str],
 ) -> Iterator[Checking | Finding]:
@@ -130,23 +70,29 @@ def _run(
             yield Finding(name, branch_name, run_check(context, branch))
         except CheckFault as fault:
             yield Finding(name, branch_name, fault.figures, str(fault))
+        except CheckSkip as skip:
+            yield Finding(name, branch_name, {}, note=str(skip))
         except Exception as error:  # noqa: BLE001 a branch may break in any way, and the next is checked all the same
-            yield Finding(name, branch_name, {}, _describe(error))
+            yield Finding(name, branch_name, {}, _describe(error, context.job.code))
         backends.current.free_memory()
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception, code: str | None) -> str:
     if backends.is_out_of_memory(error):
         return "it does not fit into the memory of this device"
     if isinstance(error, HpsearchError):
         return str(error)
+    if code and is_in_user_code(error):
+        return locate_error(error, Path(code))
     return textwrap.shorten(f"{type(error).__name__}: {error}", 300)
 
 
-def _describe_network(context: _CheckContext, base: Mapping[str, Any]) -> Iterator[Network]:
+def _describe_network(context: CheckContext, base: Mapping[str, Any]) -> Iterator[Network]:
     """Yield the base configuration's layers; nothing where it does not build, which the checks report."""
     try:
-        network = context.model(base)
+        network = context.build(base)
+    except NotFoundError:
+        raise
     except Exception:  # noqa: BLE001 see above
         return
     yield Network(
@@ -172,43 +118,51 @@ def _describe_layer(layer: keras.layers.Layer) -> str:
     return f"{kind} softmax" if layer.name == "head" else kind
 
 
-def _check_build(context: _CheckContext, branch: Branch) -> Figures:
+def _check_build(context: CheckContext, branch: Branch) -> Figures:
     """Build the model and all of its optimizer's variables."""
-    context.compiled(branch.values)
+    context.compile(branch.values)
     return {}
 
 
-def _check_start(context: _CheckContext, branch: Branch) -> Figures:
-    """Check the loss before the first step: finite, and near ln(classes) with a head whose kernel is nearly zero."""
-    network = context.model(context.simplify(branch.values))
+def _check_start(context: CheckContext, branch: Branch) -> Figures:
+    """Check the loss before the first step: finite, and near ln(classes) with a head whose kernel is nearly zero.
+
+    The head of a user's own model is not known; its loss may be a few times ln(classes).
+    """
+    network = context.build(context.simplify(branch.values))
     images, labels = context.dataset.x_train[:START_IMAGES], context.dataset.y_train[:START_IMAGES]
-    whole = _loss(network, images, labels)
+    loss, classes = compute_loss(network, images, labels), len(context.dataset.classes)
+    if not math.isfinite(loss):
+        raise CheckFault(f"the loss at the start is {loss}", {"loss": loss})
+    if context.is_own:
+        if loss > START_FACTOR * math.log(classes):
+            raise CheckFault(
+                f"the loss at the start is {loss:.3f}, over {START_FACTOR:g} times ln({classes}) = "
+                f'{math.log(classes):.3f}: scale the pixels, as with preprocessing = "scale" in [fixed]',
+                {"loss": loss},
+            )
+        return {"loss": loss}
     head = network.get_layer("head")
     head.kernel.assign(head.kernel * HEAD_SCALE)
-    figures = {"loss": whole, "scaled": _loss(network, images, labels)}
-    classes = len(context.dataset.classes)
+    figures = {"loss": loss, "scaled": compute_loss(network, images, labels)}
     expected = math.log(classes)
-    if not math.isfinite(whole):
-        raise CheckFault(f"the loss at the start is {whole}", figures)
     if not abs(figures["scaled"] - expected) <= START_TOLERANCE * expected:
         raise CheckFault(
             f"the loss at the start is {figures['scaled']:.3f} with the head's kernel scaled by {HEAD_SCALE}, not "
-            f"within {START_TOLERANCE:.0%} of ln({classes}) = {expected:.3f} (unscaled {whole:.3f})",
+            f"within {START_TOLERANCE:.0%} of ln({classes}) = {expected:.3f} (unscaled {loss:.3f})",
             figures,
         )
     return figures
 
 
-def _loss(network: keras.Model, images: Images, labels: Labels) -> float:
-    """Return the cross-entropy in training mode, where batch norm takes the images' own mean and variance."""
-    return float(keras.losses.SparseCategoricalCrossentropy()(labels, network(images, training=True)))
-
-
-def _check_gradient(context: _CheckContext, branch: Branch) -> Figures:
+def _check_gradient(context: CheckContext, branch: Branch) -> Figures:
     """Check that the gradient agrees with a numerical one, on a small model."""
-    values = context.simplify(branch.values, **context.facts.small)
+    values = context.simplify(branch.values, **(context.facts.small if context.facts else {}))
     classes = len(context.dataset.classes)
-    agreement = gradient_check.check(context.request, values, context.shape, classes, context.seed)
+    try:
+        agreement = gradient_check.check(context.request, values, context.shape, classes, context.seed)
+    except gradient_check.NotComparableError as error:
+        raise CheckSkip(f"the gradient is not compared with a numerical one: {error}") from None
     figures: Figures = {"error": agreement.error, "compared": agreement.compared}
     if agreement.error > gradient_check.TOLERANCE:
         raise CheckFault(
@@ -223,69 +177,7 @@ def _check_gradient(context: _CheckContext, branch: Branch) -> Figures:
     return figures
 
 
-def _check_overfit(context: _CheckContext, branch: Branch) -> Figures:
-    """Check that the model overfits a small batch: the loss falls below OVERFIT_LOSS, and every answer is right.
-
-    The figures are those of training, where batch norm takes the mean and variance of the batch.
-    """
-    smaller = {name: min(most, int(branch.values[name])) for name, most in context.facts.largest.items()}
-    values = context.simplify(branch.values, **smaller, **fill_optimizer_defaults("adam", OVERFIT_RATE))
-    _, model_steps = context.compiled(values)
-    images, labels = context.dataset.x_train[:OVERFIT_IMAGES], context.dataset.y_train[:OVERFIT_IMAGES]
-    order = np.tile(np.arange(len(labels)), OVERFIT_INTERVAL)  # each step sees all of the images
-    loss, accuracy = math.nan, math.nan
-    for steps in range(OVERFIT_INTERVAL, OVERFIT_STEPS + 1, OVERFIT_INTERVAL):
-        figures = run_epoch(model_steps, images, labels, order, len(labels), lambda *_: True)
-        assert figures is not None
-        loss, accuracy = figures.loss, figures.accuracy
-        if accuracy == 1 and loss < OVERFIT_LOSS:
-            return {"steps": steps, "loss": loss}
-        if not math.isfinite(loss):
-            break
-    raise CheckFault(
-        f"a batch of {len(labels)} images is not overfitted: after {steps} steps of adam at {OVERFIT_RATE} the "
-        f"training accuracy is {accuracy:.3f} and the loss {loss:.3f}",
-        {"steps": steps, "loss": loss},
-    )
-
-
-def _check_optimizer(context: _CheckContext, branch: Branch) -> Figures:
-    """Check that the optimizer lowers the loss of a few batches, at any of the branch's learning rates."""
-    count = RATE_BATCHES * RATE_BATCH
-    images, labels = context.dataset.x_train[:count], context.dataset.y_train[:count]
-    tried = []
-    for rate in _sort_rates(branch):
-        network, steps = context.compiled(context.simplify(branch.values, learning_rate=rate))
-        # Before the first step: a mean over the first pass would hide a loss that this pass raised.
-        before, after = _loss_by_batches(network, images, labels), math.nan
-        for _ in range(RATE_PASSES):
-            trained = run_epoch(steps, images, labels, np.arange(len(labels)), RATE_BATCH, lambda *_: True)
-            assert trained is not None
-            after = trained.loss
-        figures = {"rate": rate, "before": before, "after": after}
-        if after < before:
-            return figures
-        tried.append(f"{before:.3f} to {after:.3f} at {rate:.3g}")
-        backends.current.free_memory()
-    raise CheckFault(
-        f"the loss of {RATE_BATCHES} batches is not lowered in {RATE_PASSES} passes: {', '.join(tried)}", figures
-    )
-
-
-def _loss_by_batches(network: keras.Model, images: Images, labels: Labels) -> float:
-    """Return the loss as a pass measures it: batch norm makes a batch's loss depend on the images in it."""
-    parts = [slice(start, start + RATE_BATCH) for start in range(0, len(labels), RATE_BATCH)]
-    losses = [_loss(network, images[part], labels[part]) for part in parts]
-    return float(np.average(losses, weights=[len(labels[part]) for part in parts]))
-
-
-def _sort_rates(branch: Branch) -> list[float]:
-    """Return the branch's learning rates, those first with which its optimizer usually learns."""
-    usual = 0.01 if branch.values["optimizer"] in ("sgd", "momentum", "nesterov", "adagrad") else 0.001
-    return sorted(branch.rates, key=lambda rate: abs(math.log(rate / usual)))
-
-
-def _check_resume(context: _CheckContext, branch: Branch) -> Figures:
+def _check_resume(context: CheckContext, branch: Branch) -> Figures:
     """Check that two epochs, a resume and a third equal three in one go, and that the saved model predicts the same."""
     values = {**branch.values, "learning_rate": min(branch.rates)}
     try:
@@ -326,8 +218,8 @@ def make_job(check: Check, values: Mapping[str, Any]) -> Train:
     )
 
 
-def _measure_speed(context: _CheckContext, branch: Branch) -> Figures:
+def _measure_speed(context: CheckContext, branch: Branch) -> Figures:
     """Measure seconds per epoch and memory, of the branch as a trial would train it."""
-    measured = throughput.measure(context.request, branch.values, context.dataset, context.seed)
+    measured = throughput.measure(context, branch.values)
     figures: Figures = {"seconds": measured.seconds, "resident": measured.resident}
     return figures if measured.device is None else {**figures, "device": measured.device}

@@ -10,10 +10,8 @@ import numpy as np
 import psutil
 
 from hpsearch.training import backends
-from hpsearch.training.epoch import choose_validation_batch, predict, run_epoch
-from hpsearch.training.loading import ImageArrays
-from hpsearch.training.preparation import build_and_compile
-from hpsearch.training.protocol import ModelRequest
+from hpsearch.training.checks.check_context import CheckContext
+from hpsearch.training.epoch import choose_validation_batch, predict
 
 MAX_BATCHES, MAX_SECONDS = 300, 3.0
 """A pass over the images is cut off after so many batches or seconds, whichever comes first, and extrapolated."""
@@ -31,19 +29,20 @@ class Throughput:
     device: int | None
 
 
-def measure(model: ModelRequest, hyperparameters: Mapping[str, Any], dataset: ImageArrays, seed: int) -> Throughput:
+def measure(context: CheckContext, hyperparameters: Mapping[str, Any]) -> Throughput:
     """Train as a trial does, on the study's own images and batches, for as long as an estimate takes."""
-    _, steps = build_and_compile(model, hyperparameters, dataset, seed)
+    dataset = context.dataset
+    training = context.train(hyperparameters)
     backends.current.read_peak_memory(reset=True)
     batch_size = hyperparameters["batch_size"]
     validation_batch = choose_validation_batch(batch_size)
-    order = np.random.default_rng(seed).permutation(len(dataset.y_train))
-    x, y, x_val = dataset.inputs.x_train, dataset.inputs.y_train, dataset.inputs.x_val
+    order = np.random.default_rng(context.seed).permutation(len(dataset.y_train))
+    steps, x_val = training.steps, dataset.inputs.x_val
     # The first batches compile the step, once a trial and not once an epoch. Of the whole order, because a backend may
     # compile another one for a few batches.
-    run_epoch(steps, x, y, order, batch_size, lambda done, _: done < 2)
+    training.run(order, batch_size, lambda done, _: done < 2)
     predict(steps, x_val[: 2 * validation_batch], validation_batch, lambda *_: True)
-    trained = _time_pass(len(order), batch_size, lambda watch: run_epoch(steps, x, y, order, batch_size, watch))
+    trained = _time_pass(len(order), batch_size, lambda watch: training.run(order, batch_size, watch))
     validated = _time_pass(len(x_val), validation_batch, lambda watch: predict(steps, x_val, validation_batch, watch))
     return Throughput(trained + validated, psutil.Process().memory_info().rss, backends.current.read_peak_memory())
 

@@ -84,7 +84,7 @@ def build(
     heads.check_output(output, classes)
     front = None if x is image else keras.Model(image, x, name="front")
     logits = heads.gives_logits(own, _predict_few(own, front, images[:HEAD_IMAGES]))
-    end = keras.layers.Activation("softmax" if logits else "linear", dtype="float32", name="probabilities")
+    end = keras.layers.Activation("softmax" if logits else "linear", dtype=keras.config.floatx(), name="probabilities")
     built = UserModel(keras.Model(image, end(output), name="trial"), front, own, logits)
     _check_serializable(built)
     return built

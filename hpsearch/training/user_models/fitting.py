@@ -31,7 +31,7 @@ class FitState:
 
     def __init__(self, model: UserModel) -> None:
         self._model = model
-        self._unseeded = _get_unseeded_generator().state
+        self._unseeded = get_unseeded_generator().state
 
     @property
     def optimizer(self) -> "_OtherVariables":
@@ -173,7 +173,8 @@ class _BatchSource(keras.utils.PyDataset):  # type: ignore[misc] # Keras ships n
         return x, self._labels[rows]
 
 
-def _get_unseeded_generator() -> keras.random.SeedGenerator:
+def get_unseeded_generator() -> keras.random.SeedGenerator:
+    """Return what random numbers come from that are drawn without a generator of their own."""
     # Imported here, because nothing public returns it.
     from keras.src.random.seed_generator import global_seed_generator
 

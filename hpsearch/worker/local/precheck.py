@@ -57,6 +57,11 @@ class PrecheckReport:
         lines = [f"{finding.branch}: {finding.fault}" for finding in self.findings if finding.fault]
         return [*lines, self.broken] if self.broken else lines
 
+    @property
+    def notes(self) -> list[str]:
+        """A line for each check that says nothing of a branch."""
+        return [f"{finding.branch}: {finding.note}" for finding in self.findings if finding.note]
+
     def estimate_epoch_seconds(self) -> float | None:
         """Return the mean over the branches of the space; None where none of them could be measured."""
         findings = [finding for finding in self.list_findings("speed") if not finding.fault]

@@ -14,6 +14,7 @@ from hpsearch.spec.models import list_models
 from hpsearch.training import backends, epoch, loading, model_building
 from hpsearch.training.backends import Steps
 from hpsearch.training.checks import gradient_check, sanity_checks
+from hpsearch.training.checks.check_context import CheckContext, CheckFault
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.protocol import BASE_MODEL, Check
 from tests.support.training_jobs import DIGITS, TINY
@@ -94,7 +95,5 @@ def test_gradient_of_the_training_step_is_compared(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(gradient_check, "run_epoch", run_wrong)
     branch = Branch(BASE_TABLE.fill_defaults(TINY), (0.003,))
     job = Check(DIGITS, 1, branch.values, (branch,), ("optimizer", "activation", "batch_norm"))
-    with pytest.raises(
-        sanity_checks.CheckFault, match=r"not the numerical one at head/bias\[\d\]: relative error 9\.1e-02"
-    ):
-        sanity_checks._check_gradient(sanity_checks._CheckContext(loading.load(DIGITS), job), branch)
+    with pytest.raises(CheckFault, match=r"not the numerical one at head/bias\[\d\]: relative error 9\.1e-02"):
+        sanity_checks._check_gradient(CheckContext(loading.load(DIGITS), job), branch)

@@ -11,7 +11,8 @@ import pytest
 from hpsearch.spec.branches import Branch
 from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training import loading, model_building
-from hpsearch.training.checks import gradient_check, sanity_checks
+from hpsearch.training.checks import gradient_check, learning_checks, sanity_checks
+from hpsearch.training.checks.check_context import CheckContext, CheckFault
 from hpsearch.training.images.parts import ArraySource, ImagePart
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.protocol import BASE_MODEL, Check, Checking, Finding, Network
@@ -90,25 +91,19 @@ def test_the_loss_at_the_start_is_that_of_the_untrained_model() -> None:
         head.kernel.assign(head.kernel * scale)
         right = model.predict(images.x_train[:128], verbose=0)[np.arange(128), images.y_train[:128]]
         expected[name] = -np.log(right.astype(float)).mean()
-    assert sanity_checks._check_start(sanity_checks._CheckContext(images, JOB), branch()) == pytest.approx(
-        expected, rel=1e-4
-    )
+    assert sanity_checks._check_start(CheckContext(images, JOB), branch()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_learning_rate_that_does_not_learn_is_found() -> None:
     """SGD at rates of 5 and 10 lowers no loss, and the fault says what it did at each."""
-    with pytest.raises(
-        sanity_checks.CheckFault, match=r"of 4 batches is not lowered in 4 passes: 2\.3.* at 5, 2\.3.* at 10$"
-    ):
-        sanity_checks._check_optimizer(
-            sanity_checks._CheckContext(loading.load(DIGITS), JOB), branch([10.0, 5.0], optimizer="sgd")
-        )
+    with pytest.raises(CheckFault, match=r"of 4 batches is not lowered in 4 passes: 2\.3.* at 5, 2\.3.* at 10$"):
+        learning_checks.check_optimizer(CheckContext(loading.load(DIGITS), JOB), branch([10.0, 5.0], optimizer="sgd"))
 
 
 def test_one_good_learning_rate_is_enough() -> None:
     """A range with rates that are far too high is no fault."""
-    figures = sanity_checks._check_optimizer(
-        sanity_checks._CheckContext(loading.load(DIGITS), JOB), branch([10.0, 1e-5], optimizer="sgd")
+    figures = learning_checks.check_optimizer(
+        CheckContext(loading.load(DIGITS), JOB), branch([10.0, 1e-5], optimizer="sgd")
     )
     assert figures["rate"] == 1e-5
     assert figures["after"] < figures["before"]
@@ -133,20 +128,16 @@ def test_a_loss_far_from_a_guess_is_found() -> None:
     pixels: Any = images.x_train[:].astype("float32") * 1e6
     huge = replace(images, x_train=ImagePart(ArraySource(pixels), np.arange(len(pixels))))
     vars(huge)["statistics"] = images.statistics  # those of bytes only are known
-    with pytest.raises(sanity_checks.CheckFault, match=r"not within 10% of ln\(10\) = 2\.303") as raised:
-        sanity_checks._check_start(sanity_checks._CheckContext(huge, JOB), branch())
+    with pytest.raises(CheckFault, match=r"not within 10% of ln\(10\) = 2\.303") as raised:
+        sanity_checks._check_start(CheckContext(huge, JOB), branch())
     assert raised.value.figures["loss"] > raised.value.figures["scaled"] > 2.6
 
 
 def test_batch_that_cannot_be_overfitted_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the steps do not suffice, the fault says how far they led; a network of single units never gets there."""
-    monkeypatch.setattr(sanity_checks, "OVERFIT_STEPS", 60)  # the real limit is for those that learn slowly
-    with pytest.raises(
-        sanity_checks.CheckFault, match=r"^a batch of 32 images is not overfitted: after 60 steps of adam at 0\.001"
-    ):
-        sanity_checks._check_overfit(
-            sanity_checks._CheckContext(loading.load(DIGITS), JOB), branch(filters=1, dense_units=1)
-        )
+    monkeypatch.setattr(learning_checks, "OVERFIT_STEPS", 60)  # the real limit is for those that learn slowly
+    with pytest.raises(CheckFault, match=r"^a batch of 32 images is not overfitted: after 60 steps of adam at 0\.001"):
+        learning_checks.check_overfit(CheckContext(loading.load(DIGITS), JOB), branch(filters=1, dense_units=1))
 
 
 @pytest.mark.slow

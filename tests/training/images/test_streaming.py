@@ -14,9 +14,10 @@ from hpsearch import settings
 from hpsearch.outcomes import TrainingEnd
 from hpsearch.training import backends, loading, preparation
 from hpsearch.training.checks import throughput
+from hpsearch.training.checks.check_context import CheckContext
 from hpsearch.training.images import streaming
 from hpsearch.training.images.parts import ArraySource, ImagePart, Images, ImageSource, Labels
-from hpsearch.training.protocol import Released, Train
+from hpsearch.training.protocol import Check, Released, Train
 from tests.support.training_jobs import MakeJob
 from tests.support.training_runs import Recorder, figures, run
 
@@ -109,7 +110,8 @@ def test_the_estimate_streams_too(limit: Limit, job: MakeJob) -> None:
     """The seconds of an epoch are measured as it will be trained."""
     limit(0)
     trial = job()
-    measured = throughput.measure(trial.model, trial.hyperparameters, loading.load(trial.data), 1)
+    check = Check(trial.data, trial.seed, {}, (), ("optimizer",), trial.model)
+    measured = throughput.measure(CheckContext(loading.load(trial.data), check), trial.hyperparameters)
     assert measured.seconds > 0
     assert list_streaming_threads() == []
 

@@ -1,0 +1,90 @@
+"""The sanity checks of a user's own model: what is right passes, and each fault is found by the check that is for it."""
+
+from pathlib import Path
+
+import pytest
+
+from hpsearch.spec import branches, loader
+from hpsearch.training.checks import sanity_checks
+from hpsearch.training.protocol import Check, Finding, make_data_request, make_model_request
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+CODE = Path(__file__).parents[2] / "support" / "own_code"
+
+
+def check(builder: str, rest: str = "") -> dict[str, Finding]:
+    """Return the first finding of each check of a model of checked_models.py on the digits."""
+    text = f"""
+        [study]
+        name = "own"
+        [data]
+        name = "digits"
+        train_limit = 200
+        validation = 100
+        [model]
+        build = "checked_models.py:{builder}"
+        {rest}
+    """
+    spec = loader.from_toml(text, directory=CODE)
+    listed, axes = branches.list_branches(spec), branches.list_axes(spec)
+    job = Check(
+        make_data_request(spec),
+        1,
+        branches.choose_base(spec),
+        listed,
+        axes,
+        make_model_request(spec),
+        code=str(CODE),
+        chosen=(*spec.fixed, *spec.space),
+    )
+    messages = [message for message in sanity_checks.check(job) if isinstance(message, Finding)]
+    findings: dict[str, Finding] = {}
+    for finding in messages:
+        kept = findings.get(finding.check)
+        findings[finding.check] = finding if kept is None or (finding.fault and not kept.fault) else kept
+    return findings
+
+
+def list_faults(findings: dict[str, Finding]) -> dict[str, str]:
+    """Return what is wrong, by check."""
+    return {name: finding.fault for name, finding in findings.items() if finding.fault}
+
+
+def test_a_sound_model_passes_every_check() -> None:
+    """Dropout that cannot be turned off, and choices of its own, are no fault."""
+    findings = check("sound", "[fixed]\nlearning_rate = 0.01\n[space]\nactivation = ['relu', 'tanh']\n")
+    assert list_faults(findings) == {}
+    assert list(findings) == ["build", "start", "gradient", "overfit", "optimizer", "resume", "speed"]
+    assert findings["gradient"].figures["compared"] > 20
+    assert findings["gradient"].note is None
+    assert findings["resume"].figures == {"resumed": 0.0, "loaded": 0.0}
+
+
+def test_a_compiled_model_passes_every_check() -> None:
+    """Its own optimizer overfits, lowers the loss and is resumed; the rate is the one it reads."""
+    findings = check("compiled", "[space]\nlearning_rate = [0.001, 0.003]\n")
+    assert list_faults(findings) == {}
+    assert findings["optimizer"].figures["rate"] == pytest.approx(0.001)
+
+
+def test_a_layer_without_double_precision_is_passed_over() -> None:
+    """The gradient is not compared, and that is said; the rest is checked."""
+    findings = check("casting", "[fixed]\nlearning_rate = 0.01\n")
+    assert "gradient" not in list_faults(findings)
+    assert findings["gradient"].note is not None
+    assert "double precision" in findings["gradient"].note
+
+
+@pytest.mark.parametrize(
+    ("builder", "name", "words"),
+    [
+        ("unscaled", "start", "scale the pixels"),
+        ("forgetful", "resume", "get_config has to hold"),
+        ("fading", "resume", "State outside variables is lost with a stop"),
+        ("broken", "build", "checked_models.py, line"),
+    ],
+)
+def test_a_fault_is_found_by_the_check_that_is_for_it(builder: str, name: str, words: str) -> None:
+    """Each says what to do."""
+    assert words in list_faults(check(builder))[name]
