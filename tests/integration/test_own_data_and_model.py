@@ -65,8 +65,8 @@ patience = 100
 [data]
 path = "digits"
 image_size = 16
-validation = 0.2
-test = 100
+validation = 100
+test = 0.2
 [model]
 build = "my_model.py:build"
 [fixed]
@@ -140,7 +140,7 @@ def test_a_study_of_own_images_and_an_own_model_goes_on_elsewhere(storage: str, 
     hpsearch("evaluate", "own", "--top", "1", "--seeds", "2")
     hpsearch("worker", "--cpu", "--drain")
     result = json.loads(hpsearch("evaluate", "own", "--json").stdout)["result"]
-    assert result["images"] == 100
+    assert result["images"] == 120
 
     hpsearch("export", "own", str(tmp_path / "exported"))
     exported = sorted((tmp_path / "exported").glob("*.keras"))

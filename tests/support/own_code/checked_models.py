@@ -37,44 +37,34 @@ def unscaled(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
     return keras.Model(image, layers.Dense(classes)(layers.Flatten()(image)))
 
 
-class Casting(layers.Layer):  # type: ignore[misc] # Keras ships no types
-    """Computes in single precision whatever its policy."""
-
-    def call(self, x: Any) -> Any:
-        """Return `x` with fewer digits."""
-        return keras.ops.cast(keras.ops.cast(x, "float32"), x.dtype)
-
-
-def casting(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
-    """Return a model that has no gradient in double precision."""
+def single(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
+    """Return a model with a layer that has its own precision."""
     image = keras.Input(input_shape)
-    x = layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(image))
-    return end(image, Casting()(x), classes)
+    x = layers.Conv2D(8, 3, activation="relu", dtype="float32")(layers.Rescaling(1 / 255)(image))
+    return end(image, x, classes)
 
 
+@keras.saving.register_keras_serializable("checked_models")
 class Forgetful(layers.Layer):  # type: ignore[misc] # Keras ships no types
     """Is another layer once it is loaded."""
 
-    def __init__(self, factor: float = 1.0, **options: Any) -> None:
-        super().__init__(**options)
-        self.factor = factor
+    factor = 1.0
 
     def call(self, x: Any) -> Any:
         """Return `x` times a factor that no configuration holds."""
         return x * self.factor
 
 
-keras.saving.register_keras_serializable("checked_models")(Forgetful)
-keras.saving.register_keras_serializable("checked_models")(Casting)
-
-
 def forgetful(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
     """Return a model whose file predicts something else."""
     image = keras.Input(input_shape)
     x = layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(image))
-    return end(image, Forgetful(50.0)(x), classes)
+    layer = Forgetful()
+    layer.factor = 50.0
+    return end(image, layer(x), classes)
 
 
+@keras.saving.register_keras_serializable("checked_models")
 class Fading(keras.Model):  # type: ignore[misc] # Keras ships no types
     """Trains more slowly with each epoch, which it counts outside Keras's variables."""
 

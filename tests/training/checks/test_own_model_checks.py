@@ -1,4 +1,4 @@
-"""The sanity checks of a user's own model: what is right passes, and each fault is found by the check that is for it."""
+"""The sanity checks of a user's own model: what is right passes, each fault is found by the check that is for it."""
 
 from pathlib import Path
 
@@ -65,12 +65,12 @@ def test_a_compiled_model_passes_every_check() -> None:
     """Its own optimizer overfits, lowers the loss and is resumed; the rate is the one it reads."""
     findings = check("compiled", "[space]\nlearning_rate = [0.001, 0.003]\n")
     assert list_faults(findings) == {}
-    assert findings["optimizer"].figures["rate"] == pytest.approx(0.001)
+    assert findings["optimizer"].figures["rate"] == pytest.approx(0.003)
 
 
 def test_a_layer_without_double_precision_is_passed_over() -> None:
     """The gradient is not compared, and that is said; the rest is checked."""
-    findings = check("casting", "[fixed]\nlearning_rate = 0.01\n")
+    findings = check("single", "[fixed]\nlearning_rate = 0.01\n")
     assert "gradient" not in list_faults(findings)
     assert findings["gradient"].note is not None
     assert "double precision" in findings["gradient"].note
