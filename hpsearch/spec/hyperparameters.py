@@ -66,7 +66,8 @@ def make_model_table(model: str) -> HyperparameterTable:
     Raises:
         KeyError: there is no such model.
     """
-    return HyperparameterTable([*TRAINING_ROWS, *list_models()[model].rows])
+    facts = list_models()[model]
+    return HyperparameterTable([*(row for row in TRAINING_ROWS if row.name not in facts.without), *facts.rows])
 
 
 BASE_TABLE = make_model_table(DEFAULT_MODEL)

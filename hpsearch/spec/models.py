@@ -11,6 +11,9 @@ from hpsearch.spec.rows import Hyperparameter, Value
 
 DEFAULT_MODEL = "cnn"
 
+IMAGENET, NO_WEIGHTS = "imagenet", "none"
+"""What `[model] weights` may be besides a file."""
+
 
 @dataclass(frozen=True)
 class BuiltInModel:
@@ -28,6 +31,10 @@ class BuiltInModel:
     find_fault: Callable[[Mapping[str, Any], tuple[int, ...]], str | None] = lambda hyperparameters, shape: None
     """`find_fault(hyperparameters, shape)` says in a line why it cannot be built for images (height, width, channels)
     of that shape; None where it can."""
+    without: tuple[str, ...] = ()
+    """Training rows that it does not have."""
+    takes_weights: bool = False
+    """Whether `[model] weights` says where it begins; `build` gets that as `weights`."""
     axes: tuple[str, ...] = ()
     """Hyperparameters that change the layers; `hpsearch check` builds every combination of their values."""
     depths: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from hpsearch.spec.dimension import (
     make_range,
     to_fraction,
 )
-from hpsearch.spec.hyperparameters import HyperparameterTable
+from hpsearch.spec.hyperparameters import TRAINING_NAMES, HyperparameterTable
 from hpsearch.spec.rows import Hyperparameter, Value
 from hpsearch.spec.validation import Section, describe_unknown, list_faults, make_error, refuse
 
@@ -98,7 +98,7 @@ def parse_space(raw: Mapping[str, Any], table: HyperparameterTable) -> dict[str,
     for name, entry in raw.items():
         row = table.get(name)
         if row is None:
-            faults.append(f"space.{name}: {describe_unknown(name, table)}")
+            faults.append(f"space.{name}: {describe_absent(name, table)}")
             continue
         try:
             space[name] = _parse_dimension(row, entry, table)
@@ -108,6 +108,11 @@ def parse_space(raw: Mapping[str, Any], table: HyperparameterTable) -> dict[str,
     faults += [fault for name in space for fault in _find_condition_faults(name, space, broken, table)]
     refuse(faults or _find_cycle_faults(space))
     return space
+
+
+def describe_absent(name: str, table: HyperparameterTable) -> str:
+    """Return why `name`, which is not in the table, is refused."""
+    return "is not for this model: drop it" if name in TRAINING_NAMES else describe_unknown(name, table)
 
 
 def order_names(space: Mapping[str, Dimension]) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ SECTIONS = ("study", "budget", "data", "model", "fixed", "space", "sampler", "pr
 
 def _parse_fixed(raw: Mapping[str, Any], table: HyperparameterTable) -> dict[str, Value]:
     faults = {
-        name: table[name].find_fault(value) if name in table else describe_unknown(name, table)
+        name: table[name].find_fault(value) if name in table else search_space.describe_absent(name, table)
         for name, value in raw.items()
     }
     refuse(f"fixed.{name}: {fault}" for name, fault in faults.items() if fault)

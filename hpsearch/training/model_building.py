@@ -51,7 +51,8 @@ def build(
     seeds = model_layers.draw_seeds(seed)
     image = keras.Input(input_shape, name="image")
     x = prepare_image(image, hyperparameters, statistics, seeds)
-    return keras.Model(image, body.build(hyperparameters, x, classes, seeds, layers), name=body.name)
+    options = {"weights": model.weights} if body.takes_weights else {}
+    return keras.Model(image, body.build(hyperparameters, x, classes, seeds, layers, **options), name=body.name)
 
 
 def prepare_image(
@@ -59,4 +60,4 @@ def prepare_image(
 ) -> Any:
     """Return what a model gets of the images: augmented in training, and preprocessed; `image` itself where neither."""
     x = augment(image, hyperparameters, seeds)
-    return model_layers.preprocess(x, hyperparameters["preprocessing"], statistics)
+    return model_layers.preprocess(x, hyperparameters.get("preprocessing", "none"), statistics)

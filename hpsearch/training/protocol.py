@@ -81,6 +81,7 @@ class ModelRequest:
     preprocess: bool = True
     code: str | None = None
     chosen: tuple[str, ...] = ()
+    weights: str | None = None
 
 
 BASE_MODEL = ModelRequest()
@@ -106,7 +107,7 @@ def make_data_request(spec: "StudySpec") -> DataRequest:
 
 def make_model_request(spec: "StudySpec") -> ModelRequest:
     """Return which model the trials of a study train."""
-    return ModelRequest(spec.model.name, spec.model.build, spec.model.preprocess)
+    return ModelRequest(spec.model.name, spec.model.build, spec.model.preprocess, weights=spec.model.weights)
 
 
 @dataclass(frozen=True)

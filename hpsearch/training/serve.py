@@ -21,6 +21,7 @@ from hpsearch.training import backends, fit, loading, preparation
 from hpsearch.training.checks import sanity_checks
 from hpsearch.training.connection import SupervisorConnection
 from hpsearch.training.images.cache import Progress
+from hpsearch.training.pretrained.weights import add_file
 from hpsearch.training.protocol import (
     BatchProgress,
     Check,
@@ -175,7 +176,8 @@ def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
     training = preparation.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
     weights, precision = training.model.count_params(), preparation.choose_precision(job.hyperparameters)
-    connection.send(Loaded(dataset.fingerprint, weights, precision, training.epochs, confusion, dataset.facts))
+    fingerprint = add_file(dataset.fingerprint, job.model.weights)
+    connection.send(Loaded(fingerprint, weights, precision, training.epochs, confusion, dataset.facts))
 
     def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
         connection.send(EpochReport(metrics, path, confusion))

@@ -102,8 +102,10 @@ class TrialSetup:
         if recorded == loaded.data_fingerprint:
             return None
         whose = "search, or its evaluation's" if attempt.study.spec.evaluation else "study's"
+        model = attempt.study.spec.model
+        files = f", or {model.weights}," if model.begins_from_file else ""
         return (
-            f"the {attempt.study.spec.data.title} images here differ from those of the {whose} first worker "
+            f"the {attempt.study.spec.data.title} images{files} here differ from those of the {whose} first worker "
             f"({loaded.data_fingerprint[:12]} here, {recorded[:12]} there): give this host the same files"
         )
 

@@ -26,7 +26,7 @@ def test_every_example_in_the_reference_is_a_study() -> None:
     text = PAGE.read_text()
     blocks = re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)
     files = [block.replace("\n    ", "\n")[4:] for block in blocks if block.startswith("    [")]
-    assert len(files) == 4
+    assert len(files) == 5
     for file in files:
         searched = '[space]\noptimizer = ["adam", "nesterov"]\nlearning_rate = { low = 1e-4, high = 1e-1 }\n'
         head = searched if file.startswith("[[") else ""

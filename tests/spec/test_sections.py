@@ -150,3 +150,32 @@ def test_a_name_that_cannot_be_printed_or_stored(name: str) -> None:
     """A name has at most 512 printable characters."""
     with pytest.raises(StudyFileError, match=r"^study\.name: "):
         loader.from_toml("", name=name)
+
+
+def test_an_application_begins_from_weights() -> None:
+    """From ImageNet's by default; other models take none, and what is neither a word nor a file is refused."""
+    application = '[model]\nname = "application"\n'
+    assert read(application).model.weights == "imagenet"
+    assert read("").model.weights is None
+    for weights in ("none", "own.weights.h5", "/data/own.keras"):
+        spec = read(f'{application}weights = "{weights}"\n')
+        assert (spec.model.weights, spec.model.begins_from_file) == (weights, weights != "none")
+        assert spec.fingerprint != read(application).fingerprint
+    assert list_faults('[model]\nname = "cnn"\nweights = "none"\n') == [
+        "model.weights: is for the model application: drop it"
+    ]
+    assert list_faults(application + 'weights = "noisy-student"\n') == [
+        "model.weights: 'noisy-student' is unknown: imagenet, none, or the path of a .weights.h5 or .keras file"
+    ]
+
+
+def test_a_training_row_that_the_model_does_not_have_is_refused() -> None:
+    """An application preprocesses as it must; the fault does not offer another name."""
+    application = '[model]\nname = "application"\n'
+    assert "preprocessing" not in read(application).table
+    assert list_faults(application + '[fixed]\npreprocessing = "scale"\n') == [
+        "fixed.preprocessing: is not for this model: drop it"
+    ]
+    assert list_faults(application + '[space]\npreprocessing = ["scale", "none"]\n') == [
+        "space.preprocessing: is not for this model: drop it"
+    ]

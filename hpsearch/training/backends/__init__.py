@@ -4,7 +4,7 @@ A backend is one module of this package, named as Keras names it. Only these mod
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -86,6 +86,14 @@ class Backend(Protocol):
 
     def allow_double_precision(self) -> AbstractContextManager[None]:
         """Let models made inside the context compute in float64, where that is turned off by default."""
+
+
+def walk_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the layers of a model, and those of the models in it."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from walk_layers(layer)
 
 
 @dataclass(frozen=True)

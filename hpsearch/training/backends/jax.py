@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from hpsearch.training.backends import walk_layers
 from hpsearch.training.recipe.objective import Objective
 from hpsearch.training.recipe.optimizers import get_step_count
 
@@ -56,7 +57,7 @@ class JaxSteps:
         self.model, self.objective, self._optimizer = model, objective, optimizer
         momenta = {
             id(moving): layer.momentum
-            for layer in model.layers
+            for layer in walk_layers(model)
             if isinstance(layer, keras.layers.BatchNormalization)
             for moving in (layer.moving_mean, layer.moving_variance)
         }

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from hpsearch.training.backends import walk_layers
 from hpsearch.training.backends.tensorflow_layers import ByteDropout, FusedBatchNorm, SelectPReLU
 from hpsearch.training.backends.tensorflow_optimizers import choose_update
 from hpsearch.training.recipe.objective import Objective
@@ -78,7 +79,7 @@ class TensorFlowSteps:
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
         self.model, self.objective = model, objective
         self._update = choose_update(optimizer, model.trainable_variables)
-        for layer in model.layers:
+        for layer in walk_layers(model):
             if isinstance(layer, FusedBatchNorm):
                 layer.steps_before = lambda: get_step_count(optimizer).value
         self._trains: dict[int, Callable[..., tuple[tf.Tensor, tf.Tensor]]] = {}

@@ -38,14 +38,15 @@ class FusedBatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc] # K
 
     steps_before: Callable[[], Any] = staticmethod(lambda: math.inf)
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        shape = tf.shape(inputs)
+    def call(self, inputs: tf.Tensor, training: bool = False, mask: None = None) -> tf.Tensor:
+        shape, channels = tf.shape(inputs), inputs.shape[-1]
+        training = training and self.trainable  # a frozen one only infers, as Keras's
         # A dense layer's outputs are an image of one pixel.
         pixels = inputs if len(inputs.shape) == 4 else tf.reshape(inputs, (-1, 1, 1, inputs.shape[-1]))
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=pixels,
-            scale=tf.cast(self.gamma, tf.float32),
-            offset=tf.cast(self.beta, tf.float32),
+            scale=tf.cast(self.gamma, tf.float32) if self.scale else tf.ones((channels,)),
+            offset=tf.cast(self.beta, tf.float32) if self.center else tf.zeros((channels,)),
             mean=tf.zeros((0,)) if training else tf.cast(self.moving_mean, tf.float32),
             variance=tf.zeros((0,)) if training else tf.cast(self.moving_variance, tf.float32),
             epsilon=self.epsilon,

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import HpsearchError, NotFoundError
 from hpsearch.spec.branches import Branch, select_one_each
 from hpsearch.training import backends, loading
 from hpsearch.training.checks import gradient_check, learning_checks, resume_check, throughput
@@ -68,6 +68,8 @@ def _run(
         yield Checking(name, branch_name, number, len(branches))
         try:
             yield Finding(name, branch_name, run_check(context, branch))
+        except NotFoundError:  # what every branch needs is not on this host
+            raise
         except CheckFault as fault:
             yield Finding(name, branch_name, fault.figures, str(fault))
         except CheckSkip as skip:
@@ -106,7 +108,7 @@ def _describe_network(context: CheckContext, base: Mapping[str, Any]) -> Iterato
 
 def _describe_layer(layer: keras.layers.Layer) -> str:
     """Return the layer's kind, and those of its settings that a table shows."""
-    kind = type(layer).__name__
+    kind = layer.name if isinstance(layer, keras.Model) else type(layer).__name__
     if isinstance(layer, keras.layers.Conv2D):
         return f"{kind} {layer.kernel_size[0]}×{layer.kernel_size[1]} {layer.padding}"
     if isinstance(layer, keras.layers.MaxPooling2D):

@@ -64,7 +64,7 @@ def read(request: DataRequest, code: Path | None, progress: Progress) -> ImageSe
     if request.path is None:
         parts = unpack_loaded(_load(code, str(request.load)), str(request.load))
         return _read_arrays(parts, digest_arrays(parts), request, progress)
-    path = _find(request.path)
+    path = find_place(request.path)
     kind = path.suffix.lower()
     if path.is_dir():
         return _read_files(list_class_folders(path), request, progress)
@@ -108,11 +108,11 @@ def _read_arrays(parts: ArrayParts, content: str, request: DataRequest, progress
     return ImageSet(images, labels, classes, which, None, digests, names, {})
 
 
-def _find(path: str) -> Path:
-    """Return where the data are on this host.
+def find_place(path: str) -> Path:
+    """Return where a file or folder of the user's is on this host: absolute, or below HPSEARCH_DATA_DIR.
 
     Raises:
-        NotFoundError: they are not there.
+        NotFoundError: it is not there.
     """
     place = Path(path).expanduser()
     if not place.is_absolute():
