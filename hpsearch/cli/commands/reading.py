@@ -67,7 +67,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial has ended.")] = False,
     storage: Storage = None,
 ) -> None:
-    """Print what a trial printed, its last 64 kB, and the traceback of its error."""
+    """Print what a trial printed, its last 64 kB."""
     from hpsearch.cli import logs_view
     from hpsearch.storage.artifacts import output
 
