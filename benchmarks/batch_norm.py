@@ -21,7 +21,7 @@ from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.spec.rows import Value
 from hpsearch.training import backends, loading
 from hpsearch.training.loading import ImageArrays
-from hpsearch.training.protocol import DataRequest
+from hpsearch.training.requests import DataRequest
 
 BATCH = 128
 VALIDATION = 2000

@@ -22,8 +22,9 @@ from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training import backends, fit, loading, model_building, predictions, preparation
 from hpsearch.training.backends import Layers
 from hpsearch.training.loading import ImageArrays
-from hpsearch.training.protocol import BASE_MODEL, DataRequest, EpochReport, Stop, Train
+from hpsearch.training.protocol import EpochReport, Stop, Train
 from hpsearch.training.recipe.optimizers import make_optimizer
+from hpsearch.training.requests import BASE_MODEL, DataRequest
 
 DIGITS = DataRequest("digits", 200 if is_quick() else None, 300, 0)
 STEPS, BATCH = 50, 32

@@ -21,7 +21,8 @@ from gpu_rows import call_part, choose_network, find_gpu, is_quick, leave_out, r
 
 from hpsearch.devices import Gpu
 from hpsearch.spec.hyperparameters import BASE_TABLE
-from hpsearch.training.protocol import BatchProgress, DataRequest, EpochReport, FromTrainer, GoOn, Loaded, Ready, Train
+from hpsearch.training.protocol import BatchProgress, EpochReport, FromTrainer, GoOn, Loaded, Ready, Train
+from hpsearch.training.requests import DataRequest
 from hpsearch.worker.trainer_process import TrainerProcess
 from hpsearch.worker.wakeup import WakeupPipe
 

@@ -10,7 +10,7 @@ import os
 import platform
 
 from hpsearch.spec import loader
-from hpsearch.training import protocol
+from hpsearch.training import protocol, requests
 from hpsearch.worker import resources, trainer_process
 from hpsearch.worker.wakeup import WakeupPipe
 
@@ -32,7 +32,7 @@ def trainer_memory(trials: int) -> None:
                 "optimizer": optimizers[number % len(optimizers)],
                 "batch_norm": bool(number % 2),
             }
-            data = protocol.DataRequest("digits", 500, 200, 0)
+            data = requests.DataRequest("digits", 500, 200, 0)
             process.send(protocol.Train(chosen, data, number, 2, "val_accuracy", 9, None, str(directory)))
             while not isinstance(message := process.receive(alarm, 600), protocol.Ended):
                 if isinstance(message, protocol.Loaded | protocol.EpochReport):

@@ -19,7 +19,7 @@ from typing import Any
 
 from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.spec.rows import Value
-from hpsearch.training.protocol import BASE_MODEL, DataRequest
+from hpsearch.training.requests import BASE_MODEL, DataRequest
 
 RESULTS = Path(__file__).parents[1] / "build" / "bench" / "precision"
 PRECISIONS = ("float32", "auto")

@@ -182,7 +182,7 @@ def _save_images(task: Task, seed: int, file: Path) -> None:
     import numpy as np
 
     from hpsearch.training.loading import load
-    from hpsearch.training.protocol import DataRequest
+    from hpsearch.training.requests import DataRequest
 
     data = load(DataRequest(task.data["name"], task.data.get("train_limit"), task.data["validation"], seed))
     file.parent.mkdir(parents=True, exist_ok=True)

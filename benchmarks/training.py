@@ -27,17 +27,8 @@ import psutil
 from hpsearch import settings
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.spec import hyperparameters
-from hpsearch.training.protocol import (
-    BatchProgress,
-    DataRequest,
-    Ended,
-    EpochReport,
-    GoOn,
-    Loaded,
-    Ready,
-    Refused,
-    Train,
-)
+from hpsearch.training.protocol import BatchProgress, Ended, EpochReport, GoOn, Loaded, Ready, Refused, Train
+from hpsearch.training.requests import DataRequest
 from hpsearch.worker.trainer_process import TrainerProcess
 from hpsearch.worker.wakeup import WakeupPipe
 

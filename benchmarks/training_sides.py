@@ -23,8 +23,9 @@ from hpsearch.training import backends, fit, loading, model_building, preparatio
 from hpsearch.training.backends import Layers
 from hpsearch.training.epoch import choose_validation_batch, predict, run_epoch, score
 from hpsearch.training.loading import ImageArrays
-from hpsearch.training.protocol import BASE_MODEL, DataRequest, Train
+from hpsearch.training.protocol import Train
 from hpsearch.training.recipe.optimizers import make_optimizer
+from hpsearch.training.requests import BASE_MODEL, DataRequest
 
 OnEpoch = Callable[[], None]
 

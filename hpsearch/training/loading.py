@@ -16,7 +16,8 @@ from hpsearch.training.images.cache import Progress
 from hpsearch.training.images.own_images import OwnImages, read_own_images
 from hpsearch.training.images.parts import ArraySource, ImagePart, Labels, RawImages
 from hpsearch.training.images.splits import split_stratified
-from hpsearch.training.protocol import DataPrepared, DataRequest
+from hpsearch.training.protocol import DataPrepared
+from hpsearch.training.requests import DataRequest
 
 
 @dataclass(frozen=True)

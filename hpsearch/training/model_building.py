@@ -10,8 +10,8 @@ from hpsearch.spec.models import list_models
 from hpsearch.training import model_layers
 from hpsearch.training.backends import STOCK, Layers
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.protocol import ModelRequest
 from hpsearch.training.recipe.augmentation import augment
+from hpsearch.training.requests import ModelRequest
 
 
 def build(

@@ -16,10 +16,11 @@ from hpsearch.training.backends import STOCK, Layers, Steps
 from hpsearch.training.checkpoint import Checkpoint, Trained
 from hpsearch.training.epoch import compile_steps
 from hpsearch.training.loading import ImageArrays
-from hpsearch.training.protocol import ModelRequest, Train, complete_request
+from hpsearch.training.protocol import Train, complete_request
 from hpsearch.training.recipe.objective import CROSS_ENTROPY, Objective
 from hpsearch.training.recipe.optimizers import make_optimizer
 from hpsearch.training.recipe.schedules import Schedule
+from hpsearch.training.requests import ModelRequest
 from hpsearch.training.user.code import UserCodeError
 from hpsearch.training.user_models import building
 from hpsearch.training.user_models.building import HEAD_IMAGES, UserModel

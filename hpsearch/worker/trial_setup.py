@@ -12,7 +12,8 @@ from hpsearch.storage import attempts, studies
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Connection
-from hpsearch.training.protocol import Loaded, Ready, Train, make_data_request, make_model_request
+from hpsearch.training.protocol import Loaded, Ready, Train
+from hpsearch.training.requests import make_data_request, make_model_request
 from hpsearch.worker.db_retry import DatabaseRetry
 
 

@@ -17,7 +17,7 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.studies import find
 from hpsearch.training import loading
 from hpsearch.training.predictions import load
-from hpsearch.training.protocol import DataRequest
+from hpsearch.training.requests import DataRequest
 from tests.support import commands
 
 pytestmark = pytest.mark.tensorflow

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hpsearch.training.images.image_sets import ImageSet, read
-from hpsearch.training.protocol import DataRequest
+from hpsearch.training.requests import DataRequest
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from hpsearch.spec.rows import Value
-from hpsearch.training.protocol import DataRequest, Train
+from hpsearch.training.protocol import Train
+from hpsearch.training.requests import DataRequest
 
 DIGITS = DataRequest("digits", train_limit=200, validation=100, seed=0)
 

@@ -24,7 +24,8 @@ from hpsearch.training import model_building, preparation, serve
 from hpsearch.training.loading import PixelStatistics, load
 from hpsearch.training.models.application import SMALLEST
 from hpsearch.training.pretrained.weights import add_file
-from hpsearch.training.protocol import ModelRequest, Refused
+from hpsearch.training.protocol import Refused
+from hpsearch.training.requests import ModelRequest
 from tests.support.training_jobs import DIGITS, MakeJob
 
 pytestmark = pytest.mark.tensorflow

@@ -12,7 +12,7 @@ from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training import model_building
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.models.cnn import MODEL
-from hpsearch.training.protocol import BASE_MODEL
+from hpsearch.training.requests import BASE_MODEL
 
 pytestmark = pytest.mark.tensorflow
 

@@ -14,7 +14,7 @@ from hpsearch import settings
 from hpsearch.errors import NotFoundError, UsageError
 from hpsearch.training import loading
 from hpsearch.training.datasets import cifar10, digits
-from hpsearch.training.protocol import DataRequest
+from hpsearch.training.requests import DataRequest
 
 pytestmark = pytest.mark.tensorflow
 

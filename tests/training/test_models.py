@@ -13,7 +13,8 @@ from hpsearch.spec.hyperparameters import make_model_table
 from hpsearch.spec.models import NO_WEIGHTS, list_models
 from hpsearch.spec.rows import Value
 from hpsearch.training import fit, loading, preparation
-from hpsearch.training.protocol import ModelRequest, Released, Train
+from hpsearch.training.protocol import Released, Train
+from hpsearch.training.requests import ModelRequest
 from tests.support.training_jobs import MakeJob
 from tests.support.training_runs import Recorder, figures, run
 

@@ -14,7 +14,8 @@ from hpsearch.training import loading, serve
 from hpsearch.training.images import streaming
 from hpsearch.training.images.own_images import read_own_images
 from hpsearch.training.images.parts import ImagePart
-from hpsearch.training.protocol import DataProgress, DataRequest, Duplicates, PrepareData, Refused, Released, Stop
+from hpsearch.training.protocol import DataProgress, Duplicates, PrepareData, Refused, Released, Stop
+from hpsearch.training.requests import DataRequest
 from tests.support.image_files import draw, make_request, save
 from tests.support.training_jobs import MakeJob
 from tests.support.training_runs import Recorder, run

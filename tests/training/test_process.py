@@ -18,7 +18,6 @@ from hpsearch import settings
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.training.protocol import (
     BatchProgress,
-    DataRequest,
     Ended,
     EpochReport,
     GoOn,
@@ -29,6 +28,7 @@ from hpsearch.training.protocol import (
     Stop,
     Train,
 )
+from hpsearch.training.requests import DataRequest
 from tests.support.training_jobs import MakeJob
 
 pytestmark = pytest.mark.tensorflow

@@ -9,7 +9,7 @@ import pytest
 from hpsearch.spec.hyperparameters import make_model_table
 from hpsearch.training import model_building
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.protocol import ModelRequest
+from hpsearch.training.requests import ModelRequest
 
 pytestmark = pytest.mark.tensorflow
 

@@ -14,7 +14,8 @@ from hpsearch.training.epoch import EpochFigures, OnBatch, run_epoch, score
 from hpsearch.training.images.parts import ImagePart, Images, Labels
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.preparation import CompiledModel, build_stock, compile_model
-from hpsearch.training.protocol import Check, ModelRequest, complete_request
+from hpsearch.training.protocol import Check, complete_request
+from hpsearch.training.requests import ModelRequest
 from hpsearch.training.user_models.fitting import KerasFit
 
 Figures = dict[str, float]

@@ -20,8 +20,8 @@ from hpsearch.training.backends import Steps
 from hpsearch.training.epoch import compile_steps, run_epoch
 from hpsearch.training.images.parts import Images, Labels
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.protocol import ModelRequest
 from hpsearch.training.recipe.optimizers import make_optimizer
+from hpsearch.training.requests import ModelRequest
 from hpsearch.training.user.code import describe_error
 from hpsearch.training.user_models import building
 from hpsearch.training.user_models.fitting import get_unseeded_generator

@@ -26,7 +26,7 @@ from hpsearch.training.images.csv_files import list_csv
 from hpsearch.training.images.file_pixels import FilePixels
 from hpsearch.training.images.listings import Listing, describe, format_path
 from hpsearch.training.images.stores import ImageStore
-from hpsearch.training.protocol import DataRequest
+from hpsearch.training.requests import DataRequest
 from hpsearch.training.user.code import load_function
 
 

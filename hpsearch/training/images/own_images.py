@@ -11,7 +11,8 @@ from hpsearch.training.images.cache import Progress
 from hpsearch.training.images.image_sets import ImageSet
 from hpsearch.training.images.parts import Labels
 from hpsearch.training.images.splits import LabelledImages, Split, split_images
-from hpsearch.training.protocol import DataRequest, Duplicates
+from hpsearch.training.protocol import Duplicates
+from hpsearch.training.requests import DataRequest
 
 
 @dataclass(frozen=True, eq=False)

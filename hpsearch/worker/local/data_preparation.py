@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from hpsearch.errors import NotFoundError
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.training.protocol import DataPrepared, DataProgress, PrepareData, make_data_request
+from hpsearch.training.protocol import DataPrepared, DataProgress, PrepareData
+from hpsearch.training.requests import make_data_request
 from hpsearch.worker.local.trainers import start_trainer
 from hpsearch.worker.study_code import unpack_locally
 from hpsearch.worker.trainer_process import TrainerDiedError

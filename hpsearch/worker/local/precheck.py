@@ -12,17 +12,8 @@ from hpsearch.devices import Gpu
 from hpsearch.spec import branches
 from hpsearch.spec.branches import Branch
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.training.protocol import (
-    Check,
-    Checked,
-    Checking,
-    DataProgress,
-    Finding,
-    Layer,
-    Network,
-    make_data_request,
-    make_model_request,
-)
+from hpsearch.training.protocol import Check, Checked, Checking, DataProgress, Finding, Layer, Network
+from hpsearch.training.requests import make_data_request, make_model_request
 from hpsearch.worker.local.trainers import start_trainer
 from hpsearch.worker.study_code import unpack_locally
 from hpsearch.worker.trainer_process import TrainerDiedError

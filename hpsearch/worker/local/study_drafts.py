@@ -11,7 +11,8 @@ from hpsearch.errors import StudyFileError, UsageError
 from hpsearch.spec import loader
 from hpsearch.spec.dimension import to_fraction
 from hpsearch.spec.rows import Value
-from hpsearch.training.protocol import Explore, make_data_request, make_model_request
+from hpsearch.training.protocol import Explore
+from hpsearch.training.requests import make_data_request, make_model_request
 from hpsearch.training.user.declarations import Asked, Declaration, Explored
 from hpsearch.worker.local.trainers import start_trainer
 from hpsearch.worker.study_code import unpack_locally

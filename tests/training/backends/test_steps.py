@@ -15,9 +15,9 @@ from hpsearch.training import model_building, preparation
 from hpsearch.training.epoch import run_epoch
 from hpsearch.training.images.parts import ImagePart
 from hpsearch.training.loading import ImageArrays, load
-from hpsearch.training.protocol import BASE_MODEL
 from hpsearch.training.recipe.optimizers import make_optimizer, use_averages
 from hpsearch.training.recipe.schedules import Schedule, set_epoch_rate
+from hpsearch.training.requests import BASE_MODEL
 from tests.support.training_jobs import DIGITS
 
 pytestmark = pytest.mark.tensorflow

@@ -10,7 +10,7 @@ from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training import backends, model_building, preparation
 from hpsearch.training.backends import tensorflow_optimizers
 from hpsearch.training.loading import load
-from hpsearch.training.protocol import BASE_MODEL
+from hpsearch.training.requests import BASE_MODEL
 from tests.support.training_jobs import DIGITS
 
 pytestmark = [

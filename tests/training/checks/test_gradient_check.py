@@ -16,7 +16,8 @@ from hpsearch.training.backends import Steps
 from hpsearch.training.checks import gradient_check, sanity_checks
 from hpsearch.training.checks.check_context import CheckContext, CheckFault
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.protocol import BASE_MODEL, Check
+from hpsearch.training.protocol import Check
+from hpsearch.training.requests import BASE_MODEL
 from tests.support.training_jobs import DIGITS, TINY
 
 pytestmark = pytest.mark.tensorflow

@@ -6,7 +6,8 @@ import pytest
 
 from hpsearch.spec import branches, loader
 from hpsearch.training.checks import sanity_checks
-from hpsearch.training.protocol import Check, Finding, make_data_request, make_model_request
+from hpsearch.training.protocol import Check, Finding
+from hpsearch.training.requests import make_data_request, make_model_request
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 

@@ -15,7 +15,8 @@ from hpsearch.training.checks import gradient_check, learning_checks, sanity_che
 from hpsearch.training.checks.check_context import CheckContext, CheckFault
 from hpsearch.training.images.parts import ArraySource, ImagePart
 from hpsearch.training.loading import PixelStatistics
-from hpsearch.training.protocol import BASE_MODEL, Check, Checking, Finding, Network
+from hpsearch.training.protocol import Check, Checking, Finding, Network
+from hpsearch.training.requests import BASE_MODEL
 from tests.support.training_jobs import DIGITS, TINY
 
 pytestmark = pytest.mark.tensorflow

@@ -6,7 +6,8 @@ import pytest
 
 from hpsearch.spec.own_rows import make_table
 from hpsearch.spec.sections.model import ModelSection
-from hpsearch.training.protocol import ModelRequest, Train
+from hpsearch.training.protocol import Train
+from hpsearch.training.requests import ModelRequest
 from tests.support.study_files import OWN_CODE
 from tests.support.training_jobs import MakeJob
 

@@ -7,7 +7,7 @@ import pytest
 
 from hpsearch.outcomes import TrainingEnd, TrialOutcome
 from hpsearch.training import loading, preparation
-from hpsearch.training.protocol import ModelRequest
+from hpsearch.training.requests import ModelRequest
 from hpsearch.training.user.code import UserCodeError
 from tests.support.training_jobs import DIGITS, MakeJob
 from tests.support.training_runs import run
