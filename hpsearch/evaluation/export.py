@@ -9,7 +9,6 @@ from tempfile import mkdtemp
 from hpsearch.analysis import findings, statistics
 from hpsearch.errors import RefusedError, UsageError
 from hpsearch.evaluation import model_card
-from hpsearch.evaluation.custom_objects import CustomObject, find_root, list_custom_objects
 from hpsearch.evaluation.evaluation import Evaluation, find_evaluation, list_evaluations
 from hpsearch.evaluation.model_card import ModelCard, ModelCardEntry
 from hpsearch.evaluation.results import read_status
@@ -22,6 +21,7 @@ from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
 from hpsearch.storage.tables import code as code_table
+from hpsearch.training.user.custom_objects import CustomObject, find_root, list_custom_objects
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpsearch.evaluation.custom_objects import CustomObject
 from hpsearch.evaluation.evaluation import Evaluation
 from hpsearch.formatting import format_count, join_words
 from hpsearch.markdown import escape
 from hpsearch.storage.studies import Study
+from hpsearch.training.user.custom_objects import CustomObject
 
 
 @dataclass(frozen=True)

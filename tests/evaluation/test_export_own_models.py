@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from hpsearch.evaluation.custom_objects import CustomObject, find_root, list_custom_objects
 from hpsearch.evaluation.export import export
 from hpsearch.spec import loader
 from hpsearch.storage import studies, study_creation
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.database import Database
+from hpsearch.training.user.custom_objects import CustomObject, find_root, list_custom_objects
 from tests.support.evaluated_study import add_epochs, claim_trial
 from tests.support.study_files import OWN_CODE
 

@@ -15,6 +15,7 @@ from hpsearch.training.backends import Probabilities
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.preparation import copy_to_stock_layers, prepare
 from hpsearch.training.protocol import Released, Stop, Train
+from hpsearch.training.user.custom_objects import import_custom_objects
 
 EPOCHS = 3
 STOP_AFTER = 2
@@ -67,7 +68,8 @@ def check(job: Train, dataset: ImageArrays) -> ResumeAgreement:
         if not isinstance(released, Released):
             raise ResumeError(f"the training ended as {released.outcome} instead of stopping: {released.detail}")
         resumed, _, _ = _train_to_end(replace(stopped, checkpoint=released.checkpoint), few)
-        loaded = _predict(keras.models.load_model(path), few)
+        custom = import_custom_objects(Path(path))  # as the README of an export does
+        loaded = _predict(keras.models.load_model(path, custom_objects=custom), few)
     return ResumeAgreement(_find_difference(whole, resumed), _find_difference(kept, loaded))
 
 

@@ -4,6 +4,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,17 @@ def list_custom_objects(model: Path) -> list[CustomObject]:
     with zipfile.ZipFile(model) as file:
         config = json.loads(file.read("config.json"))
     return sorted(set(_walk(config)), key=lambda part: (part.module, part.name))
+
+
+def import_custom_objects(model: Path) -> dict[str, Any]:
+    """Return what the file of a model names that is not Keras's, by its name, for `keras.models.load_model`.
+
+    Raises:
+        ImportError: a module is not there.
+        AttributeError: it has no such class or function.
+    """
+    objects = list_custom_objects(model)
+    return {each.name: getattr(import_module(each.module), each.name) for each in objects if not each.is_registered}
 
 
 def find_root(module: str, directory: Path) -> Path | None:
