@@ -132,9 +132,9 @@ def _build_own(
         network = building.build(model, values, images, classes, seed, statistics, "float64").network
     except Exception as error:  # it builds in single precision: another check has seen to that
         raise NotComparableError(f"the model does not build in double precision ({describe_error(error)})") from error
-    single = [layer.name for layer in network._flatten_layers() if "float64" not in str(layer.compute_dtype)]
-    if single:
-        raise NotComparableError(f"the layer {single[0]} computes in {network.dtype_policy.name} alone")
+    for layer in network._flatten_layers():
+        if layer.compute_dtype != "float64":
+            raise NotComparableError(f"the layer {layer.name} computes in {layer.compute_dtype}, not double precision")
     return network
 
 

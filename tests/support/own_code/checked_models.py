@@ -74,12 +74,12 @@ def forgetful(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
 
 @keras.saving.register_keras_serializable("checked_models")
 class Fading(keras.Model):  # type: ignore[misc] # Keras ships no types
-    """Trains more slowly with each epoch, which it counts outside Keras's variables."""
+    """Trains faster from the third epoch on, which it counts outside Keras's variables."""
 
     def fit(self, *arguments: Any, **named: Any) -> Any:
         """Train with a rate that hangs on how often this was called."""
         self.calls = getattr(self, "calls", 0) + 1
-        self.optimizer.learning_rate = 0.1 / 10**self.calls
+        self.optimizer.learning_rate = 0.001 if self.calls < 3 else 1.0
         return super().fit(*arguments, **named)
 
 

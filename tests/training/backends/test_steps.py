@@ -194,7 +194,7 @@ def keep_unbalanced(images: ImageArrays) -> ImageArrays:
             [lambda: keras.layers.MixUp(0.4), lambda: keras.layers.CutMix(1.0)],
         ),
     ],
-    ids=str,
+    ids=["mixup", "cutmix", "both"],
 )
 def test_mixing_is_that_of_keras(rows: dict[str, Value], layers: list[Callable[[], keras.layers.Layer]]) -> None:
     """An epoch leaves the weights that Keras's `fit` leaves on batches that its own layers mixed."""
