@@ -28,8 +28,8 @@ MAX_TRAINING_IMAGES = 1024
 VALIDATION_IMAGES = 64
 
 TOLERANCE = 1e-3
-"""The largest difference between two probabilities that are meant to be the same. On a CPU they are equal bit by bit;
-on a GPU sums are taken in another order each time."""
+"""The largest difference between two losses, or probabilities, that are meant to be the same. On a CPU they are equal
+bit by bit; on a GPU sums are taken in another order each time."""
 
 
 class ResumeError(Exception):
@@ -38,9 +38,10 @@ class ResumeError(Exception):
 
 @dataclass(frozen=True)
 class ResumeAgreement:
-    """The largest difference of a probability between two models that are meant to be the same.
+    """How far apart is what is meant to be the same.
 
-    `resumed`: trained in one go, and stopped, resumed and trained to the end. `loaded`: in memory, and from its file.
+    `resumed`: the validation loss (nats) after the last epoch of a training in one go, and of one that was stopped and
+    resumed. `loaded`: at most, a probability that the model predicts in memory, and loaded from its file.
     """
 
     resumed: float
@@ -62,7 +63,7 @@ def check(job: Train, dataset: ImageArrays) -> ResumeAgreement:
         job = replace(
             job, epochs=EPOCHS, patience=EPOCHS + 1, early_stopping=None, metric="val_loss", checkpoint_every=1e9
         )
-        whole, kept, path = _train_to_end(replace(job, workdir=str(Path(directory) / "whole")), few)
+        whole, predictions, path = _train_to_end(replace(job, workdir=str(Path(directory) / "whole")), few)
         stopped = replace(job, workdir=str(Path(directory) / "stopped"))
         released = fit.train(prepare(stopped, few), _stop_after(STOP_AFTER), _go_on)
         if not isinstance(released, Released):
@@ -70,7 +71,7 @@ def check(job: Train, dataset: ImageArrays) -> ResumeAgreement:
         resumed, _, _ = _train_to_end(replace(stopped, checkpoint=released.checkpoint), few)
         custom = import_custom_objects(Path(path))  # as the README of an export does
         loaded = _predict(keras.models.load_model(path, custom_objects=custom), few)
-    return ResumeAgreement(_find_difference(whole, resumed), _find_difference(kept, loaded))
+    return ResumeAgreement(abs(whole - resumed), _find_difference(predictions, loaded))
 
 
 def _take_few(dataset: ImageArrays, batch_size: int) -> ImageArrays:
@@ -84,14 +85,18 @@ def _take_few(dataset: ImageArrays, batch_size: int) -> ImageArrays:
     )
 
 
-def _train_to_end(job: Train, dataset: ImageArrays) -> tuple[Probabilities, Probabilities, str]:
-    """Return what the trained model predicts, what the model that is saved does, and its file."""
-    training = prepare(job, dataset)
-    end = fit.train(training, _stop_after(EPOCHS + 1), _go_on)
+def _train_to_end(job: Train, dataset: ImageArrays) -> tuple[float, Probabilities, str]:
+    """Return the last epoch's validation loss, what the model that is saved predicts, and its file."""
+    training, losses = prepare(job, dataset), []
+
+    def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> None:
+        losses.append(metrics.val_loss)
+
+    end = fit.train(training, report, _go_on)
     if not isinstance(end, TrainingEnd) or end.model is None:
         why = f": {end.detail}" if isinstance(end, TrainingEnd) else ""
         raise ResumeError(f"a training of {EPOCHS} epochs does not come to its end{why}")
-    return _predict(training.model, dataset), _predict(copy_to_stock_layers(training), dataset), end.model
+    return losses[-1], _predict(copy_to_stock_layers(training), dataset), end.model
 
 
 def _predict(model: keras.Model, dataset: ImageArrays) -> Probabilities:
