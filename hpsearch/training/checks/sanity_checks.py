@@ -189,7 +189,7 @@ def _check_resume(context: CheckContext, branch: Branch) -> Figures:
     figures: Figures = {"resumed": agreement.resumed, "loaded": agreement.loaded}
     if not agreement.resumed <= resume_check.TOLERANCE:
         raise CheckFault(
-            f"a training that is resumed after {resume_check.STOP_AFTER} epochs is not the one in one go: its validation "
+            f"a training that is resumed after {resume_check.STOP_AFTER} epochs is not that in one go: its validation "
             f"loss differs by {agreement.resumed:.2g}. State outside variables is lost with a stop: "
             "keep it in a variable, and random numbers in a keras.random.SeedGenerator",
             figures,
