@@ -1,6 +1,7 @@
 """Values as text for a reader."""
 
 import math
+import re
 import reprlib
 from collections.abc import Mapping, Sequence
 
@@ -8,6 +9,19 @@ from hpsearch.metrics import METRICS
 
 ACCURACY = "val_accuracy"
 """The metric in whose unit training accuracies and their differences are shown."""
+
+
+ESCAPE = re.compile(
+    r"\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # a title or a link
+    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # a colour, or a move of the cursor
+    r"|\x1b[ -/]*[0-~]"
+)
+"""The escape sequences of terminals, as ECMA-48 has them."""
+
+
+def strip_escapes(text: str) -> str:
+    """Return `text` without the escape sequences of terminals."""
+    return ESCAPE.sub("", text) if "\x1b" in text else text
 
 
 def format_params(params: Mapping[str, object]) -> str:

@@ -21,7 +21,7 @@ from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
 from hpsearch.storage.tables import code as code_table
-from hpsearch.training.user.custom_objects import CustomObject, find_root, list_custom_objects
+from hpsearch.training.user.custom_objects import CustomObject, contains_lambda, find_root, list_custom_objects
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,8 @@ def _write(database: Database, keys: Mapping[int, str], card: ModelCard, directo
                 )
         custom = _add_code(database, card, draft)
         roots = sorted({str(root) for part in custom if (root := find_root(part.module, draft)) is not None})
-        (draft / "README.md").write_text(model_card.render(card, custom, roots), encoding="utf-8")
+        has_lambdas = any(contains_lambda(draft / model.file) for model in card.models)
+        (draft / "README.md").write_text(model_card.render(card, custom, roots, has_lambdas), encoding="utf-8")
         if existed:
             _move(draft, directory)
         else:

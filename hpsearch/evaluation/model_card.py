@@ -39,15 +39,18 @@ class ModelCard:
     classes: tuple[str, ...]
 
 
-def render(card: ModelCard, custom: Sequence[CustomObject] = (), roots: Sequence[str] = ()) -> str:
+def render(
+    card: ModelCard, custom: Sequence[CustomObject] = (), roots: Sequence[str] = (), has_lambdas: bool = False
+) -> str:
     """Return the whole README.
 
     Args:
         card: the models.
         custom: what they need of the user's own code, which is beside them.
         roots: directories beside the README from which that is imported.
+        has_lambdas: whether a file holds Python code.
     """
-    usage = _usage(card, custom, roots)
+    usage = _usage(card, custom, roots, has_lambdas)
     return "\n".join([*_head(card), "", *_table(card), "", *usage, "", *_origin(card)]) + "\n"
 
 
@@ -111,7 +114,7 @@ def _table(card: ModelCard) -> Iterator[str]:
     yield f"The interval is Wilson's, for a sample of {card.images:,} images; it does not include other seeds."
 
 
-def _usage(card: ModelCard, custom: Sequence[CustomObject], roots: Sequence[str]) -> Iterator[str]:
+def _usage(card: ModelCard, custom: Sequence[CustomObject], roots: Sequence[str], has_lambdas: bool) -> Iterator[str]:
     spec = card.study.spec
     height, width, channels = spec.image_shape
     colors = "grey" if channels == 1 else "red, green, blue"
@@ -128,6 +131,8 @@ def _usage(card: ModelCard, custom: Sequence[CustomObject], roots: Sequence[str]
     if modules:
         files = join_words([f"`{module}`" for module in modules])
         yield f"Its own layers are in {files}, beside this file, which has to be imported before a model is loaded."
+    if has_lambdas:
+        yield "A Lambda layer in it is Python code, which loading runs: load only files that you trust."
     yield ""
     yield "```python"
     yield "import keras, numpy"
@@ -137,6 +142,7 @@ def _usage(card: ModelCard, custom: Sequence[CustomObject], roots: Sequence[str]
     yield from (f"import {module}" for module in modules)
     unregistered = [f'"{part.name}": {part.module}.{part.name}' for part in custom if not part.is_registered]
     objects = f", custom_objects={{{', '.join(unregistered)}}}" if unregistered else ""
+    objects += ", safe_mode=False" if has_lambdas else ""
     yield f'model = keras.models.load_model("{card.models[0].file}"{objects})'
     yield f"images = numpy.zeros((1, {height}, {width}, {channels}), dtype=numpy.uint8)  # yours"
     yield f"classes = {json.dumps(list(card.classes))}"

@@ -9,7 +9,7 @@ from hpsearch import outcomes
 from hpsearch.markdown import fence_code
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.outcomes import Confusion, TrialOutcome, TrialState
-from hpsearch.storage import optuna_tables
+from hpsearch.storage import optuna_tables, studies
 from hpsearch.storage.artifacts import table
 from hpsearch.storage.studies import Study
 
@@ -54,7 +54,7 @@ def end(
     described = {
         "outcome": str(outcome),
         **_summary(epochs),
-        **_confused(matrix, study),
+        **_describe_confusion(connection, matrix, study),
         **_device(connection, trial_id),
         **attributes,
     }
@@ -85,9 +85,12 @@ def _summary(epochs: tuple[EpochMetrics, ...]) -> dict[str, object]:
     return {"seconds_per_epoch": round(sum(epoch.seconds for epoch in epochs) / len(epochs), 3)}
 
 
-def _confused(matrix: Confusion | None, study: Study) -> dict[str, object]:
-    classes = study.spec.classes
-    pairs = outcomes.find_confused_pairs(matrix, classes) if matrix else ()
+def _describe_confusion(connection: Connection, matrix: Confusion | None, study: Study) -> dict[str, object]:
+    if not matrix:
+        return {}
+    # Read anew: when the first trial was claimed, nobody had recorded the classes of a user's own images.
+    classes = studies.read(connection, study.study_id).spec.classes
+    pairs = outcomes.find_confused_pairs(matrix, classes)
     return {"worst_confused": ", ".join(str(pair) for pair in pairs)} if pairs else {}
 
 

@@ -14,6 +14,7 @@ import psutil
 
 from hpsearch import settings
 from hpsearch.errors import HpsearchError, NotFoundError
+from hpsearch.formatting import strip_escapes
 from hpsearch.metrics import METRICS, EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
 from hpsearch.spec.datasets import list_datasets
@@ -151,7 +152,7 @@ def _attempt(job: Train, connection: SupervisorConnection) -> FromTrainer:
 def _format_traceback(error: BaseException, code: str | None) -> str:
     if code is not None and is_in_user_code(error):
         return format_user_traceback(error, Path(code))
-    return "".join(traceback.format_exception(error))
+    return strip_escapes("".join(traceback.format_exception(error)))
 
 
 def _check(job: Check, connection: SupervisorConnection) -> Checked:

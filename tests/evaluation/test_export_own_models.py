@@ -35,6 +35,7 @@ def save(function: str, path: Path) -> None:
         ("unregistered", [CustomObject("own_models", "Unregistered", is_registered=False)]),
         ("own_loss", [CustomObject("own_models", "OwnLoss", is_registered=True)]),
         ("functional", []),
+        ("lambdas", []),
     ],
 )
 def test_exported_models_load_without_hpsearch(

@@ -57,3 +57,4 @@ def test_the_example_runs_as_it_stands(storage: str, tmp_path: Path) -> None:
     assert list(printed) == ["data", "start-study", "worker", "answer"]
     assert re.search(r"daisy.*24.*8.*8", printed["data"].stdout)
     assert "2 trials" in printed["answer"].stdout
+    assert "crashed" not in printed["worker"].stderr

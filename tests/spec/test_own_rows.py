@@ -2,6 +2,8 @@
 
 import pickle
 
+import pytest
+
 from hpsearch.spec import branches
 from hpsearch.spec.dimension import Choices, Range
 from hpsearch.spec.study_spec import StudySpec
@@ -98,3 +100,22 @@ def test_one_model_and_one_source_of_images() -> None:
     assert list_faults('[data]\nname = "digits"\npath = "flowers"\n') == [
         "data: name and path are all given: keep one of them"
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("validation = 1.5", "data.validation: 1.5 is out of bounds: a number of images, 1 or more, or a fraction"),
+        ("validation = -1", "data.validation: -1 is out of bounds"),
+        ("test = nan", "data.test: nan is out of bounds"),
+        ("validation = true", "data.validation: true is no number of images, such as 500"),
+        ('test = "half"', "data.test: 'half' is no number of images"),
+        ("image_size = 0", "data.image_size: 0 is no size: height and width"),
+        ("image_size = [32, 32, 3]", "data.image_size: [32, 32, 3] is no size"),
+        ("validation = 0.9\ntest = 0.9", "data.validation, data.test: 1.8 of the images leave none to train on"),
+    ],
+)
+def test_a_mistake_about_own_images_is_one_line(text: str, fault: str) -> None:
+    """It names the key as the file has it, and what would be right."""
+    (line,) = list_faults(f'[data]\npath = "flowers"\n{text}\n')
+    assert line.startswith(fault)

@@ -7,12 +7,15 @@ import optuna_dashboard
 import pytest
 from sqlalchemy import text
 
+from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import TrialOutcome, TrialState
-from hpsearch.storage import attempts
-from hpsearch.storage.attempts import Attempt
+from hpsearch.spec.datasets import DataFacts
+from hpsearch.storage import attempts, studies, study_creation
+from hpsearch.storage.attempts import Attempt, PrunerVerdict
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
+from tests.support import study_files
 from tests.support.small_study import claim
 
 Started = Callable[..., Study]
@@ -50,6 +53,21 @@ def test_long_traceback_keeps_its_end(database: Database, started: Started, hold
     shown = note(database)
     assert 7_900 < len(shown) < 8_100
     assert shown.endswith("é✓\x00\nthe last line\n```")
+
+
+def test_first_trial_on_own_images_names_what_was_confused(database: Database, holder: Enrol) -> None:
+    """Its worker claimed it before anybody had recorded the classes, and ends it with them."""
+    spec = study_files.read('[data]\nload = "my_data.py:load"\n')
+    attempt = claim(database, study_creation.start(database, spec).study, holder("w"))
+    assert attempt is not None
+    facts = DataFacts((8, 8, 3), ("cat", "dog"), (9, 9), (5, 5), (1, 1))
+    database.transact(lambda c: studies.record_data(c, attempt.study.study_id, "images", facts))
+    epoch, verdict = EpochMetrics(1, 0.6, 0.6, 0.6, 0.6, 0.1, 1.0), PrunerVerdict(False, {})
+    database.transact(lambda c: attempts.store_epoch(c, attempt, epoch, verdict, ((1, 4), (0, 5))))
+    finish(database, attempt, TrialOutcome.COMPLETED)
+    ended = optuna.load_study(study_name="x", storage=database.url.render_as_string(hide_password=False)).trials[0]
+    assert ended.state == optuna.trial.TrialState.COMPLETE
+    assert "cat" in ended.user_attrs["worst_confused"]
 
 
 def test_note_of_a_person_stays(database: Database, started: Started, holder: Enrol) -> None:

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hpsearch.formatting import join_words
 from hpsearch.spec.datasets import Dataset, list_datasets
 from hpsearch.spec.sections.model import check_reference
+from hpsearch.spec.sections.samplers import INT32
 from hpsearch.spec.sections.study import Count
 from hpsearch.spec.validation import Section, make_error
 
@@ -17,9 +18,38 @@ DEFAULT_SHARE = 0.2
 
 SOURCES = ("name", "path", "load")
 
-Pixels = Annotated[int, Field(ge=1, le=4096)]
+MAX_PIXELS = 4096
+"""Of height and of width."""
 
-Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+def read_part(raw: object) -> object:
+    """Return a number of images or a fraction of them.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(raw, bool) or not isinstance(raw, int | float | None):
+        raise ValueError("is no number of images, such as 500, and no fraction of them, such as 0.2")
+    is_fine = raw is None or (1 <= raw <= INT32 if isinstance(raw, int) else 0 < raw < 1)
+    if not is_fine:
+        raise ValueError("is out of bounds: a number of images, 1 or more, or a fraction between 0.0 and 1.0")
+    return raw
+
+
+def read_size(raw: object) -> object:
+    """Return height and width in pixels; one number is both.
+
+    Raises:
+        ValueError: it is neither one nor two sizes.
+    """
+    pair = [raw, raw] if isinstance(raw, int) else list(raw) if isinstance(raw, list | tuple) else []
+    sizes = [size for size in pair if isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= MAX_PIXELS]
+    if raw is not None and not len(sizes) == len(pair) == 2:
+        raise ValueError(f"is no size: height and width, [96, 96], or 96 for both; from 1 to {MAX_PIXELS} pixels")
+    return None if raw is None else tuple(sizes)
+
+
+Part = Annotated[int | float | None, BeforeValidator(read_part)]
 
 
 def _describe_holdouts() -> str:
@@ -43,19 +73,19 @@ class DataSection(Section):
         description="Instead: a folder of class folders, an .npz or a .csv; absolute, or below HPSEARCH_DATA_DIR.",
     )
     load: str | None = Field(None, description='Instead: a function of your own that loads arrays, "my_data.py:load".')
-    image_size: tuple[Pixels, Pixels] | None = Field(
+    image_size: Annotated[tuple[int, int] | None, BeforeValidator(read_size)] = Field(
         None, description="Height and width, [96, 96] or 96; required where the files have several sizes."
     )
     resize: Literal["crop", "pad", "stretch"] = Field(
         "crop", description="How an image of other proportions gets that size: crop, pad or stretch."
     )
     train_limit: Count | None = Field(None, description="Train on this many images only; all by default.")
-    validation: Count | Share | None = Field(
+    validation: Part = Field(
         None,
         description=f"Images held out of the training set, stratified: a number or a fraction; {_describe_holdouts()} "
         f"by default, {DEFAULT_SHARE} of your own images that bring no such part.",
     )
-    test: Count | Share | None = Field(
+    test: Part = Field(
         None, description=f"Likewise for the test, of your own images; {DEFAULT_SHARE} where they bring no test part."
     )
 
@@ -94,13 +124,6 @@ class DataSection(Section):
     def _require_reference(cls, load: str | None) -> str | None:
         return check_reference(load, "load")
 
-    @field_validator("image_size", mode="before")
-    @classmethod
-    def _read_size(cls, raw: object) -> object:
-        if isinstance(raw, int) and not isinstance(raw, bool):
-            return raw, raw
-        return tuple(raw) if isinstance(raw, list) else raw
-
     @model_validator(mode="before")
     @classmethod
     def _choose_source(cls, raw: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +145,9 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _fit_dataset(self) -> Self:
+        parts = [part for part in (self.validation, self.test) if isinstance(part, float)]
+        if sum(parts) >= 1:
+            raise make_error([f"data.validation, data.test: {sum(parts):g} of the images leave none to train on"])
         dataset = self.dataset
         if dataset is None or not isinstance(self.validation, int):
             return self

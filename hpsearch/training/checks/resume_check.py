@@ -70,7 +70,7 @@ def check(job: Train, dataset: ImageArrays) -> ResumeAgreement:
             raise ResumeError(f"the training ended as {released.outcome} instead of stopping: {released.detail}")
         resumed, _, _ = _train_to_end(replace(stopped, checkpoint=released.checkpoint), few)
         custom = import_custom_objects(Path(path))  # as the README of an export does
-        loaded = _predict(keras.models.load_model(path, custom_objects=custom), few)
+        loaded = _predict(keras.models.load_model(path, custom_objects=custom, safe_mode=False), few)
     return ResumeAgreement(abs(whole - resumed), _find_difference(predictions, loaded))
 
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from hpsearch.errors import UsageError
+from hpsearch.formatting import strip_escapes
 from hpsearch.spec.code.imports import list_import_roots, name_module
 
 _directories: list[Path] = []
@@ -49,7 +50,7 @@ def load_function(code: Path, reference: str) -> Callable[..., Any]:
 
 def describe_error(error: BaseException) -> str:
     """Return an error in one line of at most 300 characters."""
-    message = str(error).strip()
+    message = strip_escapes(str(error)).strip()
     return textwrap.shorten(f"{type(error).__name__}: {message}" if message else type(error).__name__, 300)
 
 
@@ -79,7 +80,7 @@ def format_user_traceback(error: BaseException, code: Path) -> str:
             _shorten(frame, code) for place, frame in enumerate(part.stack) if place == last or _is_own(frame.filename)
         ]
         part.stack = traceback.StackSummary.from_list(kept)
-    return "".join(captured.format())
+    return strip_escapes("".join(captured.format()))
 
 
 def _import(file: Path, code: Path, path: str) -> ModuleType:

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,14 @@ def list_custom_objects(model: Path) -> list[CustomObject]:
     with zipfile.ZipFile(model) as file:
         config = json.loads(file.read("config.json"))
     return sorted(set(_walk(config)), key=lambda part: (part.module, part.name))
+
+
+def contains_lambda(model: Path) -> bool:
+    """Return whether a model has a Lambda layer of Python code, which Keras loads only with `safe_mode=False`."""
+    with zipfile.ZipFile(model) as file:
+        return any(
+            part.get("class_name") == "__lambda__" for part in _walk_tables(json.loads(file.read("config.json")))
+        )
 
 
 def import_custom_objects(model: Path) -> dict[str, Any]:
@@ -48,15 +56,18 @@ def find_root(module: str, directory: Path) -> Path | None:
 
 
 def _walk(config: Any) -> Iterator[CustomObject]:
-    if isinstance(config, list):
-        for part in config:
-            yield from _walk(part)
-    if not isinstance(config, dict):
-        return
-    module, name, registered = (config.get(key) for key in ("module", "class_name", "registered_name"))
-    if name == "function":
-        name = config.get("config")
-    if isinstance(module, str) and isinstance(name, str) and module.split(".")[0] not in ("keras", "builtins"):
-        yield CustomObject(module, name, is_registered=registered not in (None, name))
-    for part in config.values():
-        yield from _walk(part)
+    for part in _walk_tables(config):
+        module, name, registered = (part.get(key) for key in ("module", "class_name", "registered_name"))
+        if name == "function":
+            name = part.get("config")
+        if isinstance(module, str) and isinstance(name, str) and module.split(".")[0] not in ("keras", "builtins"):
+            yield CustomObject(module, name, is_registered=registered not in (None, name))
+
+
+def _walk_tables(config: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield every table in a configuration, the outer before the inner ones."""
+    if isinstance(config, dict):
+        yield config
+    inner = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    for part in inner:
+        yield from _walk_tables(part)

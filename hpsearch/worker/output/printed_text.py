@@ -3,14 +3,8 @@
 import codecs
 import re
 
+from hpsearch.formatting import strip_escapes
 from hpsearch.storage.artifacts.output import LIMIT, Output, keep_end
-
-ESCAPE = re.compile(
-    r"\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # a title or a link
-    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # a colour, or a move of the cursor
-    r"|\x1b[ -/]*[0-~]"
-)
-"""The escape sequences of terminals, as ECMA-48 has them."""
 
 CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\n"))
 C1_CONTROL = re.compile(b"\xc2[\x80-\x9f]")
@@ -63,7 +57,5 @@ def _collapse(line: str) -> str:
 def _clean(text: str) -> bytes:
     if "\r" in text:
         text = "\n".join(_collapse(line).rstrip("\r") for line in text.split("\n"))
-    if "\x1b" in text:
-        text = ESCAPE.sub("", text)
-    cleaned = text.encode().translate(None, CONTROLS)
+    cleaned = strip_escapes(text).encode().translate(None, CONTROLS)
     return cleaned if cleaned.isascii() else C1_CONTROL.sub(b"", cleaned)

@@ -25,7 +25,7 @@ def end(image: Any, x: Any, classes: int) -> keras.Model:
 def sound(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
     """Return a model with dropout, which no hyperparameter turns off."""
     image = keras.Input(input_shape)
-    x = layers.Conv2D(16, 3, strides=2, activation="relu")(layers.Rescaling(1 / 255)(image))
+    x = layers.Conv2D(16, 3, strides=2, activation="relu")(layers.Lambda(lambda x: x / 255)(image))
     x = layers.Conv2D(16, 3, strides=2, activation=hp.Choice("activation", ["relu", "tanh"]))(x)
     x = Same()(layers.Dropout(0.2)(layers.Flatten()(x)))
     return keras.Model(image, layers.Dense(classes)(x))

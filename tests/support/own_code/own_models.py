@@ -28,6 +28,12 @@ def lazy(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
     )
 
 
+def lambdas(hp: Any, input_shape: Shape, classes: int) -> keras.Model:
+    """Return a model with Python code in its file."""
+    scaled = layers.Lambda(lambda x: x / 255)
+    return keras.Sequential([keras.Input(input_shape), scaled, layers.Flatten(), layers.Dense(classes, "softmax")])
+
+
 @keras.saving.register_keras_serializable("own_models")
 class Scale(layers.Layer):  # type: ignore[misc] # Keras ships no types
     """A layer with a weight and a configuration of its own, and random numbers in training."""
