@@ -139,7 +139,8 @@ def _write(database: Database, keys: Mapping[int, str], card: ModelCard, directo
                 )
         custom = _add_code(database, card, draft)
         roots = sorted({str(root) for part in custom if (root := find_root(part.module, draft)) is not None})
-        has_lambdas = any(contains_lambda(draft / model.file) for model in card.models)
+        is_own = card.study.spec.model.build is not None
+        has_lambdas = is_own and any(contains_lambda(draft / model.file) for model in card.models)
         (draft / "README.md").write_text(model_card.render(card, custom, roots, has_lambdas), encoding="utf-8")
         if existed:
             _move(draft, directory)
