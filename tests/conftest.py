@@ -6,6 +6,7 @@ A missing service skips a test locally and fails it in CI (`CI=true`).
 import os
 import re
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -53,6 +54,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_stray_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in DEVELOPERS_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _forget_user_code() -> Iterator[None]:
+    """A process runs the code of one study only, but this one that of many tests."""
+    found, before = list(sys.path), set(sys.modules)
+    yield
+    user_code = sys.modules.get("hpsearch.training.user.code")
+    directories = getattr(user_code, "_directories", [])
+    if directories:
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and any(Path(file).is_relative_to(directory) for directory in directories):
+                del sys.modules[name]
+        directories.clear()
+        sys.path[:] = found
 
 
 def skip_or_fail(what: str) -> NoReturn:

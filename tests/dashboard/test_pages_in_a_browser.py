@@ -221,6 +221,7 @@ def test_trial_page_has_what_the_trial_prints(page: Page, searcher: Searcher) ->
     content = printed.encode()
     whole = Output(content, len(content))
     searcher.database.transact(lambda c: output.store(c, attempt, whole, attach=True))
+    page.wait_for_load_state("networkidle")  # to leave a page is to break off what it is still asking for
     page.goto(f"{page.url.split('/dashboard')[0]}/dashboard/studies/1/trials?numbers={attempt.trial_number}")
     expect(page.get_by_text("output.txt")).to_be_visible(timeout=PATIENCE)
     file = page.get_by_label("download artifact")
