@@ -1,9 +1,11 @@
 """What a builder says of a hyperparameter in one call of a method of KerasTuner's."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpsearch.spec.dimension import to_fraction
 from hpsearch.spec.rows import Value
 from hpsearch.training.user.code import UserCodeError
 
@@ -42,6 +44,15 @@ class Declaration:
     def is_constant(self) -> bool:
         """Whether the bounds leave one value."""
         return self.low is not None and self.low == self.high
+
+    def list_multiples(self) -> list[Value] | None:
+        """Return the values of a range whose step multiplies, as with sampling "log"; None for any other."""
+        low, high, step = self.low, self.high, self.step
+        if low is None or high is None or not step or self.sampling == "linear":
+            return None
+        count = int(math.log(high / low, step) + 1e-9) + 1
+        points = [float(to_fraction(low) * to_fraction(step) ** index) for index in range(count)]
+        return [int(point) for point in points] if self.method == "Int" else list(points)
 
     def cast(self, value: Value) -> Value:
         """Return a value of the study file as the builder gets it.

@@ -126,12 +126,6 @@ def has_own_step(model: keras.Model) -> bool:
     return type(model).train_step is not keras.Model.train_step
 
 
-def copy_weights(trained: keras.Model, copy: keras.Model) -> None:
-    """Give `copy`, built from the same hyperparameters, the variables of `trained`."""
-    for variable, value in zip(copy.variables, trained.variables, strict=True):
-        variable.assign(value)
-
-
 def _predict_few(own: keras.Model, front: keras.Model | None, images: Images) -> Any:
     if heads.find_activation(own) is not None:
         return None

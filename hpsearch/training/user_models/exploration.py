@@ -1,6 +1,5 @@
 """What a builder asks for: dry builds, each with one value changed, tell which hyperparameters depend on which."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -116,12 +115,9 @@ def _list_values(declaration: Declaration) -> Iterator[list[Value]]:
     elif declaration.method == "Int":
         assert declaration.low is not None
         assert declaration.high is not None
-        step = declaration.step or 1
-        if declaration.sampling != "linear" and declaration.step:
-            count = int(math.log(declaration.high / declaration.low, step) + 1e-9) + 1
-            values = [int(declaration.low * step**index) for index in range(count)]
-        else:
-            values = list(range(int(declaration.low), int(declaration.high) + 1, int(step)))
+        values = declaration.list_multiples()
+        if values is None:
+            values = list(range(int(declaration.low), int(declaration.high) + 1, int(declaration.step or 1)))
         yield [values[0], values[-1]]
         if len(values) > MAX_VALUES:
             places = {round(index * (len(values) - 1) / (MAX_VALUES - 1)) for index in range(MAX_VALUES)}

@@ -1,7 +1,6 @@
 """A study file for a builder of the user's own, whose space is what dry builds ask for."""
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,12 +94,7 @@ def _list_values(declaration: Declaration) -> list[Value] | None:
         return [True, False]
     if declaration.method == "Choice":
         return list(dict.fromkeys(declaration.values))
-    low, high, step = declaration.low, declaration.high, declaration.step
-    if low is None or high is None or not step or declaration.sampling == "linear":
-        return None
-    count = int(math.log(high / low, step) + 1e-9) + 1
-    points = [float(to_fraction(low) * to_fraction(step) ** index) for index in range(count)]
-    return [int(point) for point in points] if declaration.method == "Int" else [float(point) for point in points]
+    return declaration.list_multiples()
 
 
 def _list_bounds(declaration: Declaration) -> Iterator[str]:
