@@ -19,8 +19,9 @@ from gpu_rows import call_part, choose_network, is_quick, leave_out, report
 
 from hpsearch.outcomes import TrainingEnd
 from hpsearch.spec.hyperparameters import BASE_TABLE
-from hpsearch.training import backends, fit, loading, model_building, predictions, preparation
+from hpsearch.training import backends, fit, loading, model_building, preparation
 from hpsearch.training.backends import Layers
+from hpsearch.training.files import predictions
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.protocol import EpochReport, Stop, Train
 from hpsearch.training.recipe.optimizers import make_optimizer

@@ -8,7 +8,7 @@ import numpy as np
 from hpsearch.analysis.statistics import compute_wilson_interval
 from hpsearch.evaluation.spreads import Spread, compute_spread
 from hpsearch.metrics import METRICS
-from hpsearch.training.predictions import Predictions, average_predictions
+from hpsearch.training.files.predictions import Predictions, average_predictions
 from hpsearch.training.scoring import make_scorer
 
 DRAWS = 1_000

@@ -20,8 +20,8 @@ from hpsearch.storage.artifacts import study_artifacts, table
 from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.tables import evaluations
-from hpsearch.training import predictions
-from hpsearch.training.predictions import Predictions
+from hpsearch.training.files import predictions
+from hpsearch.training.files.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from hpsearch.analysis.statistics import compute_wilson_interval
 from hpsearch.evaluation.metric_scores import MetricScores
 from hpsearch.evaluation.spreads import Spread, compute_spread
 from hpsearch.outcomes import MAX_CONFUSED_CLASSES, Confusion
-from hpsearch.training.predictions import Predictions, average_predictions
+from hpsearch.training.files.predictions import Predictions, average_predictions
 
 
 @dataclass(frozen=True)

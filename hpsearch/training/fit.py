@@ -12,9 +12,7 @@ import numpy as np
 
 from hpsearch.metrics import METRICS, EpochMetrics, find_best_epoch
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
-from hpsearch.training import checkpoint, predictions
 from hpsearch.training.backends import Probabilities
-from hpsearch.training.checkpoint import Checkpoint, CheckpointFiles
 from hpsearch.training.endings import is_at_chance, judge_epochs
 from hpsearch.training.epoch import (
     EpochFigures,
@@ -26,7 +24,9 @@ from hpsearch.training.epoch import (
     run_epoch,
     score,
 )
-from hpsearch.training.predictions import Predictions
+from hpsearch.training.files import checkpoint, predictions
+from hpsearch.training.files.checkpoint import Checkpoint, CheckpointFiles
+from hpsearch.training.files.predictions import Predictions
 from hpsearch.training.preparation import Training, copy_to_stock_layers
 from hpsearch.training.protocol import Released, Stop
 from hpsearch.training.recipe.optimizers import use_averages

@@ -11,10 +11,11 @@ import keras
 from hpsearch.formatting import join_words
 from hpsearch.metrics import EpochMetrics
 from hpsearch.spec.hyperparameters import TRAINING_NAMES
-from hpsearch.training import backends, checkpoint, model_building
+from hpsearch.training import backends, model_building
 from hpsearch.training.backends import STOCK, Layers, Steps
-from hpsearch.training.checkpoint import Checkpoint, Trained
 from hpsearch.training.epoch import compile_steps
+from hpsearch.training.files import checkpoint
+from hpsearch.training.files.checkpoint import Checkpoint, Trained
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.protocol import Train, complete_request
 from hpsearch.training.recipe.objective import CROSS_ENTROPY, Objective

@@ -11,7 +11,7 @@ from hpsearch.evaluation import metric_scores, results
 from hpsearch.metrics import METRICS
 from hpsearch.report import evaluation_tables
 from hpsearch.storage.database import Database
-from hpsearch.training.predictions import Predictions
+from hpsearch.training.files.predictions import Predictions
 from hpsearch.training.scoring import compute_metric
 from tests.support.evaluated_study import CLASSES, LABELS, read_result, request_evaluation, train_trial
 

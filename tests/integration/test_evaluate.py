@@ -16,7 +16,7 @@ from hpsearch.storage.artifacts import table
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import find
 from hpsearch.training import loading
-from hpsearch.training.predictions import load
+from hpsearch.training.files.predictions import load
 from hpsearch.training.requests import DataRequest
 from tests.support import commands
 

@@ -20,7 +20,7 @@ from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
-from hpsearch.training.predictions import Predictions, save
+from hpsearch.training.files.predictions import Predictions, save
 from tests.support import simulation
 from tests.support.small_study import claim, finish_trial, metrics
 

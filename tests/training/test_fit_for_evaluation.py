@@ -10,7 +10,7 @@ import pytest
 from hpsearch.outcomes import TrainingEnd, TrialOutcome
 from hpsearch.training import fit, loading, preparation
 from hpsearch.training.datasets import digits
-from hpsearch.training.predictions import load
+from hpsearch.training.files.predictions import load
 from hpsearch.training.protocol import Released
 from tests.support.training_jobs import DIGITS, MakeJob
 from tests.support.training_runs import Recorder, figures, predictions, run

@@ -1,0 +1,1 @@
+"""The files that a trainer writes and somebody reads later: checkpoints and predictions."""
