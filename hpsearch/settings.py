@@ -1,7 +1,9 @@
 """The settings of the environment; no other module reads it. Every value knows where it came from."""
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from hpsearch.errors import UsageError
 TRAINER_MEMORY = "HPSEARCH_TRAINER_MEMORY"
 DEVICE_MEMORY = "HPSEARCH_DEVICE_MEMORY"
 """Both are set by a worker for its trainers; not settings of the user's."""
+
+KERAS_BACKEND, KERAS_HOME = "KERAS_BACKEND", "KERAS_HOME"
+BACKENDS = ("tensorflow", "jax")
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,9 @@ def make_trainer_environment(
         share: the same as a fraction of the GPU's memory, for JAX, which takes 0.75 unless told.
         threads: how many it may compute with, where it shares the host's cores.
         alone: whether it has the GPU to itself, and may take more where it must.
+
+    Raises:
+        UsageError: KERAS_BACKEND names one that nothing here trains on.
     """
     pinned = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -110,6 +118,7 @@ def make_trainer_environment(
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "PYTHONUNBUFFERED": "1",
+        KERAS_BACKEND: _read_backend(),
     }
     if gpu is None:
         pinned["JAX_PLATFORMS"] = "cpu"
@@ -117,13 +126,51 @@ def make_trainer_environment(
         pinned[DEVICE_MEMORY] = str(memory)
         if not alone:
             pinned[TRAINER_MEMORY] = str(memory)
-    inherited = dict(os.environ)
+    inherited = _drop_foreign_settings(os.environ)
     if share is not None:
         pinned["XLA_CLIENT_MEM_FRACTION"] = f"{share:.4f}"
         inherited.pop("XLA_PYTHON_CLIENT_MEM_FRACTION", None)  # JAX refuses to start with its old name beside it
     if threads is not None:
         pinned |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
     return {"TF_CPP_MIN_LOG_LEVEL": "3", **inherited, **pinned}
+
+
+def _read_backend() -> str:
+    """Return the framework that Keras is to run on (KERAS_BACKEND)."""
+    backend = os.environ.get(KERAS_BACKEND) or BACKENDS[0]
+    if backend not in BACKENDS:
+        raise UsageError(f"KERAS_BACKEND is {backend!r}: set it to {' or '.join(BACKENDS)}")
+    return backend
+
+
+def find_keras_home() -> Path:
+    """Return where Keras keeps what it downloads, as Keras finds it."""
+    if home := os.environ.get(KERAS_HOME):
+        return Path(home).expanduser()
+    user = os.path.expanduser("~")  # noqa: PTH111 - Path's raises where there is no home
+    return Path(user if os.access(user, os.W_OK) else "/tmp", ".keras")  # noqa: S108 - Keras's own choice
+
+
+@contextmanager
+def change_keras_home(directory: str) -> Iterator[None]:
+    """Have Keras take `directory` for its own in the block."""
+    home = os.environ.get(KERAS_HOME)
+    os.environ[KERAS_HOME] = directory
+    try:
+        yield
+    finally:
+        del os.environ[KERAS_HOME]
+        if home is not None:
+            os.environ[KERAS_HOME] = home
+
+
+def make_python_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of this installation with `arguments`.
+
+    With -P, because files in the working directory must not replace those of the standard library, of a package or of
+    hpsearch itself.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def read_trainer_memory() -> int | None:
@@ -141,6 +188,17 @@ def read_device_memory() -> int | None:
 def read_visible_devices() -> str | None:
     """Return CUDA_VISIBLE_DEVICES as inherited: indices given to `--gpu` count within it."""
     return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def _drop_foreign_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what would change, unseen, what is trained, or which modules that takes.
+
+    Of Keras's variables that leaves the place of its downloads: others shorten the epochs of `fit`.
+    """
+    kept = {name: value for name, value in environment.items() if not name.startswith("KERAS_") or name == KERAS_HOME}
+    if path := kept.get("PYTHONPATH"):  # an empty part, as `$PYTHONPATH:/x` easily has, is the working directory
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, path.split(os.pathsep)))
+    return kept
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

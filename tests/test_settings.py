@@ -117,6 +117,18 @@ def test_a_trainer_is_pinned_to_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None
     assert environment["KERAS_BACKEND"] == "jax"
 
 
+@pytest.mark.parametrize(
+    ("inherited", "trainers"),
+    [("", ""), (":/a", "/a"), ("/a:", "/a"), ("/a::/b", "/a:/b"), (":", ""), ("/a:.", "/a:.")],
+)
+def test_an_empty_part_of_the_python_path_is_not_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, inherited: str, trainers: str
+) -> None:
+    """`export PYTHONPATH=$PYTHONPATH:/a` is not meant to say so; whoever means it writes a dot."""
+    monkeypatch.setenv("PYTHONPATH", inherited)
+    assert settings.make_trainer_environment(None)["PYTHONPATH"] == trainers
+
+
 def test_a_trainer_has_its_share_of_the_gpu_on_either_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """The share goes to TensorFlow in bytes and to JAX as a fraction, in place of one that was inherited."""
     monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.3")

@@ -46,7 +46,7 @@ def _have_cifar10() -> bool:
     """Return whether CIFAR-10 is on disk, or can be downloaded now."""
     # In a process of its own, because it is Keras that downloads.
     download = subprocess.run(
-        [sys.executable, "-m", "hpsearch.training.download"],
+        settings.make_python_command("hpsearch.training.download"),
         env=dict(settings.make_trainer_environment(None)),
         stdout=sys.stderr,
         stderr=subprocess.DEVNULL,

@@ -44,6 +44,9 @@ def main() -> None:
     connection = SupervisorConnection(Connection(int(sys.argv[1])))
     with silence_stderr():
         # Only now, because it takes seconds in which the supervisor may die.
+        from hpsearch.training import keras_settings
+
+        keras_settings.import_keras()
         from hpsearch.training import serve
 
         ready = serve.describe_process()

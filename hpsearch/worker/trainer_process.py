@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,7 +43,7 @@ class TrainerProcess:
         self.connection, theirs = multiprocessing.Pipe()
         self.output = OutputPipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hpsearch.training.process", str(theirs.fileno())],
+            settings.make_python_command("hpsearch.training.process", str(theirs.fileno())),
             pass_fds=[theirs.fileno()],
             env=dict(make_environment(gpu, slots)),
             stdin=subprocess.DEVNULL,

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,7 +43,7 @@ class Trainer:
         self.messages: list[Any] = []
         with (stderr or Path(os.devnull)).open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hpsearch.training.process", str(theirs.fileno())],
+                settings.make_python_command("hpsearch.training.process", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 env={**settings.make_trainer_environment(None), **environment},
                 stdout=subprocess.PIPE,

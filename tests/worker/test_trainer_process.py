@@ -1,10 +1,16 @@
-"""How the slots of a worker share a device."""
+"""How trainer processes are started, and share a device."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
 
 from hpsearch import settings
+from hpsearch.cli import quickstart
 from hpsearch.devices import Gpu
-from hpsearch.worker.trainer_process import GPU_SHARE, make_environment
+from hpsearch.worker.trainer_process import GPU_SHARE, TrainerProcess, make_environment
 
 GPU = Gpu(0, "GPU-a1", "NVIDIA H100", 80 * 2**30)
 
@@ -35,3 +41,22 @@ def test_slots_share_the_cores_of_a_host() -> None:
     environment = make_environment(None, 2)
     assert environment["OMP_NUM_THREADS"] == str(max(1, (os.cpu_count() or 1) // 2))
     assert "XLA_CLIENT_MEM_FRACTION" not in environment
+
+
+@pytest.mark.parametrize(
+    ("start", "module"),
+    [(lambda: TrainerProcess(None), "process"), (lambda: quickstart._have_cifar10(), "download")],
+)
+def test_no_process_of_ours_takes_modules_from_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, start: Callable[[], object], module: str
+) -> None:
+    """Trainers and quickstart's download run with -P, so that no queue.py or hpsearch of it is run."""
+
+    def refuse(command: list[str], **_: object) -> None:
+        raise NotImplementedError(command)
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(subprocess, "run", refuse)
+    with pytest.raises(NotImplementedError) as refused:
+        start()
+    assert refused.value.args[0][:4] == [sys.executable, "-P", "-m", f"hpsearch.training.{module}"]
