@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpsearch.formatting import format_toml
-from hpsearch.spec.dimension import Choices, Dimension, Range
+from hpsearch.spec.dimension import Choices, Dimension, Range, list_with_parents
 from hpsearch.spec.hyperparameters import TRAINING_NAMES
 from hpsearch.spec.models import list_models
 from hpsearch.spec.rows import Value
@@ -76,9 +76,9 @@ def list_branches(spec: "StudySpec") -> tuple[Branch, ...]:
     by_axes: dict[tuple[Value | None, ...], Branch] = {}
     axes = list_axes(spec)
     preferred = choose_base_params(spec)
-    open_names = [_list_open_names(spec, axes)]
+    open_names = [list_with_parents(spec.space, axes)]
     if math.prod(spec.space[name].size or 1 for name in open_names[0]) > MAX_COMBINATIONS and spec.model.build:
-        open_names = [_list_open_names(spec, [axis]) for axis in axes]
+        open_names = [list_with_parents(spec.space, [axis]) for axis in axes]
     for names in open_names:
         for params in _combine(spec, preferred, list(spec.searched), names, {}):
             branch = Branch(spec.resolve_params(params), _list_rates(spec, params))
@@ -101,17 +101,6 @@ def choose_base_params(spec: "StudySpec") -> dict[str, Value]:
     if spec.baselines:
         return dict(spec.baselines[0])
     return next(_combine(spec, {}, list(spec.searched), frozenset(), {}))
-
-
-def _list_open_names(spec: "StudySpec", axes: Sequence[str]) -> frozenset[str]:
-    """Return the searched axes and what decides whether they are active; each of their values is tried."""
-    names = {name for name in axes if name in spec.space}
-    waiting = list(names)
-    while waiting:
-        parents = set(spec.space[waiting.pop()].when or ()) - names
-        names |= parents
-        waiting += parents
-    return frozenset(names)
 
 
 def _combine(

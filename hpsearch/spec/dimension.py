@@ -1,7 +1,7 @@
 """A dimension of the search space: a list of choices, or a range of numbers."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
@@ -154,3 +154,14 @@ def cast_conditions(raw: Mapping[str, list[Any]] | None, table: HyperparameterTa
 
 def _cast_values(row: Hyperparameter | None, values: list[Any]) -> tuple[Value, ...]:
     return tuple(row.cast(value) if row and not row.find_fault(value) else value for value in values)
+
+
+def list_with_parents(space: Mapping[str, Dimension], names: Iterable[str]) -> frozenset[str]:
+    """Return those of `names` that are searched, and all that decides whether they are."""
+    wanted = {name for name in names if name in space}
+    waiting = list(wanted)
+    while waiting:
+        parents = set(space[waiting.pop()].when or ()) - wanted
+        wanted |= parents
+        waiting += parents
+    return frozenset(wanted)

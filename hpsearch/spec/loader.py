@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from hpsearch.errors import StudyFileError
 from hpsearch.formatting import format_toml
+from hpsearch.spec import combinations
 from hpsearch.spec.code import archive
 from hpsearch.spec.code.archive import CodeReference
 from hpsearch.spec.code.imports import CodeError
@@ -80,7 +81,7 @@ def from_dict(
     if faults:
         raise _refuse(faults)
     table = make_table(file.model, file.fixed, file.space)
-    return StudySpec(
+    spec = StudySpec(
         file.study,
         file.budget,
         file.data,
@@ -92,6 +93,10 @@ def from_dict(
         tuple(freeze(baseline, table) for baseline in file.baseline),
         code=_pack_code(file, directory),
     )
+    faults += combinations.find_faults(spec)
+    if faults:
+        raise _refuse(faults)
+    return spec
 
 
 def _pack_code(file: StudyFile, directory: Path) -> CodeReference | None:

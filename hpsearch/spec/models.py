@@ -31,6 +31,8 @@ class BuiltInModel:
     find_fault: Callable[[Mapping[str, Any], tuple[int, ...]], str | None] = lambda hyperparameters, shape: None
     """`find_fault(hyperparameters, shape)` says in a line why it cannot be built for images (height, width, channels)
     of that shape; None where it can."""
+    limited_by: tuple[str, ...] = ()
+    """Hyperparameters that `find_fault` reads; where one is a range, an end of it is what fits worst."""
     without: tuple[str, ...] = ()
     """Training rows that it does not have."""
     takes_weights: bool = False

@@ -20,8 +20,8 @@ ROWS = (
         "optimizer",
         str,
         "nesterov",
-        "Which optimizer: momentum and nesterov are SGD with that term; muon updates dense kernels but the head's, and "
-        "all else as adamw.",
+        "Which optimizer: momentum and nesterov are SGD with that term; muon updates dense kernels but the output "
+        "layer's, and all else, embeddings too, as adamw.",
         choices=(
             "sgd",
             "momentum",
@@ -79,9 +79,8 @@ ROWS = (
         float,
         1e-7,
         "What keeps a division from zero: all optimizers but sgd, momentum, nesterov and lion.",
-        0.0,
+        1e-30,
         1.0,
-        above_low=True,
         place=33,
         group=GROUP,
     ),

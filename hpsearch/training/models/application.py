@@ -125,6 +125,7 @@ MODEL = BuiltInModel(
     rows=ROWS,
     build=build,
     find_fault=find_fault,
+    limited_by=("application",),
     without=("preprocessing",),
     takes_weights=True,
     axes=("application",),

@@ -128,6 +128,7 @@ MODEL = BuiltInModel(
     rows=ROWS,
     build=build,
     find_fault=find_fault,
+    limited_by=("blocks", "filter_size"),
     axes=("activation", "batch_norm"),
     depths=("blocks",),
     small={"filters": 2, "dense_units": 8},
