@@ -196,7 +196,7 @@ def compile_model(
     layers = Layers(precision, current.make_dropout, current.make_batch_norm, current.make_prelu)
     network = _build(model, tracked, dataset, seed, layers)
     objective = Objective.read(tracked, dataset.y_train, len(dataset.classes))
-    steps = compile_steps(network, make_optimizer(tracked, count), objective)
+    steps = compile_steps(network, make_optimizer(tracked, count, network), objective)
     tracked.refuse_unread()
     return CompiledModel(network, steps, settings)
 
@@ -209,7 +209,7 @@ def _compile_user_model(
     settings, optimizer = None, keras.optimizers.SGD()  # of steps that only predict
     objective = CROSS_ENTROPY
     if not user_model.is_compiled:
-        settings, optimizer = LoopSettings.read(tracked), make_optimizer(tracked, count)
+        settings, optimizer = LoopSettings.read(tracked), make_optimizer(tracked, count, user_model.network)
     if not user_model.is_fitted:
         objective = Objective.read(tracked, dataset.y_train, len(dataset.classes))
     if user_model.is_fitted and not user_model.is_compiled:

@@ -107,7 +107,7 @@ def check(
             network = model_building.build(model, values, input_shape, classes, seed, statistics)
         else:
             network = _build_own(model, values, images, classes, seed, statistics)
-        steps = compile_steps(network, make_optimizer(values))
+        steps = compile_steps(network, make_optimizer(values, network=network))
         for variable in network.trainable_variables:
             variable.assign(_array(variable) + generator.normal(0, NOISE, variable.shape))
         weights = Weights(network.trainable_variables)

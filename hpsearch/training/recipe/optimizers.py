@@ -1,5 +1,6 @@
 """Hyperparameters -> a Keras optimizer; and the averages of the weights that it keeps."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,19 +23,19 @@ OPTIMIZERS: Mapping[str, type[keras.optimizers.Optimizer]] = {
     "muon": keras.optimizers.Muon,
 }
 
-HEAD = r"(^|/)head/"
-"""Which variables are the head's, by their paths: muon is not meant for the layer that gives the classes."""
-
 UNSUPPORTED = ("loss_scale_factor",)
 """Settings of an optimizer that our training loop does not implement: `keras.Model.fit` scales the loss."""
 
 
-def make_optimizer(hyperparameters: Mapping[str, Any], steps: int | None = None) -> keras.optimizers.Optimizer:
+def make_optimizer(
+    hyperparameters: Mapping[str, Any], steps: int | None = None, network: keras.Model | None = None
+) -> keras.optimizers.Optimizer:
     """Make the optimizer with its learning rate; what the table does not name stays at Keras's default.
 
     Args:
         hyperparameters: every row of the table.
         steps: of the whole training, for a rate that changes within epochs; without, the rate stays at its start.
+        network: what it is to train, whose output layer muon leaves to adamw; without, muon takes that too.
 
     Raises:
         KeyError: a hyperparameter is missing, or the optimizer is not in the table.
@@ -49,9 +50,21 @@ def make_optimizer(hyperparameters: Mapping[str, Any], steps: int | None = None)
         "gradient_accumulation_steps": accumulated if accumulated > 1 else None,
         **_choose_own_options(name, hyperparameters),
     }
+    if name == "muon" and network is not None:
+        options["exclude_layers"] = [f"^{re.escape(path)}$" for path in find_output_kernel(network)]
     if hyperparameters["ema"]:
         options.update(use_ema=True, ema_momentum=hyperparameters["ema"])
     return OPTIMIZERS[name](**options)
+
+
+def find_output_kernel(network: keras.Model) -> list[str]:
+    """Return the path of the kernel that gives the classes, for which muon is not meant; none where no kernel does.
+
+    It is the last one with a column for each class: a network's weights are in the order of its layers.
+    """
+    classes = network.output_shape[-1]
+    kernels = [weight.path for weight in network.trainable_variables if tuple(weight.shape[1:]) == (classes,)]
+    return kernels[-1:]
 
 
 def _choose_own_options(name: str, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +87,6 @@ def _choose_own_options(name: str, hyperparameters: Mapping[str, Any]) -> dict[s
             "adam_beta_2": beta_2,
             "epsilon": epsilon,
             "adam_weight_decay": hyperparameters["weight_decay"] or None,
-            "exclude_layers": [HEAD],
         }
     return {} if name == "sgd" else {"epsilon": epsilon}
 

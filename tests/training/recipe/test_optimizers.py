@@ -1,5 +1,6 @@
 """Optimizers and their settings."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -119,16 +120,55 @@ def test_defaults_are_those_of_keras(name: str) -> None:
     assert different == {
         "momentum": {"momentum"},
         "nesterov": {"momentum", "nesterov"},
-        "muon": {"exclude_layers"},
     }.get(name, set())
 
 
-def test_muon_leaves_the_head_to_adamw() -> None:
-    """The layer called head is found by its path, whatever it lies in; one whose name contains the word is not."""
-    optimizer = make_optimizer(BASE_TABLE.fill_defaults({"optimizer": "muon"}))
-    layers = [keras.layers.Dense(3, name=name) for name in ("head", "heads")]
-    keras.Sequential([keras.Input((4,)), *layers])
-    assert [optimizer._should_use_adamw(layer.kernel) for layer in layers] == [True, False]
+class Subclassed(keras.Model):  # type: ignore[misc] # Keras ships no types
+    """A body and a classifier, made in this order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = keras.layers.Dense(6, activation="relu", name="head")
+        self.classifier = keras.layers.Dense(3, name="classifier")
+
+    def call(self, x: Any) -> Any:
+        return self.classifier(self.body(x))
+
+
+def make_sequential() -> keras.Model:
+    """Tokens that are embedded, a hidden layer as wide as the output, and logits."""
+    layers = keras.layers
+    words = layers.Embedding(5, 4, name="tokens")
+    return keras.Sequential(
+        [words, layers.Flatten(), layers.Dense(3), layers.Dense(3, name="logits"), layers.BatchNormalization()]
+    )
+
+
+def make_branched() -> keras.Model:
+    """Two branches, of which the later made one is nearer to the image, and a softmax behind the logits."""
+    image, layers = keras.Input((4,)), keras.layers
+    last = layers.Dense(3, name="made_first")
+    x = layers.Concatenate()([layers.Dense(3)(image), layers.Dense(3)(image)])
+    return keras.Model(image, layers.Softmax()(last(x)))
+
+
+@pytest.mark.parametrize(
+    ("make", "by_adamw"),
+    [
+        (Subclassed, {"classifier"}),
+        (make_sequential, {"tokens", "logits"}),
+        (make_branched, {"made_first"}),
+    ],
+)
+def test_muon_leaves_the_output_layer_to_adamw(make: Callable[[], keras.Model], by_adamw: set[str]) -> None:
+    """It is found by where it is, whatever its name, also inside a trial's network; embeddings are left out too."""
+    image, own = keras.Input((4,)), make()
+    network = keras.Model(image, keras.layers.Activation("softmax")(own(image)))
+    optimizer = make_optimizer(BASE_TABLE.fill_defaults({"optimizer": "muon"}), network=network)
+    matrices = [weight for weight in network.trainable_variables if len(weight.shape) == 2]
+    left = {weight.path.split("/")[-2] for weight in matrices if optimizer._should_use_adamw(weight)}
+    assert left == by_adamw
+    assert len(matrices) > len(left)
 
 
 def test_averages_are_used_inside_only() -> None:
