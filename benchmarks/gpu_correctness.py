@@ -75,7 +75,7 @@ def _fit(values: Mapping[str, Any], dataset: ImageArrays, rows: npt.NDArray[np.i
     network = model_building.build(
         BASE_MODEL, values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, Layers(precision=precision)
     )
-    network.compile(make_optimizer(values), "sparse_categorical_crossentropy")
+    network.compile(make_optimizer(values, network=network), "sparse_categorical_crossentropy")
     means: list[float] = []
     told = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: means.append(float(logs["loss"])))
     flat = rows.ravel()

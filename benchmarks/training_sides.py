@@ -36,7 +36,7 @@ def plain(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch
     """Train as a user would write it: float32 arrays, `fit` with validation data."""
     layers = Layers(precision=how.pop("precision", None))
     network = model_building.build(BASE_MODEL, values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
-    network.compile(make_optimizer(values), LOSS, metrics=["accuracy"], **how)
+    network.compile(make_optimizer(values, network=network), LOSS, metrics=["accuracy"], **how)
     network.fit(
         dataset.x_train[:].astype(np.float32),
         dataset.y_train,

@@ -146,3 +146,8 @@ def _format_interval(value: float, half: float | None, metric: str) -> str:
 def format_share(share: float, low: float, high: float) -> str:
     """Return a share with its interval as `49% (40% to 57%)`."""
     return f"{share:.0%} ({low:.0%} to {high:.0%})"
+
+
+def capitalize(line: str) -> str:
+    """Return the line with a capital first letter, and all others as they are."""
+    return f"{line[:1].upper()}{line[1:]}"

@@ -18,6 +18,7 @@ from hpsearch.analysis.level_sentences import (
 from hpsearch.analysis.statistics import Difference, Estimate
 from hpsearch.formatting import (
     ACCURACY,
+    capitalize,
     format_amount,
     format_count,
     format_epochs,
@@ -193,7 +194,7 @@ def _describe_configurations(configurations: Effect | None, metric: str, measure
     best = ranked[0].value
     label, value = ranked[0].label, f"{format_metric(best.mean, best.half, metric)} (n = {best.n})"
     if len(configurations.levels) == 1:
-        yield f"{label[:1].upper()}{label[1:]} reaches {measured} {value}."
+        yield f"{capitalize(label)} reaches {measured} {value}."
         return
     yield f"The best configuration is {label}: {measured} {value}."
     yield from describe_measured_levels(configurations, metric)

@@ -8,7 +8,7 @@ from hpsearch.analysis.answer import Answer, answer_study
 from hpsearch.errors import HpsearchError
 from hpsearch.evaluation import ablation as ablations
 from hpsearch.evaluation.ablation import Ablation, AblationPrice, AblationResult
-from hpsearch.formatting import format_count
+from hpsearch.formatting import capitalize, format_count
 from hpsearch.outcomes import StudyStatus
 from hpsearch.storage import results
 from hpsearch.storage.database import Connection
@@ -43,7 +43,7 @@ def answer(source: AnswerSource) -> Answer:
     """Return the answer to a study; this may take seconds, so it is not done in the transaction."""
     found = answer_study(source.summary, source.trials)
     if source.result is not None:
-        ablated = tuple(f"{line[:1].upper()}{line[1:]}." for line in source.result.summarize())
+        ablated = tuple(f"{capitalize(line)}." for line in source.result.summarize())
         left = () if _settles(source.result, found) else found.sentences.open
         sentences = replace(found.sentences, ablation=ablated, open=left)
         return replace(found, sentences=sentences, ablation=source.result.table.to_json())

@@ -12,6 +12,7 @@ from hpsearch.evaluation import model_card
 from hpsearch.evaluation.evaluation import Evaluation, find_evaluation, list_evaluations
 from hpsearch.evaluation.model_card import ModelCard, ModelCardEntry
 from hpsearch.evaluation.results import read_status
+from hpsearch.formatting import ACCURACY
 from hpsearch.outcomes import TrialState
 from hpsearch.spec.code import archive
 from hpsearch.spec.code.archive import DamagedCodeError
@@ -102,7 +103,7 @@ def _describe_evaluation(evaluation: Evaluation, summary: Summary, kept: list[Tr
     assert evaluation.result is not None
     result, by_number = evaluation.result, {trial.number: trial for trial in kept}
     entries = [
-        _make_entry(by_number[model.trial], model.accuracy, model.low, model.high)
+        _make_entry(by_number[model.trial], None, model.accuracy, model.low, model.high)
         for configuration in result.configurations
         for model in configuration.models
         if model.trial in by_number
@@ -117,13 +118,15 @@ def _describe_search(summary: Summary, kept: list[Trial]) -> ModelCard:
     for trial in findings.rank_trials(study.spec, kept):
         accuracy = next(epoch.val_accuracy for epoch in trial.epochs if epoch.epoch == trial.best_epoch)
         interval = statistics.compute_wilson_interval(round(accuracy * images), images)
-        entries.append(_make_entry(trial, accuracy, *interval))
+        value = None if study.spec.study.metric == ACCURACY else trial.value
+        entries.append(_make_entry(trial, value, accuracy, *interval))
     return ModelCard(study, None, tuple(entries), images, study.spec.classes)
 
 
-def _make_entry(trial: Trial, accuracy: float, low: float, high: float) -> ModelCardEntry:
+def _make_entry(trial: Trial, value: float | None, accuracy: float, low: float, high: float) -> ModelCardEntry:
     versions: Mapping[str, str] = trial.made_by.get("versions", {})
-    return ModelCardEntry(f"trial-{trial.number}.keras", trial.number, accuracy, low, high, trial.params, versions)
+    file = f"trial-{trial.number}.keras"
+    return ModelCardEntry(file, trial.number, value, accuracy, low, high, trial.params, versions)
 
 
 def _write(database: Database, keys: Mapping[int, str], card: ModelCard, directory: Path) -> None:

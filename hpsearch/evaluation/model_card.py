@@ -6,18 +6,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.evaluation.evaluation import Evaluation
+from hpsearch.evaluation.spreads import Spread
 from hpsearch.formatting import format_count, join_words
 from hpsearch.markdown import escape
+from hpsearch.metrics import METRICS
 from hpsearch.storage.studies import Study
 from hpsearch.training.user.custom_objects import CustomObject
 
 
 @dataclass(frozen=True)
 class ModelCardEntry:
-    """A model's `file`, the `trial` that made it, its accuracy with Wilson's interval, parameters, and versions."""
+    """A model's `file`, the `trial` that made it, its accuracy with Wilson's interval, parameters, and versions.
+
+    `value` is the study's metric of it where that is not the accuracy, and is known.
+    """
 
     file: str
     trial: int
+    value: float | None
     accuracy: float
     low: float
     high: float
@@ -81,37 +87,47 @@ def _describe_test(card: ModelCard, evaluation: Evaluation) -> Iterator[str]:
             "these figures may be a little optimistic."
         )
     yield ""
-    for configuration in result.configurations:
+    for number, configuration in enumerate(result.configurations):
         accuracy = configuration.accuracy
         if accuracy is not None:
             trials = {model.trial for model in configuration.models}
             names = ", ".join(f"`{model.file}`" for model in card.models if model.trial in trials) or "No file"
-            deviation = f" ± {accuracy.std:.4f} (standard deviation over seeds)" if accuracy.std is not None else ""
-            yield f"- {names}: {_format_params(configuration.params)}. Test accuracy {accuracy.mean:.4f}{deviation}."
+            figures = f"Test accuracy {_format_spread(accuracy)}"
+            if result.metric and (spread := result.metric.spreads[number]):
+                figures += f", {METRICS[result.metric.name].test_title} {_format_spread(spread)}"
+            deviation = " (mean ± standard deviation over seeds)" if accuracy.std is not None else ""
+            yield f"- {names}: {_format_params(configuration.params)}. {figures}{deviation}."
     ensemble = result.ensemble
+    also = f", {METRICS[result.metric.name].quantity} {result.metric.ensemble.value:.4f}" if result.metric else ""
     yield (
-        f"- All {result.models} together, by the mean of their probabilities: {ensemble.accuracy:.4f} "
-        f"(95% interval {ensemble.low:.4f} to {ensemble.high:.4f})."
+        f"- All {result.models} together, by the mean of their probabilities: accuracy {ensemble.accuracy:.4f} "
+        f"(95% interval {ensemble.low:.4f} to {ensemble.high:.4f}){also}."
     )
 
 
 def _describe_validation(card: ModelCard) -> Iterator[str]:
     yield (
-        f"These are the search's best models. The accuracies below are on its **{card.images:,} validation images**, "
-        "by which the search chose these very models and epochs: they are optimistic. `hpsearch evaluate` measures "
-        "them on test images."
+        f"These are the search's best models. The figures below are on its **{card.images:,} validation images**, by "
+        f"whose {METRICS[card.study.spec.study.metric].quantity} the search chose these very models and epochs: they "
+        "are optimistic. `hpsearch evaluate` measures them on test images."
     )
 
 
 def _table(card: ModelCard) -> Iterator[str]:
-    images = "test" if card.evaluation else "validation"
-    yield f"| file | {images} accuracy | 95% interval | parameters |"
-    yield "|---|---|---|---|"
+    images, metric = "test" if card.evaluation else "validation", METRICS[card.study.spec.study.metric]
+    has_values = any(model.value is not None for model in card.models)
+    own = f" {metric.title} |" if has_values else ""
+    yield f"| file |{own} {images} accuracy | 95% interval | parameters |"
+    yield f"|---|{'---|' if has_values else ''}---|---|---|"
     for model in card.models:
         interval = f"{model.low:.4f} to {model.high:.4f}"
-        yield f"| `{model.file}` | {model.accuracy:.4f} | {interval} | {_format_params(model.params)} |"
+        value = "" if not has_values else " |" if model.value is None else f" {model.value:.4f} |"
+        yield f"| `{model.file}` |{value} {model.accuracy:.4f} | {interval} | {_format_params(model.params)} |"
     yield ""
-    yield f"The interval is Wilson's, for a sample of {card.images:,} images; it does not include other seeds."
+    yield (
+        f"The interval is Wilson's of the accuracy, for a sample of {card.images:,} images; it does not include other "
+        "seeds."
+    )
 
 
 def _usage(card: ModelCard, custom: Sequence[CustomObject], roots: Sequence[str], has_lambdas: bool) -> Iterator[str]:
@@ -161,6 +177,10 @@ def _origin(card: ModelCard) -> Iterator[str]:
     yield from (f"- with {line}" for line in sorted(versions) if line)
     fixed = {name: value for name, value in study.spec.list_unsearched().items() if value is not None}
     yield f"- not searched, the same in all: {_format_params(fixed)}"
+
+
+def _format_spread(spread: Spread) -> str:
+    return f"{spread.mean:.4f}" + (f" ± {spread.std:.4f}" if spread.std is not None else "")
 
 
 def _format_params(params: Mapping[str, Any]) -> str:

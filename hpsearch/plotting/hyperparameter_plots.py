@@ -149,24 +149,32 @@ def _plot_single_curves(
     return Series(tuple(x), tuple(y), colour=colour, faint=True, hover=tuple(hover))
 
 
-def plot_accuracy_by_time(effect: Effect, trials: Sequence[Trial]) -> Chart:
-    """Return validation accuracy against the seconds trained, a line a level: means over its trials at each epoch."""
+def list_metric_figures(metric: str) -> list[tuple[EpochFigure, str]]:
+    """Return what gives the metric of an epoch, on validation and, if it is known, training images."""
+    figures: list[tuple[EpochFigure, str]] = [(lambda epoch: epoch.value(metric), "validation")]
+    if not METRICS[metric].is_own:
+        figures.append((_read(metric.replace("val_", "train_")), "training"))
+    return figures
+
+
+def plot_metric_by_time(effect: Effect, trials: Sequence[Trial], metric: str) -> Chart:
+    """Return the metric against the seconds trained, a line a level: means over its trials at each epoch."""
     groups = _group_by_level(effect, trials)
-    accuracy = _read("val_accuracy")
+    figure, _ = list_metric_figures(metric)[0]
     marks: list[Series] = []
     if sum(len(group) for _, group in groups) <= MAX_SINGLE_CURVES * 3:
         for place, (_, group) in enumerate(groups):
-            marks.append(_plot_single_curves(group, sum_seconds, accuracy, _choose_style(place)[0]))
+            marks.append(_plot_single_curves(group, sum_seconds, figure, _choose_style(place)[0]))
     for place, (level, group) in enumerate(groups):
         colour, line, marker = _choose_style(place)
-        means, seconds = average_by_epoch(group, accuracy), _average_seconds(group)
+        means, seconds = average_by_epoch(group, figure), _average_seconds(group)
         x, y = tuple(seconds[epoch] for epoch in means), tuple(mean.mean for mean in means.values())
         hover = (
             f"{level.label}, epoch {epoch}: {format_estimate(mean)} after {seconds[epoch]:.3g} s"
             for epoch, mean in means.items()
         )
         marks.append(Series(x, y, level.label, line, marker, colour, hover=tuple(hover)))
-    x_axis, y_axis = Axis("training and validating so far (seconds)"), Axis(METRICS["val_accuracy"].axis_title)
+    x_axis, y_axis = Axis("training and validating so far (seconds)"), Axis(METRICS[metric].axis_title)
     return Chart((Panel(effect.name, x_axis, y_axis, tuple(marks)),), width=620, height=330)
 
 

@@ -1,6 +1,7 @@
 """The section of a report on the ablation around the best configuration, for a study that has one."""
 
 from hpsearch.evaluation.ablation import AblationResult
+from hpsearch.formatting import capitalize
 from hpsearch.report import ablation_tables
 from hpsearch.report.document import Block, Paragraph, ReportSection, Table
 
@@ -14,10 +15,7 @@ def describe_ablation(result: AblationResult | None) -> list[ReportSection]:
             "One hyperparameter changed at a time, each trained for all epochs with the same seeds. This is measured, "
             "and not computed from the search."
         ),
-        *(Paragraph(f"{line[:1].upper()}{line[1:]}.", "note") for line in ablation_tables.list_remarks(result)),
-        *(
-            Table(table.columns, table.rows, f"{table.caption[:1].upper()}{table.caption[1:]}")
-            for table in ablation_tables.make_tables(result)
-        ),
+        *(Paragraph(f"{capitalize(line)}.", "note") for line in ablation_tables.list_remarks(result)),
+        *(Table(table.columns, table.rows, capitalize(table.caption)) for table in ablation_tables.make_tables(result)),
     ]
     return [ReportSection(f"Around trial {result.table.trial}", tuple(blocks))]

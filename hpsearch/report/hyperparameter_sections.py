@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from hpsearch.analysis.effects import ENDINGS, GUESSES, Effect, Level, Quantity
 from hpsearch.analysis.statistics import Estimate
-from hpsearch.formatting import ACCURACY, format_amount, format_epochs, format_metric
+from hpsearch.formatting import ACCURACY, capitalize, format_amount, format_epochs, format_metric
+from hpsearch.metrics import METRICS
 from hpsearch.outcomes import MAX_CONFUSED_CLASSES
 from hpsearch.plotting import confusion_matrix, hyperparameter_plots, optuna_plots
 from hpsearch.plotting.confusion_matrix import ConfusionMatrix
@@ -163,7 +164,7 @@ def describe_gap(material: ReportMaterial) -> ReportSection:
 
 
 def describe_cost(material: ReportMaterial) -> ReportSection:
-    """Compare seconds per epoch, and accuracy against time."""
+    """Compare seconds per epoch, and the metric against time."""
     sentences = material.answer.sentences.cost
     blocks: list[Block] = [BulletList(sentences)] if sentences else []
     if any(level.seconds for effect in material.compared for level in effect.levels):
@@ -175,8 +176,9 @@ def describe_cost(material: ReportMaterial) -> ReportSection:
         blocks += _make_effect_figures(material, "seconds", caption, "seconds")
     for effect in material.compared:
         if _has_curves(material, effect):
-            caption = f"Validation accuracy against the time trained, by {effect.name}: means over complete trials."
-            plot = hyperparameter_plots.plot_accuracy_by_time(effect, material.trials)
+            title = capitalize(METRICS[material.metric].title)
+            caption = f"{title} against the time trained, by {effect.name}: means over complete trials."
+            plot = hyperparameter_plots.plot_metric_by_time(effect, material.trials, material.metric)
             blocks.append(make_figure_block(f"time-{effect.name}", caption, plot))
     return ReportSection("Cost", tuple(blocks) or (Paragraph(NOTHING),))
 

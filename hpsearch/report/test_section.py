@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from hpsearch.evaluation.results import EvaluationStatus
 from hpsearch.evaluation.scores import EvaluationResult
+from hpsearch.formatting import capitalize
 from hpsearch.plotting import confusion_matrix
 from hpsearch.plotting.confusion_matrix import ConfusionMatrix
 from hpsearch.report import evaluation_tables
@@ -27,11 +28,11 @@ def _describe_evaluation(status: EvaluationStatus) -> list[Block]:
         return [Paragraph(f"Evaluation {evaluation.number} ({name}) has no result yet: {ended}.")]
     return [
         *(
-            Table(table.columns, table.rows, _capitalize(table.caption))
+            Table(table.columns, table.rows, capitalize(table.caption))
             for table in evaluation_tables.make_tables(evaluation)
         ),
         *_plot_confusion(evaluation.number, result),
-        *(Paragraph(f"{_capitalize(line)}.", "note") for line in evaluation_tables.list_remarks(status)),
+        *(Paragraph(f"{capitalize(line)}.", "note") for line in evaluation_tables.list_remarks(status)),
     ]
 
 
@@ -45,7 +46,3 @@ def _plot_confusion(number: int, result: EvaluationResult) -> list[Block]:
     )
     chart = confusion_matrix.plot_matrices([matrix], result.classes)
     return [make_figure_block(f"confusion-test-{number}", caption, chart)]
-
-
-def _capitalize(line: str) -> str:
-    return f"{line[:1].upper()}{line[1:]}"

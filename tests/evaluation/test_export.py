@@ -34,8 +34,9 @@ NAME = "<i>small</i>"
 def searched(database: Database, tmp_path: Path) -> Callable[..., Study]:
     """A finished search whose best two trials, 1 and 2, have kept a model that says which it is."""
 
-    def make(place: Setting | None = None) -> Study:
-        study = study_creation.start(database, loader.from_dict(DESCRIBED), place).study
+    def make(place: Setting | None = None, metric: str = "val_accuracy") -> Study:
+        spec = loader.from_dict(DESCRIBED, [f"study.metric={metric}"])
+        study = study_creation.start(database, spec, place).study
         kept = StudyArtifacts(database, study.artifacts)
         kept.open()
         for number, value in enumerate(VALUES):
@@ -99,6 +100,26 @@ def test_evaluated_study_gives_its_evaluations_models(database: Database, search
     assert later.study.name == f"{NAME} evaluation 2"
     assert "It is evaluation 2 of that search" in written(later)
     assert export(database, f"{NAME} evaluation", tmp_path / "named").study.name == f"{NAME} evaluation"
+
+
+def test_readme_has_the_studys_own_metric(database: Database, searched: Any, tmp_path: Path) -> None:
+    """Before the accuracy, by file in a search, by configuration in an evaluation, which has it of models together."""
+    searched(metric="val_f1")
+    readme = written(export(database, NAME, tmp_path / "search"))
+    assert "by whose macro F1 the search chose" in readme
+    assert "| file | validation macro F1 | validation accuracy | 95% interval |" in readme
+    assert "| `trial-1.keras` | 0.9000 | 0.9000 | 0.8608 to 0.9291 |" in readme
+    evaluated(database, tmp_path)
+    exported = export(database, NAME, tmp_path / "evaluation")
+    (requested,) = database.transact(lambda c: evaluation.list_evaluations(c, studies.find(c, NAME)))
+    assert requested.result is not None
+    assert requested.result.metric is not None
+    (spread,) = requested.result.metric.spreads
+    assert spread is not None
+    readme = written(exported)
+    assert f"test macro F1 {spread.mean:.4f} ± {spread.std:.4f} (mean ± standard deviation over seeds)" in readme
+    assert f", macro F1 {requested.result.metric.ensemble.value:.4f}." in readme
+    assert "| file | test accuracy | 95% interval |" in readme
 
 
 def test_evaluation_without_a_result_is_not_taken_for_a_search(

@@ -79,7 +79,7 @@ def test_curves_leave_out_what_is_not_complete() -> None:
 
 def test_time_is_summed_over_the_epochs() -> None:
     """The horizontal place of a point is the mean of the seconds up to that epoch, the vertical one of the accuracy."""
-    chart = hyperparameter_plots.plot_accuracy_by_time(measure_effect(TRIALS), TRIALS)
+    chart = hyperparameter_plots.plot_metric_by_time(measure_effect(TRIALS), TRIALS, "val_accuracy")
     lines = {mark.label: mark for mark in chart.panels[0].marks if isinstance(mark, Series) and not mark.faint}
     assert lines["adam"].x == pytest.approx(np.cumsum([9.0, 3.0, 3.0]))
     assert lines["adam"].y[-1] == pytest.approx(np.mean(VALUES["adam"]))
@@ -146,7 +146,7 @@ def test_every_plot_of_almost_no_trials_is_drawn(trials: list[Trial]) -> None:
     effect = measure_effect(trials)
     for chart in (
         hyperparameter_plots.plot_curves(effect, trials, "val_accuracy"),
-        hyperparameter_plots.plot_accuracy_by_time(effect, trials),
+        hyperparameter_plots.plot_metric_by_time(effect, trials, "val_accuracy"),
         hyperparameter_plots.plot_effects([effect], "value", "val_accuracy"),
         hyperparameter_plots.plot_effects([effect], "gap", "val_accuracy"),
         hyperparameter_plots.plot_rate(effect),
@@ -164,3 +164,21 @@ def test_the_studys_own_metric_has_curves_of_its_own() -> None:
     means = by_label(panels[2].marks)
     assert means["validation"].y == (0.3, 0.5)
     assert "training" not in means
+
+
+@pytest.mark.parametrize(
+    ("metric", "title", "y"),
+    [
+        ("val_accuracy", "validation accuracy (fraction of 1)", (0.3, 0.5)),
+        ("val_loss", "validation loss (nats)", (1.7, 1.5)),
+        ("val_auroc", "validation AUROC (fraction of 1)", (0.8, 0.7)),
+    ],
+)
+def test_what_is_drawn_against_time_is_the_studys_metric(metric: str, title: str, y: tuple[float, float]) -> None:
+    """Whichever it is, by the name and in the unit of its own."""
+    trial = make_trial(0, {"optimizer": "sgd"}, (0.3, 0.5), metric=metric)
+    epochs = [replace(epoch, val_metric=value) for epoch, value in zip(trial.epochs, (0.8, 0.7), strict=True)]
+    trials = [replace(trial, epochs=tuple(epochs))]
+    (panel,) = hyperparameter_plots.plot_metric_by_time(measure_effect(trials), trials, metric).panels
+    assert panel.y.title == title
+    assert by_label(panel.marks)["sgd"].y == pytest.approx(y)

@@ -76,7 +76,7 @@ def test_curves_and_rate_are_those_of_the_tables(database: Database, grid: Simul
     panels = hyperparameter_plots.plot_curves(effect, material.trials, material.metric).panels
     line = next(mark for mark in panels[1].marks if isinstance(mark, Series) and mark.label == "validation")
     assert line.y == pytest.approx(accuracies["adam"].mean(axis=0))
-    timed = hyperparameter_plots.plot_accuracy_by_time(effect, material.trials).panels[0].marks[-1]
+    timed = hyperparameter_plots.plot_metric_by_time(effect, material.trials, material.metric).panels[0].marks[-1]
     assert isinstance(timed, Series)
     assert timed.x == pytest.approx(seconds["adam"].mean(axis=0))
     milestone = material.answer.findings.accuracies[0]

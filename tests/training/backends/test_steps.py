@@ -40,7 +40,12 @@ def test_steps_are_those_of_keras(chosen: dict[str, Any]) -> None:
     digits = load(DIGITS)
     ours, steps = preparation.build_and_compile(BASE_MODEL, values, digits, 1)
     theirs = model_building.build(BASE_MODEL, values, (32, 32, 3), 10, 1, digits.statistics)
-    theirs.compile(make_optimizer(values), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    theirs.compile(
+        make_optimizer(values, network=theirs),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
     figures = run_epoch(steps, *digits.inputs.training, np.arange(200), 30, lambda *_: True)
     seen = theirs.fit(digits.x_train[:], digits.y_train, 30, shuffle=False, verbose=0).history
     for variable, expected in zip(
