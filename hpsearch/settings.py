@@ -76,6 +76,11 @@ def serves_own_code() -> bool:
     return setting is None or setting.value == "serve"
 
 
+def list_libpq_variables() -> Mapping[str, str]:
+    """Return what the environment sets for every program that connects to Postgres by libpq (PGHOST, PGSERVICE...)."""
+    return {name: value for name, value in os.environ.items() if name.startswith("PG")}
+
+
 def find_data_dir() -> Path | None:
     """Return the directory in which the user keeps datasets (HPSEARCH_DATA_DIR)."""
     setting = read("HPSEARCH_DATA_DIR")

@@ -130,8 +130,8 @@ def server(session_scratch: Path) -> Iterator[str]:
 
 
 @contextmanager
-def create_database(server: str, name: str, template: str) -> Iterator[str]:
-    execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+def create_database(server: str, name: str, template: str, options: str = "") -> Iterator[str]:
+    execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}" {options}')
     try:
         yield replace_database(server, name)
     finally:

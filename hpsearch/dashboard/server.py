@@ -15,7 +15,8 @@ from hpsearch.dashboard.bulk_storage import BulkStorage
 from hpsearch.dashboard.plot_artifacts import PlotArtifactStore
 from hpsearch.dashboard.plugin import DashboardPlugin
 from hpsearch.errors import DatabaseError, UsageError
-from hpsearch.storage.database import STATEMENT_TIMEOUT, Database, make_engine_options
+from hpsearch.storage.connections import STATEMENT_TIMEOUT
+from hpsearch.storage.database import Database
 
 THREADS = 8
 
@@ -71,10 +72,13 @@ def build_application(database: Database) -> Any:
         DatabaseError: Optuna's tables are of another version than Optuna.
     """
     patches.apply()
+    # Over thousands of trials Optuna computes within a transaction; it only reads there, so nobody waits for it.
+    options = database.make_engine_options("hpsearch dashboard", idle_timeout=STATEMENT_TIMEOUT)
+    options["pool_size"] = THREADS
     try:
         storage = BulkStorage(
             database.url.render_as_string(hide_password=False),
-            engine_kwargs=_make_engine_options(),
+            engine_kwargs=options,
             skip_table_creation=True,
         )
     except RuntimeError as error:
@@ -84,15 +88,3 @@ def build_application(database: Database) -> Any:
     )
     application.install(DashboardPlugin(database))
     return application
-
-
-def _make_engine_options() -> dict[str, Any]:
-    """Return the options of an engine with a connection for each thread, which may idle longer in a transaction.
-
-    Over thousands of trials Optuna computes within a transaction; it only reads there, so nobody waits for it.
-    """
-    options: dict[str, Any] = {**make_engine_options("hpsearch dashboard"), "pool_size": THREADS}
-    idle_timeout = f" -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT}"
-    arguments = options["connect_args"]
-    options["connect_args"] = {**arguments, "options": arguments["options"] + idle_timeout}
-    return options

@@ -9,12 +9,12 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg2
 import sqlalchemy
@@ -26,20 +26,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from hpsearch import settings
 from hpsearch.errors import DatabaseError, UnreachableError
-from hpsearch.storage import embedded, schema
+from hpsearch.storage import connections, embedded, schema
 
 T = TypeVar("T")
 
 IDLE_SECONDS = 1.0
 """A connection that was used so recently, and from which there is nothing to read, is taken to be unbroken."""
-
-CONNECT_SECONDS = 10
-TCP_USER_TIMEOUT = 30_000
-STATEMENT_TIMEOUT = 60_000
-LOCK_TIMEOUT = 20_000
-IDLE_TIMEOUT = 10_000
-"""Milliseconds. A worker frozen inside a transaction is thrown out after IDLE_TIMEOUT, before those who wait for its
-locks give up after LOCK_TIMEOUT."""
 
 # SQLSTATE codes, and classes of them: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RETRYABLE = {
@@ -89,6 +81,7 @@ def parse_url(url: str, source: str) -> URL:
             f"{source} names {parsed.drivername}, and hpsearch needs Postgres: "
             "write postgresql://user:password@host:5432/database"
         )
+    connections.check_parameters(parsed, source)
     return parsed.set(drivername="postgresql+psycopg2")
 
 
@@ -98,10 +91,19 @@ class Database:
     `source` says where the URL came from, for error messages; `application` is shown in pg_stat_activity.
     """
 
+    connect_arguments: Mapping[str, object] = {}
+    """Arguments for psycopg2 besides the URL and what `connections` gives it."""
+
     def __init__(self, url: str, source: str = "the storage URL", application: str = "hpsearch") -> None:
         self.url = parse_url(url, source)
         self.source = source
-        self.engine = _engine(self.url, application)
+        self.engine = _make_engine(self.url, self.make_engine_options(application))
+
+    def make_engine_options(self, application: str, *, idle_timeout: int = connections.IDLE_TIMEOUT) -> dict[str, Any]:
+        """Return what an engine on this database is made with; see `connections`."""
+        return connections.make_engine_options(
+            self.url, application, idle_timeout=idle_timeout, **self.connect_arguments
+        )
 
     @property
     def name(self) -> str:
@@ -196,19 +198,14 @@ class Database:
             schema.check_version(version, self.name)
 
     def migrate(self) -> None:
-        """Bring Optuna's tables and ours to this version, holding the database-wide lock meanwhile.
+        """Bring Optuna's tables and ours to this version, in one transaction, of which there is one at a time.
 
         Raises:
-            DatabaseError: Optuna's tables are of a version that its own upgrade has to bring up to date.
+            UsageError: another application's tables are in the database.
+            DatabaseError: the database cannot hold every name, or Optuna's tables are of another version.
         """
-        try:
-            with schema.hold_creation_lock(self.engine):
-                version = self.read_version()
-                if version is None or version < schema.SCHEMA_VERSION:
-                    schema.create_optuna_tables(self.engine, self.name, make_engine_options("optuna"))
-                    self.transact(schema.upgrade)
-        except DBAPIError as error:
-            raise self._translate(error) from None
+        schema.import_migrations()
+        self.transact(lambda connection: schema.upgrade(connection, self.name))
 
     def close(self) -> None:
         """Close the connections."""
@@ -240,6 +237,8 @@ def connect(option: str | None, application: str = "hpsearch", *, prepare: bool 
 class EmbeddedDatabase(Database):
     """The database of the embedded server, which serves this host only and is started again where it was killed."""
 
+    connect_arguments = embedded.CONNECT_ARGUMENTS
+
     def __init__(self, directory: Path, application: str) -> None:
         self.directory = directory
         self._server = embedded.start(directory)
@@ -267,31 +266,8 @@ class EmbeddedDatabase(Database):
         self._server.stop()
 
 
-def make_engine_options(application: str) -> dict[str, object]:
-    """Return what every engine on this database is made with: timeouts, pre-ping, UTC, and Optuna's schema first."""
-    options = {
-        "statement_timeout": STATEMENT_TIMEOUT,
-        "lock_timeout": LOCK_TIMEOUT,
-        "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
-        "search_path": "public",
-        "timezone": "UTC",
-    }
-    return {
-        "pool_pre_ping": True,
-        "pool_size": 2,
-        "connect_args": {
-            "connect_timeout": CONNECT_SECONDS,
-            "tcp_user_timeout": TCP_USER_TIMEOUT,
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "application_name": application,
-            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
-        },
-    }
-
-
-def _engine(url: URL, application: str) -> Engine:
-    engine = sqlalchemy.create_engine(url, **{**make_engine_options(application), "pool_pre_ping": False})
+def _make_engine(url: URL, options: dict[str, Any]) -> Engine:
+    engine = sqlalchemy.create_engine(url, **{**options, "pool_pre_ping": False})
     event.listen(engine, "checkin", _record_last_use)
     event.listen(engine, "checkout", lambda raw, record, _: _ping(engine, raw, record))
     return engine

@@ -4,12 +4,10 @@ Optuna's tables stay in `public`, as Optuna makes them; ours are in the schema `
 table of their own.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from hpsearch.errors import DatabaseError
 
@@ -20,7 +18,10 @@ SCHEMA_VERSION = "0007"
 """The newest revision in `migrations/versions` (a test holds the two together)."""
 
 CREATION_LOCK = 0x68707365
-"""The key of the database-wide advisory lock that surrounds table creation ("hpse")."""
+"""The key of the database-wide advisory lock under which tables are created ("hpse"), until the transaction ends."""
+
+CREATION_TIMEOUT = "10min"
+"""How long one waits for another one's migrations, and they may take."""
 
 
 def read_version(connection: Connection) -> str | None:
@@ -49,47 +50,54 @@ def check_version(version: str, database: str) -> None:
         )
 
 
-@contextmanager
-def hold_creation_lock(engine: Engine) -> Iterator[None]:
-    """Hold CREATION_LOCK, which is waited for without a timeout, on a connection of its own."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("set lock_timeout = 0"))
-        connection.execute(text("set statement_timeout = '10min'"))
-        connection.execute(text("select pg_advisory_lock(:key)"), {"key": CREATION_LOCK})
-        try:
-            yield
-        finally:
-            connection.execute(text("select pg_advisory_unlock(:key)"), {"key": CREATION_LOCK})
-            connection.invalidate()
+def import_migrations() -> None:
+    """Import what `upgrade` needs: it takes seconds, for which no transaction should wait."""
+    import alembic.command  # noqa: F401
+
+    from hpsearch.storage.tables import optuna_schema  # noqa: F401
 
 
-def create_optuna_tables(engine: Engine, database: str, options: Mapping[str, object]) -> None:
-    """Create Optuna's tables where there are none.
+def upgrade(connection: Connection, database: str) -> None:
+    """Create Optuna's tables and ours, or run our migrations up to the newest; `database` names where, for messages.
 
-    `database` names where they are, for error messages; `options` are what Optuna makes its own engine with.
+    Of many that do this at once one works and the others wait for its transaction to end.
 
     Raises:
-        DatabaseError: those that are there are of another version of Optuna.
+        UsageError: another application's tables are there.
+        DatabaseError: the database cannot hold every name, or Optuna's tables are of another version.
     """
-    from optuna.exceptions import StorageInternalError
-    from optuna.storages import RDBStorage
+    from hpsearch.storage.tables import optuna_schema
 
-    try:
-        storage = RDBStorage(engine.url.render_as_string(hide_password=False), engine_kwargs=dict(options))
-        storage.engine.dispose()
-    except (RuntimeError, StorageInternalError) as error:
+    for name in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(text(f"set local {name} = '{CREATION_TIMEOUT}'"))
+    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})
+    check_encoding(connection, database)
+    version = read_version(connection)
+    if version is None or version < SCHEMA_VERSION:
+        optuna_schema.create(connection, database)
+        migrate(connection, "head")
+
+
+def check_encoding(connection: Connection, database: str) -> None:
+    """Refuse a database in which a name cannot be any text.
+
+    Raises:
+        DatabaseError: its encoding is not UTF-8.
+    """
+    encoding = connection.scalar(text("select current_setting('server_encoding')"))
+    if encoding != "UTF8":
         raise DatabaseError(
-            f"Optuna's tables in {database} cannot be used ({str(error).splitlines()[0]}): "
-            "optuna storage upgrade brings older ones up to date"
-        ) from None
+            f"the database {database} has the encoding {encoding}, which cannot hold every name: make another one "
+            "with createdb --encoding=UTF8 --template=template0"
+        )
 
 
-def upgrade(connection: Connection) -> None:
-    """Run our migrations up to the newest."""
+def migrate(connection: Connection, version: str) -> None:
+    """Run our migrations up to a version, without a look at what else is in the database."""
     from alembic import command
 
     connection.execute(text("create schema if not exists hpsearch"))
-    command.upgrade(make_alembic_config(connection), "head")
+    command.upgrade(make_alembic_config(connection), version)
 
 
 def make_alembic_config(connection: Connection) -> "Config":

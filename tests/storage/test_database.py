@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from hpsearch.errors import DatabaseError, UnreachableError
 from hpsearch.storage import schema
-from hpsearch.storage.database import Database, make_engine_options
+from hpsearch.storage.database import Database
+from hpsearch.storage.tables import optuna_schema
 from tests.support.small_study import end_session
 
 OLD_ROWS = (
@@ -44,8 +45,8 @@ def test_schema_version_is_the_newest_migration() -> None:
 def test_upgrade_keeps_what_older_tables_hold(empty_storage: str, version: str) -> None:
     """`hpsearch db upgrade` on tables of an older version, with a study, a trial and a file, loses none of them."""
     with closing(Database(empty_storage)) as old:
-        schema.create_optuna_tables(old.engine, old.name, make_engine_options("optuna"))
-        old.transact(lambda c: _upgrade(c, version))
+        old.transact(lambda c: optuna_schema.create(c, old.name))
+        old.transact(lambda c: schema.migrate(c, version))
         for statement in OLD_ROWS:
             old.transact(lambda c: c.execute(text(statement)))
         with pytest.raises(DatabaseError, match=rf"older hpsearch \({version}.*run hpsearch db upgrade"):
@@ -69,7 +70,7 @@ def test_downgrade_and_upgrade_again_end_at_the_newest_tables(storage: str) -> N
     with closing(Database(storage)) as opened:
         opened.transact(lambda c: _downgrade(c, "base"))
         assert opened.transact(lambda c: c.scalar(text("select to_regclass('hpsearch.studies')"))) is None
-        opened.transact(lambda c: _upgrade(c, "head"))
+        opened.transact(lambda c: schema.migrate(c, "head"))
         assert opened.read_version() == schema.SCHEMA_VERSION
 
 
@@ -84,14 +85,6 @@ def test_downgrade_keeps_an_attempt_that_ended_at_chance(storage: str) -> None:
             opened.transact(lambda c: c.execute(text(statement)))
         opened.transact(lambda c: _downgrade(c, "0004"))
         assert opened.transact(lambda c: c.scalar(text("select why from hpsearch.attempts"))) == "diverged"
-
-
-def _upgrade(connection: sqlalchemy.Connection, version: str) -> None:
-    """Migrate up to a version of our tables."""
-    from alembic import command
-
-    connection.execute(text("create schema if not exists hpsearch"))
-    command.upgrade(schema.make_alembic_config(connection), version)
 
 
 def _downgrade(connection: sqlalchemy.Connection, version: str) -> None:

@@ -20,7 +20,7 @@ from hpsearch.storage.artifacts import output, table
 from hpsearch.storage.artifacts.output import Output
 from hpsearch.storage.artifacts.table import PostgresStore
 from hpsearch.storage.attempts import LostError
-from hpsearch.storage.database import Database, make_engine_options
+from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
@@ -82,7 +82,7 @@ def attach(database: Database, name: str, directory: Path) -> None:
     """Artifacts, attributes and a heartbeat, as plain Optuna writes them."""
     storage = optuna.storages.RDBStorage(
         database.url.render_as_string(hide_password=False),
-        engine_kwargs=make_engine_options("test"),
+        engine_kwargs=database.make_engine_options("test"),
         heartbeat_interval=60,
     )
     loaded = optuna.load_study(study_name=name, storage=storage)

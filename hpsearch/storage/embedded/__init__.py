@@ -9,6 +9,7 @@ process ends:
 - `server.lock`: inherited by postgres and its children, so it is free exactly when none of them is left.
 """
 
+from hpsearch.storage.embedded.connection import CONNECT_ARGUMENTS
 from hpsearch.storage.embedded.server import Server, start
 
-__all__ = ["Server", "start"]
+__all__ = ["CONNECT_ARGUMENTS", "Server", "start"]

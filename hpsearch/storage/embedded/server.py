@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -10,19 +11,28 @@ from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import psutil
 import psycopg2
 
-from hpsearch.errors import DatabaseError
+from hpsearch.errors import DatabaseError, first_line
 from hpsearch.storage.embedded.cluster import DATABASE, NAME, PORT, SOCKET, Cluster, find_binaries, find_cluster
+from hpsearch.storage.embedded.connection import CONNECT_ARGUMENTS
 from hpsearch.storage.embedded.locks import is_free, locked, open_own, share, take
 
 _PATIENCE = 600.0  # seconds; recovery after a crash replays up to max_wal_size, maybe from a slow disk
 _ELSEWHERE = 30.0  # seconds; what a killed server's children may take to notice and end
 _POLL = 0.01  # seconds
+_FULL = re.compile("too many clients|connection slots are reserved")
+_PASSING = re.compile(
+    "the database system is|not yet accepting|could not fork|terminating connection|timeout expired|"
+    "closed the connection|could not (receive|send)|server didn't return|"
+    "Connection re|Broken pipe|No such file|temporarily unavailable|Interrupted|Cannot allocate"
+)
+"""Reasons not to connect that end by themselves: the server starts, ends, or is about to be found gone."""
+
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -112,12 +122,19 @@ class _Postmaster:
     def answers(self) -> bool:
         if not self.ready:
             return False
-        host = str(self.sockets)
+        place: dict[str, Any] = {"host": str(self.sockets), "port": PORT, "user": "postgres", "dbname": "postgres"}
         try:
             # asked too, as one that has just been killed still says that it is ready
-            psycopg2.connect(host=host, port=PORT, user="postgres", dbname="postgres", connect_timeout=10).close()
+            psycopg2.connect(**place, connect_timeout=10, **CONNECT_ARGUMENTS).close()
         except psycopg2.OperationalError as error:
-            return "too many clients" in str(error)
+            if _FULL.search(str(error)):
+                return True
+            if not _PASSING.search(str(error)):
+                raise DatabaseError(
+                    f"the embedded Postgres takes no connection ({first_line(error)}): "
+                    "mend that, or name a server with --storage"
+                ) from None
+            return False
         return True
 
 
