@@ -39,18 +39,21 @@ class Stdout(io.TextIOWrapper):
 
 
 def _replace_stdout(error: OSError) -> Exception:
-    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+    sys.stdout = Path(os.devnull).open("w", errors="replace")  # noqa: SIM115 - for as long as the process lives
     if isinstance(error, BrokenPipeError):
         return ReaderLeftError()
     return UsageError(f"stdout cannot be written to ({error.strerror}): see where it goes, and that there is room")
 
 
 def prepare() -> None:
-    """Open what the caller closed on nothing, before a file or a socket takes its number; watch over stdout."""
+    """Open what the caller closed on nothing, before a file or a socket takes its number; watch over stdout.
+
+    A character that the encoding of stdout lacks is replaced, as Python does on stderr: a name is any text.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as the process lives
+            setattr(sys, name, Path(os.devnull).open(mode, errors="replace"))  # noqa: SIM115 - for as long as the process lives
     out = sys.stdout
     assert isinstance(out, io.TextIOWrapper)
-    kept = {name: getattr(out, name) for name in ("encoding", "errors", "line_buffering", "write_through")}
-    sys.stdout = Stdout(out.detach(), **kept)
+    kept = {name: getattr(out, name) for name in ("encoding", "line_buffering", "write_through")}
+    sys.stdout = Stdout(out.detach(), errors="replace", **kept)

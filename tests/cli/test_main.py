@@ -145,6 +145,31 @@ def test_stdout_that_nobody_reads_ends_the_command_quietly(started_small: str, f
     assert ended.stderr.splitlines() in ([], ["small is running; values are the best epoch's val_accuracy"])
 
 
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("ascii", b"? Gr??e ?? ?\n"),
+        ("latin-1", b"? Gr\xf6\xdfe ?? ?\n"),
+        ("cp1252", b"? Gr\xf6\xdfe ?? ?\n"),
+        ("utf-8", "─ Größe 模型 ?\n".encode()),
+    ],
+)
+def test_what_stdout_cannot_show_is_replaced(encoding: str, shown: bytes) -> None:
+    """A character that the encoding of stdout lacks, or that is half of one, ends no command."""
+    program = "from hpsearch.cli import stdio; stdio.prepare(); print('\\u2500 Gr\\xf6\\xdfe \\u6a21\\u578b \\udcff')"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
+    assert (ended.stdout, ended.stderr) == (shown, b"")
+
+
+def test_results_are_printed_on_a_stdout_that_is_not_utf8(started_small: str) -> None:
+    """The table of a study is printed with what the encoding of stdout has."""
+    ended = hpsearch("results", "small", "--storage", started_small, PYTHONIOENCODING="ascii")
+    assert ended.returncode == ExitCode.DONE, ended.stderr
+    assert "trial   outcome" in ended.stdout
+    assert "????" in ended.stdout
+
+
 @pytest.mark.parametrize("command", [(), ("db",)])
 def test_a_command_alone_prints_its_help_and_nothing_else(command: tuple[str, ...]) -> None:
     """Who types no more than `hpsearch` reads the help, not an error about it."""
