@@ -53,6 +53,11 @@ def rows(url: str, query: str) -> list[Any]:
         return cursor.fetchall()
 
 
+def name_driver(url: str) -> str:
+    """Return a URL as Optuna wants it."""
+    return url.replace("postgresql:", "postgresql+psycopg2:", 1)
+
+
 def list_relations(url: str) -> list[Any]:
     """Return everything that is in the database beside the system's own."""
     others = "not in ('pg_catalog', 'information_schema', 'pg_toast')"
@@ -65,11 +70,11 @@ def list_relations(url: str) -> list[Any]:
 
 def test_the_tables_are_those_that_optuna_makes(server: str, storage: str, empty_storage: str) -> None:
     """Columns, indexes, constraints, types and versions are the same, and Optuna finds nothing to do."""
-    optuna.storages.RDBStorage(empty_storage).engine.dispose()
+    optuna.storages.RDBStorage(name_driver(empty_storage)).engine.dispose()
     versions = "select version_num, schema_version, library_version from alembic_version, version_info"
     for query in (CATALOG, versions):
         assert rows(storage, query) == rows(empty_storage, query)
-    optuna.storages.RDBStorage(storage).engine.dispose()
+    optuna.storages.RDBStorage(name_driver(storage)).engine.dispose()
     assert len(rows(storage, versions)) == 1
 
 
@@ -101,14 +106,14 @@ def test_other_tables_beside_ours_are_no_matter(empty_storage: str) -> None:
 
 def test_a_database_of_optunas_own_is_taken(empty_storage: str) -> None:
     """Studies of plain Optuna stay beside ours, also where its creation was cut short before the version."""
-    study = optuna.create_study(storage=empty_storage, study_name="plain")
+    study = optuna.create_study(storage=name_driver(empty_storage), study_name="plain")
     study.tell(study.ask(), 1.0)
     for missing in ((), ("drop table alembic_version",), ("delete from version_info", "drop table alembic_version")):
         execute(empty_storage, "drop schema if exists hpsearch cascade", *missing)
         with closing(Database(empty_storage)) as database:
             database.prepare()
             assert database.read_version() == schema.SCHEMA_VERSION
-        assert optuna.load_study(storage=empty_storage, study_name="plain").best_value == 1.0
+        assert optuna.load_study(storage=name_driver(empty_storage), study_name="plain").best_value == 1.0
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ def test_a_study_lives_and_leaves_nothing_in_a_session(pooled: str, empty_storag
         assert database.transact(lambda c: studies.read(c, study.study_id)).status == StudyStatus.FINISHED
         _, trials = database.transact(lambda c: results.read(c, study.name))
         assert [len(trial.epochs) for trial in trials] == [3] * 4
-        storage = BulkStorage(pooled, engine_kwargs=database.make_engine_options("test"), skip_table_creation=True)
+        url = database.url.render_as_string(hide_password=False)
+        storage = BulkStorage(url, engine_kwargs=database.make_engine_options("test"), skip_table_creation=True)
         assert len(optuna.load_study(study_name="small", storage=storage).trials) == 4
         storage.engine.dispose()
         for run in (database.transact, database.execute):
