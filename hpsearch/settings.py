@@ -1,5 +1,6 @@
 """The settings of the environment; no other module reads it. Every value knows where it came from."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -79,6 +80,24 @@ def serves_own_code() -> bool:
 def list_libpq_variables() -> Mapping[str, str]:
     """Return what the environment sets for every program that connects to Postgres by libpq (PGHOST, PGSERVICE...)."""
     return {name: value for name, value in os.environ.items() if name.startswith("PG")}
+
+
+def read_stall_seconds() -> float | None:
+    """Return after how many silent seconds a trainer counts as stalled (HPSEARCH_STALL_SECONDS); None: the default.
+
+    Raises:
+        UsageError: it is no number from 1 up.
+    """
+    setting = read("HPSEARCH_STALL_SECONDS")
+    if setting is None:
+        return None
+    try:
+        seconds = float(setting.value)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 1):
+        raise UsageError(f"{setting.source} is {setting.value!r}: set it to a number of seconds, such as 1800")
+    return seconds
 
 
 def find_data_dir() -> Path | None:

@@ -153,3 +153,15 @@ def test_visible_devices_tells_unset_from_empty(monkeypatch: pytest.MonkeyPatch,
     if inherited is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)
     assert settings.read_visible_devices() == inherited
+
+
+def test_the_time_after_which_a_trainer_is_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of seconds; anything else is one line."""
+    monkeypatch.delenv("HPSEARCH_STALL_SECONDS", raising=False)
+    assert settings.read_stall_seconds() is None
+    monkeypatch.setenv("HPSEARCH_STALL_SECONDS", "1800")
+    assert settings.read_stall_seconds() == 1800
+    for value in ("soon", "0", "-1", "nan", "inf"):
+        monkeypatch.setenv("HPSEARCH_STALL_SECONDS", value)
+        with pytest.raises(UsageError, match=r"HPSEARCH_STALL_SECONDS is '.*': set it to a number of seconds"):
+            settings.read_stall_seconds()

@@ -19,7 +19,10 @@ def show_progress() -> Iterator[Callable[[DataProgress], None]]:
 
 
 def describe_progress(progress: DataProgress) -> str:
-    """Return `preparing images 1,200 of 5,000`."""
+    """Return `preparing images 1,200 of 5,000`, or `downloading 12 of 98 MB`."""
+    if progress.is_download:
+        total = f" of {progress.total / 1e6:,.0f}" if progress.total else ""
+        return f"downloading {progress.done / 1e6:,.0f}{total} MB" if progress.done else "waiting for a download"
     return f"preparing images {progress.done:,} of {progress.total:,}"
 
 

@@ -73,7 +73,7 @@ class PlainProgress(WorkerDisplay):
     def show_loading(self, attempt: Attempt, progress: protocol.DataProgress) -> None:
         """Print once how many images there are to decode."""
         trial = self._trials.get(attempt.trial_id)
-        if trial is not None and not trial.loading:
+        if trial is not None and not trial.loading and not progress.is_download:
             trial.loading = True
             self._print(f"{_name(attempt)} prepares {progress.total:,} images")
 

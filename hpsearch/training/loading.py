@@ -13,6 +13,7 @@ from hpsearch.spec.datasets import DataFacts, Dataset, list_datasets
 from hpsearch.training import backends
 from hpsearch.training.images import streaming
 from hpsearch.training.images.cache import Progress
+from hpsearch.training.images.downloads import StoppedError
 from hpsearch.training.images.own_images import OwnImages, read_own_images
 from hpsearch.training.images.parts import ArraySource, ImagePart, Labels, RawImages
 from hpsearch.training.images.splits import split_stratified
@@ -183,7 +184,7 @@ def _read(dataset: Dataset) -> RawImages:
     """Return all images. That they cannot be read, for whatever reason, is this host's fault and not the study's."""
     try:
         images: RawImages = dataset.read()
-    except (NotFoundError, MemoryError):
+    except (NotFoundError, MemoryError, StoppedError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -102,10 +102,12 @@ class Loaded:
 
 @dataclass(frozen=True)
 class DataProgress:
-    """Images decoded, here or by another process that this one waits for."""
+    """Images decoded, or bytes downloaded, here or by another process that this one waits for."""
 
     done: int
     total: int
+    """0 where it is unknown."""
+    is_download: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from hpsearch.spec.datasets import list_datasets
 from hpsearch.training import backends, fit, loading, preparation
 from hpsearch.training.checks import sanity_checks
 from hpsearch.training.connection import SupervisorConnection
+from hpsearch.training.images import downloads
 from hpsearch.training.images.cache import Progress
+from hpsearch.training.images.downloads import StoppedError
 from hpsearch.training.pretrained.weights import add_file
 from hpsearch.training.protocol import (
     BatchProgress,
@@ -65,7 +67,8 @@ def serve(connection: SupervisorConnection) -> None:
     _freeze_imports()
     while True:
         job = connection.wait_for_job()
-        answer = _do(job, connection)
+        with downloads.report_to(_report_loading(connection, is_download=True)):
+            answer = _do(job, connection)
         backends.current.free_memory()
         if isinstance(answer, Ended):
             memory = psutil.Process().memory_info().rss
@@ -88,10 +91,6 @@ def describe_process() -> Ready:
         "scikit-learn": metadata.version("scikit-learn"),
     }
     return Ready(framework, backends.name_device(), versions)
-
-
-class _StoppedError(Exception):
-    """A Stop came while the images were loaded."""
 
 
 def _do(job: Job, connection: SupervisorConnection) -> FromTrainer:
@@ -122,10 +121,10 @@ def _explore(job: Explore, connection: SupervisorConnection) -> Explored:
     return Explored(explorer.explore(), explorer.is_compiled)
 
 
-def _report_loading(connection: SupervisorConnection) -> Progress:
+def _report_loading(connection: SupervisorConnection, *, is_download: bool = False) -> Progress:
     def report(done: int, total: int) -> None:
-        if connection.report_progress(DataProgress(done, total)):
-            raise _StoppedError
+        if connection.report_progress(DataProgress(done, total, is_download)):
+            raise StoppedError
 
     return report
 
@@ -138,7 +137,7 @@ def _attempt(job: Train, connection: SupervisorConnection) -> FromTrainer:
         return Refused(str(error))
     except UserCodeError as error:
         return Ended(TrainingEnd(TrialOutcome.ERROR, str(error), error.traceback or None))
-    except _StoppedError:
+    except StoppedError:
         return Released(0, None, loaded=False)
     except HpsearchError as error:
         return Ended(TrainingEnd(TrialOutcome.ERROR, str(error)))

@@ -224,7 +224,8 @@ class TrialRunner:
         self._retry.retry(self._store_epochs)
         stopping = self._session.stopping
         if stopping is None:
-            return self._completion.release(AttemptEnd.STALLED, f"no sign of life for {self.timing.stall:g} s")
+            detail = f"no sign of life for {self.timing.stall:g} s: HPSEARCH_STALL_SECONDS allows a load() more"
+            return self._completion.release(AttemptEnd.STALLED, detail)
         # The release ends the trial of a study that is still stopped; one that was resumed meanwhile goes on with it.
         end = AttemptEnd.RELEASED if stopping is AttemptEnd.PRUNED else stopping
         return self._completion.release(end, "its trainer did not obey and was killed")

@@ -17,10 +17,13 @@ import pytest
 from keras.src.applications import mobilenet_v3
 from keras.src.legacy.saving import legacy_h5_format
 
+from hpsearch import settings
 from hpsearch.errors import NotFoundError, UsageError
 from hpsearch.spec.hyperparameters import make_model_table
 from hpsearch.spec.models import NO_WEIGHTS
 from hpsearch.training import model_building, preparation, serve
+from hpsearch.training.images import cache, downloads
+from hpsearch.training.images.downloads import StoppedError
 from hpsearch.training.loading import PixelStatistics, load
 from hpsearch.training.models.application import SMALLEST
 from hpsearch.training.pretrained.weights import add_file
@@ -209,6 +212,26 @@ def test_imagenet_weights_are_downloaded_once(site: Path, monkeypatch: pytest.Mo
         assert np.array_equal(ours, theirs)
     (site / FILE).unlink()
     make_model(weights="imagenet", shape=(40, 40, 3))  # another blueprint
+
+
+def test_a_download_of_weights_is_a_sign_of_life(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is waiting for another process's; whoever listens can end both, and no half a file stays."""
+    publish(site, monkeypatch)
+    size, heard = (site / FILE).stat().st_size, list[tuple[int, int]]()
+
+    def listen(done: int, total: int) -> None:
+        heard.append((done, total))
+        raise StoppedError
+
+    root = settings.find_cache_dir()
+    root.mkdir(parents=True)
+    with downloads.report_to(listen):
+        with cache.hold_lock(root / "weights.lock", lambda: None), pytest.raises(StoppedError):
+            make_model(weights="imagenet", shape=(56, 56, 3))
+        with pytest.raises(StoppedError):
+            make_model(weights="imagenet", shape=(56, 56, 3))
+    assert heard == [(0, 0), (0, size)]
+    assert not list((tmp_path / "keras").rglob("*.h5"))
 
 
 @pytest.mark.parametrize("trouble", ["absent", "changed", "unreachable"])

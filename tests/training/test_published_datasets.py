@@ -18,7 +18,10 @@ import pytest
 from hpsearch import settings
 from hpsearch.errors import NotFoundError
 from hpsearch.spec.datasets import Dataset
+from hpsearch.training import loading
 from hpsearch.training.datasets import cifar100, fashion_mnist, mnist
+from hpsearch.training.images import downloads
+from hpsearch.training.requests import DataRequest
 
 pytestmark = pytest.mark.tensorflow  # Keras downloads
 
@@ -134,6 +137,26 @@ def test_dataset_is_downloaded_once(site: Site, name: str) -> None:
     asked = len(site.requests)
     dataset.read()
     assert len(site.requests) == asked == len(make())
+
+
+def test_a_download_tells_how_far_it_is(site: Site) -> None:
+    """Its listener hears of each block, and ends it by an exception, which leaves nothing behind."""
+    heard: list[tuple[int, int]] = []
+
+    def listen(done: int, total: int) -> None:
+        heard.append((done, total))
+        if len(heard) == 3:
+            raise downloads.StoppedError
+
+    with downloads.report_to(listen), pytest.raises(downloads.StoppedError):
+        loading.load(DataRequest("mnist", train_limit=None, validation=100, seed=0))
+    size = (site.directory / "mnist.npz").stat().st_size
+    assert [total for _, total in heard] == [size] * 3
+    assert heard == sorted(set(heard))
+    assert list_cached() == []
+    with downloads.report_to(lambda *counts: heard.append(counts)):
+        assert len(mnist.DATASET.read()[0]) == TRAIN
+    assert heard[-1] == (size, size)
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -1,5 +1,6 @@
 """Training: a worker, and the quickstart with a worker of its own."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -20,13 +21,22 @@ def worker(
     storage: Storage = None,
 ) -> None:
     """Train trials of all running studies, by their priority."""
-    from hpsearch import devices
+    from hpsearch import devices, settings
+    from hpsearch.worker.timing import DEFAULT_TIMING
     from hpsearch.worker.worker import Worker
 
     device = devices.choose_device(gpu, cpu)
+    timing = replace(DEFAULT_TIMING, stall=settings.read_stall_seconds() or DEFAULT_TIMING.stall)
     with open_database(storage, "hpsearch worker") as database, open_display() as display:
         serving = Worker(
-            database, display, gpu=device, study_names=study or (), drain=drain, trials=trials, slots=slots
+            database,
+            display,
+            gpu=device,
+            study_names=study or (),
+            drain=drain,
+            trials=trials,
+            slots=slots,
+            timing=timing,
         )
         print_place("worker", database, serving.identity.device)
         serving.serve()

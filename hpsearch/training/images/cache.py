@@ -69,7 +69,7 @@ def fetch(pixels: Pixels, progress: Progress) -> tuple[ImageStore, npt.NDArray[n
         root.mkdir(parents=True, exist_ok=True)
         entry = _open(directory, pixels.count)
         if entry is None:
-            with _lock(root / f"{pixels.key}.lock", lambda: progress(0, pixels.count)):
+            with hold_lock(root / f"{pixels.key}.lock", lambda: progress(0, pixels.count)):
                 entry = _open(directory, pixels.count) or _make(directory, pixels, progress)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -147,7 +147,7 @@ def _remove_abandoned(root: Path) -> None:
 
 
 @contextmanager
-def _lock(path: Path, wait: Callable[[], None]) -> Iterator[None]:
+def hold_lock(path: Path, wait: Callable[[], None]) -> Iterator[None]:
     """Hold the file at `path` alone; `wait` is called again and again while another process holds it."""
     with path.open("ab") as file:
         while not _take(file.fileno()):

@@ -3,8 +3,12 @@
 import logging
 import socket
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from hpsearch import settings
 from hpsearch.errors import NotFoundError
@@ -13,6 +17,69 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 60.0
 """Seconds without a byte, after which a download is given up."""
+
+
+Listener = Callable[[int, int], None]
+"""Called with how many bytes are there, and of how many, 0 where that is unknown; may raise a `StoppedError`."""
+
+
+class StoppedError(Exception):
+    """The images or weights are not wanted any more."""
+
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def report_to(listener: Listener) -> Iterator[None]:
+    """Have `listener` hear of each download inside the context, block by block.
+
+    A supervisor takes a trainer that is silent for a trainer that hangs, and a large file may take longer than that.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def report_waiting() -> None:
+    """Tell the listener that another process of this host downloads."""
+    listener = _listener.get()
+    if listener:
+        listener(0, 0)
+
+
+@contextmanager
+def watch_downloads() -> Iterator[None]:
+    """Report what Keras downloads inside the context to the listener, and give it up where no byte comes for long.
+
+    Without a listener, Keras shows its own bar.
+
+    Raises:
+        StoppedError: the listener raised it.
+    """
+    # Imported here, because nothing public tells how far a download is.
+    from keras.src.utils import file_utils
+
+    listener, bar, timeout = _listener.get(), file_utils.Progbar, socket.getdefaulttimeout()
+
+    class Reporter:
+        def __init__(self, target: int | None, *_: Any, **__: Any) -> None:
+            self.target = target
+
+        def update(self, current: int, *_: Any, **__: Any) -> None:
+            assert listener
+            listener(current, self.target or 0)
+
+    socket.setdefaulttimeout(TIMEOUT)
+    if listener:
+        file_utils.Progbar = Reporter
+    try:
+        yield
+    finally:
+        file_utils.Progbar = bar
+        socket.setdefaulttimeout(timeout)
 
 
 @dataclass(frozen=True)
@@ -52,17 +119,16 @@ def download(file: PublishedFile) -> Path:
 
     Raises:
         NotFoundError: it cannot be downloaded; the line says where it was looked for.
+        StoppedError: the listener raised it.
     """
     import keras
 
     cache, name = settings.find_cache_dir(), PurePosixPath(file.name).name
-    previous = socket.getdefaulttimeout()
     try:
         target = cache / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as directory:
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as directory, watch_downloads():
             log.info("downloading %s (%g MiB) from %s", file.title, file.mebibytes, file.origin)
-            socket.setdefaulttimeout(TIMEOUT)
             downloaded = keras.utils.get_file(
                 name,
                 file.origin,
@@ -72,6 +138,8 @@ def download(file: PublishedFile) -> Path:
                 cache_subdir="",
             )
             return Path(downloaded).replace(target)
+    except StoppedError:
+        raise
     except Exception as error:  # noqa: BLE001 get_file raises bare Exception for what goes wrong on the way
         looked = " nor in ".join(str(place) for place in list_places())
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -79,5 +147,3 @@ def download(file: PublishedFile) -> Path:
             f"{file.title} is not in {looked}, and cannot be downloaded ({reason}): put {file.advice} into a "
             "directory and name that in HPSEARCH_DATA_DIR"
         ) from None
-    finally:
-        socket.setdefaulttimeout(previous)

@@ -1,8 +1,6 @@
 """The weights that an application starts from: Keras's own from ImageNet, or those in a file of the user's."""
 
-import fcntl
 import hashlib
-import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +14,9 @@ import keras
 from hpsearch import settings
 from hpsearch.errors import NotFoundError
 from hpsearch.spec.models import IMAGENET, NO_WEIGHTS
+from hpsearch.training.images.cache import hold_lock
+from hpsearch.training.images.downloads import StoppedError, report_waiting, watch_downloads
 from hpsearch.training.images.image_sets import find_place
-
-TIMEOUT = 60.0
-"""Seconds without a byte, after which a download is given up."""
 
 FIXED_SIZE = ("NASNetLarge", "NASNetMobile")
 """Keras loads their ImageNet weights into a network for the images of ImageNet only; the weights fit any size."""
@@ -70,6 +67,7 @@ def construct(
 
     Raises:
         NotFoundError: the weights are not on this host, or are not its.
+        StoppedError: they are not wanted any more.
     """
     if weights == NO_WEIGHTS:
         network = _call(name, weights=None, input_shape=shape)
@@ -83,7 +81,7 @@ def construct(
                 network = _call(name, weights=IMAGENET, input_shape=shape)
                 return network, network
             return _call(name, weights=None, input_shape=shape), _call(name, weights=IMAGENET)
-    except MemoryError:
+    except (MemoryError, StoppedError):
         raise
     except Exception as error:  # noqa: BLE001 get_file raises bare Exception, a file of weights may break in any way
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -121,13 +119,7 @@ def _hash(path: Path, size: int, changed: int) -> str:
 @contextmanager
 def _downloading() -> Iterator[None]:
     """Let one process of this host download at a time: Keras writes to the file's place at once."""
-    cache = settings.find_cache_dir()
-    cache.mkdir(parents=True, exist_ok=True)
-    previous = socket.getdefaulttimeout()
-    with (cache / "weights.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        socket.setdefaulttimeout(TIMEOUT)
-        try:
-            yield
-        finally:
-            socket.setdefaulttimeout(previous)
+    root = settings.find_cache_dir()
+    root.mkdir(parents=True, exist_ok=True)
+    with hold_lock(root / "weights.lock", report_waiting), watch_downloads():
+        yield
