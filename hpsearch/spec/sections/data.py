@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hpsearch.formatting import join_words
 from hpsearch.spec.datasets import Dataset, list_datasets
-from hpsearch.spec.sections.model import check_reference
+from hpsearch.spec.sections.model import check_known, check_reference
 from hpsearch.spec.sections.samplers import INT32
 from hpsearch.spec.sections.study import Count
 from hpsearch.spec.validation import Section, make_error
@@ -108,9 +108,7 @@ class DataSection(Section):
     @field_validator("name")
     @classmethod
     def _require_known(cls, name: str | None) -> str | None:
-        if name is not None and name not in list_datasets():
-            raise ValueError(f"is unknown: one of {join_words([repr(known) for known in list_datasets()], 'or')}")
-        return name
+        return check_known(name, list_datasets())
 
     @field_validator("path")
     @classmethod

@@ -1,6 +1,7 @@
 """`[model]`: a built-in model, or a function of the user's that builds one."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
@@ -48,9 +49,7 @@ class ModelSection(Section):
     @field_validator("name")
     @classmethod
     def _require_known(cls, name: str | None) -> str | None:
-        if name is not None and name not in list_models():
-            raise ValueError(f"is unknown: one of {join_words([repr(known) for known in list_models()], 'or')}")
-        return name
+        return check_known(name, list_models())
 
     @field_validator("build")
     @classmethod
@@ -81,6 +80,18 @@ class ModelSection(Section):
         if raw.get("weights") is not None:
             raise make_error(["model.weights: is for the model application: drop it"])
         return raw
+
+
+def check_known(name: str | None, known: Iterable[str]) -> str | None:
+    """Return `name` where it is None or among `known`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    names = list(known)
+    if name is not None and name not in names:
+        raise ValueError(f"is unknown: one of {join_words([repr(word) for word in names], 'or')}")
+    return name
 
 
 def check_reference(reference: str | None, function: str) -> str | None:

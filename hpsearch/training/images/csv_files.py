@@ -4,7 +4,8 @@ Paths are relative to the CSV. Other columns are left alone. Classes are in the 
 """
 
 import csv
-from collections import Counter
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -69,9 +70,11 @@ def _find_columns(file: Path, header: Sequence[str]) -> Mapping[str, int]:
     names = [name.strip().lower() for name in header]
     missing = [f"`{name}`" for name in REQUIRED if name not in names]
     if missing:
+        example = "path,label, with split and group if there are such"
+        if len(header) == 1 and re.search(r"[;\t|]", header[0]):
+            example += "; commas separate the columns"
         raise NotFoundError(
-            f"{format_path(file)}: the header {','.join(header)!r} lacks {join_words(missing)}: "
-            "it begins as path,label, with split and group if there are such"
+            f"{format_path(file)}: the header {','.join(header)!r} lacks {join_words(missing)}: it begins as {example}"
         )
     twice = [name for name in (*REQUIRED, *OPTIONAL) if names.count(name) > 1]
     if twice:
@@ -90,22 +93,17 @@ def _find_faults(row: Mapping[str, str]) -> Iterator[str]:
 
 
 def _refuse_duplicates(file: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> None:
-    counts = Counter(_normalize(row["path"]) for _, row in rows)
-    lines: dict[str, list[int]] = {}
+    lines: dict[str, list[tuple[int, str]]] = {}
     for line, row in rows:
-        path = _normalize(row["path"])
-        if counts[path] > 1:
-            lines.setdefault(path, []).append(line)
+        lines.setdefault(os.path.normpath(file.parent / row["path"]), []).append((line, row["path"]))
     refuse(
         [
-            f"{format_path(file)} names {format_path(path)} in the lines {join_words([str(line) for line in among])}"
-            for path, among in lines.items()
+            f"{format_path(file)} names {format_path(os.path.normpath(among[0][1]))} in the lines "
+            f"{join_words([str(line) for line, _ in among])}"
+            for among in lines.values()
+            if len(among) > 1
         ]
     )
-
-
-def _normalize(path: str) -> str:
-    return Path(path).as_posix()
 
 
 def _order(name: str) -> tuple[bool, int, str]:
