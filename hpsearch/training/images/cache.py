@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from hpsearch import settings
 from hpsearch.errors import NotFoundError
+from hpsearch.formatting import format_count
 from hpsearch.training.images.listings import describe, format_path
 from hpsearch.training.images.stores import DIGEST_BYTES, ImageStore, ImageWriter
 
@@ -71,6 +72,8 @@ def fetch(pixels: Pixels, progress: Progress) -> tuple[ImageStore, npt.NDArray[n
         if entry is None:
             with hold_lock(root / f"{pixels.key}.lock", lambda: progress(0, pixels.count)):
                 entry = _open(directory, pixels.count) or _make(directory, pixels, progress)
+        with suppress(OSError):  # the cache may be read-only
+            os.utime(directory / MANIFEST)  # when the set was last used, for whoever needs its space
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = "free some space there" if full else "make it writable"
@@ -135,7 +138,21 @@ def _require_space(root: Path, needed: int) -> None:
         raise NotFoundError(
             f"{format_path(root)}: the decoded images need {needed / 1e9:.1f} GB there, and {free / 1e9:.1f} GB are "
             "free: make room, choose a smaller data.image_size, or name another cache directory in XDG_CACHE_HOME"
+            f"{_describe_sets(root)}"
         )
+
+
+def _describe_sets(root: Path) -> str:
+    """Return how much all images in the cache take, and which were longest not used; nothing where there are none."""
+    sets = sorted((manifest.stat().st_mtime, manifest.parent) for manifest in root.glob(f"*/{MANIFEST}"))
+    if not sets:
+        return ""
+    sizes = [sum(file.stat().st_size for file in directory.iterdir()) for _, directory in sets]
+    used, oldest = sets[0]
+    return (
+        f" ({format_count(len(sets), 'set')} of {sum(sizes) / 1e9:.1f} GB there; longest unused: {oldest.name},"
+        f" {sizes[0] / 1e9:.1f} GB, since {time.strftime('%Y-%m-%d', time.localtime(used))})"
+    )
 
 
 def _remove_abandoned(root: Path) -> None:

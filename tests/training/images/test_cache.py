@@ -242,6 +242,24 @@ def test_disk_that_is_too_small_is_named_before_decoding(
     assert entries(cache) == []
 
 
+def test_disk_that_is_too_small_names_what_was_longest_not_used(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the sets that are there already; reading one counts as using it."""
+    roots = [make_folders(tmp_path / name, each=6 + number) for number, name in enumerate(("first", "second"))]
+    for root in roots:
+        read_path(root)
+    for manifest in cache.rglob("manifest.json"):
+        os.utime(manifest, (0, 0))
+    read_path(roots[0])
+    (unused,) = (manifest.parent for manifest in cache.rglob("manifest.json") if manifest.stat().st_mtime == 0)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
+    expected = rf"\(2 sets of 0.0 GB there; longest unused: {unused.name}, 0.0 GB, since 19[67]"
+    with pytest.raises(NotFoundError, match=expected):
+        read_path(make_folders(tmp_path / "third", each=9))
+
+
 def test_disk_that_becomes_full_is_named(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else may have taken the space meanwhile; nothing is left half written."""
 
