@@ -9,6 +9,7 @@ a column of its own. At the end of each cell every trial must be complete and no
 """
 
 import argparse
+import contextlib
 import os
 import platform
 import statistics
@@ -24,6 +25,7 @@ from pathlib import Path
 import coordination_history
 import coordination_workers
 import psutil
+import psycopg2
 from sqlalchemy import text
 
 from hpsearch.plotting import matplotlib_renderer
@@ -96,10 +98,12 @@ class BenchmarkServer:
         """Return one of its databases."""
         return Database(self.admin.url.set(database=name).render_as_string(hide_password=False))
 
-    def run(self, statement: str) -> None:
-        """Run a statement outside any transaction."""
-        with self.admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text(statement))
+    def run(self, statement: str, name: str = "postgres") -> None:
+        """Run a statement outside any transaction, in one of its databases."""
+        url = self.admin.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+        with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            cursor.execute(statement)
 
     def prepare(self, kind: Kind, trials: int) -> str:
         """Make the database that cells copy, unless it is there; return its name."""
@@ -112,9 +116,7 @@ class BenchmarkServer:
             database.prepare()
             kind.fill(database, trials)
             database.close()
-            with self.database(name).engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.execute(text("vacuum analyze"))
-                connection.invalidate()
+            self.run("vacuum analyze", name)
         return name
 
     def cpu(self) -> float:

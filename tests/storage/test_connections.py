@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -95,17 +96,26 @@ def test_no_file_of_libpq_has_a_say_in_the_embedded_server(
 
 
 @pytest.mark.timeout(60)
-def test_an_error_of_the_embedded_server_that_will_not_pass_is_said_at_once(scratch: Path) -> None:
+def test_an_error_of_the_embedded_server_that_will_not_pass_is_said_at_once(home: Path) -> None:
     """A server that refuses its only user is not asked again for ten minutes."""
-    with embedded.start(scratch / "server", FAST_SETTINGS) as server:
-        (server.cluster.data / "pg_hba.conf").write_text("local all all reject\n")
-        with closing(psycopg2.connect(server.url)) as connection, connection.cursor() as cursor:
-            cursor.execute("select pg_reload_conf()")
-        wait_until(lambda: refuses(server.url), "the server has read it")
-        refused = "takes no connection .*(reject|pg_hba).*: mend that, or name a server with --storage"
+    with embedded.start(home) as server, closing(psycopg2.connect(server.url)) as connection:
+        file = server.cluster.data / "pg_hba.conf"
+        rules = file.read_text()
+        reload_rules(connection, server.url, file, "local all all reject\n")
+        refused = "takes no connection .*pg_hba.conf.*: mend that, or name a server with --storage"
         with pytest.raises(DatabaseError, match=refused) as error:
-            embedded.start(scratch / "server")
+            embedded.start(home)
+        reload_rules(connection, server.url, file, rules)
     assert "\n" not in str(error.value)
+
+
+def reload_rules(connection: Any, url: str, file: Path, rules: str) -> None:
+    """Have the server follow other rules of who may connect."""
+    before = refuses(url)
+    file.write_text(rules)
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_reload_conf()")
+    wait_until(lambda: refuses(url) is not before, "the server has read it")
 
 
 def refuses(url: str) -> bool:
