@@ -142,6 +142,7 @@ def make_trainer_environment(
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8:replace",  # as the worker reads it
         KERAS_BACKEND: _read_backend(),
     }
     if gpu is None:

@@ -1,5 +1,7 @@
 """settings.py: where a value comes from, and what is said when it cannot be had."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -165,3 +167,12 @@ def test_the_time_after_which_a_trainer_is_stalled(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("HPSEARCH_STALL_SECONDS", value)
         with pytest.raises(UsageError, match=r"HPSEARCH_STALL_SECONDS is '.*': set it to a number of seconds"):
             settings.read_stall_seconds()
+
+
+def test_a_trainer_prints_any_text_whatever_the_host_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user's code prints is UTF-8, as a worker reads it, and never ends a training."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    program = r"import sys; print('Gr\xf6\xdfe \u6a21\u578b \udcff'); print('\u6a21', file=sys.stderr)"
+    environment = settings.make_trainer_environment(None)
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+    assert (ended.stdout.decode(), ended.stderr.decode()) == ("Größe 模型 ?\n", "模\n")
