@@ -48,9 +48,10 @@ def list_libpq_variables() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def home(session_scratch: Path) -> Iterator[Path]:
-    """Yield the directory of an embedded server that runs."""
-    directory = session_scratch / "private"
+def home(server: str, session_scratch: Path) -> Iterator[Path]:
+    """Yield the directory of an embedded server that runs: the tests' own, if that is one."""
+    assert server
+    directory = session_scratch / "server"
     with embedded.start(directory, FAST_SETTINGS):
         yield directory
 
@@ -101,11 +102,13 @@ def test_an_error_of_the_embedded_server_that_will_not_pass_is_said_at_once(home
     with embedded.start(home) as server, closing(psycopg2.connect(server.url)) as connection:
         file = server.cluster.data / "pg_hba.conf"
         rules = file.read_text()
-        reload_rules(connection, server.url, file, "local all all reject\n")
         refused = "takes no connection .*pg_hba.conf.*: mend that, or name a server with --storage"
-        with pytest.raises(DatabaseError, match=refused) as error:
-            embedded.start(home)
-        reload_rules(connection, server.url, file, rules)
+        try:
+            reload_rules(connection, server.url, file, "local all all reject\n")
+            with pytest.raises(DatabaseError, match=refused) as error:
+                embedded.start(home)
+        finally:
+            reload_rules(connection, server.url, file, rules)
     assert "\n" not in str(error.value)
 
 
