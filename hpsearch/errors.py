@@ -4,8 +4,10 @@ The message of each is one line for the user: what happened, and what to do abou
 exits with the class's code; any other exception is a bug and exits with 1.
 """
 
+import traceback
 from collections.abc import Sequence
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -61,6 +63,19 @@ class UnreachableError(DatabaseError):
     """The database does not answer now; the same request may succeed later."""
 
 
+class StatementError(HpsearchError):
+    """The database failed at one statement and may not at the next: an I/O error, an internal one, a trigger.
+
+    `reason` is the server's first line, without the statement and its parameters.
+    """
+
+    exit_code = ExitCode.DATABASE
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class StoreError(UsageError):
     """The place where artifacts are stored cannot be reached or used."""
 
@@ -71,7 +86,24 @@ class RefusedError(HpsearchError):
     exit_code = ExitCode.REFUSED
 
 
+def is_final(error: Exception) -> bool:
+    """Return whether no retry mends an error, and nobody but the user does: one of ours, but of a database's moods."""
+    return isinstance(error, HpsearchError) and not isinstance(error, UnreachableError | StatementError)
+
+
+def describe_fault(error: Exception) -> str:
+    """Return a line about an exception that nobody foresaw, with where it was raised unless the cause is outside."""
+    if isinstance(error, HpsearchError):
+        return str(error)
+    if isinstance(error, OSError):
+        return first_line(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {first_line(error)}{place}"
+
+
 def first_line(error: Exception) -> str:
-    """Return an error's first line; of a database error the driver's, without the SQL statement."""
-    lines = str(getattr(error, "orig", error)).strip().splitlines()
+    """Return an error's first line; of a database error the server's, without the SQL statement."""
+    reason = error.reason if isinstance(error, StatementError) else getattr(error, "orig", error)
+    lines = str(reason).strip().splitlines()
     return lines[0] if lines else type(error).__name__

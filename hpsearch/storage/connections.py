@@ -9,13 +9,17 @@ from functools import partial
 from typing import Any
 
 import psycopg2
-from psycopg2.extensions import STATUS_READY, cursor, parse_dsn
+from psycopg2.extensions import STATUS_READY, parse_dsn
 from psycopg2.sql import Composable
 from sqlalchemy import URL
 
 from hpsearch.errors import DatabaseError
+from hpsearch.storage.driver.deadlines import BoundedConnection, BoundedCursor, CallLimits
 
 CONNECT_SECONDS = 10
+"""For each host of a URL, and for the first answer of a connection that was not used for a while."""
+POOL_SECONDS = 5
+"""For a connection to become free where all are in use, as they are when the server is silent."""
 TCP_USER_TIMEOUT = 30_000
 STATEMENT_TIMEOUT = 60_000
 LOCK_TIMEOUT = 20_000
@@ -43,7 +47,7 @@ PARAMETERS = {
 ENCODING = "utf8"
 
 
-class TransactionCursor(cursor):
+class TransactionCursor(BoundedCursor):
     """A cursor that sends settings with the first statement of each transaction, at no round trip of their own."""
 
     def __init__(self, *arguments: Any, settings: str) -> None:
@@ -59,14 +63,22 @@ class TransactionCursor(cursor):
 
 
 def make_engine_options(
-    url: URL, application: str, *, idle_timeout: int = IDLE_TIMEOUT, **private: object
+    url: URL,
+    application: str,
+    limits: CallLimits,
+    *,
+    idle_timeout: int = IDLE_TIMEOUT,
+    connection_factory: type[BoundedConnection] = BoundedConnection,
+    **private: object,
 ) -> dict[str, Any]:
     """Return what every engine on this database is made with.
 
     Args:
         url: what it says of the connection goes before what is said here.
         application: the name in pg_stat_activity.
+        limits: how long a call may be silent.
         idle_timeout: milliseconds that a transaction may idle.
+        connection_factory: the class of connections.
         private: further arguments for psycopg2.
     """
     settings = {**SETTINGS, "idle_in_transaction_session_timeout": str(idle_timeout)}
@@ -75,8 +87,11 @@ def make_engine_options(
     return {
         "pool_pre_ping": True,
         "pool_size": 2,
+        "pool_timeout": POOL_SECONDS,
+        "use_native_hstore": False,  # which SQLAlchemy else asks for with each connection, on a cursor without a limit
         "connect_args": {
             **{name: value for name, value in parameters.items() if name not in url.query},
+            "connection_factory": partial(limits.connect, connection_factory),
             "cursor_factory": partial(TransactionCursor, settings=prefix),
             **private,
         },

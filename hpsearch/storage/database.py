@@ -21,37 +21,27 @@ import sqlalchemy
 from sqlalchemy import URL, Engine, event, text
 from sqlalchemy import Connection as Connection  # for the packages above, which import no SQLAlchemy
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from hpsearch import settings
-from hpsearch.errors import DatabaseError, UnreachableError
+from hpsearch.errors import DatabaseError, HpsearchError, UnreachableError
 from hpsearch.storage import connections, embedded, schema
+from hpsearch.storage.driver import deadlines, failures
+from hpsearch.storage.driver.deadlines import CallLimits
 
 T = TypeVar("T")
 
 IDLE_SECONDS = 1.0
 """A connection that was used so recently, and from which there is nothing to read, is taken to be unbroken."""
 
-# SQLSTATE codes, and classes of them: https://www.postgresql.org/docs/current/errcodes-appendix.html
-RETRYABLE = {
-    "40001",  # serialization_failure
-    "40P01",  # deadlock_detected
-}
-UNREACHABLE = {
-    "25006",  # read_only_sql_transaction: a standby, which a failover will promote
-    "25P03",  # idle_in_transaction_session_timeout
-    "55P03",  # lock_not_available
-    "57014",  # query_canceled, by statement_timeout
-    "57P01",  # admin_shutdown
-    "57P02",  # crash_shutdown
-    "57P03",  # cannot_connect_now
-    "57P05",  # idle_session_timeout
-}
-UNREACHABLE_CLASSES = {
-    "08",  # connection_exception
-    "53",  # insufficient_resources: too many connections, no memory, a full disk
-}
+RESTART_SECONDS = 3.0
+"""For the embedded server to come back, before its call fails."""
+
+CLOSE_SECONDS = 10.0
+"""For an embedded server that was silent to shut down."""
+
 TRIES = 5
 """How often a transaction that met a deadlock or a serialization failure is run."""
 
@@ -88,21 +78,23 @@ def parse_url(url: str, source: str) -> URL:
 class Database:
     """One Postgres database by URL. Connects when first used.
 
-    `source` says where the URL came from, for error messages; `application` is shown in pg_stat_activity.
+    `source` says where the URL came from, for error messages; `application` is shown in pg_stat_activity. `limits` says
+    how long a call may be silent before its connection is dropped.
     """
 
-    connect_arguments: Mapping[str, object] = {}
+    connect_arguments: Mapping[str, Any] = {}
     """Arguments for psycopg2 besides the URL and what `connections` gives it."""
 
     def __init__(self, url: str, source: str = "the storage URL", application: str = "hpsearch") -> None:
         self.url = parse_url(url, source)
         self.source = source
+        self.limits = CallLimits()
         self.engine = _make_engine(self.url, self.make_engine_options(application))
 
     def make_engine_options(self, application: str, *, idle_timeout: int = connections.IDLE_TIMEOUT) -> dict[str, Any]:
         """Return what an engine on this database is made with; see `connections`."""
         return connections.make_engine_options(
-            self.url, application, idle_timeout=idle_timeout, **self.connect_arguments
+            self.url, application, self.limits, idle_timeout=idle_timeout, **self.connect_arguments
         )
 
     @property
@@ -121,6 +113,7 @@ class Database:
             UnreachableError: the database did not answer; nothing was written, or (when the connection broke during
                 the commit) all of it was.
             DatabaseError: the database refuses us (no such database, no rights, no tables).
+            StatementError: it failed at a statement, for whatever other reason.
         """
         return self._try(self.engine.begin, work)
 
@@ -149,37 +142,34 @@ class Database:
                     raw.autocommit = False
 
     def _try(self, connect: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]) -> T:
+        if self.limits.left == 0:
+            reason = "it does not answer a process that was told to leave"
+            raise failures.make_unreachable(self.name, self.source, reason)
+        began = time.monotonic()
+        try:
+            result = self._repeat(connect, work)
+        except UnreachableError:
+            self.limits.record(began, answered=False)
+            raise
+        self.limits.record(began, answered=True)
+        return result
+
+    def _repeat(self, connect: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]) -> T:
         for attempt in range(1, TRIES + 1):
             try:
                 with connect() as connection:
                     return work(connection)
+            except PoolTimeoutError:
+                reason = "all connections are waiting for it"
+                raise failures.make_unreachable(self.name, self.source, reason) from None
             except DBAPIError as error:
-                if _code(error) not in RETRYABLE or attempt == TRIES:
+                if not failures.is_retryable(error) or attempt == TRIES:
                     raise self._translate(error) from None
                 time.sleep(random.uniform(0.01, 0.1) * attempt)  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
 
-    def _translate(self, error: DBAPIError) -> Exception:
-        code, reason = _code(error), self._redact(error)
-        if code in {"42P01", "3F000", "42703"}:
-            return DatabaseError(f"{self.name} has no tables of this hpsearch ({reason}): run hpsearch db upgrade")
-        if code == "42501":
-            return DatabaseError(
-                f"the database {self.name} does not let its user do this ({reason}): "
-                f"make that user its owner, or name another one in {self.source}"
-            )
-        connecting = isinstance(error, OperationalError) and code is None
-        if connecting or error.connection_invalidated or code in UNREACHABLE or str(code)[:2] in UNREACHABLE_CLASSES:
-            return UnreachableError(f"cannot reach the database {self.name}: {reason}: check {self.source}")
-        if isinstance(error, ProgrammingError) and code is None:
-            return DatabaseError(f"{self.source} is not a usable database URL: {reason}")
-        return error
-
-    def _redact(self, error: DBAPIError) -> str:
-        lines = [line.strip() for line in str(error.orig).strip().splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error.orig).__name__
-        secret = self.url.password
-        return reason.replace(str(secret), "***") if secret else reason
+    def _translate(self, error: DBAPIError) -> HpsearchError:
+        return failures.translate(error, self.name, self.source, self.url.password)
 
     def read_version(self) -> str | None:
         """Return the revision of our tables; None where there are none."""
@@ -205,7 +195,8 @@ class Database:
             DatabaseError: the database cannot hold every name, or Optuna's tables are of another version.
         """
         schema.import_migrations()
-        self.transact(lambda connection: schema.upgrade(connection, self.name))
+        with deadlines.allow(2 * schema.CREATION_SECONDS):  # the server's timeout comes first
+            self.transact(lambda connection: schema.upgrade(connection, self.name))
 
     def close(self) -> None:
         """Close the connections."""
@@ -256,14 +247,20 @@ class EmbeddedDatabase(Database):
             return super()._try(connect, work)
         except UnreachableError:
             with self._restart_lock, contextlib.suppress(DatabaseError):
-                stopped, self._server = self._server, embedded.start(self.directory)
+                # Briefly: who repeats the call comes here again, and who was told to leave does not wait.
+                stopped, self._server = self._server, embedded.start(self.directory, patience=RESTART_SECONDS)
                 stopped.stop()
             raise
 
     def close(self) -> None:
         """Close the connections, and stop the server where nobody else uses it."""
         super().close()
-        self._server.stop()
+        patience = self.limits.left
+        if patience is None and not self.limits.is_failing:
+            self._server.stop()
+            return
+        with contextlib.suppress(DatabaseError):  # it does that in its own time
+            self._server.stop(CLOSE_SECONDS if patience is None else patience)
 
 
 def _make_engine(url: URL, options: dict[str, Any]) -> Engine:
@@ -286,7 +283,8 @@ def _ping(engine: Engine, raw: DBAPIConnection, record: ConnectionPoolEntry) -> 
     if recent and not wait([raw], 0):  # type: ignore[list-item]  # anything with a fileno() will do
         return
     try:
-        engine.dialect.do_ping(raw)
+        with deadlines.allow(connections.CONNECT_SECONDS):
+            engine.dialect.do_ping(raw)
     except psycopg2.Error:
         raise DisconnectionError from None  # the pool makes another one
 
@@ -295,8 +293,3 @@ def read_clock(connection: Connection) -> datetime:
     """Return the server's time, whose zone is UTC."""
     now: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
     return now
-
-
-def _code(error: DBAPIError) -> str | None:
-    code: str | None = getattr(error.orig, "pgcode", None)
-    return code

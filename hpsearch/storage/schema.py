@@ -20,7 +20,7 @@ SCHEMA_VERSION = "0007"
 CREATION_LOCK = 0x68707365
 """The key of the database-wide advisory lock under which tables are created ("hpse"), until the transaction ends."""
 
-CREATION_TIMEOUT = "10min"
+CREATION_SECONDS = 600
 """How long one waits for another one's migrations, and they may take."""
 
 
@@ -69,7 +69,7 @@ def upgrade(connection: Connection, database: str) -> None:
     from hpsearch.storage.tables import optuna_schema
 
     for name in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
-        connection.execute(text(f"set local {name} = '{CREATION_TIMEOUT}'"))
+        connection.execute(text(f"set local {name} = '{CREATION_SECONDS}s'"))
     connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})
     check_encoding(connection, database)
     version = read_version(connection)

@@ -321,7 +321,7 @@ def test_a_server_on_another_host_is_one_line(directory: Path, monkeypatch: pyte
     monkeypatch.setattr(server_module, "_ELSEWHERE", 0.2)
     with embedded.start(directory) as server:
         pass
-    with locked(directory / "server.lock"), pytest.raises(DatabaseError) as raised:
+    with locked(directory / "server.lock", 60), pytest.raises(DatabaseError) as raised:
         embedded.start(directory)
     assert "runs on another host or in another container" in one_line(raised)
     assert not (server.cluster.data / "postmaster.pid").exists()

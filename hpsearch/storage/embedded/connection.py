@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from psycopg2.extensions import connection
-
 from hpsearch import settings
+from hpsearch.storage.driver.deadlines import BoundedConnection
 
 _lock = threading.Lock()
 
 
-class PrivateConnection(connection):
+class PrivateConnection(BoundedConnection):
     """A connection that is made as if no variable of libpq were set."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

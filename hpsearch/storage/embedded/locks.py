@@ -1,11 +1,15 @@
 """Files locked with flock: the kernel drops a lock with its last holder, kill -9 or not: none goes stale."""
 
+import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+
+POLL_SECONDS = 0.01
 
 
 def open_own(path: Path) -> FileIO:
@@ -23,10 +27,18 @@ def open_own(path: Path) -> FileIO:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the file at `path` alone, after waiting for whoever else does."""
+def locked(path: Path, patience: float) -> Iterator[None]:
+    """Hold the file at `path` alone, after waiting for whoever else does, for `patience` seconds at most.
+
+    Raises:
+        TimeoutError: somebody else has held it all the time.
+    """
+    deadline = time.monotonic() + patience
     with open_own(path) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while not take(file):
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"another process has held it for {patience:.0f} s", str(path))
+            time.sleep(POLL_SECONDS)
         yield
 
 

@@ -24,10 +24,12 @@ from hpsearch.storage.embedded.locks import is_free, locked, open_own, share, ta
 
 _PATIENCE = 600.0  # seconds; recovery after a crash replays up to max_wal_size, maybe from a slow disk
 _ELSEWHERE = 30.0  # seconds; what a killed server's children may take to notice and end
+_CONNECT = 10.0  # seconds that one look at it may take
+_SILENCE = 30.0  # seconds; a server that starts or recovers says that, and one that says nothing is stuck
 _POLL = 0.01  # seconds
 _FULL = re.compile("too many clients|connection slots are reserved")
 _PASSING = re.compile(
-    "the database system is|not yet accepting|could not fork|terminating connection|timeout expired|"
+    "the database system is|not yet accepting|could not fork|terminating connection|"
     "closed the connection|could not (receive|send)|server didn't return|"
     "Connection re|Broken pipe|No such file|temporarily unavailable|Interrupted|Cannot allocate"
 )
@@ -49,8 +51,10 @@ class Server:
     cluster: Cluster = field(repr=False)
     users: FileIO = field(repr=False)
 
-    def stop(self) -> None:
+    def stop(self, patience: float = _PATIENCE) -> None:
         """Leave the server; the last user shuts it down and waits for that. A second call does nothing.
+
+        What waits gives up after `patience` seconds; a server that was told to shut down does it nonetheless.
 
         Raises:
             DatabaseError: it does not shut down.
@@ -58,9 +62,9 @@ class Server:
         if self.users.closed:
             return
         directory = self.cluster.directory
-        with _one_line(directory), locked(directory / "start.lock"), self.users:
+        with _one_line(directory), self.users, locked(directory / "start.lock", patience):
             if take(self.users):
-                _shut_down(self.cluster)
+                _shut_down(self.cluster, patience)
 
     def __enter__(self) -> Self:
         return self
@@ -71,12 +75,13 @@ class Server:
         self.stop()
 
 
-def start(directory: Path, settings: Mapping[str, str] | None = None) -> Server:
+def start(directory: Path, settings: Mapping[str, str] | None = None, patience: float = _PATIENCE) -> Server:
     """Return the server of `directory`: the running one, else it is started, and created before that on first use.
 
     Args:
         directory: where the server keeps its data; made if it is not there.
         settings: Postgres settings for a server that is started now, such as `{"fsync": "off"}` in a test.
+        patience: after how many seconds it is given up, though what was started goes on starting.
 
     Raises:
         DatabaseError: the directory cannot be used, or Postgres does not start in it.
@@ -84,11 +89,11 @@ def start(directory: Path, settings: Mapping[str, str] | None = None) -> Server:
     with _one_line(directory):
         directory.mkdir(parents=True, exist_ok=True)
         directory = directory.resolve()
-        with locked(directory / "start.lock"):
+        with locked(directory / "start.lock", patience):
             users = share(directory / "users.lock")
             try:
                 cluster = find_cluster(directory)
-                sockets = _serve(cluster, settings or {})
+                sockets = _serve(cluster, settings or {}, patience)
             except BaseException:
                 users.close()
                 raise
@@ -119,16 +124,23 @@ class _Postmaster:
             return False
         return bool(command) and Path(command[0]).name == "postgres" and str(cluster.data) in command
 
-    def answers(self) -> bool:
+    def answers(self, patience: float) -> bool:
+        """Return whether it takes connections.
+
+        Raises:
+            TimeoutError: it has been silent for `patience` seconds, of which libpq makes at least 2.
+        """
         if not self.ready:
             return False
         place: dict[str, Any] = {"host": str(self.sockets), "port": PORT, "user": "postgres", "dbname": "postgres"}
         try:
             # asked too, as one that has just been killed still says that it is ready
-            psycopg2.connect(**place, connect_timeout=10, **CONNECT_ARGUMENTS).close()
+            psycopg2.connect(**place, connect_timeout=max(2, int(patience)), **CONNECT_ARGUMENTS).close()
         except psycopg2.OperationalError as error:
             if _FULL.search(str(error)):
                 return True
+            if "timeout expired" in str(error):
+                raise TimeoutError from None
             if not _PASSING.search(str(error)):
                 raise DatabaseError(
                     f"the embedded Postgres takes no connection ({first_line(error)}): "
@@ -143,13 +155,20 @@ def _living(cluster: Cluster) -> _Postmaster | None:
     return postmaster if postmaster and postmaster.is_alive(cluster) else None
 
 
-def _serve(cluster: Cluster, settings: Mapping[str, str]) -> Path:
+def _serve(cluster: Cluster, settings: Mapping[str, str], patience: float) -> Path:
     """Start the server unless it runs, wait until it takes connections, and return its socket's directory."""
     began, log_began = time.monotonic(), None
     while True:
         postmaster = _living(cluster)
-        if postmaster and postmaster.answers():
-            return postmaster.sockets
+        try:
+            if postmaster and postmaster.answers(min(patience, _CONNECT)):
+                return postmaster.sockets
+        except TimeoutError:
+            if time.monotonic() - began > _SILENCE:
+                raise DatabaseError(
+                    f"the embedded Postgres in {cluster.directory} runs and does not answer: its disk hangs, or "
+                    "somebody has stopped its process; see that it goes on, or name a server with --storage"
+                ) from None
         if not postmaster and is_free(cluster.lock):
             if log_began is not None:
                 raise DatabaseError(_why_it_died(cluster.log, log_began))
@@ -161,7 +180,7 @@ def _serve(cluster: Cluster, settings: Mapping[str, str]) -> Path:
                 f"the embedded Postgres in {cluster.directory} runs on another host or in another container, "
                 "and serves only that one: stop it there, or name a server with --storage"
             )
-        if waited > _PATIENCE:
+        if waited > patience:
             raise DatabaseError(f"the embedded Postgres takes no connections after {waited:.0f} s: see {cluster.log}")
         time.sleep(_POLL)
 
@@ -200,11 +219,11 @@ def _run_postgres(cluster: Cluster, binaries: Path, lock: FileIO, options: list[
     return log_began
 
 
-def _shut_down(cluster: Cluster) -> None:
+def _shut_down(cluster: Cluster, patience: float) -> None:
     postmaster = _living(cluster)
     if postmaster:
         os.kill(postmaster.pid, signal.SIGINT)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + patience
     while _living(cluster) or not is_free(cluster.lock):
         if time.monotonic() > deadline:
             raise DatabaseError(f"the embedded Postgres in {cluster.directory} does not stop: see {cluster.log}")

@@ -1,0 +1,1 @@
+"""What is between SQLAlchemy and psycopg2."""
