@@ -23,11 +23,10 @@ class StopRequest:
 class DatabaseRetry:
     """Repeats work until the database answers; reports an outage once through `note`.
 
-    It gives up `timing.leave` seconds after `stop` was requested.
+    It gives up where the database's limits do, once the worker was told to stop.
     """
 
     database: Database
-    stop: StopRequest
     note: Callable[[str], None]
     timing: Timing
 
@@ -53,15 +52,12 @@ class DatabaseRetry:
         Raises:
             UnreachableError: the worker was told to stop meanwhile.
         """
-        reported, leave_at = False, None
+        reported = False
         while True:
             try:
                 return work()
             except UnreachableError as error:
-                now = time.monotonic()
-                if self.stop.requested and leave_at is None:
-                    leave_at = now + self.timing.leave
-                if leave_at is not None and now >= leave_at:
+                if self.database.limits.left == 0:
                     raise
                 if not reported:
                     self.note(f"{error}; waiting for it")

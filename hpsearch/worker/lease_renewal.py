@@ -2,14 +2,16 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from hpsearch.outcomes import StudyStatus
 from hpsearch.storage import attempts, workers
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Database
+from hpsearch.storage.driver import deadlines
 from hpsearch.worker.timing import Timing
 from hpsearch.worker.wakeup import WakeupPipe
 
@@ -32,7 +34,8 @@ class Lease:
 class LeaseRenewal:
     """Renews a worker's leases every `timing.renewal` seconds, and shows the worker as alive.
 
-    No database error ends it: it tries again, and an attempt that nobody adopted meanwhile is simply renewed.
+    No error ends it, and none at one lease keeps it from the others: it tries again, and an attempt that nobody adopted
+    meanwhile is simply renewed. No call may be silent for more than a quarter of a lease.
     """
 
     def __init__(self, database: Database, worker_id: str, timing: Timing) -> None:
@@ -63,12 +66,20 @@ class LeaseRenewal:
 
     def _renew_until_left(self) -> None:
         while not self._leave.wait(self._timing.renewal):
-            try:
-                self._database.transact(lambda connection: workers.renew(connection, self._worker_id))
+            with deadlines.allow(self._timing.lease / 4):
+                # The leases first: they are what others wait for.
                 for lease in list(self._leases):
-                    self._renew(lease)
-            except Exception as error:  # noqa: BLE001 - without renewals every trial here would be lost
-                log.debug("no renewal: %s", error)
+                    self._try(partial(self._renew, lease))
+                self._try(self._show_alive)
+
+    def _try(self, renew: Callable[[], None]) -> None:
+        try:
+            renew()
+        except Exception as error:  # noqa: BLE001 - without renewals every trial here would be lost
+            log.debug("no renewal: %s", error)
+
+    def _show_alive(self) -> None:
+        self._database.transact(lambda connection: workers.renew(connection, self._worker_id))
 
     def _renew(self, lease: Lease) -> None:
         before = (lease.lost, lease.study_status)

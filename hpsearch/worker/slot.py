@@ -9,17 +9,17 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpsearch.errors import HpsearchError, NotFoundError, UnreachableError
+from hpsearch.errors import HpsearchError, NotFoundError, UnreachableError, describe_fault, is_final
 from hpsearch.outcomes import AttemptEnd, StudyStatus
 from hpsearch.spec.code.archive import CodeReference
 from hpsearch.storage import claims, studies, workers
 from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
-from hpsearch.storage.attempts import Attempt
+from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
-from hpsearch.worker.db_retry import StopRequest
+from hpsearch.worker.db_retry import DatabaseRetry, StopRequest
 from hpsearch.worker.display_protocol import WorkerDisplay
 from hpsearch.worker.lease_renewal import Lease, LeaseRenewal
 from hpsearch.worker.resources import DeviceMemory, MemoryGrowth, Quota
@@ -38,8 +38,13 @@ class Step(Enum):
 
     TRIAL_ENDED = auto()
     TRIAL_LEFT = auto()
-    """It held a trial that goes on elsewhere or later, or the database was unreachable."""
+    """It held a trial that goes on elsewhere or later."""
     NO_TRIAL = auto()
+    """None was there, or the database was unreachable."""
+    FAILED = auto()
+    """Something went wrong that the next look may not meet: it comes after a pause that grows."""
+    DRAINED = auto()
+    """There is none for a worker that leaves then."""
 
 
 @dataclass(frozen=True)
@@ -77,23 +82,30 @@ class Slot:
         self._storages: dict[int, ReadOnlyStorage] = {}
         self._artifacts: dict[int, StudyArtifacts] = {}
         self._unreachable, self._idle = False, False
+        self._failures = 0
+        """In a row."""
 
     def serve(self) -> None:
         """Run attempts, one after another.
 
         Raises:
-            NotFoundError: see `Worker.serve`.
+            HpsearchError: no retry mends it, as in `Worker.serve`; the trial was released.
         """
+        poll, longest = self.shared.timing.poll, self.shared.timing.longest_pause
         try:
-            self._warm_trainer()
+            with contextlib.suppress(OSError):  # that the first trial meets again
+                self._warm_trainer()
             while not self.shared.stop.requested and self.shared.quota.take():
                 step = self._step()
                 if step is not Step.TRIAL_ENDED:
                     self.shared.quota.give_back()
+                if step is Step.DRAINED:
+                    break
+                self._failures = self._failures + 1 if step is Step.FAILED else 0
                 if step is Step.NO_TRIAL:
-                    if self.shared.drain and not self._is_work_left():
-                        break
-                    self._wait()
+                    self._wait(poll)
+                elif step is Step.FAILED:
+                    self._wait(min(longest, poll * 2**self._failures))
         finally:
             self._close_trainer()
 
@@ -106,13 +118,19 @@ class Slot:
         try:
             attempt = self._claim()
             self._unreachable = False
-            return Step.NO_TRIAL if attempt is None else self._run(attempt)
+            if attempt is not None:
+                return self._run(attempt)
+            return Step.NO_TRIAL if self._is_work_left() else Step.DRAINED
         except UnreachableError as error:
             if not self._unreachable:
                 self.shared.display.note(f"{error}; waiting for it")
             self._unreachable = True
-            self._wait()
-            return Step.TRIAL_LEFT
+            return Step.NO_TRIAL
+        except Exception as error:
+            if is_final(error):
+                raise
+            self.shared.display.note(f"{describe_fault(error)}; trying again")
+            return Step.FAILED
 
     # Which trial is next.
 
@@ -162,10 +180,8 @@ class Slot:
         ]
 
     def _is_work_left(self) -> bool:
-        try:
-            if self._list_served():
-                return True
-        except UnreachableError:
+        """Return whether to look again, as a worker that does not drain always does."""
+        if not self.shared.drain or self._list_served():
             return True
         if self.shared.refused_studies or self.shared.code.has_refused:
             raise NotFoundError("no study is left that this host can serve: see the lines above")
@@ -178,27 +194,48 @@ class Slot:
 
         shared, study = self.shared, attempt.study
         artifacts = self._artifacts.setdefault(study.study_id, StudyArtifacts(shared.database, study.artifacts))
-        trainer = self._choose_trainer(study.spec.code)
         try:
-            with (
-                shared.renewal.renew(attempt, self.wakeup) as lease,
-                shared.device_memory.enter(alone=attempt.short_of_memory),
-                make_work_directory() as directory,
-            ):
-                runner = self._make_runner(trainer, lease, artifacts, directory)
-                result = runner.run()
+            return self._train(attempt, artifacts)
         except RefusedStudyError as refusal:
             shared.refused_studies.add(study.study_id)
             shared.display.note(f"{study.name} is not served here: {refusal}")
             return Step.TRIAL_LEFT
         except TrainerDiedError as error:
             raise HpsearchError(f"{error}: see that `python -c 'import keras'` works here") from None
+        except UnreachableError:
+            raise
+        except Exception as error:
+            self._release(attempt, artifacts, error)
+            raise
         finally:
             self._settle(attempt)
             artifacts.remove_leftovers()
+
+    def _train(self, attempt: Attempt, artifacts: StudyArtifacts) -> Step:
+        trainer = self._choose_trainer(attempt.study.spec.code)
+        with (
+            self.shared.renewal.renew(attempt, self.wakeup) as lease,
+            self.shared.device_memory.enter(alone=attempt.short_of_memory),
+            make_work_directory() as directory,
+        ):
+            runner = self._make_runner(trainer, lease, artifacts, directory)
+            result = runner.run()
         if self._is_trainer_spent(trainer, result.end, runner.memory):
             self._close_trainer()
-        return Step.TRIAL_ENDED if result.ended_trial else Step.TRIAL_LEFT
+        if result.ended_trial:
+            return Step.TRIAL_ENDED
+        return Step.FAILED if result.end is AttemptEnd.CRASHED else Step.TRIAL_LEFT
+
+    def _release(self, attempt: Attempt, artifacts: StudyArtifacts, error: Exception) -> None:
+        """Release an attempt that an exception ended, unless it is closed: it counts where the host is not to blame."""
+        from hpsearch.worker.trial_completion import TrialCompletion  # see _make_runner
+
+        shared = self.shared
+        retry = DatabaseRetry(shared.database, shared.display.note, shared.timing)
+        completion = TrialCompletion(attempt, retry, artifacts, shared.display.note, before_end=lambda: None)
+        blameless = is_final(error) or isinstance(error, OSError)
+        with contextlib.suppress(HpsearchError, LostError):  # else the lease runs out
+            completion.release(AttemptEnd.PREEMPTED if blameless else AttemptEnd.CRASHED)
 
     def _make_runner(
         self, trainer: TrainerProcess, lease: Lease, artifacts: StudyArtifacts, directory: Path
@@ -268,8 +305,8 @@ class Slot:
             self._trainer.close()
             self._trainer = None
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + self.shared.timing.poll
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         while not self.shared.stop.requested and (left := deadline - time.monotonic()) > 0:
             wait([self.wakeup], left)  # type: ignore[list-item]  # anything with a fileno() will do
             self.wakeup.clear()

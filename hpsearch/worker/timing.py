@@ -25,8 +25,12 @@ class Timing:
     """How long a trainer process whose pipe was closed may take to leave before it is killed."""
     retry: float = 2.0
     """Between two tries of a transaction while the database is unreachable."""
-    leave: float = 10.0
-    """How long a worker that was told to stop waits for an unreachable database."""
+    silence: float = 30.0
+    """How long a call on the database may be silent: the server's own timeout of a lock (20 s) comes first."""
+    leave: float = 7.0
+    """How long a worker that was told to stop waits for an unreachable database: it leaves within ten seconds."""
+    longest_pause: float = 60.0
+    """Between two tries after errors in a row that nobody foresaw; the first pause is twice `poll`."""
     output: float = 5.0
     """Between two looks for what a trainer printed and is not stored yet."""
     signal: float = 0.5

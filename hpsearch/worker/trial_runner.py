@@ -1,10 +1,9 @@
 """One attempt from claim to end: sample, train, store each epoch, end the trial or leave it to another attempt."""
 
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpsearch.errors import HpsearchError, NotFoundError, StoreError, UnreachableError, first_line
+from hpsearch.errors import NotFoundError, StoreError, UnreachableError, describe_fault, is_final
 from hpsearch.outcomes import AttemptEnd, TrainingEnd, TrialOutcome
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.storage import attempts
@@ -58,7 +57,7 @@ class TrialRunner:
 
     def __post_init__(self) -> None:
         attempt = self.attempt = self.lease.attempt
-        retry = self._retry = DatabaseRetry(self.database, self.stop, self.display.note, self.timing)
+        retry = self._retry = DatabaseRetry(self.database, self.display.note, self.timing)
         self._setup = TrialSetup(attempt, retry, self.storage, self.artifacts, self.code)
         self._session = TrainerSession(self.trainer, self.lease, self.stop, self.timing)
         output = self._output = OutputRecorder(
@@ -97,15 +96,16 @@ class TrialRunner:
             return self._completion.read_end()
 
     def _run_guarded(self) -> AttemptResult:
-        """Let a bug cost an attempt, neither the worker nor a trial that stays running."""
+        """Let a bug, or a fault of the database, cost an attempt, neither the worker nor a trial that stays running."""
         try:
             return self._train()
-        except (HpsearchError, LostError, RefusedStudyError, TrainerDiedError, _PrunedError):
+        except (LostError, RefusedStudyError, TrainerDiedError, UnreachableError, _PrunedError):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a bug raises
-            self.display.note(traceback.format_exc().rstrip())
+        except Exception as error:
+            if is_final(error):
+                raise
             self._session.kill()
-            return self._completion.release(AttemptEnd.CRASHED, f"{type(error).__name__}: {first_line(error)}")
+            return self._completion.release(AttemptEnd.CRASHED, describe_fault(error))
 
     def _train(self) -> AttemptResult:
         try:

@@ -1,5 +1,6 @@
 """The supervisor: it serves the studies of one database on one device, until told to leave."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from hpsearch.devices import Gpu
-from hpsearch.errors import ExitCode, UnreachableError
+from hpsearch.errors import ExitCode, HpsearchError
 from hpsearch.storage import studies, workers
 from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
 from hpsearch.storage.database import Database
@@ -53,6 +54,7 @@ class Worker:
         host = socket.gethostname()
         self.identity = WorkerIdentity(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, str(gpu) if gpu else "CPU")
         self._database = database
+        database.limits.seconds = timing.silence
         self._timing = timing
         self._stop = StopRequest()
         self._renewal = LeaseRenewal(database, self.identity.worker_id, timing)
@@ -107,6 +109,7 @@ class Worker:
 
     def _request_stop(self) -> None:
         self._stop.requested = True
+        self._database.limits.hurry(self._timing.leave)
         for slot in self._slots:
             slot.wakeup.wake()
 
@@ -115,10 +118,8 @@ class Worker:
             slot.wakeup.close()
 
     def _leave(self) -> None:
-        try:
+        with contextlib.suppress(HpsearchError):  # its last renewal says as much
             self._database.transact(lambda connection: workers.unregister(connection, self.identity.worker_id))
-        except UnreachableError:
-            return
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

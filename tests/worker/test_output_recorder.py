@@ -22,7 +22,7 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.training.protocol import EpochReport
-from hpsearch.worker.db_retry import DatabaseRetry, StopRequest
+from hpsearch.worker.db_retry import DatabaseRetry
 from hpsearch.worker.epoch_queue import EpochQueue
 from hpsearch.worker.output.output_pipe import OutputPipe
 from hpsearch.worker.output.output_recorder import OutputRecorder
@@ -77,7 +77,7 @@ def record(database: Database, attempt: Attempt, trainer: Trainer, interval: flo
 
 def complete(database: Database, attempt: Attempt, recorder: OutputRecorder) -> TrialCompletion:
     """What closes the attempt."""
-    retry = DatabaseRetry(database, StopRequest(), print, DEFAULT_TIMING)
+    retry = DatabaseRetry(database, print, DEFAULT_TIMING)
     return TrialCompletion(attempt, retry, StudyArtifacts(database, None), print, recorder.store_last)
 
 
