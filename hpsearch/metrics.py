@@ -33,6 +33,9 @@ class Direction(StrEnum):
 ClassCounts = Sequence[float]
 """How many images each class has, where a metric is measured; of their number alone is known, equal parts of it."""
 
+ROUNDING = 1e-3
+"""By how much probabilities that are rounded may move a figure out of its range."""
+
 TOP = 5
 """Classes among which the true one counts as found, in `val_top5_accuracy`."""
 
@@ -143,6 +146,20 @@ class EpochMetrics:
     def diverged(self) -> bool:
         """Whether a figure that was measured is not finite: training cannot recover from that."""
         return not (math.isfinite(self.train_loss) and (self._is_validation_finite or not self.validated))
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether these can be the figures of an epoch: numbers, those that are measured here within their range.
+
+        The loss and accuracy of training may come from functions of the user's own.
+        """
+        figures = [getattr(self, name) for name in self.__dataclass_fields__ if name != "val_metric"]
+        figures += [] if self.val_metric is None else [self.val_metric]
+        if not all(isinstance(figure, int | float) and not isinstance(figure, bool) for figure in figures):
+            return False
+        shares = [self.val_accuracy] if self.val_metric is None else [self.val_accuracy, self.val_metric]
+        positive = not (self.val_loss < -ROUNDING or self.learning_rate < 0) and 0 <= self.seconds < math.inf
+        return positive and not any(share < -ROUNDING or share > 1 + ROUNDING for share in shares)
 
     def value(self, metric: str) -> float:
         """Return the figure that a study with this metric optimizes; NaN where it was not measured."""

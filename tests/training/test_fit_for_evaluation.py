@@ -10,6 +10,7 @@ import pytest
 from hpsearch.outcomes import TrainingEnd, TrialOutcome
 from hpsearch.training import fit, loading, preparation
 from hpsearch.training.datasets import digits
+from hpsearch.training.files import sealed_arrays
 from hpsearch.training.files.predictions import load
 from hpsearch.training.protocol import Released
 from tests.support.training_jobs import DIGITS, MakeJob
@@ -132,10 +133,10 @@ def test_model_is_the_last_epochs(job: MakeJob) -> None:
     """Nothing is chosen by the test images: there is one look, after which there is one model to keep."""
     end, recorder = run(job(data=TEST, epochs=2, metric="val_loss"))
     assert isinstance(end, TrainingEnd)
-    with np.load(str(recorder.checkpoints[-1])) as file:
-        assert "best-0" not in file.files  # the last is the best
-    with np.load(str(recorder.checkpoints[-1])) as file:
-        assert np.array(file["confusion"]).sum() == 360
+    arrays = sealed_arrays.load(Path(str(recorder.checkpoints[-1])))
+    assert arrays is not None
+    assert "best-0" not in arrays  # the last is the best
+    assert arrays["confusion"].sum() == 360
     assert predictions(end.model).shape == (1, 10)
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -121,7 +120,9 @@ def read(archive: bytes, sha256: str) -> dict[str, bytes]:
             if sum(member.file_size for member in members) > LARGEST_ARCHIVE:
                 raise DamagedCodeError(f"its archive holds more than {LARGEST_ARCHIVE / 1e6:g} MB")
             contents = {member.filename: packed.read(member) for member in members}
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+    except DamagedCodeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of damaged bytes zipfile raises almost anything
         raise DamagedCodeError(f"its archive cannot be read ({error})") from None
     if escaping := [name for name in contents if not _is_inside(name)]:
         raise DamagedCodeError(f"its archive has a file outside of it, {escaping[0]!r}")

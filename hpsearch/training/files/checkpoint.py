@@ -1,16 +1,13 @@
 """The state of a training after an epoch: taken from a model, put back into one, kept in a file.
 
-The file is one `.npz` without pickles, so that reading one runs nothing: the arrays `model-N`, `optimizer-N` and
-`best-N` in Keras's order of variables (the state of dropout's and augmentation's random numbers is among the model's),
-`epochs`, the metrics so far as JSON, `confusion`, counts (classes, classes) of the best epoch, and `guessing`, the
-number of epochs at chance.
+The file holds `sealed_arrays`: `model-N`, `optimizer-N` and `best-N` in Keras's order of variables (the state of
+dropout's and augmentation's random numbers is among the model's), `epochs`, the metrics so far as JSON, `confusion`,
+counts (classes, classes) of the best epoch, and `guessing`, the number of epochs at chance.
 """
 
 import json
 import logging
-import os
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpsearch.metrics import EpochMetrics
-from hpsearch.outcomes import Confusion
+from hpsearch.outcomes import MAX_CONFUSED_CLASSES, Confusion
+from hpsearch.training.files import sealed_arrays
 from hpsearch.training.recipe.optimizers import use_averages
 
 log = logging.getLogger(__name__)
@@ -112,30 +110,52 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     arrays["confusion"] = np.array(checkpoint.confusion)
     arrays["guessing"] = np.array(checkpoint.guessing)
     arrays["epochs"] = np.array(json.dumps([asdict(epoch) for epoch in checkpoint.epochs]))
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            np.savez(file, **arrays)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    sealed_arrays.save(arrays, path)
 
 
 def load(path: Path, model: Trained) -> Checkpoint | None:
     """Return the checkpoint in `path`; None where it cannot be read or is not of such a (compiled) model."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        epochs = tuple(EpochMetrics(**epoch) for epoch in json.loads(str(arrays["epochs"])))
-        confusion = tuple(tuple(row) for row in arrays["confusion"].tolist())
-        now = _numbered(arrays, "model", model.variables)
-        optimizer = _numbered(arrays, "optimizer", model.optimizer.variables)
-        best = _numbered(arrays, "best", model.variables) if "best-0" in arrays else now
-        guessing = int(arrays.get("guessing", 0))  # an older hpsearch wrote none
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        arrays = sealed_arrays.load(path)
+        return None if arrays is None else _parse(arrays, model)
+    except Exception as error:  # noqa: BLE001 - a trial that begins anew costs less than one that fails
+        log.debug("no checkpoint: %s", error)
         return None
-    whole = [epoch.epoch for epoch in epochs] == list(range(1, len(epochs) + 1))
-    return Checkpoint(epochs, confusion, now, optimizer, best, guessing) if whole and epochs else None
+
+
+def _parse(arrays: Mapping[str, npt.NDArray[Any]], model: Trained) -> Checkpoint:
+    """Return the checkpoint that these arrays are.
+
+    Raises:
+        Exception: they are none, or not of such a model.
+    """
+    epochs = _parse_epochs(str(arrays["epochs"]))
+    now = _take_numbered(arrays, "model", model.variables)
+    optimizer = _take_numbered(arrays, "optimizer", model.optimizer.variables)
+    best = _take_numbered(arrays, "best", model.variables) if "best-0" in arrays else now
+    guessing = int(arrays["guessing"])
+    if not 0 <= guessing <= len(epochs):
+        raise ValueError(f"{guessing} of {len(epochs)} epochs at chance")
+    return Checkpoint(epochs, _parse_confusion(arrays["confusion"]), now, optimizer, best, guessing)
+
+
+def _parse_epochs(text: str) -> tuple[EpochMetrics, ...]:
+    epochs = tuple(EpochMetrics(**epoch) for epoch in json.loads(text))
+    if not epochs or [epoch.epoch for epoch in epochs] != list(range(1, len(epochs) + 1)):
+        raise ValueError("epochs are missing")
+    for epoch in epochs:
+        if not epoch.is_plausible or (epoch.diverged and epoch is not epochs[-1]):
+            raise ValueError(f"epoch {epoch.epoch} cannot have had its metrics")
+    return epochs
+
+
+def _parse_confusion(counts: npt.NDArray[Any]) -> Confusion:
+    if not counts.size:  # of an epoch that was not validated, or of too many classes
+        return ()
+    square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] <= MAX_CONFUSED_CLASSES
+    if not square or counts.dtype.kind not in "iu" or counts.min() < 0:
+        raise ValueError("the confusion matrix is none")
+    return tuple(tuple(row) for row in counts.tolist())
 
 
 class CheckpointFiles:
@@ -173,14 +193,17 @@ class CheckpointFiles:
         return str(path)
 
 
-def _numbered(arrays: Mapping[str, npt.NDArray[Any]], part: str, like: Sequence[Any]) -> Arrays:
-    values = tuple(arrays[f"{part}-{number}"] for number in range(len(like)))
+def _take_numbered(arrays: Mapping[str, npt.NDArray[Any]], part: str, like: Sequence[Any]) -> Arrays:
+    values = [arrays[f"{part}-{number}"] for number in range(len(like))]
     if f"{part}-{len(like)}" in arrays:
         raise ValueError(f"more of {part} than the model has")
-    for value, variable in zip(values, like, strict=True):
-        if value.shape != tuple(variable.shape):
-            raise ValueError(f"{part} has another shape")
-    return values
+    for number, variable in enumerate(like):
+        value, dtype = values[number], np.dtype(keras.backend.standardize_dtype(variable.dtype))
+        if dtype.kind == "V" and value.dtype == f"V{dtype.itemsize}":  # numpy's file has no name for bfloat16
+            value = values[number] = value.view(dtype)
+        if value.dtype != dtype or value.shape != tuple(variable.shape):
+            raise ValueError(f"{part} has another shape or type")
+    return tuple(values)
 
 
 def _values(variables: Sequence[Any]) -> Arrays:

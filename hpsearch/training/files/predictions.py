@@ -1,12 +1,17 @@
 """What a model predicts for the test images, in a file from the trainer to the evaluation."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from hpsearch.training.files import sealed_arrays
+
+ROUNDING = 1e-3
+"""By how much a softmax may miss the range of a probability."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,31 +33,34 @@ def average_predictions(models: Sequence[Predictions]) -> Predictions:
 
 
 def save(predictions: Predictions, path: Path) -> None:
-    """Write the file, an `.npz` without pickles.
+    """Write the file whole or not at all.
 
     Raises:
         OSError: it cannot be written.
     """
-    with path.open("wb") as file:
-        np.savez(
-            file,
-            probabilities=predictions.probabilities.astype(np.float32),
-            labels=predictions.labels.astype(np.int64),
-            classes=np.array(predictions.classes),
-        )
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "probabilities": predictions.probabilities.astype(np.float32),
+        "labels": predictions.labels.astype(np.int64),
+        "classes": np.array(predictions.classes),
+    }
+    sealed_arrays.save(arrays, path)
 
 
 def load(path: Path) -> Predictions | None:
-    """Read what `save` wrote; return None where the file is damaged.
+    """Read what `save` wrote; return None where the file is damaged, or holds no predictions.
 
     Raises:
         OSError: it cannot be read.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            probabilities, labels, classes = file["probabilities"], file["labels"], file["classes"]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    arrays = sealed_arrays.load(path)
+    if arrays is None or arrays.keys() != {"probabilities", "labels", "classes"}:
         return None
-    if probabilities.shape != (len(labels), len(classes)):
+    probabilities, labels, classes = arrays["probabilities"], arrays["labels"], arrays["classes"]
+    kinds = probabilities.dtype == np.float32 and labels.dtype == np.int64 and classes.dtype.kind == "U"
+    if not kinds or labels.ndim != 1 or classes.ndim != 1 or probabilities.shape != (len(labels), len(classes)):
+        return None
+    if not ((labels >= 0) & (labels < len(classes))).all():
+        return None
+    if not ((probabilities >= -ROUNDING) & (probabilities <= 1 + ROUNDING)).all():  # nor where one is no number
         return None
     return Predictions(probabilities, labels, tuple(classes.tolist()))

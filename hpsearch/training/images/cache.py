@@ -92,9 +92,11 @@ def _open(directory: Path, count: int) -> tuple[ImageStore, npt.NDArray[np.bytes
         digests = (directory / DIGESTS).read_bytes()
         store = ImageStore(directory / PIXELS, (count, height, width, channels))
         size = (directory / PIXELS).stat().st_size
-    except (FileNotFoundError, ValueError, TypeError, LookupError):
+    except (FileNotFoundError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
-    if hashlib.sha256(digests).hexdigest() != manifest.get("digests") or size != count * height * width * channels:
+    if min(height, width, channels) < 1 or size != count * height * width * channels:
+        return None
+    if len(digests) != count * DIGEST_BYTES or hashlib.sha256(digests).hexdigest() != manifest.get("digests"):
         return None
     return store, np.frombuffer(digests, f"S{DIGEST_BYTES}")
 
