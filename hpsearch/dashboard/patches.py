@@ -4,16 +4,14 @@
 can go once a release of optuna-dashboard has corrected it.
 """
 
-import logging
-import sys
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from typing import Any
 
-from optuna.exceptions import StorageInternalError
+import bottle
 from optuna.trial import FrozenTrial
-from optuna_dashboard import _app, _bottle_util, _inmemory_cache, _serializer
-
-from hpsearch.storage.dashboard_queries import find_outage
+from optuna_dashboard import _app, _inmemory_cache, _serializer
+from optuna_dashboard.artifact import _backend
 
 
 @cache
@@ -22,7 +20,7 @@ def apply() -> None:
     ignore_unsampled_trials()
     allow_studies_without_parameters()
     show_named_constraints()
-    log_outages_in_one_line()
+    let_errors_through()
 
 
 def ignore_unsampled_trials() -> None:
@@ -63,14 +61,15 @@ def show_named_constraints() -> None:
     _serializer.serialize_frozen_trial = serialize_trial
 
 
-def log_outages_in_one_line() -> None:
-    """Log one line a request while the database does not answer, instead of a traceback about invalid data."""
-    _bottle_util.logger.addFilter(_shorten_outage)
+def let_errors_through() -> None:
+    """Leave what a view raises to `request_checks`: the dashboard answers 500 to all of it, and logs a traceback."""
+    _app.json_api_view = _backend.json_api_view = _serve_json
 
 
-def _shorten_outage(record: logging.LogRecord) -> bool:
-    error = sys.exc_info()[1]
-    reason = find_outage(error) if isinstance(error, StorageInternalError) else None
-    if reason is not None:
-        record.msg, record.args = "the database does not answer: %s", (reason,)
-    return True
+def _serve_json(view: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(view)
+    def serve(**arguments: Any) -> Any:
+        bottle.response.content_type = "application/json"
+        return view(**arguments)
+
+    return serve

@@ -11,9 +11,11 @@ import waitress
 
 from hpsearch.dashboard import access, patches
 from hpsearch.dashboard.access import AccessControl
+from hpsearch.dashboard.artifact_files import ArtifactFiles
 from hpsearch.dashboard.bulk_storage import BulkStorage
 from hpsearch.dashboard.plot_artifacts import PlotArtifactStore
 from hpsearch.dashboard.plugin import DashboardPlugin
+from hpsearch.dashboard.request_checks import RequestChecks
 from hpsearch.errors import DatabaseError, UsageError
 from hpsearch.storage.connections import STATEMENT_TIMEOUT
 from hpsearch.storage.database import Database
@@ -83,8 +85,9 @@ def build_application(database: Database) -> Any:
         )
     except RuntimeError as error:
         raise DatabaseError(f"Optuna's tables in {database.name} cannot be used: {error}") from None
-    application = optuna_dashboard.wsgi(
-        optuna.storages.get_storage(storage), artifact_store=PlotArtifactStore(database)
-    )
-    application.install(DashboardPlugin(database))
+    cached, artifacts = optuna.storages.get_storage(storage), PlotArtifactStore(database)
+    application = optuna_dashboard.wsgi(cached, artifact_store=artifacts)
+    # The first one is outermost: it answers for what the others raise.
+    for plugin in (RequestChecks(database), DashboardPlugin(database), ArtifactFiles(cached, artifacts)):
+        application.install(plugin)
     return application

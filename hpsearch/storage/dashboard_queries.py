@@ -36,6 +36,24 @@ _VERSION = text("""
       from hpsearch.studies h where h.study_id = :study_id
 """)
 
+_RECORDS = text("""
+    select (cast(:study_id as integer) is null or exists (select from studies where study_id = :study_id))
+       and (cast(:trial_id as integer) is null
+            or exists (select from trials where trial_id = :trial_id and study_id = coalesce(:study_id, study_id)))
+""")
+
+_OBJECTIVES = text("select count(*) from study_directions join trials using (study_id) where trial_id = :trial_id")
+
+
+def has_records(connection: Connection, study_id: int | None, trial_id: int | None) -> bool:
+    """Return whether there is the study, and the trial in it; None asks for none."""
+    return bool(connection.scalar(_RECORDS, {"study_id": study_id, "trial_id": trial_id}))
+
+
+def count_objectives(connection: Connection, trial_id: int) -> int:
+    """Return how many values a complete trial has in the study of this one."""
+    return connection.scalar(_OBJECTIVES, {"trial_id": trial_id}) or 0
+
 
 def list_trial_rows(
     session: Session, study_id: int, newest: int, unfinished: Collection[int]

@@ -66,7 +66,7 @@ def test_outage_is_a_line_in_the_log(
         name = database.url.database
         cursor.execute(f'alter database "{name}" allow_connections false')
         cursor.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s", (name,))
-        assert client.get("/api/studies")[0] == 500
+        assert client.get("/api/studies")[0] == 503
         cursor.execute(f'alter database "{name}" allow_connections true')
     (message,) = caplog.messages
     assert message.startswith("the database does not answer: ")

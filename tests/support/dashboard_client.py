@@ -26,7 +26,14 @@ class DashboardClient:
 
     def ask(self, method: str, path: str, query: str = "", content: bytes = b"") -> tuple[int, bytes]:
         """Status and content of an answer."""
-        statuses: list[str] = []
+        status, _, body = self.exchange(method, path, query, content)
+        return status, body
+
+    def exchange(
+        self, method: str, path: str, query: str = "", content: bytes = b"", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and content of an answer; headers of the request as WSGI names them."""
+        started: list[Any] = []
         environ = {
             "REQUEST_METHOD": method,
             "PATH_INFO": path,
@@ -38,9 +45,10 @@ class DashboardClient:
             "SERVER_PORT": "80",
             "wsgi.url_scheme": "http",
             "wsgi.errors": sys.stderr,
+            **headers,
         }
-        body = b"".join(self.application(environ, lambda status, *_: statuses.append(status)))
-        return int(statuses[0].split()[0]), body
+        body = b"".join(self.application(environ, lambda status, headers, *_: started.extend((status, headers))))
+        return int(started[0].split()[0]), dict(started[1]), body
 
     def study(self, study: Study) -> dict[str, Any]:
         """What the study's page is made from, as it is now."""

@@ -59,7 +59,11 @@ def find_plot(connection: Connection, key: str) -> PlotReference | None:
             "where key = :key"
         ),
         {"key": ARTIFACTS_ATTR_PREFIX + key},
-    ).one_or_none()
+    ).first()
     if row is None:
         return None
-    return PlotReference(row.trial_id, row.study_id, json.loads(json.loads(row.value_json))["filename"])
+    try:
+        name = json.loads(json.loads(row.value_json))["filename"]
+    except (KeyError, TypeError, ValueError):  # another program's
+        return None
+    return PlotReference(row.trial_id, row.study_id, name)
