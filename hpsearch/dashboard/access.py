@@ -1,15 +1,15 @@
 """Access control for the dashboard: Optuna's own has none, and lets whoever reaches it delete a study."""
 
-import base64
-import hmac
 import ipaddress
-import json
+import math
 import re
 import socket
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from hpsearch.dashboard.passwords import PasswordGuard
+from hpsearch.formatting import format_count
 
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """No GET of optuna-dashboard 0.21 changes anything."""
@@ -34,10 +34,19 @@ REFUSALS = (
     (r".*", "this is not changed here: see hpsearch --help for what changes studies"),
 )
 
-HEADERS = (("X-Frame-Options", "SAMEORIGIN"), ("X-Content-Type-Options", "nosniff"))
-"""No other site may show the dashboard in a frame, where a visitor's clicks would reach it (clickjacking)."""
+MAX_FILE, MAX_BODY = 128 << 20, 1 << 20
+"""Bytes of a request's body: of one that attaches a file, which stands in it as base64, and of any other."""
 
 Environ = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The answer to a request that is not allowed."""
+
+    status: str
+    reason: str
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def is_loopback(host: str) -> bool:
@@ -49,38 +58,37 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-@dataclass(frozen=True)
 class AccessControl:
-    """A WSGI application that passes to `application` only the requests that are allowed.
+    """Decides by a request's head whether it is answered, before its body is read; to be called from one thread.
 
-    Without `edit`, those are the ones that change nothing. With a `password`, only those that bring it (HTTP Basic,
-    under any name); without one, only those addressed to this machine by the Host header, so that no other site's page
-    reads the dashboard through a visitor's browser (DNS rebinding).
+    Without `edit`, only those are that change nothing. With a `password`, only those that bring it (HTTP Basic, under
+    any name); without one, only those addressed to this machine by the Host header, so that no other site's page reads
+    the dashboard through a visitor's browser (DNS rebinding).
     """
 
-    application: Callable[..., Iterable[bytes]]
-    edit: bool = False
-    password: str | None = field(default=None, repr=False)
+    def __init__(self, edit: bool = False, password: str | None = None) -> None:
+        self._edit = edit
+        self._passwords = PasswordGuard(password) if password is not None else None
 
-    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
-            return start_response(status, [*headers, *HEADERS], *error)
-
-        if self.password is not None and not _has_password(environ, self.password):
-            challenge = ("WWW-Authenticate", 'Basic realm="hpsearch", charset="UTF-8"')
-            return _refuse(environ, start, "401 Unauthorized", "the dashboard needs its password", challenge)
-        reason = self._find_refusal(environ)
+    def find_refusal(self, environ: Environ) -> Refusal | None:
+        """Return why the request is refused; None where it is allowed."""
+        if self._passwords is not None:
+            refusal = _ask_password(self._passwords, environ)
+            if refusal is not None:
+                return refusal
+        reason = self._find_reason(environ)
         if reason is not None:
-            return _refuse(environ, start, "403 Forbidden", reason)
-        return self.application(environ, start)
+            return Refusal("403 Forbidden", reason)
+        if int(environ.get("CONTENT_LENGTH") or 0) > get_body_limit(environ):
+            return Refusal("413 Content Too Large", f"the body has more than {get_body_limit(environ)} bytes")
+        return None
 
-    def _find_refusal(self, environ: Environ) -> str | None:
-        """Return why the request is refused, whoever makes it; None where it is allowed."""
-        if self.password is None and not _is_local(_host(environ)):
+    def _find_reason(self, environ: Environ) -> str | None:
+        if self._passwords is None and not _is_local(_host(environ)):
             return "without a password the dashboard answers under localhost only: set HPSEARCH_DASHBOARD_PASSWORD"
         if environ["REQUEST_METHOD"] in READING_METHODS:
             return None
-        if not self.edit:
+        if not self._edit:
             return "the dashboard is read-only: start it with hpsearch dashboard --edit to change notes and files"
         # A browser sends a password that it knows with every request to this host, also one from another site's page.
         origin = environ.get("HTTP_ORIGIN")
@@ -92,15 +100,25 @@ class AccessControl:
         return next(reason for pattern, reason in REFUSALS if re.fullmatch(pattern, request, re.DOTALL))
 
 
-def _has_password(environ: Environ, password: str) -> bool:
-    scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-    try:
-        _, _, given = base64.b64decode(credentials.strip(), validate=True).partition(b":")
-    except ValueError:
-        return False
-    # In an environment variable, bytes that are not UTF-8 are surrogates.
-    expected = password.encode("utf-8", "surrogateescape")
-    return hmac.compare_digest(given, expected) and scheme.lower() == "basic"
+def get_body_limit(environ: Environ) -> int:
+    """Return how many bytes the body of a request may have."""
+    uploads = environ["REQUEST_METHOD"] == "POST" and environ.get("PATH_INFO", "").startswith("/api/artifacts/")
+    return MAX_FILE if uploads else MAX_BODY
+
+
+def _ask_password(passwords: PasswordGuard, environ: Environ) -> Refusal | None:
+    address = environ["REMOTE_ADDR"]
+    challenge = ("WWW-Authenticate", 'Basic realm="hpsearch", charset="UTF-8"')
+    refusal = Refusal("401 Unauthorized", "the dashboard needs its password", (challenge,))
+    authorization = environ.get("HTTP_AUTHORIZATION")
+    if not authorization:  # how a browser begins: no try
+        return refusal
+    pause = passwords.find_pause(address)
+    if pause > 0:
+        wait = ("Retry-After", str(math.ceil(pause)))
+        reason = f"too many wrong passwords from your address: wait {format_count(math.ceil(pause), 'second')}"
+        return Refusal("429 Too Many Requests", reason, (wait,))
+    return None if passwords.accepts(address, authorization) else refusal
 
 
 def _host(environ: Environ) -> str:
@@ -116,12 +134,3 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
     except ValueError:
         return False
-
-
-def _refuse(
-    environ: Environ, start: Callable[..., Any], status: str, reason: str, *headers: tuple[str, str]
-) -> list[bytes]:
-    """Answer with an error as the dashboard's API does: its page shows the reason."""
-    body = json.dumps({"reason": reason}).encode()
-    start(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers])
-    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

@@ -1,16 +1,23 @@
 """The dashboard in a real browser, served by the real command over a study of ours."""
 
+import contextlib
+import io
+import json
+import mimetypes
 import os
 import re
 import signal
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import optuna
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect
 from sqlalchemy import text
 
+from hpsearch.dashboard.plot_artifacts import PlotArtifactStore
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
@@ -20,7 +27,7 @@ from hpsearch.storage import attempts, claims, study_creation, workers
 from hpsearch.storage.artifacts import output
 from hpsearch.storage.artifacts.output import Output
 from hpsearch.storage.attempts import Attempt
-from hpsearch.storage.database import Database
+from hpsearch.storage.database import Database, parse_url
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
@@ -295,3 +302,51 @@ def test_note_is_kept_where_editing_is_allowed(searcher: Searcher, storage: str,
         expect(opened.get_by_text("Trial 11 is best")).to_have_count(1)
     query = text("select value_json from study_system_attributes where key like 'dashboard:note_str:%'")
     assert searcher.database.transact(lambda c: c.scalars(query).all()) == ['"mine alone"']
+
+
+RUN = "fetch('/ran').then(() => fetch('/api/studies'))"
+MARKUP = f"<script>{RUN}</script><img src='/ran'/><style>@import url(/ran)</style>"
+HOSTILE = {
+    "a.html": f'<!doctype html><body onload="{RUN}">{MARKUP}</body>',
+    "a.svg": f'<svg xmlns="http://www.w3.org/2000/svg" onload="{RUN}">{MARKUP}</svg>',
+    "a.xhtml": f'<html xmlns="http://www.w3.org/1999/xhtml"><head><title/></head><body>{MARKUP}</body></html>',
+    "a.xml": f'<x xmlns:h="http://www.w3.org/1999/xhtml"><h:script>{RUN}</h:script></x>',
+    "a.js": RUN,
+    "a.txt": RUN,
+    "a.png": f"<!doctype html>{MARKUP}",
+}
+EMBED = """
+    path => Promise.all(['script', 'iframe', 'object', 'embed', 'img', 'link'].map(name => new Promise(done => {
+        const element = document.createElement(name);
+        Object.assign(element, {src: path, data: path, href: path, rel: 'stylesheet', onload: done, onerror: done});
+        setTimeout(done, 300);
+        document.body.append(element);
+    })))
+"""
+
+
+def test_attached_files_do_not_run(searcher: Searcher, storage: str, browser: Browser) -> None:
+    """HTML, SVG, XHTML, XML and scripts that somebody attached do nothing, opened or put into the dashboard's page."""
+    attached = optuna.storages.get_storage(parse_url(storage, "").render_as_string(hide_password=False))
+    paths = []
+    for name, content in HOSTILE.items():
+        artifact_id = str(uuid.uuid4())
+        PlotArtifactStore(searcher.database).write(artifact_id, io.BytesIO(content.encode()))
+        kind = mimetypes.guess_type(name)[0]
+        metadata = {"artifact_id": artifact_id, "filename": name, "mimetype": kind, "encoding": None}
+        attached.set_study_system_attr(searcher.study.study_id, f"artifacts:{artifact_id}", json.dumps(metadata))
+        paths.append(f"/artifacts/{searcher.study.study_id}/{artifact_id}")
+    with serving(storage) as url, browser.new_context() as context:
+        asked: list[str] = []
+        context.on("request", lambda request: asked.append(request.url.partition("//")[2].partition("/")[2]))
+        root = url.removesuffix("/dashboard")
+        page = context.new_page()
+        for path in paths:
+            with contextlib.suppress(Error):  # a download is no page
+                page.goto(root + path)
+        page.goto(f"{root}/dashboard")
+        expect(page.get_by_role("link", name=NAME)).to_be_visible(timeout=PATIENCE)
+        for path in paths:
+            page.evaluate(EMBED, path)
+        assert sum(path.startswith("artifacts/") for path in asked) >= 2 * len(paths)
+        assert "ran" not in asked

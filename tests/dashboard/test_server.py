@@ -342,8 +342,10 @@ def test_command_asks_for_its_password_everywhere(storage: str, started: Started
     known = {"Authorization": "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()}
     with run_dashboard("--storage", storage, "--host", "0.0.0.0", "--edit", **options) as (running, url):
         address = url.replace("0.0.0.0", "127.0.0.1").removesuffix("/dashboard")
-        for method, path, body in [("GET", "/", None), ("GET", "/dashboard", None), *paths(study, 1)]:
+        asked = [("GET", "/", None), ("GET", "/dashboard", None), *paths(study, 1)]
+        for method, path, body in asked:
             assert ask(method, address + path, body)[0] == 401
+        for method, path, body in asked[:9]:  # after ten an address has to wait
             assert ask(method, address + path, body, Authorization="Basic bWU6d3Jvbmc=")[0] == 401
         assert ask("GET", address + "/api/studies", **known, Host="any.example")[0] == 200
         assert ask("DELETE", f"{address}/api/studies/{study.study_id}", **known)[0] == 403

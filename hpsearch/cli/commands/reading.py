@@ -107,15 +107,25 @@ def dashboard(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
     edit: Annotated[bool, typer.Option("--edit", help="Let its pages change notes and files, and end trials.")] = False,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Serve HTTPS with this certificate (PEM, with its chain).")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The certificate's key, unless it is in the same file.")
+    ] = None,
     storage: Storage = None,
 ) -> None:
     """Serve the Optuna dashboard over the studies."""
     from hpsearch import settings
     from hpsearch.dashboard import server
 
+    if key is not None and certificate is None:
+        raise UsageError("--key is the key of a certificate: add --certificate FILE")
+    tls = server.load_certificate(certificate, key) if certificate else None
     password = settings.read_dashboard_password()
     with interrupt_on_sigterm(), open_database(storage, "hpsearch dashboard") as database:
-        listening = server.listen(database, host, port, edit=edit, password=password.value if password else None)
+        secret = password.value if password else None
+        listening = server.listen(database, host, port, edit=edit, password=secret, tls=tls)
         with contextlib.suppress(KeyboardInterrupt):
             console.print_line(f"the dashboard is at {listening.url} (database {database.name}; Ctrl-C ends it)")
             listening.serve()
