@@ -76,6 +76,10 @@ class StatementError(HpsearchError):
         self.reason = reason
 
 
+class UnreadableStudyError(DatabaseError):
+    """A study, or what was made of it, that a newer hpsearch stored in a form that this one does not know."""
+
+
 class StoreError(UsageError):
     """The place where artifacts are stored cannot be reached or used."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hpsearch.evaluation.results import EvaluationStatus
     from hpsearch.spec.study_spec import StudySpec
     from hpsearch.storage.results import Summary
-    from hpsearch.storage.studies import Study
+    from hpsearch.storage.studies import StudyRow
     from hpsearch.storage.study_control import RetryResult, StatusChange
     from hpsearch.storage.study_creation import StartResult
     from hpsearch.storage.study_deletion import StudyContents
@@ -133,7 +133,7 @@ def describe_deletion(contents: "StudyContents") -> str:
     return f"delete {contents.study.name} with its {_trials(contents.trials)}{running} and {files}?"
 
 
-def _state(study: "Study", shown: str | None = None) -> str:
+def _state(study: "StudyRow", shown: str | None = None) -> str:
     return (shown or study.status) + (f": {study.reason}" if study.reason else "")
 
 

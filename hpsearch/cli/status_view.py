@@ -20,7 +20,7 @@ WATCH_SECONDS = 2.0
 
 def print_overview(overview: "Overview") -> None:
     """Print the studies, their best trials and the workers, in a table each."""
-    if not overview.studies:
+    if not overview.studies and not overview.unreadable:
         print_line("no study yet: hpsearch start-study makes the first one")
     print_tables(make_tables(overview))
 
@@ -57,6 +57,7 @@ def _poll(read: "Callable[[], Overview]") -> "Iterator[Overview]":
 def make_tables(overview: "Overview") -> "list[Table]":
     """Build the tables of the studies, of the best trial of each, and of the workers."""
     studies = [_study_row(study, overview.now) for study in overview.studies]
+    studies += [(study.name, f"{study.status}, {study.obstacle}", *[""] * 5) for study in overview.unreadable]
     best = [_best_row(study) for study in overview.studies if study.summary.best]
     workers = [_worker_row(worker) for worker in overview.workers]
     tables = []
@@ -89,6 +90,12 @@ def _best_row(speed: "StudySpeed") -> tuple[str, ...]:
     return study.name, str(best["number"]), format_params(best["params"])
 
 
+def _format_epochs(worker: "WorkerStatus") -> str:
+    if worker.trial is None:
+        return ""
+    return f"{worker.epoch}/{worker.epochs}" if worker.epochs is not None else f"{worker.epoch}"
+
+
 def _worker_row(worker: "WorkerStatus") -> tuple[str, ...]:
     trial = f"{worker.study} {worker.trial}" if worker.trial is not None else ""
     if worker.gone:
@@ -98,6 +105,6 @@ def _worker_row(worker: "WorkerStatus") -> tuple[str, ...]:
         worker.host,
         worker.device,
         trial or "waiting",
-        f"{worker.epoch}/{worker.epochs}" if worker.trial is not None else "",
+        _format_epochs(worker),
         f"{format_duration(worker.seen_seconds_ago)} ago",
     )

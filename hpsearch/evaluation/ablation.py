@@ -1,5 +1,6 @@
 """Ablations of a search: the neighbours of its best configuration, trained by a study of their own."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,7 +16,7 @@ from hpsearch.analysis.ablations.design import AblationDesign, Levels, Predict
 from hpsearch.analysis.ablations.table import AblationTable
 from hpsearch.analysis.anova import stages
 from hpsearch.analysis.anova.axes import find_cells
-from hpsearch.errors import NotFoundError, RefusedError, UsageError
+from hpsearch.errors import NotFoundError, RefusedError, UnreadableStudyError, UsageError
 from hpsearch.evaluation import ablation_sentences
 from hpsearch.evaluation.evaluation import MAX_TRIALS, is_over, name_study
 from hpsearch.evaluation.named_levels import parse_levels
@@ -91,7 +92,18 @@ class AblationResult:
 
 
 def find_ablation(connection: Connection, study: Study) -> Ablation | None:
-    """Return the latest ablation of a study; None where there is none."""
+    """Return the latest ablation of a study; None where there is none, or a newer hpsearch made it."""
+    with contextlib.suppress(UnreadableStudyError):
+        return _find_ablation(connection, study)
+    return None
+
+
+def _find_ablation(connection: Connection, study: Study) -> Ablation | None:
+    """Return the latest ablation of a study; None where there is none.
+
+    Raises:
+        UnreadableStudyError: a newer hpsearch made it.
+    """
     row = ablations.find_latest(connection, study.study_id)
     return _describe(connection, study, row) if row else None
 
@@ -216,7 +228,7 @@ def _has_levels(ablation: Ablation, named: Sequence[str]) -> bool:
 
 def _describe(connection: Connection, study: Study, row: AblationRow) -> Ablation:
     summary = results.summarize(connection, studies.read(connection, row.study_id))
-    design = AblationDesign.from_json(study.spec, row.design)
+    design = ablation_design.read_design(study, row)
     return Ablation(study, row.number, design, row.requested_at, summary)
 
 
@@ -224,7 +236,7 @@ def _require_search(connection: Connection, study: Study) -> None:
     """Refuse a study that was made of another one, and one that searches nothing."""
     if study.spec.evaluation or study.spec.ablation:
         row = ablations.find(connection, study.study_id)
-        remedy = f"name the search, {studies.read(connection, row.ablated).name}" if row else "name a search"
+        remedy = f"name the search, {studies.read_row(connection, row.ablated).name}" if row else "name a search"
         what = "an evaluation" if study.spec.evaluation else "an ablation"
         raise RefusedError(f"{study.name} is itself {what}: {remedy}")
     if not study.spec.space:
@@ -235,7 +247,7 @@ def _find_latest(connection: Connection, name: str, again: bool) -> tuple[Ablati
     """Return the study and its latest ablation, None in its place where one is to be made."""
     study = studies.find(connection, name)
     _require_search(connection, study)
-    latest = find_ablation(connection, study)
+    latest = _find_ablation(connection, study)
     if latest is not None and not again:
         return latest, study
     if latest is not None and not latest.is_over and latest.summary.status is not StudyStatus.STOPPED:
@@ -303,7 +315,7 @@ def _create(
         connection, replace(spec, study=name_study(connection, spec, "ablation")), artifacts
     )
     ablations.insert(connection, study, number, trainer.study_id, design.to_json())
-    ablation = find_ablation(connection, study)
+    ablation = _find_ablation(connection, study)
     assert ablation is not None
     return ablation, True
 

@@ -1,5 +1,6 @@
 """Evaluations of a search: its best configurations, trained anew by a study of their own, and the test images, once."""
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
-from hpsearch.errors import RefusedError, UsageError
+from hpsearch.errors import RefusedError, UnreadableStudyError, UsageError
 from hpsearch.evaluation.scores import EvaluationResult
 from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.settings import Setting
@@ -24,6 +25,7 @@ from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
 from hpsearch.storage.tables import evaluations
+from hpsearch.storage.tables.evaluations import EvaluationRow
 
 DEFAULT_TOP = 3
 """Configurations of an evaluation that names no number."""
@@ -67,29 +69,51 @@ class Evaluation:
 
 
 def list_evaluations(connection: Connection, study: Study) -> list[Evaluation]:
-    """Return the evaluations of a study, in order, but for those that were deleted before they had a result."""
-    return [
-        Evaluation(
-            study,
-            row.number,
-            studies.read(connection, row.study_id) if row.study_id is not None else None,
-            tuple(Configuration(**configuration) for configuration in row.configurations),
-            row.requested_at,
-            row.is_used,
-            row.later_trials,
-            EvaluationResult.from_json(row.result) if row.result is not None else None,
-        )
-        for row in evaluations.list_rows(connection, study.study_id)
-    ]
+    """Return the evaluations of a study, in order, but for those that were deleted before they had a result.
+
+    One that a newer hpsearch made, in a form that this one does not know, is left out: see `find_latest`.
+    """
+    listed = []
+    for row in evaluations.list_rows(connection, study.study_id):
+        with contextlib.suppress(UnreadableStudyError):
+            listed.append(_make_evaluation(connection, study, row))
+    return listed
+
+
+def find_latest(connection: Connection, study: Study) -> Evaluation | None:
+    """Return the latest evaluation of a study; None where there is none.
+
+    Raises:
+        UnreadableStudyError: a newer hpsearch made it. To make another one instead would use the test images again.
+    """
+    row = next(reversed(evaluations.list_rows(connection, study.study_id)), None)
+    return _make_evaluation(connection, study, row) if row else None
 
 
 def find_evaluation(connection: Connection, study: Study) -> Evaluation | None:
-    """Return the evaluation that a study trains; None for a search, and where the evaluated study was deleted."""
+    """Return the evaluation that a study trains; None for a search, and where the evaluated study was deleted.
+
+    Raises:
+        UnreadableStudyError: a newer hpsearch made it, or the evaluated study.
+    """
     evaluated = evaluations.find_evaluated(connection, study.study_id)
     if evaluated is None:
         return None
-    siblings = list_evaluations(connection, studies.read(connection, evaluated))
-    return next(sibling for sibling in siblings if sibling.study and sibling.study.study_id == study.study_id)
+    search = studies.read(connection, evaluated)
+    rows = evaluations.list_rows(connection, evaluated)
+    return _make_evaluation(connection, search, next(row for row in rows if row.study_id == study.study_id))
+
+
+def _make_evaluation(connection: Connection, study: Study, row: EvaluationRow) -> Evaluation:
+    trainer = studies.read(connection, row.study_id) if row.study_id is not None else None
+    try:
+        configurations = tuple(Configuration(**configuration) for configuration in row.configurations)
+        result = EvaluationResult.from_json(row.result) if row.result is not None else None
+    except (TypeError, ValueError):
+        raise UnreadableStudyError(f"evaluation {row.number} of {study.name} is {studies.UNREADABLE}") from None
+    return Evaluation(
+        study, row.number, trainer, configurations, row.requested_at, row.is_used, row.later_trials, result
+    )
 
 
 def is_over(summary: Summary) -> bool:
@@ -147,7 +171,7 @@ def _find_latest(connection: Connection, name: str, again: bool) -> tuple[Evalua
         raise RefusedError(f"{name} is itself an evaluation: {remedy}")
     if study.spec.ablation:
         raise RefusedError(f"{name} is an ablation of a search: name that")
-    latest = next(reversed(list_evaluations(connection, study)), None)
+    latest = find_latest(connection, study)
     if latest is not None and not again:
         return latest, study
     if latest is not None and latest.study and latest.study.status in {StudyStatus.RUNNING, StudyStatus.PAUSED}:
@@ -181,7 +205,9 @@ def _request(
     )
     described = [vars(configuration) for configuration in best]
     evaluations.insert(connection, study.study_id, number, trainer.study_id, described)
-    return list_evaluations(connection, study)[-1], True
+    evaluation = find_latest(connection, study)
+    assert evaluation is not None
+    return evaluation, True
 
 
 def _rank_configurations(spec: StudySpec, trials: Sequence[Trial]) -> list[Configuration]:

@@ -10,6 +10,7 @@ from typing import Any
 from hpsearch.formatting import format_toml
 from hpsearch.spec.hyperparameters import HyperparameterTable
 from hpsearch.spec.rows import Hyperparameter, Value
+from hpsearch.spec.validation import refuse, require_known
 
 When = Mapping[str, tuple[Value, ...]]
 """For each parent, the values with which the dimension is active; all parents must have one of theirs."""
@@ -128,10 +129,19 @@ def dump_dimension(dimension: Dimension) -> dict[str, Any]:
 
 
 def load_dimension(entry: Mapping[str, Any], table: HyperparameterTable) -> Dimension:
-    """Return the dimension that `dump_dimension` wrote."""
+    """Return the dimension that `dump_dimension` wrote.
+
+    Raises:
+        KeyError: the table does not have it.
+        ValidationError: a newer version wrote it, with a key that this one does not know or a value out of its bounds.
+    """
     row, when = table[entry["name"]], cast_conditions(entry.get("when"), table)
-    if "choices" in entry:
-        return make_choices(row, entry["choices"], when)
+    listed = "choices" in entry
+    require_known(entry, ("name", "when", "choices") if listed else ("name", "when", "low", "high", "log", "step"))
+    values = list(entry["choices"]) if listed else [entry["low"], entry["high"]]
+    refuse(f"{row.name}: {fault}" for value in values if (fault := row.find_fault(value)))
+    if listed:
+        return make_choices(row, values, when)
     return make_range(row, entry["low"], entry["high"], entry.get("log", False), entry.get("step"), when)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,7 +23,13 @@ from hpsearch.spec.sections.model import ModelSection
 from hpsearch.spec.sections.pruners import PRUNERS, PrunerConfig, choose_default_pruner
 from hpsearch.spec.sections.samplers import SAMPLERS, SamplerConfig, TpeConfig, decide_groups
 from hpsearch.spec.sections.study import BudgetSection, StudySection
-from hpsearch.spec.validation import read_stored, read_stored_method
+from hpsearch.spec.validation import read_stored, read_stored_method, refuse, require_known
+
+SECTIONS = (
+    *("study", "budget", "data", "model", "fixed", "space", "sampler", "pruner", "baselines"),
+    *("evaluation", "ablation", "code"),
+)
+"""The keys of a stored spec."""
 
 
 @dataclass(frozen=True)
@@ -172,26 +179,34 @@ class StudySpec:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "StudySpec":
-        """Return the spec that `to_json` wrote, here or in an older version, whose absent keys take their defaults."""
+        """Return the spec that `to_json` wrote, here or in an older version, whose absent keys take their defaults.
+
+        Raises:
+            ValueError: a newer version wrote it, and this one does not know all of it; or it is no spec at all, for
+                which there are also KeyError, TypeError and AttributeError.
+        """
+        require_known(stored, SECTIONS)
         budget = read_stored(BudgetSection, stored.get("budget", {}))
         model = read_stored(ModelSection, stored.get("model", {}))
         table = make_table(model, stored.get("fixed", {}), {each["name"]: each for each in stored.get("space", [])})
         space = search_space.load_space(stored.get("space", []), table)
         sampler = read_stored_method(stored.get("sampler", {}), SAMPLERS, TpeConfig())
-        return cls(
+        spec = cls(
             read_stored(StudySection, stored["study"]),
             budget,
             read_stored(DataSection, stored.get("data", {})),
             model,
-            freeze(stored.get("fixed", {}), table),
+            load_values(stored.get("fixed", {}), table),
             MappingProxyType(space),
             decide_groups(sampler, space),
             read_stored_method(stored.get("pruner", {}), PRUNERS, choose_default_pruner(budget.epochs, sampler.name)),
-            tuple(freeze(baseline, table) for baseline in stored.get("baselines", [])),
-            stored.get("evaluation", 0),
-            stored.get("ablation", 0),
+            tuple(load_values(baseline, table) for baseline in stored.get("baselines", [])),
+            operator.index(stored.get("evaluation", 0)),
+            operator.index(stored.get("ablation", 0)),
             CodeReference.from_json(stored["code"]) if "code" in stored else None,
         )
+        refuse(f"space.{name}: its parents are no choices" for name in set(space) - set(spec.searched))
+        return spec
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Read-only mappings do not pickle; a worker may hand a spec to another process all the same.
@@ -259,6 +274,17 @@ class StudySpec:
         if name not in self.table or self.table[name].default is None:
             return "absent"
         return f"{format_toml(self.table.fill_defaults(self.fixed)[name])} (the default)"
+
+
+def load_values(stored: Mapping[str, Value], table: HyperparameterTable) -> Mapping[str, Value]:
+    """Return stored values of hyperparameters as `freeze` does.
+
+    Raises:
+        KeyError: one is not in the table.
+        ValidationError: one is out of its bounds.
+    """
+    refuse(f"{name}: {fault}" for name, value in stored.items() if (fault := table[name].find_fault(value)))
+    return freeze(stored, table)
 
 
 def freeze(values: Mapping[str, Value], table: HyperparameterTable) -> Mapping[str, Value]:

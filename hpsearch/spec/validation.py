@@ -5,7 +5,7 @@ rules across fields raise `make_error` with whole lines.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -137,12 +137,32 @@ def add_default_name(raw: Mapping[str, Any], field: str, models: Mapping[str, ty
 
 
 def read_stored(model: type[S], stored: Mapping[str, Any]) -> S:
-    """Return `stored` as `model`, whichever version wrote it: unknown keys are dropped, absent ones take defaults."""
+    """Return `stored` as `model`, as this version or an older one wrote it: absent keys take their defaults.
+
+    Raises:
+        ValidationError: a newer version wrote it, with a key that this one does not know, or a value out of its bounds.
+    """
+    require_known(stored, model.model_fields)
     return model.model_validate({key: value for key, value in stored.items() if key in model.model_fields})
 
 
+def require_known(stored: Mapping[str, Any], known: Container[str]) -> None:
+    """Refuse keys that only a newer version has; one that is not set means nothing to it either.
+
+    Raises:
+        ValidationError: there are some.
+    """
+    refuse(f"{key}: unknown" for key, value in stored.items() if key not in known and value is not None)
+
+
 def read_stored_method(stored: Mapping[str, Any], models: Mapping[str, type[C]], default: C) -> C:
-    """Return a sampler or pruner as `StudySpec.to_json` wrote it; `default` where nothing is stored."""
+    """Return a sampler or pruner as `StudySpec.to_json` wrote it; `default` where nothing is stored.
+
+    Raises:
+        KeyError: there is none of that name.
+        ValidationError: see `read_stored`.
+    """
+    require_known(stored, ("name", "options"))
     name, options = stored.get("name", default.name), stored.get("options", {} if stored else default.options)
     return read_stored(models[name], options)
 

@@ -322,14 +322,19 @@ def _close(connection: Connection, attempt: Attempt, why: AttemptEnd) -> None:
 
 
 def read_end(connection: Connection, attempt: Attempt) -> AttemptEnd | None:
-    """Return why the attempt ended; None where it is open, or was deleted with its study."""
+    """Return why the attempt ended; None where it is open, or was deleted with its study.
+
+    A way that only a newer hpsearch has is none of this worker's: the attempt was lost.
+    """
     query = "select why from hpsearch.attempts where trial_id = :trial_id and number = :number"
     why = connection.scalar(text(query), attempt.key)
-    return None if why is None else AttemptEnd(why)
+    return None if why is None else AttemptEnd(why) if why in set(AttemptEnd) else AttemptEnd.LOST
 
 
 def renew(connection: Connection, attempt: Attempt, lease: float = LEASE_SECONDS) -> StudyStatus:
     """Hold the trial for another `lease` seconds, and return the study's status.
+
+    One that only a newer hpsearch has counts as paused: the trial is left, with its checkpoint, to a worker that knows.
 
     Raises:
         LostError: the attempt was closed.
@@ -346,4 +351,4 @@ def renew(connection: Connection, attempt: Attempt, lease: float = LEASE_SECONDS
     )
     if status is None:
         raise _lost(attempt)
-    return StudyStatus(status)
+    return StudyStatus(status) if status in set(StudyStatus) else StudyStatus.PAUSED

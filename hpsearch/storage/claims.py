@@ -23,7 +23,7 @@ from hpsearch.outcomes import AttemptEnd, StudyStatus, TrialOutcome
 from hpsearch.storage import attempts, optuna_tables, studies, trials, workers
 from hpsearch.storage.artifacts import plots, table
 from hpsearch.storage.attempts import Attempt
-from hpsearch.storage.studies import Study
+from hpsearch.storage.studies import Study, UnreadableStudy
 from hpsearch.storage.workers import WorkerIdentity
 
 EXPIRED = f"clock_timestamp() > greatest(a.held_until, pg_postmaster_start_time() + {attempts.LEASE})"
@@ -86,6 +86,7 @@ def claim_trial(
 
     Raises:
         NotFoundError: the study was deleted.
+        UnreadableStudyError: a newer hpsearch has rewritten it.
     """
     studies.lock(connection, study_id)
     study = studies.read(connection, study_id)
@@ -173,11 +174,15 @@ def _close_ended_outside(connection: Connection) -> None:
 def end_orphans(connection: Connection, study_id: int, lease: float = attempts.LEASE_SECONDS) -> int:
     """End every orphaned trial of a stopped study as pruned, and return how many there were.
 
+    Those of a study that cannot be read are left to a worker that can, since their values are those of a metric.
+
     Raises:
         NotFoundError: the study was deleted.
     """
     studies.lock(connection, study_id)
-    study = studies.read(connection, study_id)
+    study = studies.read_row(connection, study_id)
+    if isinstance(study, UnreadableStudy):
+        return 0
     ended = 0
     while study.status is StudyStatus.STOPPED and (orphan := _find_orphan(connection, study_id, lease)) is not None:
         trials.end(connection, study, orphan.trial_id, TrialOutcome.PRUNED, {"detail": attempts.STOPPED})

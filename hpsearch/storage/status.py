@@ -11,6 +11,7 @@ from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.storage import attempts, results, studies
 from hpsearch.storage.database import read_clock
 from hpsearch.storage.results import Summary
+from hpsearch.storage.studies import Study, UnreadableStudy
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
@@ -31,7 +32,7 @@ class StudySpeed:
 class WorkerStatus:
     """A worker that has not left, with a trial that it holds: one with several trials comes once for each.
 
-    `epoch` is the last one the trial has finished, of `epochs`. `gone`: not seen for the length of a lease.
+    `epoch` is the last one the trial has finished, of `epochs`, None where its study cannot be read. `gone`: not seen for the length of a lease.
     """
 
     worker: str
@@ -48,11 +49,15 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class Overview:
-    """The studies by priority, and the workers by host; `now` is the server's clock."""
+    """The studies by priority, and the workers by host; `now` is the server's clock.
+
+    `unreadable` are studies that this version cannot read.
+    """
 
     now: datetime
     studies: tuple[StudySpeed, ...]
     workers: tuple[WorkerStatus, ...]
+    unreadable: tuple[UnreadableStudy, ...] = ()
 
 
 def read(connection: Connection, name: str | None = None) -> Overview:
@@ -61,9 +66,11 @@ def read(connection: Connection, name: str | None = None) -> Overview:
     Raises:
         NotFoundError: there is no such study.
     """
-    shown = studies.list_all(connection) if name is None else [studies.find(connection, name)]
+    rows = studies.list_all(connection) if name is None else [studies.find_row(connection, name)]
+    shown = [study for study in rows if isinstance(study, Study)]
     speeds = tuple(_measure_speed(connection, results.summarize(connection, study)) for study in shown)
-    return Overview(read_clock(connection), speeds, tuple(_list_workers(connection)))
+    unreadable = tuple(study for study in rows if isinstance(study, UnreadableStudy))
+    return Overview(read_clock(connection), speeds, tuple(_list_workers(connection)), unreadable)
 
 
 def count_slots(connection: Connection) -> int:
@@ -81,7 +88,10 @@ def make_document(overview: Overview) -> dict[str, Any]:
     """Return what `hpsearch status --json` prints; what is absent or not finite is None."""
     described: dict[str, Any] = results.keep_finite(
         {
-            "studies": [_describe(speed) for speed in overview.studies],
+            "studies": [
+                *(_describe(speed) for speed in overview.studies),
+                *(_describe_unreadable(study) for study in overview.unreadable),
+            ],
             "workers": [asdict(worker) for worker in overview.workers],
         }
     )
@@ -102,7 +112,14 @@ def _describe(speed: StudySpeed) -> Mapping[str, Any]:
         "best": summary.best,
         "trials_per_hour": speed.trials_per_hour,
         "estimated_end": end.isoformat(timespec="seconds") if end else None,
+        "unreadable": None,
     }
+
+
+def _describe_unreadable(study: UnreadableStudy) -> Mapping[str, Any]:
+    known = {"name": study.name, "status": study.status, "reason": study.reason, "priority": study.priority}
+    unknown = ("metric", "direction", "trials", "counts", "best", "trials_per_hour", "estimated_end")
+    return {**known, **dict.fromkeys(unknown), "unreadable": study.obstacle}
 
 
 def _measure_speed(connection: Connection, summary: Summary) -> StudySpeed:
@@ -145,7 +162,8 @@ def _list_workers(connection: Connection) -> list[WorkerStatus]:
                    case when t.number is not null
                         then (select coalesce(max(epoch), 0) from hpsearch.epochs e where e.trial_id = t.trial_id)
                     end as epoch,
-                   (h.spec #>> '{budget,epochs}')::int as epochs, w.doing,
+                   case when h.spec #>> '{budget,epochs}' ~ '^[0-9]{1,9}$'
+                        then (h.spec #>> '{budget,epochs}')::int end as epochs, w.doing,
                    extract(epoch from clock_timestamp() - w.seen_at)::float as ago,
                    w.seen_at < clock_timestamp() - make_interval(secs => :lease) as gone
               from hpsearch.workers w

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from sqlalchemy import Connection, Row, text
 
-from hpsearch.errors import NotFoundError
+from hpsearch.errors import NotFoundError, UnreadableStudyError
 from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.study_spec import StudySpec
@@ -41,6 +41,9 @@ select state::text from trials t join hpsearch.studies h using (study_id)
 """The states of the trials that ended last, since the study was set running: one that somebody resumed after its
 failures may fail as often again."""
 
+UNREADABLE = "made by a newer hpsearch: upgrade this one"
+"""Of a study whose row cannot be read."""
+
 SET_STATUS = """
 update hpsearch.studies
    set ran = ran + coalesce(clock_timestamp() - running_since, '0'),
@@ -64,6 +67,28 @@ class Study:
     data_fingerprint: str | None
     artifacts: str | None
     """Where its files are kept: the URL of its home in a directory or bucket; None in Postgres."""
+
+
+@dataclass(frozen=True)
+class UnreadableStudy:
+    """A study whose row this version cannot read: the others are served, and this one is paused, stopped and deleted.
+
+    A newer hpsearch needs no migration for a sampler, a hyperparameter or a key that this version does not know.
+    """
+
+    study_id: int
+    name: str
+    status: StudyStatus | str
+    reason: str | None
+    priority: int
+
+    @property
+    def obstacle(self) -> str:
+        """What to show in the place of all else."""
+        return UNREADABLE
+
+
+StudyRow = Study | UnreadableStudy
 
 
 @dataclass(frozen=True)
@@ -107,11 +132,21 @@ def read(connection: Connection, study_id: int) -> Study:
 
     Raises:
         NotFoundError: it was deleted.
+        UnreadableStudyError: a newer hpsearch made it.
+    """
+    return _require_readable(read_row(connection, study_id))
+
+
+def read_row(connection: Connection, study_id: int) -> StudyRow:
+    """Return one study by id, also one that cannot be read.
+
+    Raises:
+        NotFoundError: it was deleted.
     """
     row = connection.execute(text(SELECT + "where study_id = :study_id"), {"study_id": study_id}).one_or_none()
     if row is None:
         raise NotFoundError(f"study {study_id} is no longer in the database")
-    return _study(row)
+    return _make_study(row)
 
 
 def find(connection: Connection, name: str) -> Study:
@@ -119,8 +154,18 @@ def find(connection: Connection, name: str) -> Study:
 
     Raises:
         NotFoundError: there is none, with the names there are.
+        UnreadableStudyError: a newer hpsearch made it.
     """
-    study = find_if_any(connection, name)
+    return _require_readable(find_row(connection, name))
+
+
+def find_row(connection: Connection, name: str) -> StudyRow:
+    """Return one study by name, also one that cannot be read.
+
+    Raises:
+        NotFoundError: there is none, with the names there are.
+    """
+    study = _find_row_if_any(connection, name)
     if study is None:
         names = [study.name for study in list_all(connection)]
         there = f"there are {', '.join(names)}" if names else "hpsearch start-study makes the first one"
@@ -129,23 +174,45 @@ def find(connection: Connection, name: str) -> Study:
 
 
 def find_if_any(connection: Connection, name: str) -> Study | None:
-    """Return the study of that name; None where hpsearch created none."""
+    """Return the study of that name; None where hpsearch created none.
+
+    Raises:
+        UnreadableStudyError: a newer hpsearch made it.
+    """
+    study = _find_row_if_any(connection, name)
+    return None if study is None else _require_readable(study)
+
+
+def _find_row_if_any(connection: Connection, name: str) -> StudyRow | None:
     if not name.isprintable():  # no study has such a name, and Postgres could not even be asked for some of them
         return None
     row = connection.execute(text(SELECT + "where s.study_name = :name"), {"name": name}).one_or_none()
-    return None if row is None else _study(row)
+    return None if row is None else _make_study(row)
 
 
-def list_all(connection: Connection) -> list[Study]:
+def list_all(connection: Connection) -> list[StudyRow]:
     """Return all studies, in the order in which workers serve them: by priority, then the oldest first."""
     rows = connection.execute(text(SELECT + "order by h.priority desc, study_id"))
-    return [_study(row) for row in rows]
+    return [_make_study(row) for row in rows]
+
+
+def refresh(connection: Connection, study: Study) -> Study:
+    """Return the study as it is now; as it was, where it is deleted or a newer hpsearch has rewritten it meanwhile."""
+    try:
+        return read(connection, study.study_id)
+    except (NotFoundError, UnreadableStudyError):
+        return study
+
+
+def count_trials(connection: Connection, study_id: int) -> Row[tuple[int, int, int, int, float]]:
+    """Return a row of how many trials a study has, in `total` and by state, and its `hours`."""
+    return connection.execute(text(PROGRESS), {"study_id": study_id}).one()
 
 
 def measure_progress(connection: Connection, study: Study) -> StudyProgress:
     """Count the study's trials, see whether its time or target closes it, and whether its trials only fail."""
     budget = study.spec.budget
-    row = connection.execute(text(PROGRESS), {"study_id": study.study_id}).one()
+    row = count_trials(connection, study.study_id)
     closed = None
     if budget.hours is not None and row.hours >= budget.hours:
         closed = f"its {budget.hours:g} hours are over"
@@ -205,27 +272,44 @@ def record_data(connection: Connection, study_id: int, fingerprint: str, facts: 
             "facts": json.dumps(facts.to_json()) if facts else None,
         },
     )
-    return read(connection, study_id).data_fingerprint or fingerprint
+    stored: str | None = connection.execute(
+        text("select data_fingerprint from hpsearch.studies where study_id = :study_id"), {"study_id": study_id}
+    ).scalar_one_or_none()
+    return stored or fingerprint
 
 
 @lru_cache(maxsize=256)
-def _parse_spec(spec: str, packages: str | None, facts: str | None) -> StudySpec:
-    known = DataFacts.from_json(json.loads(facts)) if facts else None
-    parsed = replace(StudySpec.from_json(json.loads(spec)), facts=known)
-    if parsed.code is None or packages is None:
-        return parsed
-    return replace(parsed, code=replace(parsed.code, packages=json.loads(packages)))
+def _parse_spec(spec: str, packages: str | None, facts: str | None) -> StudySpec | None:
+    """Return a stored spec; None where this version cannot read it."""
+    try:
+        known = DataFacts.from_json(json.loads(facts)) if facts else None
+        parsed = replace(StudySpec.from_json(json.loads(spec)), facts=known)
+        if parsed.code is not None and packages is not None:
+            parsed = replace(parsed, code=replace(parsed.code, packages=dict(json.loads(packages))))
+    except Exception:  # noqa: BLE001 - what a later version stores may be of any form
+        return None
+    return parsed
 
 
-def _study(row: Row[tuple[object, ...]]) -> Study:
+def _make_study(row: Row[tuple[object, ...]]) -> StudyRow:
+    spec = _parse_spec(row.spec, row.packages, row.data_facts)
+    status = StudyStatus(row.status) if row.status in set(StudyStatus) else None
+    if spec is None or status is None:
+        return UnreadableStudy(row.study_id, row.study_name, status or str(row.status), row.reason, row.priority)
     return Study(
         row.study_id,
         row.study_name,
-        _parse_spec(row.spec, row.packages, row.data_facts),
+        spec,
         row.fingerprint,
-        StudyStatus(row.status),
+        status,
         row.reason,
         row.priority,
         row.data_fingerprint,
         row.artifacts,
     )
+
+
+def _require_readable(study: StudyRow) -> Study:
+    if isinstance(study, UnreadableStudy):
+        raise UnreadableStudyError(f"{study.name} is {study.obstacle}")
+    return study

@@ -13,15 +13,15 @@ from hpsearch.errors import NotFoundError, RefusedError
 from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.storage import claims, optuna_tables, studies, study_creation
 from hpsearch.storage.optuna_tables import parse_distribution
-from hpsearch.storage.studies import Study
+from hpsearch.storage.studies import Study, StudyRow
 
 
 @dataclass(frozen=True)
 class StatusChange:
     """A study as it now is, and the status it had; workers hold `claimed` of its trials, `ended` orphans ended."""
 
-    study: Study
-    before: StudyStatus
+    study: StudyRow
+    before: StudyStatus | str
     claimed: int
     ended: int = 0
 
@@ -45,7 +45,7 @@ def pause(connection: Connection, name: str) -> StatusChange:
     study = _lock(connection, name)
     if study.status in {StudyStatus.FINISHED, StudyStatus.STOPPED}:
         raise RefusedError(f"{name} is {study.status}: only a running study can be paused")
-    if study.status is StudyStatus.RUNNING:
+    if study.status is not StudyStatus.PAUSED:
         studies.set_status(connection, study.study_id, StudyStatus.PAUSED)
     return _describe_change(connection, study)
 
@@ -60,7 +60,7 @@ def resume(connection: Connection, name: str) -> StatusChange:
     study = _lock(connection, name)
     if study.status is StudyStatus.FINISHED:
         more = "start-study with more --trials extends it"
-        if study.spec.evaluation or study.spec.ablation:
+        if isinstance(study, Study) and (study.spec.evaluation or study.spec.ablation):
             more = f"{'evaluate' if study.spec.evaluation else 'ablate'} --again makes another"
         raise RefusedError(f"{name} is finished: hpsearch {more}")
     if study.status is not StudyStatus.RUNNING:
@@ -75,7 +75,7 @@ def stop(connection: Connection, name: str) -> StatusChange:
         NotFoundError: there is no such study.
     """
     study = _lock(connection, name)
-    if study.status in {StudyStatus.RUNNING, StudyStatus.PAUSED}:
+    if study.status not in {StudyStatus.FINISHED, StudyStatus.STOPPED}:
         studies.set_status(connection, study.study_id, StudyStatus.STOPPED)
     ended = claims.end_orphans(connection, study.study_id)
     return _describe_change(connection, study, ended)
@@ -89,8 +89,10 @@ def retry(connection: Connection, name: str, number: int | None = None) -> Retry
     Raises:
         NotFoundError: there is no such study or trial.
         RefusedError: the trial did not fail, or the study takes no trials any more.
+        UnreadableStudyError: a newer hpsearch made the study.
     """
-    study = _lock(connection, name)
+    _lock(connection, name)
+    study = studies.find(connection, name)
     failed = _list_failed(connection, study) if number is None else [_find_failed(connection, study, number)]
     if not failed:
         return RetryResult(study, study.status, ())
@@ -109,20 +111,27 @@ def retry(connection: Connection, name: str, number: int | None = None) -> Retry
     return RetryResult(studies.read(connection, study.study_id), study.status, pairs)
 
 
-def _lock(connection: Connection, name: str) -> Study:
+def _lock(connection: Connection, name: str) -> StudyRow:
     """Lock the study, and return it, its status up to date where no worker looked since its last trial ended."""
-    study_id = studies.find(connection, name).study_id
+    study_id = studies.find_row(connection, name).study_id
     studies.lock(connection, study_id)
-    studies.update_status(connection, studies.read(connection, study_id))
-    return studies.read(connection, study_id)
+    return _update_status(connection, study_id)
 
 
-def _set_running(connection: Connection, study: Study) -> None:
+def _update_status(connection: Connection, study_id: int) -> StudyRow:
+    """Finish or pause the study where its trials say so, and return it; of one that cannot be read nobody can tell."""
+    study = studies.read_row(connection, study_id)
+    if isinstance(study, Study):
+        studies.update_status(connection, study)
+    return studies.read_row(connection, study_id)
+
+
+def _set_running(connection: Connection, study: StudyRow) -> None:
     studies.set_status(connection, study.study_id, StudyStatus.RUNNING)
-    studies.update_status(connection, studies.read(connection, study.study_id))
+    _update_status(connection, study.study_id)
 
 
-def _describe_change(connection: Connection, before: Study, ended: int = 0) -> StatusChange:
+def _describe_change(connection: Connection, before: StudyRow, ended: int = 0) -> StatusChange:
     attempts = connection.execute(
         text(
             "select count(*) from hpsearch.attempts join trials t using (trial_id) "
@@ -130,7 +139,7 @@ def _describe_change(connection: Connection, before: Study, ended: int = 0) -> S
         ),
         {"study_id": before.study_id},
     ).scalar_one()
-    return StatusChange(studies.read(connection, before.study_id), before.status, attempts, ended)
+    return StatusChange(studies.read_row(connection, before.study_id), before.status, attempts, ended)
 
 
 def _list_failed(connection: Connection, study: Study) -> Sequence[Row[tuple[int, int]]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from hpsearch.storage import studies
-from hpsearch.storage.studies import Study
+from hpsearch.storage.studies import StudyRow
 from hpsearch.storage.tables import code
 
 TRIAL_TABLES = (
@@ -41,7 +41,7 @@ TEST_SET_SEEN = """
 class StudyContents:
     """What is deleted with a study, counted."""
 
-    study: Study
+    study: StudyRow
     trials: int
     running: int
     files: int
@@ -53,11 +53,11 @@ def read_contents(connection: Connection, name: str) -> StudyContents:
     Raises:
         NotFoundError: there is no such study.
     """
-    study = studies.find(connection, name)
-    progress = studies.measure_progress(connection, study)
+    study = studies.find_row(connection, name)
+    trials = studies.count_trials(connection, study.study_id)
     query = f"select count(*) from hpsearch.files where {OF_STUDY} or key in ({ATTACHED_KEYS})"
     files = connection.execute(text(query), {"study_id": study.study_id}).scalar_one()
-    return StudyContents(study, progress.total, progress.running, files)
+    return StudyContents(study, trials.total, trials.running, files)
 
 
 def delete(connection: Connection, study_id: int) -> None:
@@ -67,19 +67,22 @@ def delete(connection: Connection, study_id: int) -> None:
         NotFoundError: it is gone already.
     """
     studies.lock(connection, study_id)
-    study = studies.read(connection, study_id)
+    studies.read_row(connection, study_id)
     # In the lock order that `claims` documents: a worker either commits before this, or finds its attempt gone.
     _execute(connection, study_id, "select 1 from hpsearch.studies where study_id = :study_id for update")
     _execute(connection, study_id, "select 1 from hpsearch.attempts where study_id = :study_id for update")
     _execute(connection, study_id, "select 1 from trials where study_id = :study_id order by trial_id for update")
+    sha256 = connection.scalar(
+        text("select code from hpsearch.studies where study_id = :study_id"), {"study_id": study_id}
+    )
     _execute(connection, study_id, TEST_SET_SEEN)
     _execute(connection, study_id, f"delete from hpsearch.files where key in ({ATTACHED_KEYS})")
     for table in TRIAL_TABLES:
         _execute(connection, study_id, f"delete from {table} where {OF_STUDY}")
     for table in ("trials", *STUDY_TABLES, "studies"):
         _execute(connection, study_id, f"delete from {table} where study_id = :study_id")
-    if study.spec.code:
-        code.remove_unused(connection, study.spec.code.sha256)
+    if sha256 is not None:
+        code.remove_unused(connection, sha256)
 
 
 def _execute(connection: Connection, study_id: int, statement: str) -> None:

@@ -89,7 +89,7 @@ def _describe_confusion(connection: Connection, matrix: Confusion | None, study:
     if not matrix:
         return {}
     # Read anew: when the first trial was claimed, nobody had recorded the classes of a user's own images.
-    classes = studies.read(connection, study.study_id).spec.classes
+    classes = studies.refresh(connection, study).spec.classes
     pairs = outcomes.find_confused_pairs(matrix, classes)
     return {"worst_confused": ", ".join(str(pair) for pair in pairs)} if pairs else {}
 

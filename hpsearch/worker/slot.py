@@ -9,7 +9,14 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpsearch.errors import HpsearchError, NotFoundError, UnreachableError, describe_fault, is_final
+from hpsearch.errors import (
+    HpsearchError,
+    NotFoundError,
+    UnreachableError,
+    UnreadableStudyError,
+    describe_fault,
+    is_final,
+)
 from hpsearch.outcomes import AttemptEnd, StudyStatus
 from hpsearch.spec.code.archive import CodeReference
 from hpsearch.storage import claims, studies, workers
@@ -17,7 +24,7 @@ from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.attempts import Attempt, LostError
 from hpsearch.storage.database import Connection, Database
-from hpsearch.storage.studies import Study
+from hpsearch.storage.studies import Study, UnreadableStudy
 from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.worker.db_retry import DatabaseRetry, StopRequest
 from hpsearch.worker.display_protocol import WorkerDisplay
@@ -166,18 +173,28 @@ class Slot:
             return shared.database.transact(claim)
         except NotFoundError:  # deleted meanwhile
             return None
+        except UnreadableStudyError as error:  # rewritten by a newer hpsearch meanwhile, or what it is made for is
+            self._pass_over(study.study_id, study.name, str(error))
+            return None
 
     def _list_served(self) -> list[Study]:
         """Return the running studies this worker serves, those of the highest priority first."""
         shared = self.shared
-        return [
-            study
-            for study in shared.database.execute(studies.list_all)
-            if study.status == StudyStatus.RUNNING
-            and (not shared.study_names or study.name in shared.study_names)
-            and study.study_id not in shared.refused_studies
-            and shared.code.prepare(study)
-        ]
+        served = []
+        for study in shared.database.execute(studies.list_all):
+            if study.status != StudyStatus.RUNNING or (shared.study_names and study.name not in shared.study_names):
+                continue
+            if isinstance(study, UnreadableStudy):
+                self._pass_over(study.study_id, study.name, f"it was {study.obstacle}")
+            elif study.study_id not in shared.refused_studies and shared.code.prepare(study):
+                served.append(study)
+        return served
+
+    def _pass_over(self, study_id: int, name: str, obstacle: str) -> None:
+        """Serve a study no more, and say so once."""
+        if study_id not in self.shared.refused_studies:
+            self.shared.refused_studies.add(study_id)
+            self.shared.display.note(f"{name} is not served here: {obstacle}")
 
     def _is_work_left(self) -> bool:
         """Return whether to look again, as a worker that does not drain always does."""
@@ -197,8 +214,7 @@ class Slot:
         try:
             return self._train(attempt, artifacts)
         except RefusedStudyError as refusal:
-            shared.refused_studies.add(study.study_id)
-            shared.display.note(f"{study.name} is not served here: {refusal}")
+            self._pass_over(study.study_id, study.name, str(refusal))
             return Step.TRIAL_LEFT
         except TrainerDiedError as error:
             raise HpsearchError(f"{error}: see that `python -c 'import keras'` works here") from None
@@ -278,7 +294,7 @@ class Slot:
             studies.update_status(connection, studies.read(connection, study_id))
 
         # Without the lock first, because few trials are the last. Of several that end at once, the last one sees it.
-        with contextlib.suppress(UnreachableError, NotFoundError):  # deleted meanwhile
+        with contextlib.suppress(UnreachableError, NotFoundError, UnreadableStudyError):  # deleted meanwhile
             if self.shared.database.execute(settles):
                 self.shared.database.transact(settle)
             self._sweep()

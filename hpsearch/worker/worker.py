@@ -50,7 +50,7 @@ class Worker:
         slots: int = 1,
         timing: Timing = DEFAULT_TIMING,
     ) -> None:
-        database.transact(lambda connection: [studies.find(connection, name) for name in study_names])
+        database.transact(lambda connection: [studies.find_row(connection, name) for name in study_names])
         host = socket.gethostname()
         self.identity = WorkerIdentity(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, str(gpu) if gpu else "CPU")
         self._database = database

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import pickle
+from typing import Any
 
 import pytest
 
@@ -158,9 +159,9 @@ def test_a_spec_can_be_handed_to_another_process(text: str) -> None:
 
 
 def test_what_an_older_version_stored_still_reads() -> None:
-    """Absent keys take their defaults; keys of a newer version are passed over."""
+    """Absent keys take their defaults; a newer version's key that is not set is passed over."""
     stored = {
-        "study": {"name": "old", "colour": "blue"},
+        "study": {"name": "old", "colour": None},
         "budget": {"trials": 7},
         "space": [{"name": "dropout", "low": 0, "high": 1e-1}, {"name": "augment", "choices": [True, False]}],
         "sampler": {"name": "qmc"},
@@ -170,6 +171,28 @@ def test_what_an_older_version_stored_still_reads() -> None:
     assert study.space["dropout"] == Range(0.0, 0.1)
     assert dict(study.sampler.options) == {"qmc_type": "sobol", "scramble": False}
     assert (study.pruner, study.baselines) == (read("").pruner, ())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"study": {"name": "new", "colour": "blue"}},
+        {"budget": {"trials": 7, "rungs": [1, 3]}},
+        {"seeds": {"count": 3}},
+        {"sampler": {"name": "tpe", "options": {"seed_trials": 3}}},
+        {"sampler": {"name": "tpe", "weights": "ours"}},
+        {"space": [{"name": "dropout", "low": 0.0, "high": 0.1, "prior": "normal"}]},
+        {"space": [{"name": "dropout", "low": 0.0, "high": 1.5}]},
+        {"space": [{"name": "momentum", "low": 0.5, "high": 0.9, "when": {"optimizer": ["momentum"]}}]},
+        {"fixed": {"dropout": "some"}},
+        {"baselines": [{"dropout": 7.0}]},
+        {"model": {"name": "transformer"}},
+    ],
+)
+def test_what_a_newer_version_stored_is_refused(change: dict[str, Any]) -> None:
+    """A key, name or value that this version does not know is not dropped: it would train something else."""
+    with pytest.raises((ValueError, KeyError)):
+        StudySpec.from_json({"study": {"name": "new"}, **change})
 
 
 def test_a_stored_spec_reads_where_a_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

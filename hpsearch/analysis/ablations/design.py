@@ -10,10 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hpsearch.errors import UnreadableStudyError
 from hpsearch.spec import branches
 from hpsearch.spec.dimension import Choices, Dimension, Range
 from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
+from hpsearch.storage import studies
+from hpsearch.storage.ablations import AblationRow
+from hpsearch.storage.studies import Study
 
 Params = Mapping[str, Value]
 Predict = Callable[[Sequence[Params]], Sequence[float]]
@@ -88,6 +92,22 @@ class AblationDesign:
             stored["base"],
             tuple(map(read_change, stored["path"])),
         )
+
+
+def read_design(study: Study, row: AblationRow) -> AblationDesign:
+    """Return the stored design of an ablation; `study` is the ablated one or the one that trains it.
+
+    Raises:
+        UnreadableStudyError: a newer hpsearch stored it, in a form that this one does not know.
+    """
+    try:
+        design = AblationDesign.from_json(study.spec, row.design)
+        used = [design.base or 0, *(change.configuration for change in (*design.levels, *design.path))]
+        if not set(used) <= set(range(len(design.configurations))) or design.seeds < 1:
+            raise ValueError("an index without a configuration")
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UnreadableStudyError(f"ablation {row.number} of a study is {studies.UNREADABLE}") from None
+    return design
 
 
 def make_design(

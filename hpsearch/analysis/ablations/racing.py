@@ -1,7 +1,7 @@
 """Racing in an ablation: levels that are beyond doubt after two seeds get no further one."""
 
 from hpsearch.analysis.ablations import table as ablation_table
-from hpsearch.analysis.ablations.design import AblationDesign
+from hpsearch.analysis.ablations.design import read_design
 from hpsearch.storage import ablations, results, studies
 from hpsearch.storage.database import Connection
 from hpsearch.storage.studies import Study
@@ -16,12 +16,13 @@ def drop_settled(connection: Connection, study: Study) -> int:
 
     Raises:
         NotFoundError: the study was deleted.
+        UnreadableStudyError: a newer hpsearch designed it.
     """
     studies.lock(connection, study.study_id)
     row = ablations.find(connection, study.study_id)
     if row is None:  # the ablated study was deleted
         return 0
-    design = AblationDesign.from_json(study.spec, row.design)
+    design = read_design(study, row)
     first = ablation_table.RACED_SEEDS * design.round_size
     if not ablations.has_later_waiting(connection, study.study_id, first):
         return 0
