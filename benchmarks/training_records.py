@@ -67,7 +67,8 @@ class StudyRecord:
         best = max(complete, key=lambda trial: trial.value or 0.0, default=None)
         counts = {str(state): sum(trial.state == state for trial in trials) for state in TrialState}
         study = Study(0, self.name, self.spec, self.spec.fingerprint, StudyStatus.FINISHED, None, 0, None, None)
-        shown = {"number": best.number, "value": best.value, "params": best.params} if best else None
+        named = ("number", "value", "params", "is_foreign")
+        shown = {name: getattr(best, name) for name in named} if best else None
         return Summary(study, counts, shown), trials
 
     def measure_grid(self, epoch: int) -> dict[tuple[Value, ...], float]:

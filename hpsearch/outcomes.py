@@ -30,13 +30,9 @@ class TrialState(StrEnum):
         return self not in {TrialState.WAITING, TrialState.RUNNING}
 
     @classmethod
-    def from_optuna(cls, name: str) -> "TrialState":
-        """Return the state that Optuna's tables call `name`.
-
-        Raises:
-            ValueError: Optuna has no state of that name.
-        """
-        return cls("failed" if name == "FAIL" else name.lower())
+    def from_optuna(cls, name: str) -> "TrialState | None":
+        """Return the state that Optuna's tables call `name`; None where only another version of Optuna has it."""
+        return next((state for state in cls if state.optuna == name), None)
 
 
 class TrialOutcome(StrEnum):
@@ -117,6 +113,10 @@ class StudyStatus(StrEnum):
     PAUSED = "paused"
     STOPPED = "stopped"
     FINISHED = "finished"
+
+
+FOREIGN = "told by another program"
+"""How a reader sees that a trial ended without any training here: see `storage.tables.trial_values`."""
 
 
 @dataclass(frozen=True)

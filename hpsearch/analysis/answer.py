@@ -75,7 +75,7 @@ def _digest(summary: Summary, trials: Sequence[Trial]) -> str:
         summary.best,
         [
             (
-                *(trial.number, trial.state, trial.outcome, trial.value, trial.params),
+                *(trial.number, trial.state, trial.outcome, trial.value, trial.is_foreign, trial.params),
                 [vars(epoch) for epoch in trial.epochs],
                 [(attempt.host, attempt.device) for attempt in trial.history[-1:]],
             )

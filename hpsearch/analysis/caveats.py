@@ -6,7 +6,7 @@ from hpsearch.analysis import class_balance, statistics
 from hpsearch.analysis.effects import GUESSES, TrialFacts
 from hpsearch.formatting import format_count, join_words
 from hpsearch.metrics import METRICS
-from hpsearch.outcomes import StudyStatus, TrialState
+from hpsearch.outcomes import FOREIGN, StudyStatus, TrialState
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary
 
@@ -44,7 +44,7 @@ def write_caveats(summary: Summary, facts: Sequence[TrialFacts], *, is_modelled:
     if spec.facts and class_balance.is_unequal(spec.facts):
         yield class_balance.describe_guess(spec, spec.facts)
     if not spec.evaluation:
-        yield _describe_selection(summary, len(complete))
+        yield _describe_selection(spec, [trial.value for trial in complete if trial.value is not None])
     elif len(spec.baselines) > spec.budget.repeats:
         yield "The test images cannot both choose among these configurations and measure the choice."
 
@@ -117,16 +117,22 @@ def _describe_left_out(ended: Sequence[TrialFacts]) -> Iterator[str]:
         yield f"In the means as no better than guessing: {count_endings(guesses)}."
 
 
-def _describe_selection(summary: Summary, complete: int) -> str:
-    """Return that the best value is measured on the images that selected it."""
-    spec, best = summary.study.spec, summary.best
+def _describe_selection(spec: StudySpec, values: Sequence[float]) -> str:
+    """Return that the best one of the complete trials' values is measured on the images that selected it."""
     images = spec.validation_images
     interval = ""
-    if METRICS[spec.study.metric].is_proportion and best is not None:
-        low, high = statistics.compute_wilson_interval(round(best["value"] * images), images)
+    if METRICS[spec.study.metric].is_proportion:
+        low, high = statistics.compute_wilson_interval(round(max(values) * images), images)
         interval = f" (95% confidence interval from their number alone: {low:.1%} to {high:.1%})"
-    selected = "the trial and its epoch" if complete > 1 else "the epoch"
+    selected = "the trial and its epoch" if len(values) > 1 else "the epoch"
     return (
         f"The best value is measured on {format_count(images, 'validation image')}{interval}, which also selected "
         f"{selected}: expect less on other images. hpsearch evaluate tests it."
     )
+
+
+def describe_foreign(count: int) -> Iterator[str]:
+    """Yield that so many trials were not trained here."""
+    if count:
+        were = "was" if count == 1 else "were"
+        yield f"Without a part in all of this: {format_count(count, 'trial')} that {were} {FOREIGN}."

@@ -12,6 +12,7 @@ TRIAL_COLUMNS = (
     "state",
     "outcome",
     "value",
+    "is_foreign",
     "best_epoch",
     "attempts",
     "worker",

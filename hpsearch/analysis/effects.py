@@ -127,8 +127,9 @@ def choose_milestones(trials: Iterable[Trial], counts: ClassCounts) -> tuple[flo
 
 
 def collect_facts(spec: StudySpec, trials: Iterable[Trial], accuracies: Sequence[float]) -> list[TrialFacts]:
-    """Return what is compared of each trial that has begun; `accuracies` are the milestones, ascending."""
-    return [_collect(spec, trial, accuracies) for trial in trials if trial.state != TrialState.WAITING]
+    """Return what is compared of each trial that has begun here; `accuracies` are the milestones, ascending."""
+    begun = (trial for trial in trials if trial.state != TrialState.WAITING and not trial.is_foreign)
+    return [_collect(spec, trial, accuracies) for trial in begun]
 
 
 def find_value(spec: StudySpec, trial: Trial) -> float | None:

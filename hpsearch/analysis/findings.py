@@ -26,12 +26,13 @@ class ComparedLevels:
 class Findings:
     """What a study's trials say so far.
 
-    `best` is the best complete trial, None while there is none. `accuracies` are the validation accuracies for which
-    each level's `reached` says how soon. `facts` are of the trials that have begun. `effects` has the measured levels
-    of each searched hyperparameter; `configurations` compares whole configurations (None unless the study is a small
-    grid of several hyperparameters, a list, or searches nothing). `is_exact`: all levels were trained alike, so that
-    their measured means are compared; else only the model of `importance` compares them. `repeated` says whether seed
-    noise was measured.
+    `best` is the best complete trial that was trained here, None while there is none. `foreign` counts those that
+    were not. `accuracies` are the validation accuracies for which each level's `reached` says how soon. `facts` are
+    of the trials that have begun. `effects` has the measured levels of each searched hyperparameter;
+    `configurations` compares whole configurations (None unless the study is a small grid of several
+    hyperparameters, a list, or searches nothing). `is_exact`: all levels were trained alike, so that their measured
+    means are compared; else only the model of `importance` compares them. `repeated` says whether seed noise was
+    measured.
     """
 
     metric: str
@@ -44,29 +45,28 @@ class Findings:
     repeated: bool
     importance: Importance
     comparisons: tuple[ComparedLevels, ...]
+    foreign: int = 0
 
 
 def rank_trials(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
-    """Return the complete trials that have a value, the best first; of equals the earlier one."""
+    """Return the complete trials that have a value from training here, the best first; of equals the earlier one."""
     sign = spec.direction.sign
-    valued = [
-        (trial.value, trial) for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None
-    ]
+    valued = [(trial.value, trial) for trial in trials if trial.is_compared and trial.value is not None]
     return [trial for _, trial in sorted(valued, key=lambda pair: (-sign * pair[0], pair[1].number))]
 
 
 def analyze_study(summary: Summary, trials: Sequence[Trial]) -> Findings:
-    """Return what the trials of a study say, from what `results.read` returns."""
-    spec = summary.study.spec
+    """Return what the trials of a study say, from what `results.read` returns; those trained elsewhere say nothing."""
+    spec, foreign = summary.study.spec, sum(trial.is_foreign for trial in trials)
+    trials = [trial for trial in trials if not trial.is_foreign]
     accuracies = effects.choose_milestones(trials, spec.class_counts)
     facts = effects.collect_facts(spec, trials, accuracies)
     measured = effects.measure_effects(spec, facts, accuracies)
-    number = summary.best["number"] if summary.best else None
     importance = compute_importance(summary, trials)
     is_exact = _is_exact(spec, facts)
     return Findings(
         spec.study.metric,
-        next((trial for trial in trials if trial.number == number and trial.value is not None), None),
+        next(iter(rank_trials(spec, trials)), None),
         accuracies,
         tuple(facts),
         measured,
@@ -75,6 +75,7 @@ def analyze_study(summary: Summary, trials: Sequence[Trial]) -> Findings:
         spec.repeats > 1 or (not spec.space and len(facts) > 1),
         importance,
         tuple(_compare(effect, importance, is_exact, spec.budget.epochs) for effect in measured),
+        foreign,
     )
 
 

@@ -28,6 +28,7 @@ from hpsearch.formatting import (
     join_words,
 )
 from hpsearch.metrics import METRICS, Direction
+from hpsearch.outcomes import FOREIGN
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
 
@@ -72,9 +73,13 @@ def write_narrative(summary: Summary, findings: Findings) -> Narrative:
     modelled = not findings.is_exact and any(each.differences for each in findings.comparisons)
     if spec.ablation:
         return Narrative(levels=(ABLATION_REMARK,))
-    limits = tuple(caveats.write_caveats(summary, findings.facts, is_modelled=modelled))
+    limits = (
+        *caveats.write_caveats(summary, findings.facts, is_modelled=modelled),
+        *caveats.describe_foreign(findings.foreign),
+    )
+    foreign = tuple(_describe_foreign_best(summary, metric))
     if findings.best is None and not modelled:
-        return Narrative(levels=(_describe_endings(findings.facts),), caveats=limits)
+        return Narrative(levels=(_describe_endings(findings.facts),), best=foreign, caveats=limits)
     if modelled:
         levels = tuple(_describe_search(findings.comparisons, metric, spec.budget.epochs))
     elif sum(trial.value is not None for trial in findings.facts) > 1:
@@ -89,7 +94,7 @@ def write_narrative(summary: Summary, findings: Findings) -> Narrative:
     return Narrative(
         tuple(_describe_importance(findings)),
         levels,
-        tuple(_describe_outcome(findings, values, spec)),
+        (*_describe_outcome(findings, values, spec), *foreign),
         tuple(_describe_open(findings, spec)) if modelled else (),
         (*cost, *(line for effect in planned for line in _describe_rate(effect))),
         tuple(line for effect in exact for line in _describe_gap(effect)),
@@ -184,6 +189,14 @@ def _describe_best(best: Trial, metric: str, values: Sequence[float]) -> str:
         rank = f", the {extreme} of {len(values):,}"
     params = format_params(best.params)
     return f"Trial {best.number} is best: {metric} {value} at epoch {best.best_epoch}{rank}, with {params}."
+
+
+def _describe_foreign_best(summary: Summary, metric: str) -> Iterator[str]:
+    """Yield the trial that is best only by what another program told."""
+    best = summary.best
+    if best is not None and best["is_foreign"]:
+        value = format_metric(best["value"], None, metric)
+        yield f"Trial {best['number']}, {FOREIGN}, has {metric} {value}: nobody trained it here."
 
 
 def _describe_configurations(configurations: Effect | None, metric: str, measured: str) -> Iterator[str]:

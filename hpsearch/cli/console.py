@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.formatting import format_count, format_params
-from hpsearch.outcomes import TrialState
+from hpsearch.outcomes import FOREIGN, TrialState
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hpsearch.storage.results import Summary, Trial
 
-TRIAL_COLUMNS = ("number", "state", "outcome", "value", "attempts", "worker", "seconds", "weights")
+TRIAL_COLUMNS = ("number", "state", "outcome", "value", "is_foreign", "attempts", "worker", "seconds", "weights")
 """The columns of the CSV that every study has."""
 
 UNWRAPPED_WIDTH = 20
@@ -134,7 +134,7 @@ def print_results(summary: "Summary", trials: "list[Trial]") -> None:
     rows = [
         (
             str(trial.number),
-            trial.outcome or trial.state,
+            (trial.outcome or trial.state) + (f", {FOREIGN}" if trial.is_foreign else ""),
             f"{trial.value:.4f}" if trial.value is not None else "",
             str(len(trial.epochs)),
             f"{trial.seconds:.1f}" if trial.seconds is not None else "",

@@ -2,12 +2,13 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpsearch.cli.console import make_console, make_table, print_line, print_tables
 from hpsearch.formatting import format_duration, format_params
+from hpsearch.outcomes import FOREIGN
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,14 +81,19 @@ def _study_row(speed: "StudySpeed", now: datetime) -> tuple[str, ...]:
         summary.describe_counts(),
         f"{speed.trials_per_hour:.1f}" if speed.trials_per_hour is not None else "",
         format_duration((end - now).total_seconds()) if end else "",
-        f"{best['value']:.4f}" if best else "",
+        f"{best['value']:.4f}{_mark(best)}" if best else "",
     )
 
 
 def _best_row(speed: "StudySpeed") -> tuple[str, ...]:
     study, best = speed.summary.study, speed.summary.best
     assert best is not None
-    return study.name, str(best["number"]), format_params(best["params"])
+    return study.name, f"{best['number']}{_mark(best)}", format_params(best["params"])
+
+
+def _mark(best: Mapping[str, Any]) -> str:
+    """Return the mark of a best trial that nobody trained here."""
+    return f" ({FOREIGN})" if best["is_foreign"] else ""
 
 
 def _format_epochs(worker: "WorkerStatus") -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hpsearch.analysis.answer import Answer
-from hpsearch.errors import NotFoundError, first_line
+from hpsearch.errors import NotFoundError, UnreadableStudyError, first_line
 from hpsearch.evaluation import answers
 from hpsearch.evaluation.answers import AnswerSource
 from hpsearch.storage import studies
@@ -82,7 +82,7 @@ class BackgroundAnswers:
 
         try:
             answer = answers.answer(self._database.transact(read))
-        except NotFoundError:  # deleted meanwhile
+        except (NotFoundError, UnreadableStudyError):  # deleted meanwhile, or the page says that it cannot be read
             return
         except Exception as error:  # noqa: BLE001 - no answer is worth a study's page
             log.error("a study is shown without its answer: %s", first_line(error))

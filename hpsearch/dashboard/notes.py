@@ -8,6 +8,8 @@ from hpsearch.analysis import findings
 from hpsearch.analysis.answer import Answer
 from hpsearch.formatting import format_count, format_params
 from hpsearch.markdown import escape, escape_lines
+from hpsearch.outcomes import FOREIGN
+from hpsearch.storage import studies
 from hpsearch.storage.results import Summary, Trial
 
 MAX_TRIAL_NOTES = 20
@@ -19,6 +21,11 @@ SEPARATOR = "*Above this line: computed at each visit. Below it: what somebody w
 PENDING = "*The answer is being computed: reload the page in a moment.*"
 
 EVALUATION_REMARK = "This study tests another's best configurations: `hpsearch evaluate` shows the result."
+
+
+FOREIGN_NOTE = f"**{FOREIGN.capitalize()}**: nobody trained it here, so that it is compared with no other trial."
+
+UNREADABLE_NOTE = f"**Unreadable**: {studies.UNREADABLE}. Its trials are shown as Optuna has them."
 
 
 def join_note(computed: str, written: str) -> str:
@@ -66,11 +73,14 @@ def _list(lines: Iterable[str]) -> str:
 
 
 def write_trial_notes(summary: Summary, trials: Iterable[Trial]) -> Mapping[int, str]:
-    """Write the notes of the best trials, by number: rank, value, hyperparameters, and the classes confused most."""
-    spec = summary.study.spec
+    """Write the notes of the best trials, by number: rank, value, hyperparameters, and the classes confused most.
+
+    Trials that another program told have one that says so.
+    """
+    spec, trials = summary.study.spec, list(trials)
     ranked = findings.rank_trials(spec, trials)
     classes = spec.classes
-    notes = {}
+    notes = {trial.number: FOREIGN_NOTE for trial in trials if trial.is_foreign}
     for rank, trial in enumerate(ranked[:MAX_TRIAL_NOTES], start=1):
         value = f"{escape(spec.study.metric)} {trial.value:.4f} at epoch {trial.best_epoch} of {len(trial.epochs)}"
         parts = [f"**Number {rank} of {len(ranked)} complete trials**: {value}", escape(format_params(trial.params))]

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from hpsearch.errors import NotFoundError
+from hpsearch.errors import NotFoundError, UnreadableStudyError
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion
 from hpsearch.plotting import trial_plots
@@ -37,6 +37,7 @@ def read_plot_data(connection: Connection, plot: PlotReference) -> PlotData:
 
     Raises:
         NotFoundError: its study belongs to another program.
+        UnreadableStudyError: a newer hpsearch made its study.
     """
     spec = studies.read(connection, plot.study_id).spec
     return PlotData(
@@ -91,7 +92,7 @@ class PlotArtifactStore(PostgresStore):
 
         try:
             source = self.database.transact(read)
-        except NotFoundError:  # the study belongs to another program
+        except (NotFoundError, UnreadableStudyError):  # the study belongs to another program, or to a newer hpsearch
             return None
         if isinstance(source, str):
             return source.encode()

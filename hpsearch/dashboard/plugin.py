@@ -13,7 +13,7 @@ from hpsearch.analysis import effects
 from hpsearch.analysis.importance import Importance
 from hpsearch.dashboard import figures, notes
 from hpsearch.dashboard.answers import BackgroundAnswers, Computed, Version
-from hpsearch.errors import NotFoundError, first_line
+from hpsearch.errors import NotFoundError, UnreadableStudyError, first_line
 from hpsearch.storage import dashboard_queries, results, studies
 from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary
@@ -85,7 +85,9 @@ class DashboardPlugin:
     def _serve_study(self, study_id: int, answer: Any) -> Any:
         began = time.monotonic()
         additions = self._find_additions(study_id) if isinstance(answer, dict) and "trials" in answer else None
-        if additions is None:
+        if isinstance(additions, UnreadableStudyError):
+            answer["note"] = _join_note(answer["note"], notes.UNREADABLE_NOTE)
+        if not isinstance(additions, PageAdditions):
             return answer
         answer["note"] = _join_note(answer["note"], self._write_note(study_id, additions, began))
         _thin_curves(answer["trials"], additions.trial_notes)
@@ -112,8 +114,11 @@ class DashboardPlugin:
             log.error(FAULT, first_line(error))
             return None
 
-    def _find_additions(self, study_id: int) -> PageAdditions | None:
-        """Return what is to be added; None where the study is another program's, or the database does not answer."""
+    def _find_additions(self, study_id: int) -> PageAdditions | UnreadableStudyError | None:
+        """Return what is to be added, or why a study of a newer hpsearch cannot be read.
+
+        None where the study is another program's, or the database does not answer.
+        """
         version = self._read_version(study_id)
         if version is None:
             return None
@@ -128,6 +133,8 @@ class DashboardPlugin:
             return cached.result
         except NotFoundError:
             return None
+        except UnreadableStudyError as error:
+            return error
         except Exception as error:  # noqa: BLE001 - no note and no plot is worth a study's page
             log.error(FAULT, first_line(error))
             return None
@@ -151,6 +158,7 @@ def compute_additions(connection: Connection, study_id: int) -> PageAdditions:
 
     Raises:
         NotFoundError: it was deleted.
+        UnreadableStudyError: a newer hpsearch made it.
     """
     summary, trials = results.read(connection, studies.read(connection, study_id).name)
     spec = summary.study.spec

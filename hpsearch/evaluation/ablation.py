@@ -9,7 +9,7 @@ from statistics import median
 from types import MappingProxyType
 from typing import Any
 
-from hpsearch.analysis import importance
+from hpsearch.analysis import findings, importance
 from hpsearch.analysis.ablations import design as ablation_design
 from hpsearch.analysis.ablations import table as ablation_table
 from hpsearch.analysis.ablations.design import AblationDesign, Levels, Predict
@@ -278,11 +278,12 @@ def _design(
 def _choose_trial(summary: Summary, trials: Sequence[Trial], number: int | None) -> Trial:
     name = summary.study.name
     if number is None:
-        if summary.best is None:
+        ranked = findings.rank_trials(summary.study.spec, trials)
+        if not ranked:
             raise RefusedError(
                 f"{name} has no complete trial yet: an ablation takes the best, or hpsearch ablate --trial"
             )
-        number = int(summary.best["number"])
+        number = ranked[0].number
     trial = next((trial for trial in trials if trial.number == number), None)
     if trial is None:
         raise NotFoundError(f"{name} has no trial {number}: hpsearch results lists those it has")

@@ -192,13 +192,12 @@ def _request(
     latest, study = _find_latest(connection, name, again)
     if latest is not None:
         return latest, False
-    summary, trials = results.read(connection, name)
+    _, trials = results.read(connection, name)
     best = _rank_configurations(study.spec, trials)[:top]
     if not best:
         raise RefusedError(f"{name} has no complete trial yet: an evaluation takes the best of them")
     number = evaluations.next_number(connection, study.study_id)
-    assert summary.best is not None
-    epochs = next(trial.best_epoch for trial in trials if trial.number == summary.best["number"])
+    epochs = next(trial.best_epoch for trial in trials if trial.number == best[0].trial)
     spec = _make_spec(study, best, seeds, epochs or study.spec.budget.epochs, number)
     trainer = study_creation.create(
         connection, replace(spec, study=name_study(connection, spec, "evaluation")), artifacts
@@ -211,12 +210,15 @@ def _request(
 
 
 def _rank_configurations(spec: StudySpec, trials: Sequence[Trial]) -> list[Configuration]:
-    """Return the distinct configurations of the complete trials, the best first, the earlier one of equals."""
+    """Return the distinct configurations of the complete trials, the best first, the earlier one of equals.
+
+    What another program told about a trial says nothing of how it would train here.
+    """
     sign = spec.direction.sign
     groups: dict[str, list[tuple[float, Trial]]] = defaultdict(list)
     identify = make_identity(spec)
     for trial in trials:
-        if trial.state == TrialState.COMPLETE and trial.value is not None:
+        if trial.is_compared and trial.value is not None:
             groups[identify(trial.params)].append((trial.value, trial))
     configurations = []
     for group in groups.values():

@@ -13,7 +13,6 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, create_trial
 
 from hpsearch.metrics import Direction
-from hpsearch.outcomes import TrialState
 from hpsearch.plotting import matplotlib_renderer
 from hpsearch.sampling import suggest
 from hpsearch.storage.results import Summary, Trial
@@ -80,7 +79,7 @@ def sample_trials(trials: Sequence[Trial], most: int, direction: Direction) -> l
 
 
 def _select_complete(trials: Sequence[Trial]) -> list[Trial]:
-    return [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+    return [trial for trial in trials if trial.is_compared]
 
 
 def _plot(kind: _PlotKind, summary: Summary, trials: Sequence[Trial], names: Sequence[str]) -> OptunaPlot | None:

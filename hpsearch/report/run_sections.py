@@ -7,7 +7,7 @@ from typing import Any
 
 from hpsearch.analysis import class_balance
 from hpsearch.formatting import format_count
-from hpsearch.outcomes import TrialOutcome, TrialState
+from hpsearch.outcomes import FOREIGN, TrialOutcome, TrialState
 from hpsearch.plotting import timeline
 from hpsearch.plotting.timeline import WorkerUtilization
 from hpsearch.report.document import Block, CodeBlock, Paragraph, ReportSection, Table, make_figure_block
@@ -97,7 +97,8 @@ def describe_endings(material: ReportMaterial) -> ReportSection:
 
 def _name_ending(trial: Trial) -> str:
     """Return how a trial ended, or its state where it has not, for a reader."""
-    return TrialOutcome(trial.outcome).label if trial.outcome else TrialState(trial.state).label
+    ending = TrialOutcome(trial.outcome).label if trial.outcome else TrialState(trial.state).label
+    return f"{ending}, {FOREIGN}" if trial.is_foreign else ending
 
 
 def _list_reasons(trials: Sequence[Trial]) -> tuple[tuple[str, ...], ...]:

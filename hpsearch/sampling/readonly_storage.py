@@ -25,18 +25,19 @@ from sqlalchemy import Connection, text
 
 from hpsearch.metrics import Direction
 from hpsearch.storage.optuna_tables import SPECIAL_VALUES, TrialWrites, parse_distribution
+from hpsearch.storage.tables import trial_values
 
-TRIALS = text("""
+TRIALS = text(f"""
 select t.trial_id, t.number, t.state::text, t.datetime_start, t.datetime_complete,
-       (select json_build_array(v.value, v.value_type::text)
-          from trial_values v where v.trial_id = t.trial_id and v.objective = 0) as value,
+       case when own.epochs > 0 then json_build_array(own.value, 'FINITE')
+            else json_build_array(v.value, v.value_type::text) end as value,
        (select json_agg(json_build_array(p.param_name, p.param_value, p.distribution_json) order by p.param_id)
           from trial_params p where p.trial_id = t.trial_id) as params,
        (select json_agg(json_build_array(i.step, i.intermediate_value, i.intermediate_value_type::text))
           from trial_intermediate_values i where i.trial_id = t.trial_id) as steps,
        (select json_agg(json_build_array(a.key, a.value_json))
           from trial_system_attributes a where a.trial_id = t.trial_id) as attributes
-  from trials t
+  from {trial_values.SOURCES}
  where t.study_id = :study_id and (t.trial_id > :newest or t.trial_id = any(:unfinished))
  order by t.number
 """)
@@ -68,7 +69,11 @@ class ReadOnlyStorage(BaseStorage):
         arguments = {"study_id": self.study_id, "newest": self._newest, "unfinished": list(self._unfinished)}
         for row in connection.execute(TRIALS, arguments):
             self._newest = max(self._newest, row.trial_id)
-            trial = self._trials[row.trial_id] = _freeze(row)
+            trial = _freeze(row)
+            if trial is None:
+                self._unfinished.pop(row.trial_id, None)
+                continue
+            self._trials[row.trial_id] = trial
             if trial.state.is_finished():
                 self._unfinished.pop(trial._trial_id, None)
                 insort(self._finished[trial.state], trial, key=NUMBER)
@@ -201,10 +206,19 @@ def make_frozen_trial(row: Any, **more: Any) -> FrozenTrial:
     )
 
 
-def _freeze(row: Any) -> FrozenTrial:
-    return make_frozen_trial(
-        row,
-        value=None if row.value is None else SPECIAL_VALUES.get(row.value[1], row.value[0]),
-        user_attrs={},
-        system_attrs={key: json.loads(value) for key, value in row.attributes or ()},
-    )
+def _freeze(row: Any) -> FrozenTrial | None:
+    """Return a row of TRIALS as Optuna's trial; None for one that no sampler could learn from.
+
+    Another program, or another version of Optuna, may store rows that cannot be read here, or let a trial complete
+    without a value.
+    """
+    try:
+        trial = make_frozen_trial(
+            row,
+            value=SPECIAL_VALUES.get(row.value[1], row.value[0]),
+            user_attrs={},
+            system_attrs={key: json.loads(value) for key, value in row.attributes or ()},
+        )
+    except (LookupError, TypeError, ValueError):
+        return None
+    return None if trial.state is TrialState.COMPLETE and trial.value is None else trial

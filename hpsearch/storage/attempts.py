@@ -19,6 +19,7 @@ from hpsearch.outcomes import AttemptEnd, Confusion, StudyStatus, TrialOutcome
 from hpsearch.storage import optuna_tables, trials
 from hpsearch.storage.artifacts import table
 from hpsearch.storage.studies import Study
+from hpsearch.storage.tables import trial_values
 
 MADE_BY = "hpsearch:made_by"
 """The system attribute with a trial's seed, data, backend and versions."""
@@ -248,14 +249,8 @@ def is_among_best(connection: Connection, attempt: Attempt) -> bool:
     best = find_best_epoch(list(trials.read_epochs(connection, attempt.trial_id)), spec.study.metric)
     if best is None:
         return False
-    ahead = connection.execute(
-        text(
-            "select count(*) from trials t join trial_values v using (trial_id) "
-            f"where t.study_id = :study_id and t.state = 'COMPLETE' and v.value {spec.direction.sql_better} :value"
-        ),
-        {"study_id": attempt.study.study_id, "value": best.value(spec.study.metric)},
-    ).scalar_one()
-    return int(ahead) < spec.study.keep_models
+    ahead = trial_values.count_better_models(connection, attempt.study.study_id, spec, best.value(spec.study.metric))
+    return ahead < spec.study.keep_models
 
 
 def drop_models(connection: Connection, attempt: Attempt, key: str) -> None:
@@ -270,9 +265,8 @@ def drop_models(connection: Connection, attempt: Attempt, key: str) -> None:
              where key like 'model/%' and trial_id in (select trial_id from trials where study_id = :study_id)
                and (trial_id = :trial_id and key <> :key
                     or trial_id not in (
-                        select t.trial_id from trials t join trial_values v using (trial_id)
-                         where t.study_id = :study_id and t.state = 'COMPLETE'
-                         order by v.value {spec.direction.sql_order}, t.trial_id limit :keep))
+                        select trial_id from ({trial_values.WITH_MODEL}) kept
+                         order by value {spec.direction.sql_order} nulls last, trial_id limit :keep))
         """),
         {
             "study_id": attempt.study.study_id,

@@ -7,10 +7,13 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-_TRIALS = text("""
+from hpsearch.storage.tables import trial_values
+
+_TRIALS = text(f"""
 select t.trial_id, t.number, t.state::text, t.datetime_start, t.datetime_complete,
-       (select json_agg(json_build_array(v.value, v.value_type::text) order by v.objective)
-          from trial_values v where v.trial_id = t.trial_id) as objectives,
+       case when own.epochs > 0 then json_build_array(json_build_array(own.value, 'FINITE'))
+            else (select json_agg(json_build_array(v.value, v.value_type::text) order by v.objective)
+                    from trial_values v where v.trial_id = t.trial_id) end as objectives,
        (select json_agg(json_build_array(p.param_name, p.param_value, p.distribution_json) order by p.param_id)
           from trial_params p where p.trial_id = t.trial_id) as params,
        (select json_agg(json_build_array(i.step, i.intermediate_value, i.intermediate_value_type::text) order by i.step)
@@ -19,7 +22,7 @@ select t.trial_id, t.number, t.state::text, t.datetime_start, t.datetime_complet
           from trial_user_attributes a where a.trial_id = t.trial_id) as user_attributes,
        (select json_object_agg(a.key, a.value_json order by a.trial_system_attribute_id)
           from trial_system_attributes a where a.trial_id = t.trial_id) as system_attributes
-  from trials t
+  from {trial_values.SOURCES}
  where t.study_id = :study_id and (t.trial_id > :newest or t.trial_id = any(:unfinished))
  order by t.trial_id
 """)
@@ -64,6 +67,18 @@ def list_trial_rows(
     system attributes map keys to JSON.
     """
     return session.execute(_TRIALS, {"study_id": study_id, "newest": newest, "unfinished": sorted(unfinished)}).all()
+
+
+def find_best_id(session: Session, study_id: int, order: str) -> int | None:
+    """Return the id of the best complete trial of a study by values in `order`, asc or desc; None without one."""
+    best: int | None = session.execute(
+        text(
+            f"select trial_id from ({trial_values.COMPLETE}) complete where value is not null "
+            f"order by value {order}, number limit 1"
+        ),
+        {"study_id": study_id},
+    ).scalar()
+    return best
 
 
 def read_study_version(connection: Connection, study_id: int) -> tuple[object, ...] | None:

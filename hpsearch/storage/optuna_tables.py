@@ -5,6 +5,7 @@ attempt that allows it. Every function here takes the connection of such a trans
 itself would have written.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -115,10 +116,14 @@ INTERMEDIATE = """
 intermediate as (
     insert into trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)
     select fence.trial_id, :step, :value, cast(:type as trialintermediatevaluetype) from fence
-    on conflict do nothing
+    on conflict (trial_id, step) do update
+       set intermediate_value = excluded.intermediate_value, intermediate_value_type = excluded.intermediate_value_type
+     where exists (select 1 from epoch)
 )
 """
-"""Insert the value at a step; the first one to be written stays."""
+"""Insert the value at a step, after the part `epoch`, which returns a row where it inserted that epoch.
+
+The first one that we wrote stays; one that another program reported before goes."""
 
 _END = text(f"""
 with fence as (select cast(:trial_id as integer) as trial_id),
@@ -191,9 +196,13 @@ def write_note(connection: Connection, study_id: int, trial_id: int, markdown: s
         ),
         {"study_id": study_id, "prefix": prefix},
     )
-    note = {key: json.loads(value) for key, value in rows}
+    note = {}
+    for key, value in rows:
+        with contextlib.suppress(ValueError):
+            note[key] = json.loads(value)
     version = note.pop(f"{prefix}ver", 0)
-    written = "".join(note.get(f"{prefix}str:{part}", "") for part in range(len(note)))
+    version = version if isinstance(version, int) else 0  # it may be in a form that only another dashboard knows
+    written = "".join(str(note.get(f"{prefix}str:{part}", "")) for part in range(len(note)))
     whole = f"{written}\n\n{markdown}" if written else markdown
     parts = [whole[start : start + NOTE_PART] for start in range(0, len(whole), NOTE_PART)]
     numbered = {f"{prefix}str:{number}": part for number, part in enumerate(parts)}

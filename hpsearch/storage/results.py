@@ -1,20 +1,23 @@
 """Read what a study found, as plain values, from the database alone."""
 
+import contextlib
 import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
 
-from hpsearch.metrics import EpochMetrics, find_best_epoch
+from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import AttemptEnd, Confusion, StudyStatus, TrialOutcome, TrialState
 from hpsearch.storage import attempts, studies, trials
 from hpsearch.storage.studies import Study
+from hpsearch.storage.tables import trial_params, trial_values
+
+_T = TypeVar("_T")
 
 COUNTED_STATES = (
     TrialState.COMPLETE,
@@ -39,7 +42,8 @@ class AttemptRecord:
     device: str
     seconds: float
     epochs: int
-    why: AttemptEnd | None
+    why: AttemptEnd | str | None
+    """How it ended, as the database says it where only a newer hpsearch knows that way; None while it has not."""
     began: datetime
     ended: datetime | None
 
@@ -48,7 +52,8 @@ class AttemptRecord:
 class Trial:
     """One trial. `outcome` is None where hpsearch did not end it, or a later version did, in a way unknown to this one.
 
-    `value` is the best epoch's, of an ended trial that has one; `seconds` the time it was held.
+    `value` is as `trial_values` says: the best epoch's, of an ended trial that has one; where it `is_foreign`, told by
+    another program, what that told. `seconds` is the time it was held.
 
     `detail` says why it ended so, `retry_of` is the number of the trial it repeats, `best_epoch` the one that `value`
     is of. `confusion[i][j]` says how many validation images of class i the best epoch's model took for class j; None
@@ -74,11 +79,20 @@ class Trial:
     made_by: Mapping[str, Any]
     began: datetime | None
     ended: datetime | None
+    is_foreign: bool = False
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether the trial is complete with a value from epochs of ours, so that it is compared with others."""
+        return self.state == TrialState.COMPLETE and self.value is not None and not self.is_foreign
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A study, its trials counted by state, and its best trial; `best` is None while none is complete."""
+    """A study, its trials counted by state, and its best trial; `best` is None while none is complete.
+
+    `best` has a trial's `number`, `value`, `params` and whether it `is_foreign`, told by another program.
+    """
 
     study: Study
     counts: Mapping[str, int]
@@ -119,22 +133,20 @@ def summarize(connection: Connection, study: Study) -> Summary:
         text("select state::text, count(*) from trials where study_id = :study_id group by state"),
         {"study_id": study.study_id},
     )
-    counts.update({TrialState.from_optuna(state): count for state, count in rows})
+    counts.update({state: count for name, count in rows if (state := TrialState.from_optuna(name))})
     return Summary(study, counts, _best(connection, study))
 
 
 def _best(connection: Connection, study: Study) -> dict[str, Any] | None:
-    row = connection.execute(
-        text(
-            "select t.trial_id, t.number, v.value from trials t join trial_values v using (trial_id) "
-            "where t.study_id = :study_id and t.state = 'COMPLETE' and v.value is not null "
-            f"order by v.value {study.spec.direction.sql_order}, t.number limit 1"
-        ),
-        {"study_id": study.study_id},
-    ).one_or_none()
-    if row is None:
+    best = trial_values.find_best(connection, study.study_id, study.spec)
+    if best is None:
         return None
-    return {"number": row.number, "value": row.value, "params": _params(connection, [row.trial_id])[row.trial_id]}
+    return {
+        "number": best.number,
+        "value": best.value,
+        "params": trial_params.read(connection, [best.trial_id])[best.trial_id],
+        "is_foreign": best.is_foreign,
+    }
 
 
 def make_document(summary: Summary, trials: Iterable[Trial]) -> dict[str, Any]:
@@ -176,89 +188,72 @@ def _shown(trial: Trial) -> dict[str, Any]:
 def _trials(connection: Connection, study: Study) -> list[Trial]:
     rows = connection.execute(
         text(
-            "select trial_id, number, state::text, datetime_start, datetime_complete "
-            "from trials where study_id = :study_id order by number"
+            "select trial_id, number, state::text, datetime_start, datetime_complete, v.value "
+            "from trials left join trial_values v using (trial_id) "
+            "where study_id = :study_id and coalesce(v.objective, 0) = 0 order by number"
         ),
         {"study_id": study.study_id},
     ).all()
     ids = [row.trial_id for row in rows]
-    params, attributes = _params(connection, ids), _attributes(connection, study)
+    params, attributes = trial_params.read(connection, ids), _attributes(connection, study)
     epochs, history = _epochs(connection, study), read_attempts(connection, study)
     return [
-        _trial(row, study, params[row.trial_id], attributes[row.trial_id], epochs[row.trial_id], history[row.number])
+        _trial(
+            row, state, study, params[row.trial_id], attributes[row.trial_id], epochs[row.trial_id], history[row.number]
+        )
         for row in rows
+        if (state := TrialState.from_optuna(row.state))
     ]
 
 
 def _trial(
     row: Any,
+    state: TrialState,
     study: Study,
     params: Mapping[str, Any],
     attributes: Mapping[str, Any],
     epochs: list[EpochMetrics],
     history: tuple[AttemptRecord, ...],
 ) -> Trial:
-    state = TrialState.from_optuna(row.state)
-    metric = study.spec.study.metric
-    best = find_best_epoch(epochs, metric) if state in {TrialState.COMPLETE, TrialState.PRUNED} else None
+    value = trial_values.choose_value(
+        state,
+        attributes.get("outcome"),
+        [attempt.why for attempt in history],
+        epochs,
+        row.value,
+        study.spec.study.metric,
+    )
     return Trial(
         number=row.number,
         state=state,
-        outcome=_parse_outcome(attributes.get("outcome")),
-        value=best.value(metric) if best else None,
-        params=params or attributes.get("fixed_params", {}),
+        outcome=trials.parse_outcome(attributes.get("outcome")),
+        value=value.value,
+        params=params or _only(dict, attributes.get("fixed_params")) or {},
         attempts=len(history),
         worker=history[-1].worker if history else None,
         seconds=sum(attempt.seconds for attempt in history) if history else None,
-        weights=attributes.get("weights"),
+        weights=_only(int, attributes.get("weights")),
         epochs=tuple(epochs),
-        detail=attributes.get("detail"),
-        retry_of=attributes.get("retry_of"),
+        detail=_only(str, attributes.get("detail")),
+        retry_of=_only(int, attributes.get("retry_of")),
         history=history,
-        best_epoch=best.epoch if best else None,
-        confusion=_parse_matrix(attributes.get(trials.CONFUSION)),
-        made_by=attributes.get(attempts.MADE_BY, {}),
+        best_epoch=value.epoch,
+        confusion=trials.parse_confusion(attributes.get(trials.CONFUSION)),
+        made_by=_only(dict, attributes.get(attempts.MADE_BY)) or {},
         began=_as_utc(row.datetime_start),
         ended=_as_utc(row.datetime_complete),
+        is_foreign=value.is_foreign,
     )
 
 
-def _parse_outcome(outcome: str | None) -> TrialOutcome | None:
-    return TrialOutcome(outcome) if outcome in set(TrialOutcome) else None
-
-
-def _parse_matrix(rows: list[list[int]] | None) -> Confusion | None:
-    return tuple(tuple(row) for row in rows) if rows else None
+def _only(kind: type[_T], value: object) -> _T | None:
+    """Return an attribute where it is of the type that hpsearch stores; None where somebody else stored another."""
+    return value if isinstance(value, kind) else None
 
 
 def _as_utc(time: datetime | None) -> datetime | None:
     """Add the time zone that Optuna's columns lack: what a worker writes there is UTC."""
     return time.replace(tzinfo=UTC) if time else None
-
-
-def _params(connection: Connection, ids: list[int]) -> dict[int, dict[str, Any]]:
-    params: dict[int, dict[str, Any]] = defaultdict(dict)
-    rows = connection.execute(
-        text(
-            "select trial_id, param_name, param_value, distribution_json from trial_params "
-            "where trial_id = any(:ids) order by param_id"
-        ),
-        {"ids": ids},
-    )
-    for trial_id, name, value, distribution in rows:
-        choices, whole = _distribution(distribution)
-        params[trial_id][name] = choices[int(value)] if choices else int(value) if whole else value
-    return params
-
-
-@lru_cache(maxsize=1024)
-def _distribution(described: str) -> tuple[list[Any] | None, bool]:
-    """Return the choices of a stored distribution, None where it is of numbers; and whether those are whole.
-
-    Optuna's own reading of it takes Optuna's import, longer than all else that `hpsearch status` does.
-    """
-    distribution = json.loads(described)
-    return distribution["attributes"].get("choices"), distribution["name"].startswith("Int")
 
 
 def _attributes(connection: Connection, study: Study) -> dict[int, dict[str, Any]]:
@@ -274,7 +269,8 @@ def _attributes(connection: Connection, study: Study) -> dict[int, dict[str, Any
         {"study_id": study.study_id, "confusion": trials.CONFUSION, "made_by": attempts.MADE_BY},
     )
     for trial_id, key, value in rows:
-        attributes[trial_id][key] = json.loads(value)
+        with contextlib.suppress(ValueError):
+            attributes[trial_id][key] = json.loads(value)
     return attributes
 
 
@@ -306,7 +302,7 @@ def read_attempts(connection: Connection, study: Study) -> Mapping[int, tuple[At
         {"study_id": study.study_id},
     )
     for row in rows:
-        end = AttemptEnd(row.why) if row.why else None
+        end = AttemptEnd(row.why) if row.why in set(AttemptEnd) else row.why
         history[row.trial] += (
             AttemptRecord(
                 row.number,

@@ -32,7 +32,8 @@ class StudySpeed:
 class WorkerStatus:
     """A worker that has not left, with a trial that it holds: one with several trials comes once for each.
 
-    `epoch` is the last one the trial has finished, of `epochs`, None where its study cannot be read. `gone`: not seen for the length of a lease.
+    `epoch` is the last one the trial has finished, of `epochs`, None where its study cannot be read. `gone`: not seen
+    for the length of a lease.
     """
 
     worker: str

@@ -11,6 +11,7 @@ from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.spec.validation import escape_controls
+from hpsearch.storage.tables import trial_values
 
 STUDY_LOCK = 0x68707374
 """The class of the advisory locks on studies ("hpst"); the object is the study's id."""
@@ -216,18 +217,10 @@ def measure_progress(connection: Connection, study: Study) -> StudyProgress:
     closed = None
     if budget.hours is not None and row.hours >= budget.hours:
         closed = f"its {budget.hours:g} hours are over"
-    elif budget.target is not None and _has_reached(connection, study, budget.target):
+    elif budget.target is not None and trial_values.has_reached(connection, study.study_id, study.spec, budget.target):
         closed = f"the target {budget.target:g} is reached"
     failing = row.failed >= budget.failures and _is_failing(connection, study.study_id, budget.failures)
     return StudyProgress(row.total, row.running, row.waiting, closed, failing)
-
-
-def _has_reached(connection: Connection, study: Study, target: float) -> bool:
-    query = (
-        "select exists (select 1 from trials t join trial_values v using (trial_id) "
-        f"where t.study_id = :study_id and t.state = 'COMPLETE' and v.value {study.spec.direction.sql_better}= :target)"
-    )
-    return bool(connection.scalar(text(query), {"study_id": study.study_id, "target": target}))
 
 
 def _is_failing(connection: Connection, study_id: int, failures: int) -> bool:

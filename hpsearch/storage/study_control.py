@@ -165,7 +165,7 @@ def _find_failed(connection: Connection, study: Study, number: int) -> Row[tuple
     if trial is None:
         raise NotFoundError(f"{study.name} has no trial {number}: hpsearch results lists those it has")
     if (state := TrialState.from_optuna(trial.state)) is not TrialState.FAILED:
-        ending = "was pruned" if state is TrialState.PRUNED else f"is {state}"
+        ending = "was pruned" if state is TrialState.PRUNED else f"is {state or trial.state}"
         raise RefusedError(f"trial {number} of {study.name} {ending}: only a failed one can be tried again")
     return trial
 

@@ -42,7 +42,23 @@ def read_confusion(connection: Connection, trial_id: int) -> Confusion | None:
         text("select value_json from trial_system_attributes where trial_id = :trial_id and key = :key"),
         {"trial_id": trial_id, "key": CONFUSION},
     )
-    return tuple(tuple(row) for row in json.loads(matrix)) if matrix else None
+    try:
+        return parse_confusion(json.loads(matrix)) if matrix else None
+    except ValueError:
+        return None
+
+
+def parse_confusion(rows: object) -> Confusion | None:
+    """Return a stored confusion matrix; None where it is none."""
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) for row in rows):
+        return None
+    whole = all(isinstance(count, int) for row in rows for count in row)
+    return tuple(map(tuple, rows)) if whole and {len(row) for row in rows} == {len(rows)} else None
+
+
+def parse_outcome(outcome: object) -> TrialOutcome | None:
+    """Return a stored outcome; None where there is none, or only a newer hpsearch knows it."""
+    return next((known for known in TrialOutcome if known.value == outcome), None)
 
 
 def end(

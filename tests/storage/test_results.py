@@ -32,6 +32,7 @@ TRIAL_KEYS = [
     "seconds",
     "weights",
     "epochs",
+    "is_foreign",
 ]
 EPOCH_KEYS = [
     *("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "val_metric"),
@@ -86,6 +87,7 @@ def test_every_kind_of_trial_is_told_as_it_is(database: Database, started: Start
         "number": 0,
         "value": 0.3,
         "params": {"learning_rate": 0.1, "optimizer": "sgd"},
+        "is_foreign": False,
     }
     states = [(trial["state"], trial["outcome"], trial["value"]) for trial in described["trials"]]
     assert states == [

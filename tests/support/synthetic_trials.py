@@ -87,7 +87,8 @@ def make_summary(
     counts = {state.value: sum(trial.state == state for trial in trials) for state in TrialState}
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
     best = max(complete, key=lambda trial: (spec.direction.sign * (trial.value or 0.0), -trial.number), default=None)
-    return Summary(study, counts, {"number": best.number, "value": best.value, "params": best.params} if best else None)
+    shown = {"number": best.number, "value": best.value, "params": best.params, "is_foreign": False} if best else None
+    return Summary(study, counts, shown)
 
 
 def make_repeated_grid(**options: Any) -> list[Trial]:

@@ -16,7 +16,6 @@ from hpsearch.analysis.ablations.seed_noise import Interval
 from hpsearch.analysis.anova.stages import find_floor
 from hpsearch.analysis.statistics import CONFIDENCE
 from hpsearch.metrics import METRICS, Direction
-from hpsearch.outcomes import TrialState
 from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Trial
@@ -177,8 +176,7 @@ class _Trainings:
     def _value(self, trial: Trial) -> float | None:
         if trial.outcome is not None and trial.outcome.counts_as_guess:
             return self.spec.direction.sign * find_floor(self.spec)
-        complete = trial.state is TrialState.COMPLETE and trial.value is not None and math.isfinite(trial.value)
-        return trial.value if complete else None
+        return trial.value if trial.is_compared and math.isfinite(trial.value or 0.0) else None
 
     def _compare(self, pairs: Sequence[tuple[int, int]], confidence: float) -> list[Interval | None]:
         resolution = METRICS[self.spec.study.metric].compute_resolution(self.spec.class_counts)

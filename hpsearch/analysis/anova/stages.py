@@ -73,7 +73,7 @@ def _list_ended(spec: StudySpec, trials: Sequence[Trial]) -> list[int]:
 
 def _count_reached(trial: Trial, spec: StudySpec) -> int:
     """Return the last epoch at which a trial has a value; 0 for one that does not count."""
-    if trial.outcome is TrialOutcome.OUT_OF_MEMORY or trial.state not in COMPARED:
+    if trial.outcome is TrialOutcome.OUT_OF_MEMORY or trial.state not in COMPARED or trial.is_foreign:
         return 0
     if trial.state == TrialState.COMPLETE or (trial.outcome and trial.outcome.counts_as_guess):
         return spec.budget.epochs

@@ -58,7 +58,13 @@ class CodeReference:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, str]) -> "CodeReference":
-        """Return what `to_json` wrote, without the archive."""
+        """Return what `to_json` wrote, without the archive.
+
+        Raises:
+            ValueError: a newer version wrote it.
+        """
+        if stored.keys() != {"sha256", "directory"} or not all(isinstance(value, str) for value in stored.values()):
+            raise ValueError("no reference to code")
         return cls(stored["sha256"], stored["directory"])
 
     def to_json(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 The dashboard shows it as an artifact of the trial, whose content is read from here when somebody opens it.
 """
 
+import contextlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -155,13 +156,15 @@ def find(connection: Connection, name: str, number: int) -> TrialOutput:
         raise NotFoundError(f"{study.name} has no trial {number}: hpsearch results lists those it has")
     # The state was read first, so that the output of a trial that has ended is whole.
     arguments = {"trial_id": trial.trial_id, "traceback": trials.TRACEBACK}
-    attributes = {key: json.loads(value) for key, value in connection.execute(text(ATTRIBUTES), arguments)}
-    outcome = attributes.get("outcome")
+    attributes = {}
+    for key, value in connection.execute(text(ATTRIBUTES), arguments):
+        with contextlib.suppress(ValueError):
+            attributes[key] = json.loads(value)
     return TrialOutput(
         number,
-        TrialState.from_optuna(trial.state),
+        TrialState.from_optuna(trial.state) or TrialState.FAILED,
         read(connection, trial.trial_id),
-        TrialOutcome(outcome) if outcome in set(TrialOutcome) else None,
+        trials.parse_outcome(attributes.get("outcome")),
         str(attributes.get("detail") or ""),
         str(attributes.get(trials.TRACEBACK) or ""),
     )

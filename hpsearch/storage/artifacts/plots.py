@@ -66,4 +66,4 @@ def find_plot(connection: Connection, key: str) -> PlotReference | None:
         name = json.loads(json.loads(row.value_json))["filename"]
     except (KeyError, TypeError, ValueError):  # another program's
         return None
-    return PlotReference(row.trial_id, row.study_id, name)
+    return PlotReference(row.trial_id, row.study_id, str(name))
