@@ -6,11 +6,12 @@ from typing import Any
 import optuna
 import psycopg2
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from hpsearch.errors import DatabaseError, UsageError
 from hpsearch.storage import schema
 from hpsearch.storage.database import Database
+from hpsearch.storage.tables import optuna_schema
 from tests.conftest import create_database, execute
 
 CATALOG = """
@@ -30,6 +31,10 @@ OTHERS = {
         "create table alembic_version (version_num varchar(32) primary key)",
         "insert into alembic_version values ('cfd24bdc0731')",
         "create table experiments (experiment_id serial primary key)",
+    ],
+    "one that counts its versions": [
+        "create table alembic_version (version_num integer)",
+        "insert into alembic_version values (null)",
     ],
     "a table of studies": ["create table studies (id serial primary key, title text)"],
     "a table of trials": ["create table trials (trial_id serial primary key, study_id integer, state text)"],
@@ -94,6 +99,19 @@ def test_another_applications_tables_are_left_alone(empty_storage: str, statemen
     if any("insert" not in statement and "alembic_version" in statement for statement in statements):
         inserted = sum("insert into alembic_version" in statement for statement in statements)
         assert rows(empty_storage, "select count(*) from alembic_version") == [(inserted,)]
+
+
+def test_another_users_tables_need_not_be_readable(empty_storage: str) -> None:
+    """Where the other application's tables are its own user's, the remedy is the same."""
+    execute(empty_storage, *OTHERS["one with its revision"])
+
+    def create(connection: Connection) -> None:
+        for statement in ("create role stranger", "grant all on schema public to stranger", "set local role stranger"):
+            connection.execute(text(statement))
+        optuna_schema.create(connection, "here")
+
+    with closing(Database(empty_storage)) as database, pytest.raises(UsageError, match="another application's tables"):
+        database.transact(create)
 
 
 def test_other_tables_beside_ours_are_no_matter(empty_storage: str) -> None:

@@ -71,11 +71,13 @@ def _read_columns(connection: Connection) -> Mapping[str, set[str]]:
 
 
 def _read_revision(connection: Connection, columns: Mapping[str, set[str]]) -> str | None:
-    """Return the only revision in the version table, if it looks like one of Optuna's."""
+    """Return the only revision in the version table, if that can be read and looks like one of Optuna's."""
     if "version_num" not in columns.get(VERSIONS, set()):
         return None
-    revisions = connection.scalars(text(f"select version_num from {VERSIONS} limit 2")).all()
-    return revisions[0] if len(revisions) == 1 and re.match(r"v\d+\.\d+\.\d+\.", revisions[0]) else None
+    if not connection.scalar(text(f"select has_table_privilege('{VERSIONS}', 'select')")):
+        return None
+    revisions = connection.scalars(text(f"select cast(version_num as text) from {VERSIONS} limit 2")).all()
+    return revisions[0] if len(revisions) == 1 and re.match(r"v\d+\.\d+\.\d+\.", revisions[0] or "") else None
 
 
 def _check_revision(revision: str, database: str) -> None:
