@@ -24,6 +24,14 @@ CREATION_SECONDS = 600
 """How long one waits for another one's migrations, and they may take."""
 
 
+_OTHERS = text("""
+select 'hpsearch.' || relname from pg_class
+ where relnamespace = to_regnamespace('hpsearch') and relkind in ('r', 'p', 'v', 'm', 'f')
+   and relname <> 'alembic_version'
+""")
+"""What is in our schema where our version is not."""
+
+
 def read_version(connection: Connection) -> str | None:
     """Return the revision of our tables; None where there are none."""
     if connection.scalar(text("select to_regclass('hpsearch.alembic_version')")) is None:
@@ -73,6 +81,8 @@ def upgrade(connection: Connection, database: str) -> None:
     connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})
     check_encoding(connection, database)
     version = read_version(connection)
+    if version is None and (others := connection.scalars(_OTHERS).all()):
+        raise optuna_schema.make_refusal(database, others)
     if version is None or version < SCHEMA_VERSION:
         optuna_schema.create(connection, database)
         migrate(connection, "head")

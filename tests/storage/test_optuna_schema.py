@@ -39,6 +39,7 @@ OTHERS = {
     "a table of studies": ["create table studies (id serial primary key, title text)"],
     "a table of trials": ["create table trials (trial_id serial primary key, study_id integer, state text)"],
     "a table of its version": ["create table version_info (version text)"],
+    "our schema": ["create schema hpsearch", "create table hpsearch.studies (study_id integer, title text)"],
     "a view": ["create view studies as select 1 as study_id, 'x'::text as study_name"],
     "a type": ["create type trialstate as enum ('OPEN', 'CLOSED')"],
     "tables like Optuna's without all columns": [

@@ -5,7 +5,7 @@ its revision into a version table that it finds empty.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import optuna
@@ -53,14 +53,18 @@ def create(connection: Connection, database: str) -> None:
         _check_revision(revision, database)
     complete = all(set(table.columns.keys()) <= columns.get(name, set()) for name, table in TABLES.items())
     if columns and not (complete and (revision or VERSIONS not in columns)):
-        names = ", ".join(sorted(columns)[:3])
-        raise UsageError(
-            f"another application's tables are in {database} ({names}): "
-            "use a database of its own for hpsearch, such as one made with createdb"
-        )
+        raise make_refusal(database, columns)
     models.BaseModel.metadata.create_all(connection)
     if revision is None:
         _write_version(connection)
+
+
+def make_refusal(database: str, names: Iterable[str]) -> UsageError:
+    """Return the error that says whose tables are in a database, and what to do."""
+    return UsageError(
+        f"another application's tables are in {database} ({', '.join(sorted(names)[:3])}): "
+        "use a database of its own for hpsearch, such as one made with createdb"
+    )
 
 
 def _read_columns(connection: Connection) -> Mapping[str, set[str]]:
