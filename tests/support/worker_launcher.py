@@ -20,8 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from hpsearch.cli.main import main
 from hpsearch.errors import UnreachableError
 from hpsearch.storage.database import Database
-from hpsearch.worker import worker
-from hpsearch.worker.timing import Timing
+from hpsearch.worker import timing
 
 
 def wrap(function: str, before: Callable[[], None]) -> None:
@@ -76,9 +75,8 @@ def unacknowledge(functions: list[str]) -> None:
 
 def prepare(settings: dict[str, Any]) -> None:
     """Make this process the worker that the settings describe."""
-    timing = Timing(**settings.pop("timing", {}))
-    # The command line has no option for it.
-    worker.Worker = functools.partial(worker.Worker, timing=timing)  # type: ignore[assignment, misc]
+    # The command line has no option for it, and reads this when it starts a worker.
+    timing.DEFAULT_TIMING = timing.Timing(**settings.pop("timing", {}))
     if "at" in settings:
         inject(**settings.pop("at"))
     unacknowledge(settings.pop("unacknowledged", []))
