@@ -7,7 +7,7 @@ The database is the embedded one of the user's data directory, which the benchma
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import AttemptEnd
@@ -25,6 +25,10 @@ class EpochPrinter:
     def start_trial(self, attempt: Attempt, params: Mapping[str, object]) -> None:
         """Log the parameters."""
         self.note(f"trial {attempt.trial_number}: {dict(params)}")
+
+    def show_start(self, attempt: Attempt, epochs: Sequence[EpochMetrics]) -> None:
+        """Log after which epoch it begins."""
+        self.note(f"trial {attempt.trial_number}: after epoch {len(epochs)}")
 
     def show_loading(self, attempt: Attempt, progress: DataProgress) -> None:
         """Ignore the decoding of images, which the built-in datasets do not take."""

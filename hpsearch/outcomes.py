@@ -132,6 +132,8 @@ class TrainingEnd:
     traceback: str | None = None
     model: str | None = None
     predictions: str | None = None
+    lost: str = ""
+    """Why the model of a training that completed could not be written."""
     memory: int = 0
     """Resident bytes of the trainer afterwards."""
 

@@ -80,7 +80,7 @@ def print_paused(change: "StatusChange") -> None:
         return
     print_line(f"{name} is {_state(change.study)}")
     if change.claimed:
-        print_line(f"  {_trials(change.claimed)} held by workers: saved and released within {_renewal()}")
+        print_line(f"  {_trials(change.claimed)} held by workers: told to save and release them within {_renewal()}")
     print_line(f"  {name_program()} resume {shlex.quote(name)} lets it go on")
 
 

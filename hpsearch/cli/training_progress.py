@@ -1,6 +1,6 @@
 """How a worker shows what it does: live lines on a terminal, plain lines into a pipe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -62,13 +62,28 @@ class PlainProgress(WorkerDisplay):
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def start_trial(self, attempt: Attempt, params: Mapping[str, object]) -> None:
-        """Print the parameters, and the epoch that it goes on from."""
+        """Print the parameters."""
         self._begin(attempt, params)
-        again = f" (attempt {attempt.number}, after epoch {len(attempt.epochs)})" if attempt.number > 1 else ""
+        again = f" (attempt {attempt.number})" if attempt.number > 1 else ""
         self._print(f"{_name(attempt)} of {attempt.study.spec.budget.trials}{again}: {format_params(params)}")
 
     def _begin(self, attempt: Attempt, params: Mapping[str, object]) -> None:
         self._trials[attempt.trial_id] = _TrialProgress(params, {metrics.epoch: metrics for metrics in attempt.epochs})
+
+    def show_start(self, attempt: Attempt, epochs: Sequence[EpochMetrics]) -> None:
+        """Print which epoch another attempt really goes on after: known only once its checkpoint was read."""
+        self._take_over(attempt, epochs)
+        if attempt.number == 1:
+            return
+        stored, left = len(attempt.epochs), len(epochs)
+        lost = f", as no checkpoint of the {stored} before can be used" if stored and not left else ""
+        lost = f" of {stored}, as no later checkpoint was kept" if 0 < left < stored else lost
+        onward = f"goes on after epoch {left}" if left else "begins at epoch 1"
+        self._print(f"{_name(attempt)} attempt {attempt.number} {onward}{lost}")
+
+    def _take_over(self, attempt: Attempt, epochs: Sequence[EpochMetrics]) -> None:
+        if (trial := self._trials.get(attempt.trial_id)) is not None:
+            trial.epochs = {metrics.epoch: metrics for metrics in epochs}
 
     def show_loading(self, attempt: Attempt, progress: protocol.DataProgress) -> None:
         """Print once how many images there are to decode."""
@@ -134,6 +149,11 @@ class LiveProgress(PlainProgress):
             completed=len(attempt.epochs),
             state="loading",
         )
+
+    def show_start(self, attempt: Attempt, epochs: Sequence[EpochMetrics]) -> None:
+        """Move the bar to where the training begins."""
+        super().show_start(attempt, epochs)
+        self._update(attempt, len(epochs), "training")
 
     def show_loading(self, attempt: Attempt, progress: protocol.DataProgress) -> None:
         """Show how many images are decoded beside the bar."""

@@ -22,6 +22,7 @@ class SupervisorConnection:
 
     def __init__(self, pipe: "Connection[Any, Any]") -> None:
         self._pipe = pipe
+        self._sending = threading.Lock()
         self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._last_progress = time.monotonic()
         threading.Thread(target=self._receive, name="supervisor", daemon=True).start()
@@ -36,9 +37,10 @@ class SupervisorConnection:
             os._exit(1)  # without this thread the process would not notice the end of its supervisor
 
     def send(self, message: FromTrainer) -> None:
-        """Send `message`; end the process where the supervisor is gone."""
+        """Send `message`, from any thread; end the process where the supervisor is gone."""
         try:
-            self._pipe.send(message)
+            with self._sending:
+                self._pipe.send(message)
         except OSError:
             os._exit(0)
 

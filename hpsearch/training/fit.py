@@ -1,6 +1,5 @@
 """The training of one configuration: its epochs until it is over, and what it leaves behind."""
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -32,8 +31,6 @@ from hpsearch.training.protocol import Released, Stop
 from hpsearch.training.recipe.optimizers import use_averages
 from hpsearch.training.recipe.schedules import set_epoch_rate
 from hpsearch.training.scoring import compute_metric, compute_recall
-
-log = logging.getLogger(__name__)
 
 Report = Callable[[EpochMetrics, str | None, Confusion | None], Stop | None]
 """Called with an epoch, the checkpoint on disk that holds it, if one does, and its confusion matrix on the validation
@@ -102,7 +99,13 @@ def _open_files(training: Training) -> CheckpointFiles:
 def _release(stop: Stop, state: Checkpoint | None, files: CheckpointFiles) -> Released:
     if state is None:
         return Released(0, None)
-    return Released(len(state.epochs), files.save(state) if stop.checkpoint else None)
+    epoch = len(state.epochs)
+    if not stop.checkpoint:
+        return Released(epoch, None)
+    try:
+        return Released(epoch, files.save(state))
+    except OSError as error:
+        return Released(epoch, None, lost=checkpoint.describe_unwritable(error, files.directory))
 
 
 class _BatchWatch:
@@ -180,24 +183,26 @@ def _finish(
     """Add to the end of a completed training the best epoch's model, saved without the optimizer's variables.
 
     In an evaluation also what that model, the last epoch's, predicts for the test images: `probabilities`, unless the
-    training went on from a checkpoint of the last epoch.
-
-    Raises:
-        OSError: the predictions cannot be saved.
+    training went on from a checkpoint of the last epoch. Without them it is an error.
     """
     if end.outcome is not TrialOutcome.COMPLETED or state is None:
         return end
     checkpoint.restore_best(state, training.trained)
+    directory = Path(training.job.workdir)
     if training.job.data.test:
-        end = replace(end, predictions=_save_predictions(training, probabilities))
-    path = Path(training.job.workdir) / "model.keras"
+        try:
+            end = replace(end, predictions=_save_predictions(training, probabilities))
+        except OSError as error:
+            reason = checkpoint.describe_unwritable(error, directory)
+            detail = f"what its model predicts for the test images cannot be written: {reason}"
+            return TrainingEnd(TrialOutcome.ERROR, detail)
+    model = copy_to_stock_layers(training)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        copy_to_stock_layers(training).save(path)  # never compiled: half the size, and all that predicting needs
+        directory.mkdir(parents=True, exist_ok=True)
+        model.save(directory / "model.keras")  # never compiled: half the size, and all that predicting needs
     except OSError as error:
-        log.warning("the model is not saved: %s", error)
-        return end
-    return replace(end, model=str(path))
+        return replace(end, lost=checkpoint.describe_unwritable(error, directory))
+    return replace(end, model=str(directory / "model.keras"))
 
 
 def _save_predictions(training: Training, probabilities: Probabilities | None) -> str:

@@ -1,5 +1,6 @@
 """A trial made ready to train: its model, optimizer and steps, in the state of a checkpoint where there is one."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from hpsearch.training.user.code import UserCodeError
 from hpsearch.training.user_models import building
 from hpsearch.training.user_models.building import HEAD_IMAGES, UserModel
 from hpsearch.training.user_models.fitting import KerasFit
+
+log = logging.getLogger(__name__)
 
 SHORT_FORMS = frozenset({"augment"})
 """Rows that only give other rows their defaults, so that nothing reads them."""
@@ -131,6 +134,7 @@ def prepare(job: Train, dataset: ImageArrays) -> Training:
     if start:
         checkpoint.restore(start, training.trained)
         return replace(training, start=start)
+    log.warning("its checkpoint cannot be read: the training begins at epoch 1")
     return _begin(job, dataset) if training.fitting else training
 
 

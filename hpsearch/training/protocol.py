@@ -11,7 +11,7 @@
     GoOn | Stop                  ──▶
                                Ended   ◀──  (or Released after a Stop)
 
-A Stop may also come unasked, in the middle of an epoch: the trainer finishes its batch.
+A Stop may also come unasked, in the middle of an epoch: the trainer finishes its batch. A Notice may come at any time.
 
     supervisor                              trainer
     Check                        ──▶
@@ -142,12 +142,20 @@ class Ended:
 class Released:
     """The training was stopped; `checkpoint` holds the last finished epoch, if one was asked for and there is one.
 
-    `loaded` is whether the images were there already.
+    `loaded` is whether the images were there already, `lost` why a checkpoint that was asked for could not be written.
     """
 
     epoch: int
     checkpoint: str | None
     loaded: bool = True
+    lost: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A line that the user should know, at any time: a warning, or that something is downloaded."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -273,6 +281,7 @@ FromTrainer = (
     | EpochReport
     | Ended
     | Released
+    | Notice
     | Refused
     | Network
     | Checking

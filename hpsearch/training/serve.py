@@ -37,6 +37,7 @@ from hpsearch.training.protocol import (
     FromTrainer,
     Job,
     Loaded,
+    Notice,
     PrepareData,
     Ready,
     Refused,
@@ -61,6 +62,7 @@ def serve(connection: SupervisorConnection) -> None:
     """Do one job after another; never return."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("hpsearch").setLevel(logging.INFO)
+    logging.getLogger("hpsearch").addHandler(NoticeHandler(connection))
     # TensorFlow warns that functions are compiled again and again: every trial is another model.
     logging.getLogger(keras.backend.backend()).setLevel(logging.ERROR)
     keras.config.disable_interactive_logging()
@@ -91,6 +93,18 @@ def describe_process() -> Ready:
         "scikit-learn": metadata.version("scikit-learn"),
     }
     return Ready(framework, backends.name_device(), versions)
+
+
+class NoticeHandler(logging.Handler):
+    """Sends what is logged to the supervisor too; the stream of a root handler is stored with the trial."""
+
+    def __init__(self, connection: SupervisorConnection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the line."""
+        self._connection.send(Notice(record.getMessage()))
 
 
 def _do(job: Job, connection: SupervisorConnection) -> FromTrainer:

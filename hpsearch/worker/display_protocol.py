@@ -1,6 +1,6 @@
 """What a worker shows of its trials while it trains them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from hpsearch.metrics import EpochMetrics
@@ -14,7 +14,10 @@ class WorkerDisplay(Protocol):
     """Where a worker shows what it does; `cli/training_progress.py` prints it."""
 
     def start_trial(self, attempt: Attempt, params: Mapping[str, Value]) -> None:
-        """Show that a trial goes to the trainer, from its first epoch or a later one."""
+        """Show that a trial goes to the trainer."""
+
+    def show_start(self, attempt: Attempt, epochs: Sequence[EpochMetrics]) -> None:
+        """Show that the training begins, after the `epochs` that an earlier attempt has left."""
 
     def show_loading(self, attempt: Attempt, progress: DataProgress) -> None:
         """Show how many images are decoded before the training begins."""

@@ -35,6 +35,10 @@ class EpochQueue:
         # checkpoint brings them back.
         self._overdue = attempt.number > 1 and attempt.study.spec.pruner.name != "none"
         self._warned = False
+        self.kept_epoch = 0
+        """The epoch that the next attempt goes on after; 0 where it would begin anew."""
+        self.lost = ""
+        """Why the latest checkpoint could not be stored."""
 
     def __len__(self) -> int:
         return len(self._reports)
@@ -72,12 +76,13 @@ class EpochQueue:
             return
         try:
             self._artifacts.save_checkpoint(self._attempt, epoch, path)
+            self.kept_epoch = epoch
         except (DatabaseError, LostError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a store raises
             if not self._warned:
                 self._note(f"the checkpoint of epoch {epoch} cannot be stored ({first_line(error)}): going on without")
-            self._warned = True
+            self._warned, self.lost = True, first_line(error)
         path.unlink(missing_ok=True)
 
     def _store_epoch(self, report: EpochReport) -> bool:

@@ -77,12 +77,17 @@ class TrialCompletion:
         attributes: dict[str, object] = {"detail": end.detail} if end.detail else {}
         if end.traceback:
             attributes["traceback"] = end.traceback
-        complete = end.outcome is TrialOutcome.COMPLETED
-        if complete and (end.model or end.predictions) and self._finish_with_files(attributes, end):
-            return AttemptResult(AttemptEnd(end.outcome), end.detail)
-        if complete and end.predictions:  # without them the trial measures nothing
-            lacking = "what its model predicts for the test images could not be stored"
-            return self.end(TrialOutcome.ERROR, {"detail": lacking})
+        lost = end.lost
+        if end.outcome is TrialOutcome.COMPLETED and (end.model or end.predictions):
+            lost = self._finish_with_files(attributes, end)
+            if not lost:
+                return AttemptResult(AttemptEnd(end.outcome), end.detail)
+            if end.predictions:  # without them the trial measures nothing
+                lacking = f"what its model predicts for the test images could not be stored ({lost})"
+                return self.end(TrialOutcome.ERROR, {"detail": lacking})
+        if lost and self.retry.transact(lambda connection: attempts.is_among_best(connection, self.attempt)):
+            remark = f"its model, one of the study's best, is not kept: {lost}"
+            attributes["detail"] = f"{end.detail}; {remark}" if end.detail else remark
         return self.end(end.outcome, attributes)
 
     def read_end(self) -> AttemptResult:
@@ -94,8 +99,11 @@ class TrialCompletion:
         lost = "another worker has it, or it was ended from outside"
         return AttemptResult(end, lost if end is AttemptEnd.LOST else "")
 
-    def _finish_with_files(self, attributes: Mapping[str, object], end: TrainingEnd) -> bool:
-        """End a complete trial and keep its files, or neither: a model that cannot be stored is not worth the trial."""
+    def _finish_with_files(self, attributes: Mapping[str, object], end: TrainingEnd) -> str:
+        """End a complete trial and keep its files, or neither: a model that cannot be stored is not worth the trial.
+
+        Return why the files cannot be stored; an empty text where they are.
+        """
         model, predictions = (Path(name) if name else None for name in (end.model, end.predictions))
         self.retry.retry(self.before_end)
         try:
@@ -105,5 +113,5 @@ class TrialCompletion:
         except Exception as error:  # noqa: BLE001 - whatever a store raises
             what = "predictions" if predictions else "model"
             self.note(f"the {what} cannot be stored ({first_line(error)}): the trial ends without")
-            return False
-        return True
+            return first_line(error)
+        return ""

@@ -17,6 +17,7 @@ from hpsearch.training.protocol import (
     EpochReport,
     FromTrainer,
     Loaded,
+    Notice,
     Refused,
     Released,
 )
@@ -133,8 +134,11 @@ class TrialRunner:
         try:
             return self._setup.fetch_checkpoint(self.workdir / "resume.npz")
         except StoreError as error:
-            self._completion.release(AttemptEnd.REFUSED)
-            raise RefusedStudyError(str(error)) from None
+            reason = str(error)
+        except OSError as error:
+            reason = f"its checkpoint cannot be written to {self.workdir.parent} ({error.strerror or error})"
+        self._completion.release(AttemptEnd.REFUSED)
+        raise RefusedStudyError(reason)
 
     def _require_gpu(self) -> None:
         if missing := self.trainer.describe_missing_gpu():
@@ -147,6 +151,8 @@ class TrialRunner:
         match message:
             case DataProgress():
                 self.display.show_loading(self.attempt, message)
+            case Notice(text):
+                self.display.note(f"{self.attempt.study.name} trial {self.attempt.trial_number}: {text}")
             case Loaded():
                 self._begin_training(message)
             case BatchProgress():
@@ -169,6 +175,8 @@ class TrialRunner:
             self._completion.release(AttemptEnd.REFUSED)
             raise RefusedStudyError(difference)
         self._setup.reconcile(self.trainer.ready, loaded)
+        self._epochs.kept_epoch = len(loaded.epochs)
+        self.display.show_start(self.attempt, loaded.epochs)
         self._session.go_on()
 
     def _add_epoch(self, report: EpochReport) -> None:
@@ -206,8 +214,18 @@ class TrialRunner:
         if checkpoint := released.checkpoint:
             self._retry.retry(lambda: self._epochs.store_checkpoint(checkpoint, released.epoch))
         end = self._session.stopping or AttemptEnd.RELEASED
-        when = f"after epoch {released.epoch}" if released.loaded else "before its training began"
-        return self._completion.release(end, when)
+        return self._completion.release(end, self._describe_release(released))
+
+    def _describe_release(self, released: Released) -> str:
+        """Return when the training was left, and what of it is lost."""
+        if not released.loaded:
+            return "before its training began"
+        kept, when = self._epochs.kept_epoch, f"after epoch {released.epoch}"
+        if kept >= released.epoch:
+            return when
+        reason = released.lost or self._epochs.lost
+        onward = f"goes on after epoch {kept}" if kept else "begins at epoch 1"
+        return f"{when}, whose checkpoint is not kept{f' ({reason})' if reason else ''}: the next attempt {onward}"
 
     def _end_died(self, error: TrainerDiedError) -> AttemptResult:
         if self.trainer.ready is None and error.by_signal is None:

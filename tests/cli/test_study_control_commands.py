@@ -50,7 +50,7 @@ def test_pause_resume_and_stop_say_what_they_did(database: Database, started: St
     assert claim(database, study, holder("w")) is not None
     assert run("pause", "my study") == (
         "my study is paused\n"
-        "  1 trial held by workers: saved and released within 15 s\n"
+        "  1 trial held by workers: told to save and release them within 15 s\n"
         "  hpsearch resume 'my study' lets it go on\n"
     )
     assert run("pause", "my study") == "my study is paused already\n"

@@ -67,6 +67,34 @@ def test_value_is_that_of_the_best_epoch_of_all_attempts(attempt: Attempt) -> No
     assert line == "[small] trial 0 completed: val_accuracy 0.9000"
 
 
+@pytest.mark.parametrize(
+    ("stored", "left", "line"),
+    [
+        (12, 12, "attempt 2 goes on after epoch 12"),
+        (12, 9, "attempt 2 goes on after epoch 9 of 12, as no later checkpoint was kept"),
+        (12, 0, "attempt 2 begins at epoch 1, as no checkpoint of the 12 before can be used"),
+        (0, 0, "attempt 2 begins at epoch 1"),
+        (0, 3, "attempt 2 goes on after epoch 3"),
+    ],
+)
+@pytest.mark.parametrize("display", [PlainProgress, LiveProgress])
+def test_an_attempt_says_from_where_it_really_goes_on(
+    attempt: Attempt, display: type[PlainProgress], stored: int, left: int, line: str
+) -> None:
+    """What its checkpoint holds counts, not what is stored; what is trained anew is not in its value."""
+    epochs = [epoch(number, number / 100) for number in range(1, 13)]
+    again = replace(attempt, number=2, epochs=tuple(epochs[:stored]))
+    with io.StringIO() as file:
+        progress = display(Console(file=file, width=200))
+        progress.start_trial(again, PARAMS)
+        progress.show_start(again, epochs[:left])
+        assert file.getvalue().splitlines()[-1] == f"[small] trial 0 {line}"
+        progress.end_trial(again, AttemptEnd.PAUSED, "")
+        value = f": val_accuracy {left / 100:.4f}" if left else ""
+        assert f"[small] trial 0 paused{value}" in file.getvalue().splitlines()[-1]
+        assert bool(value) == ("val_accuracy" in file.getvalue().splitlines()[-1])
+
+
 def test_trial_without_an_epoch_has_no_value(attempt: Attempt) -> None:
     """Its line is the ending and the detail."""
     assert (

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hpsearch.storage import study_control
 from tests.support.attempt_records import StoredRecords, start
 from tests.support.worker_processes import QUICK_TIMING, TEST_TIMEOUT, WorkerGroup, WorkerProcess, wait_until
 
@@ -27,6 +28,13 @@ if "hpsearch.training.process" in sys.orig_argv:
             raise ArithmeticError("thirteen units")
         return build(model, hyperparameters, *arguments)
     model_building.build = failing
+"""
+
+FULL = """
+import sys
+if "hpsearch.training.process" in sys.orig_argv:
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
 """
 
 PRINTING = """
@@ -120,6 +128,32 @@ def read_output(records: StoredRecords) -> str:
     """The stored output of the only trial; empty where there is none."""
     rows = records.rows("select content from hpsearch.output")
     return str(rows[0][0]) if rows else ""
+
+
+def test_what_cannot_be_written_is_said(records: StoredRecords, workers: WorkerGroup, tmp_path: Path) -> None:
+    """Without room for checkpoint and model, the worker and the trial say so, and what the next attempt begins with."""
+    (tmp_path / "sitecustomize.py").write_text(FULL)
+    python_path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    study = start(records.database, epochs=EPOCHS)
+    environment = {"PYTHONPATH": python_path}
+    worker = workers.start("--trials", "1", drain=False, timing=QUICK_TIMING, environment=environment)
+    in_an_attempt(records, worker, 0, 1)
+    records.database.transact(lambda c: study_control.pause(c, study.name))
+    wait_until(lambda: records.list_ends() == ["paused"], "the trial is released")
+    records.database.transact(lambda c: study_control.resume(c, study.name))
+    assert worker.join() == 0
+    reason = r"File too large, in /\S+"
+    assert re.search(rf"small trial 0: no checkpoint of epoch 1 can be written: {reason}\n", worker.output)
+    lost = rf"whose checkpoint is not kept \({reason}\): the next attempt begins at epoch 1\n"
+    assert re.search(rf"small trial 0 paused: val_accuracy [\d.]+, after epoch \d+, {lost}", worker.output)
+    assert re.search(r"attempt 2 begins at epoch 1, as no checkpoint of the \d+ before can be used\n", worker.output)
+    assert re.search(
+        rf"trial 0 completed: .*, its model, one of the study's best, is not kept: {reason}", worker.output
+    )
+    assert re.fullmatch(rf'"its model, .* is not kept: {reason}"', records.attributes()["detail"])
+    assert "no checkpoint of epoch 1 can be written" in read_output(records)
+    (discrepancy,) = records.discrepancies()
+    assert "keeps other models than those of its best trials" in discrepancy
 
 
 def test_training_diverges_or_raises(records: StoredRecords, workers: WorkerGroup, tmp_path: Path) -> None:

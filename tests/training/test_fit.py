@@ -161,7 +161,9 @@ def test_stop_before_the_first_epoch_keeps_what_was_there(job: MakeJob) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut off", "text", "another model", "no epochs"])
-def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: Path, damage: str) -> None:
+def test_unreadable_checkpoint_means_from_the_beginning(
+    job: MakeJob, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
     """A checkpoint that is no good is as none: the training starts over, and says so by bringing no epochs."""
     trial = job(epochs=1)
     other = {"filters": 5} if damage == "another model" else {}
@@ -175,6 +177,7 @@ def test_unreadable_checkpoint_means_from_the_beginning(job: MakeJob, tmp_path: 
     elif damage != "another model":
         path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "text": b"hello"}[damage])
     training = preparation.prepare(replace(trial, checkpoint=str(path)), loading.load(trial.data))
+    assert caplog.messages[-1] == "its checkpoint cannot be read: the training begins at epoch 1"
     assert training.epochs == ()
     assert training.start is None
 
@@ -299,12 +302,20 @@ def test_mixing_is_off_in_validation_and_in_the_saved_model(job: MakeJob) -> Non
     assert not kinds & {"MixUp", "CutMix"}
 
 
-def test_full_disk_costs_the_checkpoint_not_the_training(job: MakeJob, tmp_path: Path) -> None:
-    """Where nothing can be written the training goes on, without a checkpoint and a model."""
+def test_full_disk_costs_the_checkpoint_not_the_training(
+    job: MakeJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where nothing can be written the training goes on, warns once, and says what there is not and why."""
     (tmp_path / "file").write_text("in the way")
-    end, recorder = run(job(epochs=1, workdir=str(tmp_path / "file" / "work")))
+    trial = job(epochs=2, workdir=str(tmp_path / "file" / "work"))
+    reason = f"Not a directory, in {tmp_path / 'file'}"
+    end, recorder = run(trial)
     assert isinstance(end, TrainingEnd)
-    assert (end.outcome, end.model, recorder.checkpoints) == (TrialOutcome.COMPLETED, None, [None])
+    assert (end.outcome, end.model, recorder.checkpoints) == (TrialOutcome.COMPLETED, None, [None, None])
+    assert end.lost == reason
+    assert caplog.messages == [f"no checkpoint of epoch 1 can be written: {reason}"]
+    released, _ = run(trial, Recorder(stop_after=1))
+    assert released == Released(1, None, lost=reason)
 
 
 @pytest.mark.parametrize("metric", ["val_f1", "val_auroc", "val_top5_accuracy"])

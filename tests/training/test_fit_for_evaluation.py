@@ -143,5 +143,7 @@ def test_model_is_the_last_epochs(job: MakeJob) -> None:
 def test_predictions_that_cannot_be_written_fail_the_trial(job: MakeJob, tmp_path: Path) -> None:
     """A model nobody has tested is of no use to an evaluation: a full disk is an error there."""
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="Not a directory"):
-        run(job(data=TEST, epochs=1, workdir=str(tmp_path / "file" / "work")))
+    end, _ = run(job(data=TEST, epochs=1, workdir=str(tmp_path / "file" / "work")))
+    assert isinstance(end, TrainingEnd)
+    assert (end.outcome, end.traceback) == (TrialOutcome.ERROR, None)
+    assert end.detail.endswith(f"cannot be written: Not a directory, in {tmp_path / 'file'}")

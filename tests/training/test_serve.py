@@ -1,5 +1,6 @@
 """What a trainer does before it says Ready."""
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hpsearch import settings
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.training import backends, loading, serve
-from hpsearch.training.protocol import Refused, Train
+from hpsearch.training.protocol import Notice, Refused, Train
 from hpsearch.training.user import code
 from tests.support.training_jobs import MakeJob
 
@@ -32,6 +33,21 @@ def test_memory_is_limited_before_the_device_is_used(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(backends, "name_device", name_device)
     serve.describe_process()
     assert calls == ["limit of 1024 MiB", "device"]
+
+
+def test_what_is_logged_is_sent(caplog: pytest.LogCaptureFixture) -> None:
+    """A warning of a live trainer, and that something is downloaded, reach the worker as a line."""
+    sent: list[object] = []
+    connection: Any = SimpleNamespace(send=sent.append)
+    handler, logger = serve.NoticeHandler(connection), logging.getLogger("hpsearch")
+    logger.addHandler(handler)
+    try:
+        with caplog.at_level(logging.INFO, logger="hpsearch"):
+            logging.getLogger("hpsearch.training.images.downloads").info("downloading %s", "CIFAR-10")
+            logging.getLogger("hpsearch.training.files.checkpoint").warning("no checkpoint")
+    finally:
+        logger.removeHandler(handler)
+    assert sent == [Notice("downloading CIFAR-10"), Notice("no checkpoint")]
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, job: Train, fail: Callable[[], object]) -> Any:

@@ -158,6 +158,11 @@ def _parse_confusion(counts: npt.NDArray[Any]) -> Confusion:
     return tuple(tuple(row) for row in counts.tolist())
 
 
+def describe_unwritable(error: OSError, directory: Path) -> str:
+    """Return why nothing can be written to a training's directory, in the words of the system."""
+    return f"{error.strerror or error}, in {directory.parent}"
+
+
 class CheckpointFiles:
     """The checkpoint files of one training in a directory: the newest alone is kept.
 
@@ -165,28 +170,39 @@ class CheckpointFiles:
     """
 
     def __init__(self, directory: Path, interval: float) -> None:
-        self._directory, self._interval = directory, interval
+        self.directory, self._interval = directory, interval
         self._written = time.monotonic()
         self._newest: Path | None = None
+        self._warned = False
 
     def save_if_due(self, state: Checkpoint) -> str | None:
-        """Save `state` if the interval has passed; return the path of the file that holds it, if one does."""
+        """Save `state` if the interval has passed; return the path of the file that holds it, if one does.
+
+        One that cannot be written is warned of, once: a training is worth more than its checkpoint.
+        """
         if time.monotonic() - self._written < self._interval:
             return None
-        path, self._written = self.save(state), time.monotonic()
+        try:
+            path, self._warned = self.save(state), False
+        except OSError as error:
+            if not self._warned:
+                reason = describe_unwritable(error, self.directory)
+                log.warning("no checkpoint of epoch %d can be written: %s", len(state.epochs), reason)
+            path, self._warned = None, True
+        self._written = time.monotonic()
         return path
 
-    def save(self, state: Checkpoint) -> str | None:
-        """Save `state`; return the file's path, or None, with a warning, where it cannot be written."""
-        path = self._directory / f"epoch-{len(state.epochs)}.npz"
+    def save(self, state: Checkpoint) -> str:
+        """Save `state` and return the file's path.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = self.directory / f"epoch-{len(state.epochs)}.npz"
         if path == self._newest:
             return str(path)
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            save(state, path)
-        except OSError as error:  # training is worth more than its checkpoint
-            log.warning("no checkpoint of epoch %d: %s", len(state.epochs), error)
-            return None
+        self.directory.mkdir(parents=True, exist_ok=True)
+        save(state, path)
         if self._newest:
             self._newest.unlink(missing_ok=True)
         self._newest = path

@@ -1,13 +1,17 @@
 """A trainer process for one request of a command."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hpsearch.devices import Gpu
 from hpsearch.errors import NotFoundError
-from hpsearch.training.protocol import FromTrainer, Refused
+from hpsearch.training.protocol import FromTrainer, Notice, Refused
 from hpsearch.worker.trainer_process import TrainerProcess
 from hpsearch.worker.wakeup import WakeupPipe
+
+log = logging.getLogger(__name__)
+"""Prints to stderr, as no command sets up another place."""
 
 WAIT_SECONDS = 3600.0
 """Between two messages; only a framework that hangs sends none for so long, and Ctrl-C ends that too."""
@@ -34,7 +38,9 @@ class LocalTrainer:
                 raise NotFoundError(message.detail)
             if missing := self._trainer.describe_missing_gpu():  # what the CPU takes says nothing of the GPU
                 raise NotFoundError(missing)
-            if message is not None:
+            if isinstance(message, Notice):
+                log.warning("%s", message.text)
+            elif message is not None:
                 yield message
 
 
