@@ -145,14 +145,14 @@ class Database:
         if self.limits.left == 0:
             reason = "it does not answer a process that was told to leave"
             raise failures.make_unreachable(self.name, self.source, reason)
-        began = time.monotonic()
+        began, answered = time.monotonic(), True
         try:
-            result = self._repeat(connect, work)
+            return self._repeat(connect, work)
         except UnreachableError:
-            self.limits.record(began, answered=False)
+            answered = False
             raise
-        self.limits.record(began, answered=True)
-        return result
+        finally:
+            self.limits.record(began, answered=answered)
 
     def _repeat(self, connect: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]) -> T:
         for attempt in range(1, TRIES + 1):
@@ -246,11 +246,18 @@ class EmbeddedDatabase(Database):
         try:
             return super()._try(connect, work)
         except UnreachableError:
-            with self._restart_lock, contextlib.suppress(DatabaseError):
-                # Briefly: who repeats the call comes here again, and who was told to leave does not wait.
-                stopped, self._server = self._server, embedded.start(self.directory, patience=RESTART_SECONDS)
-                stopped.stop()
+            # Briefly, and one thread only: who repeats the call comes here again, and who must leave does not wait.
+            if self.limits.left != 0 and self._restart_lock.acquire(blocking=False):
+                try:
+                    self._restart()
+                finally:
+                    self._restart_lock.release()
             raise
+
+    def _restart(self) -> None:
+        with contextlib.suppress(DatabaseError):
+            stopped, self._server = self._server, embedded.start(self.directory, patience=RESTART_SECONDS)
+            stopped.stop()
 
     def close(self) -> None:
         """Close the connections, and stop the server where nobody else uses it."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hpsearch.errors import (
     HpsearchError,
     NotFoundError,
+    StatementError,
     UnreachableError,
     UnreadableStudyError,
     describe_fault,
@@ -224,8 +225,14 @@ class Slot:
             self._release(attempt, artifacts, error)
             raise
         finally:
+            self._clean_up(attempt, artifacts)
+
+    def _clean_up(self, attempt: Attempt, artifacts: StudyArtifacts) -> None:
+        try:
             self._settle(attempt)
             artifacts.remove_leftovers()
+        except StatementError as error:  # the trial has ended or was left all the same
+            self.shared.display.note(describe_fault(error))
 
     def _train(self, attempt: Attempt, artifacts: StudyArtifacts) -> Step:
         trainer = self._choose_trainer(attempt.study.spec.code)
