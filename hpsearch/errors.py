@@ -91,8 +91,9 @@ class RefusedError(HpsearchError):
 
 
 def is_final(error: Exception) -> bool:
-    """Return whether no retry mends an error, and nobody but the user does: one of ours, but of a database's moods."""
-    return isinstance(error, HpsearchError) and not isinstance(error, UnreachableError | StatementError)
+    """Return whether an error ends a worker: no retry mends it, and no other study is served either."""
+    passing = UnreachableError | StatementError | UnreadableStudyError
+    return isinstance(error, HpsearchError) and not isinstance(error, passing)
 
 
 def describe_fault(error: Exception) -> str:
