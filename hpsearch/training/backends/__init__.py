@@ -81,6 +81,12 @@ class Backend(Protocol):
     def make_steps(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> Steps:
         """Make the steps of a model and its optimizer, both built. They compile when they are first taken."""
 
+    def compile_call(self, model: keras.Model) -> Callable[[Any], Any]:
+        """Return the model in training mode, as a function of images that compiles when it is first called.
+
+        It may change variables that are not trained, such as moving averages, or leave them as they are.
+        """
+
     def free_memory(self) -> None:
         """Free what a trial left behind: Keras and its framework keep models, graphs and compiled steps."""
 

@@ -161,6 +161,15 @@ def make_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, object
     return JaxSteps(model, optimizer, objective)
 
 
+def compile_call(model: keras.Model) -> Callable[[Any], Any]:
+    call = jax.jit(lambda weights, others, images: model.stateless_call(weights, others, images, training=True)[0])
+    return lambda images: call(
+        [variable.value for variable in model.trainable_variables],
+        [variable.value for variable in model.non_trainable_variables],
+        images,
+    )
+
+
 def free_memory() -> None:
     keras.backend.clear_session()  # and that collects the garbage
 

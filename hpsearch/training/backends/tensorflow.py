@@ -147,6 +147,10 @@ def make_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, object
     return TensorFlowSteps(model, optimizer, objective)
 
 
+def compile_call(model: keras.Model) -> Callable[[Any], Any]:
+    return tf.function(lambda images: model(images, training=True), autograph=False)  # type: ignore[no-any-return]
+
+
 def free_memory() -> None:
     # `clear_session` is not enough: a custom gradient's graph is registered under a name of its own,
     # 3 to 8 MB a trial, and no public call removes it.

@@ -257,12 +257,12 @@ def _difference(
 
 
 def _make_loss(network: keras.Model, images: Images, labels: Labels, state: _RandomState) -> Callable[[], float]:
-    entropy = keras.losses.SparseCategoricalCrossentropy()
+    entropy, call = keras.losses.SparseCategoricalCrossentropy(), backends.current.compile_call(network)
 
     def loss() -> float:
         state.restore()
         # As in training, where batch norm takes the mean and variance of the batch, and the gradient goes through them.
-        return float(entropy(labels, network(images, training=True)))
+        return float(entropy(labels, call(images)))
 
     return loss
 
