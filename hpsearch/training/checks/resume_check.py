@@ -1,7 +1,7 @@
 """Whether a training that is resumed from a checkpoint goes on as if it had not stopped, and a saved model loads."""
 
+import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from hpsearch.training import fit
 from hpsearch.training.backends import Probabilities
 from hpsearch.training.loading import ImageArrays
 from hpsearch.training.preparation import copy_to_stock_layers, prepare
-from hpsearch.training.protocol import Released, Stop, Train
+from hpsearch.training.protocol import Train
 from hpsearch.training.user.custom_objects import import_custom_objects
 
 EPOCHS = 3
 STOP_AFTER = 2
-"""Epochs after which the second of two trainings is stopped, and resumed in a model built anew."""
+"""Epochs after which a training is resumed from its checkpoint, in a model built anew."""
 
 STEPS = 3.5
 """Of an epoch: the last batch is a smaller one."""
@@ -49,26 +49,24 @@ class ResumeAgreement:
 
 
 def check(job: Train, dataset: ImageArrays) -> ResumeAgreement:
-    """Train EPOCHS epochs in one go, and again with a stop after STOP_AFTER; save the model and load it.
+    """Train EPOCHS epochs in one go, and the last again from the checkpoint before; save the model and load it.
 
     Args:
         job: which model and hyperparameters; the rest of it is the check's own.
         dataset: some images of which are trained on.
 
     Raises:
-        ResumeError: a training diverged.
+        ResumeError: a training diverged, or its checkpoint cannot be written.
     """
     few = _take_few(dataset, int(job.hyperparameters["batch_size"]))  # type: ignore[call-overload]
     with tempfile.TemporaryDirectory(prefix="hpsearch-check-", ignore_cleanup_errors=True) as directory:
-        job = replace(
-            job, epochs=EPOCHS, patience=EPOCHS + 1, early_stopping=None, metric="val_loss", checkpoint_every=1e9
-        )
-        whole, predictions, path = _train_to_end(replace(job, workdir=str(Path(directory) / "whole")), few)
-        stopped = replace(job, workdir=str(Path(directory) / "stopped"))
-        released = fit.train(prepare(stopped, few), _stop_after(STOP_AFTER), _go_on)
-        if not isinstance(released, Released):
-            raise ResumeError(f"the training ended as {released.outcome} instead of stopping: {released.detail}")
-        resumed, _, _ = _train_to_end(replace(stopped, checkpoint=released.checkpoint), few)
+        job = replace(job, epochs=EPOCHS, patience=EPOCHS + 1, early_stopping=None, metric="val_loss")
+        kept = Path(directory) / "kept.npz"
+        begun = replace(job, workdir=str(Path(directory) / "whole"), checkpoint_every=0.0)
+        whole, predictions, path = _train_to_end(begun, few, kept)
+        if not kept.exists():
+            raise ResumeError(f"the checkpoint of epoch {STOP_AFTER} cannot be written to {tempfile.gettempdir()}")
+        resumed, _, _ = _train_to_end(replace(job, workdir=str(Path(directory) / "resumed"), checkpoint=str(kept)), few)
         custom = import_custom_objects(Path(path))  # as the README of an export does
         loaded = _predict(keras.models.load_model(path, custom_objects=custom, safe_mode=False), few)
     return ResumeAgreement(abs(whole - resumed), _find_difference(predictions, loaded))
@@ -85,12 +83,17 @@ def _take_few(dataset: ImageArrays, batch_size: int) -> ImageArrays:
     )
 
 
-def _train_to_end(job: Train, dataset: ImageArrays) -> tuple[float, Probabilities, str]:
-    """Return the last epoch's validation loss, what the model that is saved predicts, and its file."""
+def _train_to_end(job: Train, dataset: ImageArrays, kept: Path | None = None) -> tuple[float, Probabilities, str]:
+    """Return the last epoch's validation loss, what the model that is saved predicts, and its file.
+
+    The checkpoint of epoch STOP_AFTER is copied to `kept`, where it is written at all.
+    """
     training, losses = prepare(job, dataset), []
 
     def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> None:
         losses.append(metrics.val_loss)
+        if path and kept and metrics.epoch == STOP_AFTER:
+            shutil.copyfile(path, kept)
 
     end = fit.train(training, report, _go_on)
     if not isinstance(end, TrainingEnd) or end.model is None:
@@ -105,10 +108,6 @@ def _predict(model: keras.Model, dataset: ImageArrays) -> Probabilities:
 
 def _find_difference(one: Probabilities, other: Probabilities) -> float:
     return float(np.abs(one - other).max()) if one.shape == other.shape else float("inf")
-
-
-def _stop_after(epoch: int) -> Callable[[EpochMetrics, str | None, Confusion | None], Stop | None]:
-    return lambda metrics, path, confusion: Stop(checkpoint=True) if metrics.epoch == epoch else None
 
 
 def _go_on(epoch: int, batch: int, batches: int) -> None:
