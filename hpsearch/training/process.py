@@ -9,10 +9,11 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
+from hpsearch import settings
 from hpsearch.training.connection import SupervisorConnection
 
 
@@ -36,13 +37,31 @@ def silence_stderr() -> Iterator[None]:
             os.close(stderr)
 
 
+FOR_OTHERS = ("matplotlib", "pandas", "jax")
+"""Packages that Keras and TensorFlow import wherever they are installed, for drawing, for tables and for exports."""
+
+
+@contextmanager
+def leave_out(packages: Iterable[str]) -> Iterator[None]:
+    """Let no import inside the block find any of `packages` that is not there yet; later ones do, in a user's code."""
+    left_out = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type] # None makes an import fail
+    try:
+        yield
+    finally:
+        for package in left_out:
+            del sys.modules[package]
+
+
 def main() -> None:
     """Serve the supervisor until it closes the pipe."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.dup2(2, 1)  # stdout is the worker's, for its machine-readable output
     connection = SupervisorConnection(Connection(int(sys.argv[1])))
-    with silence_stderr():
+    backend = os.environ.get(settings.KERAS_BACKEND)
+    # A third of what a start takes: a trainer needs none of them.
+    with silence_stderr(), leave_out(package for package in FOR_OTHERS if package != backend):
         # Only now, because it takes seconds in which the supervisor may die.
         from hpsearch.training import keras_settings
 

@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 from hpsearch import settings
 from hpsearch.outcomes import TrialOutcome
+from hpsearch.training.process import FOR_OTHERS, leave_out
 from hpsearch.training.protocol import (
     BatchProgress,
     Ended,
@@ -90,6 +93,20 @@ def test_ready_names_backend_device_and_versions(trainer: Trainer) -> None:
     ready = trainer.messages[0]
     assert (ready.backend, ready.device) == (os.environ.get("KERAS_BACKEND", "tensorflow"), "CPU")
     assert {"hpsearch", "python", "keras", "numpy", ready.backend} <= set(ready.versions)
+
+
+def test_a_start_leaves_out_what_only_others_need(trainer: Trainer) -> None:
+    """Drawing, tables and the other framework take a third of a start where they are installed; user code has them."""
+    mapped = {Path(part.path).parts for part in psutil.Process(trainer.process.pid).memory_maps()}
+    imported = {package for parts in mapped for package in (*FOR_OTHERS, "jaxlib", "numpy") if package in parts}
+    backend = {"jax", "jaxlib"} if os.environ.get("KERAS_BACKEND") == "jax" else set()
+    assert imported - backend == {"numpy"}
+    sys.modules.pop("colorsys", None)
+    with leave_out(["colorsys", "os"]):
+        with pytest.raises(ImportError):
+            import_module("colorsys")
+        assert import_module("os") is os
+    assert import_module("colorsys").__name__ == "colorsys"
 
 
 def test_job_runs_to_its_end(trainer: Trainer, job: MakeJob) -> None:

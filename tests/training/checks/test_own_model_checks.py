@@ -1,11 +1,15 @@
 """The sanity checks of a user's own model: what is right passes, each fault is found by the check that is for it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hpsearch.spec import branches, loader
+from hpsearch.spec.branches import Branch
+from hpsearch.training import loading
 from hpsearch.training.checks import sanity_checks
+from hpsearch.training.checks.check_context import CheckContext, Figures
 from hpsearch.training.protocol import Check, Finding
 from hpsearch.training.requests import make_data_request, make_model_request
 
@@ -14,8 +18,8 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 CODE = Path(__file__).parents[2] / "support" / "own_code"
 
 
-def check(builder: str, rest: str = "") -> dict[str, Finding]:
-    """Return the first finding of each check of a model of checked_models.py on the digits."""
+def make_job(builder: str, rest: str = "") -> Check:
+    """Return the job of checking a model of checked_models.py on the digits."""
     text = f"""
         [study]
         name = "own"
@@ -28,23 +32,38 @@ def check(builder: str, rest: str = "") -> dict[str, Finding]:
         {rest}
     """
     spec = loader.from_toml(text, directory=CODE)
-    listed, axes = branches.list_branches(spec), branches.list_axes(spec)
-    job = Check(
+    return Check(
         make_data_request(spec),
         1,
         branches.choose_base(spec),
-        listed,
-        axes,
+        branches.list_branches(spec),
+        branches.list_axes(spec),
         make_model_request(spec),
         code=str(CODE),
         chosen=(*spec.fixed, *spec.space),
     )
-    messages = [message for message in sanity_checks.check(job) if isinstance(message, Finding)]
+
+
+def check(builder: str, rest: str = "") -> dict[str, Finding]:
+    """Return the first finding of each check of such a model."""
+    messages = [message for message in sanity_checks.check(make_job(builder, rest)) if isinstance(message, Finding)]
     findings: dict[str, Finding] = {}
     for finding in messages:
         kept = findings.get(finding.check)
         findings[finding.check] = finding if kept is None or (finding.fault and not kept.fault) else kept
     return findings
+
+
+def check_alone(run: Callable[[CheckContext, Branch], Figures], builder: str, rest: str = "") -> Finding:
+    """Return the finding of one check of the first branch of such a model."""
+    job = make_job(builder, rest)
+    context = CheckContext(loading.load(job.data, CODE), job)
+    (finding,) = [
+        message
+        for message in sanity_checks._run("alone", run, context, job.branches[:1], job.axes)
+        if isinstance(message, Finding)
+    ]
+    return finding
 
 
 def list_faults(findings: dict[str, Finding]) -> dict[str, str]:
@@ -70,22 +89,24 @@ def test_a_compiled_model_passes_every_check() -> None:
 
 
 def test_a_layer_without_double_precision_is_passed_over() -> None:
-    """The gradient is not compared, and that is said; the rest is checked."""
-    findings = check("single", "[fixed]\nlearning_rate = 0.01\n")
-    assert "gradient" not in list_faults(findings)
-    assert findings["gradient"].note is not None
-    assert "double precision" in findings["gradient"].note
+    """The gradient is not compared, and that is no fault but said."""
+    finding = check_alone(sanity_checks._check_gradient, "single", "[fixed]\nlearning_rate = 0.01\n")
+    assert not finding.fault
+    assert finding.note is not None
+    assert "double precision" in finding.note
 
 
 @pytest.mark.parametrize(
-    ("builder", "name", "words"),
+    ("builder", "run", "words"),
     [
-        ("unscaled", "start", "scale the pixels"),
-        ("forgetful", "resume", "get_config has to hold"),
-        ("fading", "resume", "State outside variables is lost with a stop"),
-        ("broken", "build", "checked_models.py, line"),
+        ("unscaled", sanity_checks._check_start, "scale the pixels"),
+        ("forgetful", sanity_checks._check_resume, "get_config has to hold"),
+        ("fading", sanity_checks._check_resume, "State outside variables is lost with a stop"),
+        ("broken", sanity_checks._check_build, "checked_models.py, line"),
     ],
 )
-def test_a_fault_is_found_by_the_check_that_is_for_it(builder: str, name: str, words: str) -> None:
+def test_a_fault_is_found_by_the_check_that_is_for_it(
+    builder: str, run: Callable[[CheckContext, Branch], Figures], words: str
+) -> None:
     """Each says what to do."""
-    assert words in list_faults(check(builder))[name]
+    assert words in (check_alone(run, builder).fault or "")
