@@ -60,7 +60,7 @@ def main() -> None:
     os.dup2(2, 1)  # stdout is the worker's, for its machine-readable output
     connection = SupervisorConnection(Connection(int(sys.argv[1])))
     backend = os.environ.get(settings.KERAS_BACKEND)
-    # A third of what a start takes: a trainer needs none of them.
+    # A fifth to a third of what a start takes, for nothing that a trainer needs.
     with silence_stderr(), leave_out(package for package in FOR_OTHERS if package != backend):
         # Only now, because it takes seconds in which the supervisor may die.
         from hpsearch.training import keras_settings

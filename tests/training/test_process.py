@@ -96,7 +96,7 @@ def test_ready_names_backend_device_and_versions(trainer: Trainer) -> None:
 
 
 def test_a_start_leaves_out_what_only_others_need(trainer: Trainer) -> None:
-    """Drawing, tables and the other framework take a third of a start where they are installed; user code has them."""
+    """Drawing, tables and the other framework take a part of a start where they are installed; user code has them."""
     mapped = {Path(part.path).parts for part in psutil.Process(trainer.process.pid).memory_maps()}
     imported = {package for parts in mapped for package in (*FOR_OTHERS, "jaxlib", "numpy") if package in parts}
     backend = {"jax", "jaxlib"} if os.environ.get("KERAS_BACKEND") == "jax" else set()
