@@ -14,8 +14,9 @@ class Hyperparameter:
     `low` and `high` are inclusive bounds of a number (`above_low` makes `low` exclusive); `choices` the words of a
     choice. `default` None means "as the hyperparameter named by `default_from`", without one that there is none;
     `defaults_by` has the default for some values of `default_from`. `plain` is the value without randomness or penalty,
-    where the row brings one: the sanity checks train with it. `group` is what the row belongs to: "optimizer", "loss",
-    "loop", "input" or "model". Rows are shown by ascending `place`, of whichever file they are.
+    where the row brings one: the sanity checks train with it. `used_with` is another row and its values beside which
+    this one has an effect; None: beside all. `group` is what the row belongs to: "optimizer", "loss", "loop", "input"
+    or "model". Rows are shown by ascending `place`, of whichever file they are.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Hyperparameter:
     default_from: str | None = None
     defaults_by: Mapping[Value, Value] = field(default_factory=dict, hash=False)
     plain: Value | None = None
+    used_with: tuple[str, tuple[Value, ...]] | None = None
     group: str = "model"
     place: int = 1000
 

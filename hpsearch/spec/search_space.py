@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
-from hpsearch.formatting import format_toml
+from hpsearch.formatting import format_toml, join_words
 from hpsearch.spec.dimension import (
     Choices,
     Dimension,
@@ -20,6 +20,7 @@ from hpsearch.spec.dimension import (
     to_fraction,
 )
 from hpsearch.spec.hyperparameters import TRAINING_NAMES, HyperparameterTable
+from hpsearch.spec.models import NO_WEIGHTS
 from hpsearch.spec.rows import Hyperparameter, Value
 from hpsearch.spec.validation import Section, describe_unknown, list_faults, make_error, refuse
 
@@ -113,6 +114,45 @@ def parse_space(raw: Mapping[str, Any], table: HyperparameterTable) -> dict[str,
 def describe_absent(name: str, table: HyperparameterTable) -> str:
     """Return why `name`, which is not in the table, is refused."""
     return "is not for this model: drop it" if name in TRAINING_NAMES else describe_unknown(name, table)
+
+
+def find_unused(
+    fixed: Mapping[str, Value], space: Mapping[str, Dimension], table: HyperparameterTable, own_model: bool
+) -> Iterator[str]:
+    """Yield a fault for each hyperparameter that does nothing in any trial, as `beta_1` where the optimizer is sgd.
+
+    A model of the user's own may read a row as it likes, so that only what the file itself chooses counts there.
+    """
+    defaults = table.fill_defaults(fixed)
+    for name in (*fixed, *space):
+        parent, values = table[name].used_with or ("", ())
+        if not parent or (own_model and parent not in fixed and parent not in space):
+            continue
+        dimension = space.get(parent)
+        possible = list(dimension.list_points()) if dimension else [defaults[parent]]
+        if name in space and parent in (when := space[name].when or {}):
+            possible = list(when[parent])
+        if not set(possible) & set(values):
+            section, shown = "space" if name in space else "fixed", " or ".join(map(format_toml, possible))
+            others = join_words([format_toml(value) for value in values], "or")
+            yield f"{section}.{name}: does nothing where {parent} is {shown}: drop it, or take {parent} = {others}"
+
+
+def find_frozen(weights: str | None, fixed: Mapping[str, Value], space: Mapping[str, Dimension]) -> Iterator[str]:
+    """Yield a fault where a trial would leave all layers of an application at random weights, and train its head alone.
+
+    Args:
+        weights: of `[model]`.
+        fixed: `[fixed]`.
+        space: `[space]`.
+    """
+    if weights != NO_WEIGHTS:
+        return
+    why = 'with weights = "none" the head alone would be trained, on layers with random weights: '
+    if fixed.get("trainable") == 0:
+        yield f'fixed.trainable: 0 is too small: {why}take more, or weights = "imagenet"'
+    if "trainable" in space and space["trainable"].contains(0.0):
+        yield f'space.trainable: has the value 0: {why}begin above 0, or take weights = "imagenet"'
 
 
 def order_names(space: Mapping[str, Dimension]) -> tuple[str, ...]:

@@ -87,8 +87,14 @@ class StudyFile(BaseModel):
         if model is None:
             return {}
         space = search_space.parse_space(raw, make_table(model, space=raw))
-        both = [name for name in info.data.get("fixed", ()) if name in space]
+        fixed = info.data.get("fixed")
+        if fixed is None:
+            return space
+        both = [name for name in fixed if name in space]
         refuse(f"fixed.{name}: is searched too: keep it in [fixed] or in [space]" for name in both)
+        table = make_table(model, fixed, space)
+        refuse(search_space.find_unused(fixed, space, table, own_model=model.build is not None))
+        refuse(search_space.find_frozen(model.weights, fixed, space))
         return space
 
     @field_validator("sampler", mode="before")

@@ -225,3 +225,57 @@ def test_a_parent_with_a_fault_does_not_make_its_children_faulty() -> None:
     assert list_faults(
         "[space]\noptimizer = ['sgdd', 'momentum']\n" + MOMENTUM, "space.momentum.when.optimizer=['momentum']"
     ) == ["space.optimizer: 'sgdd' is unknown: one of " + ", ".join(BASE_TABLE["optimizer"].choices)]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('[fixed]\noptimizer = "sgd"\nbeta_1 = 0.8', "fixed.beta_1: does nothing where optimizer is 'sgd': drop it"),
+        ("[fixed]\nepsilon = 1e-3", "fixed.epsilon: does nothing where optimizer is 'nesterov': drop it"),
+        (
+            '[fixed]\nbeta_2 = 0.9\n[space]\noptimizer = ["sgd", "rmsprop"]',
+            "fixed.beta_2: does nothing where optimizer is 'sgd' or 'rmsprop': drop it",
+        ),
+        (
+            '[fixed]\noptimizer = "adam"\n[space]\nmomentum = [0.5, 0.9]',
+            "space.momentum: does nothing where optimizer is 'adam': drop it, or take optimizer = 'momentum', ",
+        ),
+        (
+            '[space]\noptimizer = ["sgd", "adam"]\nbeta_1 = { choices = [0.8, 0.9], when = { optimizer = ["sgd"] } }',
+            "space.beta_1: does nothing where optimizer is 'sgd': drop it",
+        ),
+        ("[fixed]\nfinal_rate = 0.1", "fixed.final_rate: does nothing where schedule is 'constant': drop it"),
+        (
+            '[model]\nbuild = "my_model.py:build"\n[fixed]\noptimizer = "sgd"\nbeta_1 = 0.8',
+            "fixed.beta_1: does nothing where optimizer is 'sgd': drop it",
+        ),
+        (
+            '[model]\nname = "application"\nweights = "none"\n[fixed]\ntrainable = 0.0',
+            'fixed.trainable: 0 is too small: with weights = "none" the head alone would be trained',
+        ),
+        (
+            '[model]\nname = "application"\nweights = "none"\n[space]\ntrainable = { low = 0, high = 1 }',
+            'space.trainable: has the value 0: with weights = "none" the head alone would be trained',
+        ),
+    ],
+)
+def test_what_would_do_nothing_is_refused(text: str, fault: str) -> None:
+    """A row that no trial of the study reads, fixed or searched, and layers that stay as they are drawn."""
+    (line,) = list_faults(text)
+    assert line.startswith(fault)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[fixed]\nbeta_1 = 0.8\n[space]\noptimizer = ["sgd", "adam"]',
+        '[fixed]\nfinal_rate = 0.1\n[space]\nschedule = ["constant", "cosine"]',
+        "[fixed]\nmomentum = 0.8",
+        '[model]\nbuild = "my_model.py:build"\n[fixed]\nbeta_1 = 0.8',
+        '[model]\nname = "application"\n[fixed]\ntrainable = 0.0',
+        '[model]\nname = "application"\nweights = "none"\n[space]\ntrainable = [0.5, 1.0]',
+    ],
+)
+def test_what_does_something_in_some_trial_is_accepted(text: str) -> None:
+    """A model of the user's own may read a row by itself."""
+    read(text)

@@ -4,6 +4,9 @@ from hpsearch.spec.rows import Hyperparameter
 
 GROUP = "optimizer"
 
+WITH_MOMENTS = ("adam", "adamw", "nadam", "adamax", "lion", "muon")
+"""Optimizers with Adam's two moments, and muon, which updates some weights as adamw."""
+
 ROWS = (
     Hyperparameter(
         "learning_rate",
@@ -47,6 +50,7 @@ ROWS = (
         0.999,
         default_from="optimizer",
         defaults_by={"muon": 0.95},
+        used_with=("optimizer", ("momentum", "nesterov", "muon")),
         place=30,
         group=GROUP,
     ),
@@ -58,6 +62,7 @@ ROWS = (
         0.0,
         0.9999,
         above_low=True,
+        used_with=("optimizer", WITH_MOMENTS),
         place=31,
         group=GROUP,
     ),
@@ -71,6 +76,7 @@ ROWS = (
         above_low=True,
         default_from="optimizer",
         defaults_by={"lion": 0.99},
+        used_with=("optimizer", WITH_MOMENTS),
         place=32,
         group=GROUP,
     ),
@@ -81,6 +87,7 @@ ROWS = (
         "What keeps a division from zero: all optimizers but sgd, momentum, nesterov and lion.",
         1e-30,
         1.0,
+        used_with=("optimizer", ("adam", "adamw", "nadam", "adamax", "adagrad", "rmsprop", "muon")),
         place=33,
         group=GROUP,
     ),
@@ -149,6 +156,7 @@ ROWS = (
         1.0,
         default_from="schedule",
         defaults_by={"exponential": 0.01},
+        used_with=("schedule", ("cosine", "exponential", "one_cycle")),
         place=172,
         group=GROUP,
     ),

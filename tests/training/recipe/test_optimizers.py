@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from hpsearch.spec.hyperparameters import BASE_TABLE
+from hpsearch.spec.training_rows import TRAINING_ROWS
 from hpsearch.training.epoch import compile_steps, run_epoch
 from hpsearch.training.loading import load
 from hpsearch.training.recipe.optimizers import make_optimizer, use_averages
+from hpsearch.training.recipe.schedules import Schedule
 from tests.support.training_jobs import DIGITS
 
 pytestmark = pytest.mark.tensorflow
@@ -185,3 +187,18 @@ def test_averages_are_used_inside_only() -> None:
     plain.compile(keras.optimizers.SGD())
     with use_averages(plain):
         assert np.array_equal(plain.get_weights()[0], make_model().get_weights()[0])
+
+
+@pytest.mark.parametrize("name", [row.name for row in TRAINING_ROWS if row.used_with])
+def test_a_row_says_with_which_optimizer_or_schedule_it_is_used(name: str) -> None:
+    """With each of those that it names, and no other, another value makes another optimizer or rate."""
+    row = BASE_TABLE[name]
+    assert row.used_with is not None
+    parent, used = row.used_with
+    for value in BASE_TABLE[parent].choices:
+        made = []
+        for changed in (0.3, 0.4):
+            values = BASE_TABLE.fill_defaults({parent: value, name: changed})
+            rates = Schedule.read(values).make_rate(10)(9)
+            made.append(({**make_optimizer(values).get_config(), "name": ""}, float(rates)))
+        assert (made[0] != made[1]) == (value in used), value
