@@ -16,7 +16,7 @@ class ExitCode(IntEnum):
     DONE = 0
     BUG = 1
     USAGE = 2
-    """Bad usage or study file."""
+    """Bad usage, study file or code of the user's own."""
     NOT_FOUND = 3
     """No such study, GPU or dataset."""
     DATABASE = 4
@@ -78,6 +78,17 @@ class StatementError(HpsearchError):
 
 class UnreadableStudyError(DatabaseError):
     """A study, or what was made of it, that a newer hpsearch stored in a form that this one does not know."""
+
+
+class UserCodeError(UsageError):
+    """The user's own code cannot be imported, failed or hangs; `traceback` shows where in their files, if it is known.
+
+    The same in every command that runs their code.
+    """
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
 
 
 class StoreError(UsageError):

@@ -9,7 +9,7 @@ from typer.exceptions import TyperException
 from hpsearch.cli import commands, stdio
 from hpsearch.cli.app import app
 from hpsearch.cli.console import print_line
-from hpsearch.errors import ExitCode, HpsearchError
+from hpsearch.errors import ExitCode, HpsearchError, UserCodeError
 
 __all__ = ["app", "main"]
 
@@ -33,6 +33,8 @@ def main() -> NoReturn:
     except HpsearchError as error:
         for line in str(error).splitlines():
             print_line(f"hpsearch: {line}" if not line.startswith(" ") else line)
+        for line in error.traceback.splitlines() if isinstance(error, UserCodeError) else ():
+            print_line(f"  {line}")
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED

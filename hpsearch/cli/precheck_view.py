@@ -59,8 +59,9 @@ def print_report(report: PrecheckReport) -> None:
     """Print the network, what was measured of its branches, and what the study will take, on stdout."""
     if report.layers:
         console.print_table(MODEL, list_layers(report))
-    console.print_table(BRANCHES, list_branches(report))
-    console.print_table(OPTIMIZERS, list_optimizers(report))
+    for columns, rows in ((BRANCHES, list_branches(report)), (OPTIMIZERS, list_optimizers(report))):
+        if listed := list(rows):  # nothing where no branch builds
+            console.print_table(columns, listed)
     sys.stdout.writelines(f"{line}\n" for line in describe_cost(report))
     sys.stdout.flush()
     for note in report.notes:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import keras
 
+from hpsearch.errors import UserCodeError
 from hpsearch.formatting import join_words
 from hpsearch.metrics import EpochMetrics
 from hpsearch.spec.hyperparameters import TRAINING_NAMES
@@ -23,7 +24,6 @@ from hpsearch.training.recipe.objective import CROSS_ENTROPY, Objective
 from hpsearch.training.recipe.optimizers import make_optimizer
 from hpsearch.training.recipe.schedules import Schedule
 from hpsearch.training.requests import ModelRequest
-from hpsearch.training.user.code import UserCodeError
 from hpsearch.training.user_models import building
 from hpsearch.training.user_models.building import HEAD_IMAGES, UserModel
 from hpsearch.training.user_models.fitting import KerasFit

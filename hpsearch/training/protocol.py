@@ -17,12 +17,13 @@ A Stop may also come unasked, in the middle of an epoch: the trainer finishes it
     Check                        ──▶
                               Network  ◀──  the base configuration's layers
                          Checking ...  ◀──  the check that begins
+                          Calling ...  ◀──  code of the user's own is about to run
                           Finding ...  ◀──  its result
-                              Checked  ◀──  (or Refused)
+                              Checked  ◀──  (or Refused, or CodeFailed)
 
     PrepareData | Explore        ──▶
-                     DataProgress ...  ◀──
-              DataPrepared | Explored  ◀──  (or Refused)
+           DataProgress | Calling ...  ◀──
+              DataPrepared | Explored  ◀──  (or Refused, or CodeFailed)
 
 Imports neither Keras nor Optuna nor pydantic.
 """
@@ -166,6 +167,21 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Calling:
+    """The user's own code runs until the next message; `what` names it, as `my_model.py:build`."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class CodeFailed:
+    """The user's own code failed: the line and the traceback of a UserCodeError."""
+
+    detail: str
+    traceback: str
+
+
+@dataclass(frozen=True)
 class Check:
     """Check the branches of a study whose base configuration is `base`, with every row of the table.
 
@@ -244,7 +260,7 @@ class Checking:
 class Finding:
     """The result of a check of a branch: figures, named in training/checks/sanity_checks.py, and the fault, if any.
 
-    `note` says why there is neither.
+    `note` says why there is neither; `traceback` where in the user's own code a fault is.
     """
 
     check: str
@@ -252,6 +268,7 @@ class Finding:
     figures: Mapping[str, float]
     fault: str | None = None
     note: str | None = None
+    traceback: str = ""
 
 
 @dataclass(frozen=True)
@@ -283,6 +300,8 @@ FromTrainer = (
     | Released
     | Notice
     | Refused
+    | Calling
+    | CodeFailed
     | Network
     | Checking
     | Finding

@@ -1,5 +1,6 @@
 """The jobs of the trainer process, one after another: what it does with each, and the messages it sends."""
 
+import functools
 import gc
 import logging
 import platform
@@ -7,13 +8,14 @@ import traceback
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import psutil
 
 from hpsearch import settings
-from hpsearch.errors import HpsearchError, NotFoundError
+from hpsearch.errors import HpsearchError, NotFoundError, UserCodeError
 from hpsearch.formatting import strip_escapes
 from hpsearch.metrics import METRICS, EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd, TrialOutcome
@@ -27,8 +29,10 @@ from hpsearch.training.images.downloads import StoppedError
 from hpsearch.training.pretrained.weights import add_file
 from hpsearch.training.protocol import (
     BatchProgress,
+    Calling,
     Check,
     Checked,
+    CodeFailed,
     DataPrepared,
     DataProgress,
     Ended,
@@ -45,14 +49,8 @@ from hpsearch.training.protocol import (
     Stop,
     Train,
 )
-from hpsearch.training.user.code import (
-    UserCodeError,
-    describe_error,
-    format_user_traceback,
-    is_in_user_code,
-    load_function,
-    locate_error,
-)
+from hpsearch.training.requests import DataRequest
+from hpsearch.training.user.code import describe_error, explain_error, is_in_user_code, load_function
 from hpsearch.training.user.declarations import Explored
 from hpsearch.training.user_models.exploration import Explorer
 from hpsearch.version import __version__
@@ -115,12 +113,18 @@ def _do(job: Job, connection: SupervisorConnection) -> FromTrainer:
         if isinstance(job, Explore):
             return _explore(job, connection)
         return _check(job, connection) if isinstance(job, Check) else _prepare_data(job, connection)
-    except HpsearchError as error:
-        return Refused(str(error))
     except (Exception, SystemExit) as error:
-        if job.code is None or not is_in_user_code(error):
-            raise
-        return Refused(locate_error(error, Path(job.code)))
+        if failure := _explain(error, job):
+            return CodeFailed(str(failure), failure.traceback)
+        if isinstance(error, HpsearchError):
+            return Refused(str(error))
+        raise
+
+
+def _explain(error: BaseException, job: Job) -> UserCodeError | None:
+    """Return how the study's own code failed; None where `error` is not its."""
+    is_theirs = job.code is not None and (isinstance(error, UserCodeError) or is_in_user_code(error))
+    return explain_error(error, Path(str(job.code))) if is_theirs else None
 
 
 def _explore(job: Explore, connection: SupervisorConnection) -> Explored:
@@ -129,10 +133,25 @@ def _explore(job: Explore, connection: SupervisorConnection) -> Explored:
     if job.data.name:  # known without reading an image
         shape, classes = list_datasets()[job.data.name].shape, list_datasets()[job.data.name].classes
     else:
+        _announce_loading(job.data, connection)
         facts = loading.load(job.data, Path(job.code), _report_loading(connection)).facts
         shape, classes = facts.shape, facts.classes
-    explorer = Explorer(load_function(Path(job.code), job.model.build), shape, len(classes))
+    build = job.model.build
+    connection.send(Calling(f"importing {build}"))
+    builder = load_function(Path(job.code), build)
+
+    @functools.wraps(builder)
+    def announced(*arguments: Any, **keywords: Any) -> Any:
+        connection.send(Calling(build))
+        return builder(*arguments, **keywords)
+
+    explorer = Explorer(announced, shape, len(classes))
     return Explored(explorer.explore(), explorer.is_compiled)
+
+
+def _announce_loading(data: DataRequest, connection: SupervisorConnection) -> None:
+    if data.load is not None:
+        connection.send(Calling(data.load))
 
 
 def _report_loading(connection: SupervisorConnection, *, is_download: bool = False) -> Progress:
@@ -149,32 +168,28 @@ def _attempt(job: Train, connection: SupervisorConnection) -> FromTrainer:
         return _train(job, connection)
     except NotFoundError as error:
         return Refused(str(error))
-    except UserCodeError as error:
-        return Ended(TrainingEnd(TrialOutcome.ERROR, str(error), error.traceback or None))
     except StoppedError:
         return Released(0, None, loaded=False)
-    except HpsearchError as error:
-        return Ended(TrainingEnd(TrialOutcome.ERROR, str(error)))
     except (Exception, SystemExit) as error:  # noqa: BLE001 a configuration may break in any way, and the next one must not suffer
-        detail = describe_error(error)
         if backends.is_out_of_memory(error):
-            return Ended(TrainingEnd(TrialOutcome.OUT_OF_MEMORY, detail))
-        return Ended(TrainingEnd(TrialOutcome.ERROR, detail, _format_traceback(error, job.code)))
-
-
-def _format_traceback(error: BaseException, code: str | None) -> str:
-    if code is not None and is_in_user_code(error):
-        return format_user_traceback(error, Path(code))
-    return strip_escapes("".join(traceback.format_exception(error)))
+            return Ended(TrainingEnd(TrialOutcome.OUT_OF_MEMORY, describe_error(error)))
+        if failure := _explain(error, job):
+            return Ended(TrainingEnd(TrialOutcome.ERROR, str(failure), failure.traceback or None))
+        if isinstance(error, HpsearchError):
+            return Ended(TrainingEnd(TrialOutcome.ERROR, str(error)))
+        written = strip_escapes("".join(traceback.format_exception(error)))
+        return Ended(TrainingEnd(TrialOutcome.ERROR, describe_error(error), written))
 
 
 def _check(job: Check, connection: SupervisorConnection) -> Checked:
+    _announce_loading(job.data, connection)
     for message in sanity_checks.check(job, _report_loading(connection)):
         connection.send(message)
     return Checked()
 
 
 def _prepare_data(job: PrepareData, connection: SupervisorConnection) -> DataPrepared:
+    _announce_loading(job.data, connection)
     return loading.summarize(job.data, _find_code(job), _report_loading(connection))
 
 

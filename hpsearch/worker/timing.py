@@ -19,6 +19,8 @@ class Timing:
     """Between two looks for work by an idle slot."""
     stall: float = 600.0
     """A trainer that sends no message for so long hangs; compiling the largest model takes one or two minutes."""
+    quiet: float = 10.0
+    """After how long a command says that the user's own code still runs."""
     stop: float = 60.0
     """How long a trainer may take to finish its batch and write a checkpoint once it was told to stop."""
     kill: float = 5.0

@@ -17,20 +17,27 @@ def test_study_file_is_ready_to_start(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "net.py").write_text((OWN_CODE / "tuned.py").read_text())
     monkeypatch.chdir(tmp_path)
-    ended = hpsearch("init", "code/net.py:mlp", "-o", "study.toml")
+    ended = hpsearch("init", "code/net.py:mlp", "-o", "study.toml", "--data", "digits")
     assert ended.returncode == ExitCode.DONE, ended.stderr
     assert ended.stderr.startswith("study.toml is written")
     spec = loader.load(tmp_path / "study.toml")
     assert spec.model.build == "code/net.py:mlp"
+    assert spec.data.name == "digits"
     assert spec.searched[0] == "num_layers"
     again = hpsearch("init", "code/net.py:mlp", "-o", "study.toml")
     assert one_line(again, ExitCode.USAGE) == "hpsearch: study.toml is there already: name another with -o"
 
 
 def test_failing_builder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its file and line; no study file is left."""
+    """With its file and line, above the traceback in their files; no study file is left."""
     (tmp_path / "net.py").write_text("def build(hp, input_shape, classes):\n    return hp.Integer('width', 1, 2)\n")
     monkeypatch.chdir(tmp_path)
-    line = one_line(hpsearch("init", "net.py:build"), ExitCode.NOT_FOUND)
+    ended = hpsearch("init", "net.py:build", "--data", "digits")
+    assert (ended.returncode, ended.stdout) == (ExitCode.USAGE, "")
+    line, *traceback = ended.stderr.splitlines()
     assert line.startswith("hpsearch: net.py, line 2: AttributeError: ")
+    assert traceback[:2] == [
+        "  Traceback (most recent call last):",
+        '    File "net.py", line 2, in build',
+    ]
     assert not (tmp_path / "net.toml").exists()

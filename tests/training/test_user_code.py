@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hpsearch.errors import UserCodeError
 from hpsearch.training.user import code
-from hpsearch.training.user.code import UserCodeError
 
 Write = Callable[[dict[str, str]], Path]
 

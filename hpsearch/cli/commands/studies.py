@@ -55,7 +55,7 @@ def check(
 
     spec, device = loader.load(file, set_ or (), name, trials), devices.choose_device(gpu, cpu)
     with precheck_view.show_progress() as show:
-        report = precheck.run(spec, device, show)
+        report = precheck.run(spec, device, show, console.print_line)
     precheck_view.print_report(report)
     if report.faults:
         raise StudyFileError(report.faults)
@@ -73,14 +73,16 @@ def data(file: StudyFile = None, name: NewName = None, set_: Overrides = None) -
 
     spec = loader.load(file, set_ or (), name)
     with data_view.show_progress() as show:
-        prepared = data_preparation.prepare(spec, show)
+        prepared = data_preparation.prepare(spec, show, console.print_line)
     data_view.print_prepared(spec.data.title, prepared)
 
 
 @app.command()
 def init(
     build: Annotated[str, typer.Argument(metavar="FILE.py:FUNCTION", help="Your function that builds a model.")],
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help="Your images (none: the default data set).")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Your images, or a built-in data set (none: the default one).")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Height and width of an image.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="The study file.")] = None,
 ) -> None:
@@ -90,7 +92,8 @@ def init(
     """
     from hpsearch.cli import study_drafting
 
-    file = study_drafting.write(build, data, image_size, output)
+    with console.make_console(stderr=True).status("loading the framework, and building the model"):
+        file = study_drafting.write(build, data, image_size, output, console.print_line)
     console.print_line(
         f"{file} is written: look through it, then hpsearch check {file} and hpsearch start-study {file}"
     )

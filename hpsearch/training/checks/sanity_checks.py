@@ -5,21 +5,20 @@ the model overfits a small batch; and that everything builds and what it costs.
 """
 
 import math
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from hpsearch.errors import HpsearchError, NotFoundError
+from hpsearch.errors import HpsearchError, NotFoundError, UserCodeError
 from hpsearch.spec.branches import Branch, select_one_each
 from hpsearch.training import backends, loading
 from hpsearch.training.checks import gradient_check, learning_checks, resume_check, throughput
 from hpsearch.training.checks.check_context import CheckContext, CheckFault, CheckSkip, Figures, compute_loss
 from hpsearch.training.images.cache import Progress
-from hpsearch.training.protocol import Check, Checking, Finding, Layer, Network, Train
-from hpsearch.training.user.code import is_in_user_code, locate_error
+from hpsearch.training.protocol import Calling, Check, Checking, Finding, Layer, Network, Train
+from hpsearch.training.user.code import describe_error, explain_error, is_in_user_code, load_function
 
 START_IMAGES = 128
 HEAD_SCALE = 0.01
@@ -30,8 +29,11 @@ START_FACTOR = 5.0
 and more."""
 
 
-def check(job: Check, progress: Progress = loading.ignore_progress) -> Iterator[Network | Checking | Finding]:
-    """Run every check over every branch it concerns; a fault ends none of them.
+Message = Network | Calling | Checking | Finding
+
+
+def check(job: Check, progress: Progress = loading.ignore_progress) -> Iterator[Message]:
+    """Run every check over every branch it concerns; a branch that does not build is not checked further.
 
     The figures of a Finding are, by check: `start` (loss, scaled), `overfit` (steps, loss), `optimizer` (rate, before,
     after), `gradient` (error, compared), `resume` (resumed, loaded), `speed` (seconds, resident, device where known).
@@ -39,19 +41,23 @@ def check(job: Check, progress: Progress = loading.ignore_progress) -> Iterator[
 
     Raises:
         NotFoundError: the images are not to be had on this host.
+        UserCodeError: the model's builder cannot be imported.
     """
     code = Path(job.code) if job.code else None
     context = CheckContext(loading.load(job.data, code, progress), job)
     axes, layer_axes = job.axes, job.axes[1:]
-    layers = select_one_each(job.branches, layer_axes, job.base, axes)
-    optimizers = select_one_each(job.branches, ("optimizer",), job.base, axes)
+    if code and job.model.build:
+        yield Calling(f"importing {job.model.build}")
+        load_function(code, job.model.build)
     yield from _describe_network(context, job.base)
-    yield from _run("build", _check_build, context, job.branches, axes)
+    branches = yield from _run("build", _check_build, context, job.branches, axes)
+    layers = select_one_each(branches, layer_axes, job.base, axes)
+    optimizers = select_one_each(branches, ("optimizer",), job.base, axes)
     yield from _run("start", _check_start, context, layers, layer_axes)
     yield from _run("gradient", _check_gradient, context, layers, layer_axes)
     yield from _run("overfit", learning_checks.check_overfit, context, layers, layer_axes)
     yield from _run("optimizer", learning_checks.check_optimizer, context, optimizers, axes)
-    resumed = layers if context.is_own else select_one_each(job.branches, (), job.base, axes)
+    resumed = layers if context.is_own else select_one_each(branches, (), job.base, axes)
     yield from _run("resume", _check_resume, context, resumed, axes)
     yield from _run("speed", _measure_speed, context, layers, layer_axes)
 
@@ -62,12 +68,17 @@ def _run(
     context: CheckContext,
     branches: Sequence[Branch],
     axes: Sequence[str],
-) -> Iterator[Checking | Finding]:
+) -> Generator[Message, None, tuple[Branch, ...]]:
+    """Run a check over some branches; return those without a fault."""
+    passed = []
     for number, branch in enumerate(branches, 1):
         branch_name = branch.format_name(axes)
         yield Checking(name, branch_name, number, len(branches))
+        if name == "build" and context.request.build:
+            yield Calling(context.request.build)
         try:
             yield Finding(name, branch_name, run_check(context, branch))
+            passed.append(branch)
         except NotFoundError:  # what every branch needs is not on this host
             raise
         except CheckFault as fault:
@@ -75,22 +86,27 @@ def _run(
         except CheckSkip as skip:
             yield Finding(name, branch_name, {}, note=str(skip))
         except Exception as error:  # noqa: BLE001 a branch may break in any way, and the next is checked all the same
-            yield Finding(name, branch_name, {}, _describe(error, context.job.code))
+            yield _describe(error, name, branch_name, context.job.code)
         backends.current.free_memory()
+    return tuple(passed)
 
 
-def _describe(error: Exception, code: str | None) -> str:
+def _describe(error: Exception, name: str, branch_name: str, code: str | None) -> Finding:
+    traceback = ""
     if backends.is_out_of_memory(error):
-        return "it does not fit into the memory of this device"
-    if isinstance(error, HpsearchError):
-        return str(error)
-    if code and is_in_user_code(error):
-        return locate_error(error, Path(code))
-    return textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+        fault = "it does not fit into the memory of this device"
+    elif code and (isinstance(error, UserCodeError) or is_in_user_code(error)):
+        failure = explain_error(error, Path(code))
+        fault, traceback = str(failure), failure.traceback
+    else:
+        fault = str(error) if isinstance(error, HpsearchError) else describe_error(error)
+    return Finding(name, branch_name, {}, fault, traceback=traceback)
 
 
-def _describe_network(context: CheckContext, base: Mapping[str, Any]) -> Iterator[Network]:
+def _describe_network(context: CheckContext, base: Mapping[str, Any]) -> Iterator[Network | Calling]:
     """Yield the base configuration's layers; nothing where it does not build, which the checks report."""
+    if context.request.build:
+        yield Calling(context.request.build)
     try:
         network = context.build(base)
     except NotFoundError:

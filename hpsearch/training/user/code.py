@@ -10,20 +10,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hpsearch.errors import UsageError
+from hpsearch.errors import UserCodeError
 from hpsearch.formatting import strip_escapes
 from hpsearch.spec.code.imports import list_import_roots, name_module
 
+OURS = Path(__file__).parents[2]
+"""The directory of this package."""
+
 _directories: list[Path] = []
 """From where the user's modules are imported in this process, as `sys.path` has them."""
-
-
-class UserCodeError(UsageError):
-    """The user's code cannot be imported or failed. One line; `traceback` shows where in their files."""
-
-    def __init__(self, message: str, traceback: str = "") -> None:
-        super().__init__(message)
-        self.traceback = traceback
 
 
 def load_function(code: Path, reference: str) -> Callable[..., Any]:
@@ -59,17 +54,24 @@ def is_in_user_code(error: BaseException) -> bool:
     return any(_is_own(frame.filename) for part in _list_chain(_capture(error)) for frame in part.stack)
 
 
-def locate_error(error: BaseException, code: Path) -> str:
-    """Return an error in one line that begins with the user's file and line where their code was running."""
+def explain_error(error: BaseException, code: Path) -> UserCodeError:
+    """Return an error of the user's code as they are told of it, in whichever command or trial it is raised.
+
+    Its line begins with their file and line where their code was running; its traceback is cut to their files.
+    """
+    line = str(error) if isinstance(error, UserCodeError) else describe_error(error)
+    if isinstance(error, UserCodeError) and error.traceback:
+        return error
     for part in _list_chain(_capture(error)):
         own = [frame for frame in part.stack if _is_own(frame.filename)]
         if own:
-            return f"{os.path.relpath(own[-1].filename, code)}, line {own[-1].lineno}: {describe_error(error)}"
-    return describe_error(error)
+            line = f"{os.path.relpath(own[-1].filename, code)}, line {own[-1].lineno}: {line}"
+            return UserCodeError(line, format_user_traceback(error, code))
+    return UserCodeError(line)
 
 
 def format_user_traceback(error: BaseException, code: Path) -> str:
-    """Return the traceback of an error, cut to the user's files and the line that raised it.
+    """Return the traceback of an error, cut to the user's files and the line that raised it, unless that is ours.
 
     Paths are relative to `code`, or to the directory of the package that raised it.
     """
@@ -77,10 +79,15 @@ def format_user_traceback(error: BaseException, code: Path) -> str:
     for part in _list_chain(captured):
         last = len(part.stack) - 1
         kept = [
-            _shorten(frame, code) for place, frame in enumerate(part.stack) if place == last or _is_own(frame.filename)
+            _shorten(frame, code)
+            for place, frame in enumerate(part.stack)
+            if _is_own(frame.filename) or (place == last and not Path(frame.filename).is_relative_to(OURS))
         ]
         part.stack = traceback.StackSummary.from_list(kept)
-    return strip_escapes("".join(captured.format()))
+    text = "".join(captured.format())
+    if isinstance(error, UserCodeError):  # its line is shown above
+        text = text.removesuffix("".join(captured.format_exception_only()))
+    return strip_escapes(text)
 
 
 def _import(file: Path, code: Path, path: str) -> ModuleType:

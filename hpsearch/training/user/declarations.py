@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpsearch.errors import UserCodeError
 from hpsearch.spec.dimension import to_fraction
 from hpsearch.spec.rows import Value
-from hpsearch.training.user.code import UserCodeError
 
 SAMPLINGS = ("linear", "log", "reverse_log")
 

@@ -9,11 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from hpsearch.errors import UserCodeError
 from hpsearch.training import model_building, model_layers
 from hpsearch.training.images.parts import Images
 from hpsearch.training.loading import PixelStatistics
 from hpsearch.training.requests import ModelRequest
-from hpsearch.training.user.code import UserCodeError, describe_error, load_function
+from hpsearch.training.user.code import describe_error, load_function
 from hpsearch.training.user_models import heads
 from hpsearch.training.user_models.hyperparameters import BuilderHyperparameters
 

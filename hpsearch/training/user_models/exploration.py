@@ -23,6 +23,9 @@ class RecordingHyperparameters(BuilderHyperparameters):
         self.active: dict[str, Declaration] = {}
         self.inactive: dict[str, Declaration] = {}
 
+    def _describe_missing(self, name: str) -> str:
+        return f"hp[{name!r}]: ask for it first, as by hp.Int or hp.Choice: the space is what these calls declare"
+
     def _declare(self, declaration: Declaration, *, is_active: bool) -> None:
         (self.active if is_active else self.inactive).setdefault(declaration.name, declaration)
 

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from hpsearch.errors import UserCodeError
 from hpsearch.training.epoch import LAUNCH_SECONDS, EpochFigures, OnBatch
 from hpsearch.training.images.parts import ImagePart, Labels
-from hpsearch.training.user.code import UserCodeError
 from hpsearch.training.user_models.building import UserModel
 
 ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy")

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.training.user.code import UserCodeError
+from hpsearch.errors import UserCodeError
 
 TOLERANCE = 0.01
 """How far from 1 the probabilities of an image may sum: bfloat16 has 8 bits."""

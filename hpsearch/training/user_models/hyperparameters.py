@@ -1,15 +1,23 @@
 """`hp`, as a builder of the user's own gets it: a mapping with the methods of KerasTuner's HyperParameters."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+from hpsearch.errors import UserCodeError
+from hpsearch.formatting import join_words
 from hpsearch.spec.rows import Value
-from hpsearch.training.user.code import UserCodeError
 from hpsearch.training.user.declarations import Condition, Declaration, declare_choice, declare_number
 
 _ABSENT: Any = object()
+
+
+class MissingHyperparameterError(UserCodeError, KeyError):
+    """What a builder reads is not there; a KeyError, as of any mapping, that is shown as its line."""
+
+    __str__ = UserCodeError.__str__
 
 
 class BuilderHyperparameters(Mapping[str, Any]):
@@ -36,7 +44,7 @@ class BuilderHyperparameters(Mapping[str, Any]):
         if full in self._asked:
             return self._asked[full]
         if full not in self._values:
-            raise KeyError(f"{full}: no hyperparameter is called that: the study file neither fixes nor searches it")
+            raise MissingHyperparameterError(self._describe_missing(full))
         return self._values[full]
 
     def __iter__(self) -> Iterator[str]:
@@ -49,7 +57,7 @@ class BuilderHyperparameters(Mapping[str, Any]):
         """Return the value of `name`, else `default`.
 
         Raises:
-            KeyError: there is neither.
+            MissingHyperparameterError: there is neither.
         """
         return self[name] if default is _ABSENT else super().get(name, default)
 
@@ -159,6 +167,13 @@ class BuilderHyperparameters(Mapping[str, Any]):
     def _is_met(self, condition: Condition) -> bool:
         parent, values = condition
         return self._asked.get(parent, self._values.get(parent)) in values
+
+    def _describe_missing(self, name: str) -> str:
+        own = dict.fromkeys((*sorted(self._chosen), *self._asked))
+        similar = difflib.get_close_matches(name, list(self), n=1)
+        hint = f"did you mean {similar[0]}?" if similar else "fix or search it in the study file"
+        there = f"there are {join_words(list(own), 'and')}, and the rows of training" if own else "nothing is there yet"
+        return f"hp[{name!r}]: no hyperparameter is called that: {there}; {hint}"
 
     def _extend(self, name: str) -> str:
         return "/".join((*self._scopes, str(name)))

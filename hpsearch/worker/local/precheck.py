@@ -4,6 +4,7 @@ Needs no database. The checks are in training/checks/sanity_checks.py; cli/prech
 """
 
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from hpsearch.training.protocol import Check, Checked, Checking, DataProgress, F
 from hpsearch.training.requests import make_data_request, make_model_request
 from hpsearch.worker.local.trainers import start_trainer
 from hpsearch.worker.study_code import unpack_locally
+from hpsearch.worker.timing import DEFAULT_TIMING, Timing
 from hpsearch.worker.trainer_process import TrainerDiedError
 
 WORKERS = (1, 2, 8)
@@ -44,8 +46,14 @@ class PrecheckReport:
 
     @property
     def faults(self) -> list[str]:
-        """A line for each fault, which begins with the branch that has it."""
-        lines = [f"{finding.branch}: {finding.fault}" for finding in self.findings if finding.fault]
+        """A line for each fault, which begins with the branch that has it, and where in the user's own code it is."""
+        lines = []
+        for check, fault in dict.fromkeys((finding.check, finding.fault) for finding in self.findings if finding.fault):
+            of_check = self.list_findings(check)
+            same = [finding for finding in of_check if finding.fault == fault]
+            names = ["every branch"] if 1 < len(of_check) == len(same) else [finding.branch for finding in same]
+            lines += [f"{name}: {fault}" for name in names]
+            lines += textwrap.indent(same[0].traceback, "  ").splitlines()
         return [*lines, self.broken] if self.broken else lines
 
     @property
@@ -73,20 +81,25 @@ Show = Callable[[PrecheckReport, DataProgress | Checking | None], None]
 """Called with the report so far and how many images are decoded, or what is checked next; with None at the end."""
 
 
-def run(spec: StudySpec, gpu: Gpu | None, show: Show) -> PrecheckReport:
+def run(
+    spec: StudySpec, gpu: Gpu | None, show: Show, note: Callable[[str], None], timing: Timing = DEFAULT_TIMING
+) -> PrecheckReport:
     """Check every branch of `spec`.
 
     Args:
         spec: the study.
         gpu: where to train; None is the CPU.
         show: see `Show`.
+        note: prints a line.
+        timing: how long the user's own code may run.
 
     Raises:
         NotFoundError: the images are not on this host and cannot be downloaded, or the framework does not see the GPU.
+        UserCodeError: the user's own code cannot be imported, or hangs.
     """
     report = PrecheckReport(spec, branches.list_branches(spec), str(gpu) if gpu else "CPU")
     checking: Checking | None = None
-    with unpack_locally(spec.code) as code, start_trainer(gpu) as trainer:
+    with unpack_locally(spec.code) as code, start_trainer(gpu, note, timing) as trainer:
         try:
             trainer.send(_make_message(spec, report.branches, code))
             for message in trainer.receive(Checked):

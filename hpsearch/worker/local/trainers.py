@@ -1,12 +1,14 @@
 """A trainer process for one request of a command."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from hpsearch.devices import Gpu
-from hpsearch.errors import NotFoundError
-from hpsearch.training.protocol import FromTrainer, Notice, Refused
+from hpsearch.errors import NotFoundError, UserCodeError
+from hpsearch.formatting import format_duration
+from hpsearch.training.protocol import Calling, CodeFailed, FromTrainer, Notice, Refused
+from hpsearch.worker.timing import DEFAULT_TIMING, Timing
 from hpsearch.worker.trainer_process import TrainerProcess
 from hpsearch.worker.wakeup import WakeupPipe
 
@@ -20,8 +22,10 @@ WAIT_SECONDS = 3600.0
 class LocalTrainer:
     """A trainer process, and what it answers."""
 
-    def __init__(self, trainer: TrainerProcess, wakeup: WakeupPipe) -> None:
-        self._trainer, self._wakeup = trainer, wakeup
+    def __init__(
+        self, trainer: TrainerProcess, wakeup: WakeupPipe, note: Callable[[str], None], timing: Timing
+    ) -> None:
+        self._trainer, self._wakeup, self._note, self._timing = trainer, wakeup, note, timing
         self.send = trainer.send
 
     def receive(self, last: type[FromTrainer]) -> Iterator[FromTrainer]:
@@ -30,12 +34,15 @@ class LocalTrainer:
         Raises:
             NotFoundError: this host cannot do what was asked for, or the framework does not see the GPU.
             TrainerDiedError: the process is gone.
+            UserCodeError: the user's own code failed, or runs for too long.
         """
         message: FromTrainer | None = None
         while not isinstance(message, last):
-            message = self._trainer.receive(self._wakeup, WAIT_SECONDS)
+            message = self._wait(message.what if isinstance(message, Calling) else None)
             if isinstance(message, Refused):
                 raise NotFoundError(message.detail)
+            if isinstance(message, CodeFailed):
+                raise UserCodeError(message.detail, message.traceback)
             if missing := self._trainer.describe_missing_gpu():  # what the CPU takes says nothing of the GPU
                 raise NotFoundError(missing)
             if isinstance(message, Notice):
@@ -43,13 +50,28 @@ class LocalTrainer:
             elif message is not None:
                 yield message
 
+    def _wait(self, called: str | None) -> FromTrainer | None:
+        """Return the next message; where the user's own code is called, say that it still runs, and give it up."""
+        if called is None:
+            return self._trainer.receive(self._wakeup, WAIT_SECONDS)
+        message = self._trainer.receive(self._wakeup, self._timing.quiet)
+        if message is None:
+            self._note(f"{called} takes over {format_duration(self._timing.quiet)}: Ctrl-C ends it")
+            message = self._trainer.receive(self._wakeup, self._timing.stall - self._timing.quiet)
+        if message is None:
+            limit = format_duration(self._timing.stall)
+            raise UserCodeError(f"{called} has not ended after {limit}: look for what it waits for")
+        return message
+
 
 @contextmanager
-def start_trainer(gpu: Gpu | None) -> Iterator[LocalTrainer]:
-    """Start a trainer on a GPU, None being the CPU, and end it after the block."""
+def start_trainer(
+    gpu: Gpu | None, note: Callable[[str], None], timing: Timing = DEFAULT_TIMING
+) -> Iterator[LocalTrainer]:
+    """Start a trainer on a GPU, None being the CPU, and end it after the block; `note` prints a line."""
     trainer, wakeup = TrainerProcess(gpu), WakeupPipe()
     try:
-        yield LocalTrainer(trainer, wakeup)
+        yield LocalTrainer(trainer, wakeup, note, timing)
     finally:
         if trainer.alive:
             trainer.kill()  # it may be in the middle of a check

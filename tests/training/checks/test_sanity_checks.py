@@ -33,7 +33,7 @@ def branch(rates: Sequence[float] = (0.003,), **values: Any) -> Branch:
 JOB = Check(DIGITS, 1, branch().values, (branch(),), AXES)
 
 
-def checked(*branches: Branch) -> tuple[list[Network | Checking], dict[tuple[str, str], Finding]]:
+def checked(*branches: Branch) -> tuple[list[sanity_checks.Message], dict[tuple[str, str], Finding]]:
     """What the checks say, and their findings by check and branch."""
     messages = list(sanity_checks.check(Check(DIGITS, 1, branches[0].values, branches, AXES)))
     findings = {(finding.check, finding.branch): finding for finding in messages if isinstance(finding, Finding)}

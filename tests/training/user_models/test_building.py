@@ -9,12 +9,13 @@ import keras
 import numpy as np
 import pytest
 
+from hpsearch.errors import UserCodeError
 from hpsearch.outcomes import TrainingEnd, TrialOutcome
 from hpsearch.training import backends, loading, preparation
 from hpsearch.training.epoch import score
 from hpsearch.training.preparation import compile_model
 from hpsearch.training.protocol import Train, complete_request
-from hpsearch.training.user.code import UserCodeError, format_user_traceback, load_function
+from hpsearch.training.user.code import format_user_traceback, load_function
 from tests.support.study_files import OWN_CODE
 from tests.support.training_jobs import DIGITS, MakeJob
 from tests.support.training_runs import run

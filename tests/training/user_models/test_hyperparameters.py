@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from hpsearch.errors import UserCodeError
 from hpsearch.training.preparation import TrackedHyperparameters
-from hpsearch.training.user.code import UserCodeError
 from hpsearch.training.user_models.hyperparameters import BuilderHyperparameters
 
 ARGUMENTS = {
@@ -72,8 +72,11 @@ def test_what_the_study_does_not_choose_has_the_default_of_the_call() -> None:
 def test_unknown_name_is_a_key_error() -> None:
     """A misspelt name is no silent None, and `in` and a default of one's own work as in any mapping."""
     hp = wrap(width=8)
-    with pytest.raises(KeyError, match="widht: no hyperparameter is called that"):
+    with pytest.raises(KeyError) as raised:
         hp.get("widht")
+    assert str(raised.value) == (
+        "hp['widht']: no hyperparameter is called that: there are width, and the rows of training; did you mean width?"
+    )
     assert hp.get("widht", 4) == 4
     assert "width" in hp
     assert "widht" not in hp

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from hpsearch.errors import UserCodeError
 from hpsearch.outcomes import TrainingEnd, TrialOutcome
 from hpsearch.training import loading, preparation
 from hpsearch.training.requests import ModelRequest
-from hpsearch.training.user.code import UserCodeError
 from tests.support.training_jobs import DIGITS, MakeJob
 from tests.support.training_runs import run
 
