@@ -87,6 +87,40 @@ def test_resumed_training_is_the_uninterrupted_one(job: MakeJob, tmp_path: Path,
     assert np.allclose(ours, theirs, atol=1e-4)
 
 
+WHOLE_RECIPE = {
+    "ema": 0.9,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+    "flip": "horizontal",
+    "randaugment": 0.3,
+    "erasing": 0.5,
+    "gradient_accumulation": 3,
+    "schedule": "one_cycle",
+    "warmup": 0.4,
+    "weight_decay": 0.01,
+    "batch_norm": True,
+    "dropout": 0.3,
+}
+"""All rows that keep something from step to step, or draw random numbers, at once."""
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "lion"])
+def test_a_training_with_the_whole_recipe_is_resumed_bit_for_bit(job: MakeJob, tmp_path: Path, optimizer: str) -> None:
+    """Two epochs, a checkpoint and a third epoch are three in one go: every loss, and every output of the model."""
+    trial = job({**WHOLE_RECIPE, "optimizer": optimizer}, epochs=3)
+    end, whole = run(trial)
+    released, before = run(trial, Recorder(stop_in=(3, 2)))
+    assert isinstance(released, Released)
+    elsewhere = replace(trial, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
+    again, recorder = run(elsewhere)
+    assert [epoch.epoch for epoch in recorder.epochs] == [3]
+    assert figures(before.epochs + recorder.epochs) == figures(whole.epochs)
+    assert isinstance(end, TrainingEnd)
+    assert isinstance(again, TrainingEnd)
+    ours, theirs = (predictions(each.model) for each in (again, end))
+    assert np.array_equal(ours, theirs)
+
+
 def test_checkpoint_is_on_disk_before_its_epoch(job: MakeJob) -> None:
     """Whoever hears of an epoch finds its checkpoint already there, and the one before it gone."""
     seen: list[list[str]] = []
