@@ -87,10 +87,10 @@ def _fit(values: Mapping[str, Any], dataset: ImageArrays, rows: npt.NDArray[np.i
 
 def _step(values: Mapping[str, Any], dataset: ImageArrays, rows: npt.NDArray[np.int32]) -> tuple[Losses, float]:
     """Return the loss of each step of ours; and their sum where one launch takes all steps."""
-    _, steps = preparation.build_and_compile(BASE_MODEL, values, dataset, 1)
+    steps = preparation.compile_model(BASE_MODEL, values, dataset, 1).steps
     arrays = (*dataset.inputs.training, backends.current.copy_to_device(rows))
     single = [steps.train(*arrays, number, number + 1)[0] / rows.shape[1] for number in range(len(rows))]
-    _, steps = preparation.build_and_compile(BASE_MODEL, values, dataset, 1)
+    steps = preparation.compile_model(BASE_MODEL, values, dataset, 1).steps
     return np.array(single), steps.train(*arrays, 0, len(rows))[0] / rows.shape[1]
 
 

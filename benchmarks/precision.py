@@ -69,9 +69,10 @@ def trainings(
 
     dataset = loading.load(DataRequest("cifar10", images, VALIDATION, 0))
     hyperparameters: Mapping[str, Any] = BASE_TABLE.fill_defaults({**WIDTH, **values})
-    model, steps = preparation.build_and_compile(BASE_MODEL, hyperparameters, dataset, 0)
+    compiled = preparation.compile_model(BASE_MODEL, hyperparameters, dataset, 0)
+    model, steps = compiled.model, compiled.steps
     for seed in seeds:
-        start, _ = preparation.build_and_compile(BASE_MODEL, hyperparameters, dataset, seed)
+        start = preparation.compile_model(BASE_MODEL, hyperparameters, dataset, seed).model
         for ours, theirs in zip(
             model.variables + model.optimizer.variables, start.variables + start.optimizer.variables, strict=True
         ):

@@ -58,7 +58,7 @@ def accuracies(
     values: Mapping[str, Any], dataset: ImageArrays, epochs: int, seed: int
 ) -> Iterator[tuple[float, float]]:
     """Yield training and validation accuracy of each of the trainer's epochs."""
-    _, steps = preparation.build_and_compile(BASE_MODEL, values, dataset, seed)
+    steps = preparation.compile_model(BASE_MODEL, values, dataset, seed).steps
     batch = values["batch_size"]
     for epoch in range(1, epochs + 1):
         order = np.random.default_rng((seed, epoch)).permutation(len(dataset.y_train))

@@ -161,18 +161,6 @@ class CompiledModel:
     user_model: UserModel | None = None
 
 
-def build_and_compile(
-    model: ModelRequest,
-    hyperparameters: Mapping[str, Any],
-    dataset: ImageArrays,
-    seed: int,
-    epochs: int | None = None,
-) -> tuple[keras.Model, Steps]:
-    """Build the model that a trial trains, and compile its steps; see `compile_model`."""
-    compiled = compile_model(model, hyperparameters, dataset, seed, epochs)
-    return compiled.model, compiled.steps
-
-
 def compile_model(
     model: ModelRequest,
     hyperparameters: Mapping[str, Any],

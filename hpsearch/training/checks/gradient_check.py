@@ -132,7 +132,7 @@ def _build_own(
         network = building.build(model, values, images, classes, seed, statistics, "float64").network
     except Exception as error:  # it builds in single precision: another check has seen to that
         raise NotComparableError(f"the model does not build in double precision ({describe_error(error)})") from error
-    for layer in network._flatten_layers():
+    for layer in network._flatten_layers():  # also those in a layer of the user's own, which nothing public lists
         if layer.compute_dtype != "float64":
             raise NotComparableError(f"the layer {layer.name} computes in {layer.compute_dtype}, not double precision")
     return network

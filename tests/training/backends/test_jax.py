@@ -24,13 +24,12 @@ TINY: Mapping[str, Value] = {"filters": 4, "dense_units": 8, "batch_norm": True}
 def test_steps_of_any_number_compile_once() -> None:
     """One step or nine in a launch run the same compiled loop, and sum up as ten in one launch do."""
     digits, order = load(DIGITS), np.arange(200, dtype=np.int32).reshape(10, 20)
-    (one, parts), (other, whole) = (
-        preparation.build_and_compile(BASE_MODEL, BASE_TABLE.fill_defaults(TINY), digits, 1) for _ in range(2)
-    )
+    one, other = (preparation.compile_model(BASE_MODEL, BASE_TABLE.fill_defaults(TINY), digits, 1) for _ in range(2))
+    parts, whole = one.steps, other.steps
     first, second = (parts.train(*digits.inputs.training, order, *bounds) for bounds in ((0, 1), (1, 10)))
     together = whole.train(*digits.inputs.training, order, 0, 10)
     assert np.allclose(np.add(first, second), together, rtol=1e-4)
-    for result, expected in zip(one.variables, other.variables, strict=True):
+    for result, expected in zip(one.model.variables, other.model.variables, strict=True):
         assert np.allclose(result, expected, rtol=1e-3, atol=1e-6), expected.path
     assert parts._train._cache_size() == 1  # type: ignore[attr-defined]
 
@@ -38,7 +37,8 @@ def test_steps_of_any_number_compile_once() -> None:
 def test_state_is_handed_over() -> None:
     """The launch takes the memory of the values it was given: no second set of weights is on the device."""
     digits, order = load(DIGITS), np.arange(200, dtype=np.int32).reshape(10, 20)
-    network, steps = preparation.build_and_compile(BASE_MODEL, BASE_TABLE.fill_defaults(TINY), digits, 1)
+    compiled = preparation.compile_model(BASE_MODEL, BASE_TABLE.fill_defaults(TINY), digits, 1)
+    network, steps = compiled.model, compiled.steps
     before = [variable.value for variable in network.trainable_variables]
     steps.train(*digits.inputs.training, order, 0, 1)
     assert all(value.is_deleted() for value in before)

@@ -38,7 +38,8 @@ def test_steps_are_those_of_keras(chosen: dict[str, Any]) -> None:
     """After an epoch whose last step is smaller, weights and optimizer's variables are those of `keras.Model.fit`."""
     values = BASE_TABLE.fill_defaults({**SMALL, **chosen})
     digits = load(DIGITS)
-    ours, steps = preparation.build_and_compile(BASE_MODEL, values, digits, 1)
+    compiled = preparation.compile_model(BASE_MODEL, values, digits, 1)
+    ours, steps = compiled.model, compiled.steps
     theirs = model_building.build(BASE_MODEL, values, (32, 32, 3), 10, 1, digits.statistics)
     theirs.compile(
         make_optimizer(values, network=theirs),
@@ -68,9 +69,10 @@ def test_batch_norm_knows_what_it_saw(precision: str) -> None:
         "batch_norm": True,
         "optimizer": "sgd",
     }
-    network, steps = preparation.build_and_compile(
+    compiled = preparation.compile_model(
         BASE_MODEL, BASE_TABLE.fill_defaults({**values, "learning_rate": 1e-9, "precision": precision}), digits, 1
     )
+    network, steps = compiled.model, compiled.steps
     steps.train(*digits.inputs.training, np.tile(np.arange(100, dtype=np.int32), (3, 1)), 0, 3)
     images = digits.x_train[:100]
     trained = keras.ops.convert_to_numpy(network(images, training=True))
@@ -165,7 +167,8 @@ def test_recipe_is_that_of_keras(case: Equivalent) -> None:
     digits = keep_unbalanced(load(DIGITS))
     labels, count = digits.y_train, len(digits.y_train)
     values = BASE_TABLE.fill_defaults({"learning_rate": RATE, "batch_size": BATCH, **SMALL, **NO_KINKS, **case.rows})
-    ours, steps = preparation.build_and_compile(BASE_MODEL, values, digits, 1, EPOCHS)
+    compiled = preparation.compile_model(BASE_MODEL, values, digits, 1, EPOCHS)
+    ours, steps = compiled.model, compiled.steps
     theirs = model_building.build(BASE_MODEL, values, (32, 32, 3), 10, 1, digits.statistics)
     theirs.compile(case.optimizer(), case.loss, jit_compile=False)
     for epoch in range(1, EPOCHS + 1):
@@ -208,7 +211,8 @@ def test_mixing_is_that_of_keras(rows: dict[str, Value], layers: list[Callable[[
     values = BASE_TABLE.fill_defaults(
         {"optimizer": "sgd", "learning_rate": RATE, "batch_size": BATCH, **SMALL, **NO_KINKS, **rows}
     )
-    ours, steps = preparation.build_and_compile(BASE_MODEL, values, digits, 1)
+    compiled = preparation.compile_model(BASE_MODEL, values, digits, 1)
+    ours, steps = compiled.model, compiled.steps
     theirs = model_building.build(BASE_MODEL, values, (32, 32, 3), 10, 1, digits.statistics)
     smoothing = float(rows.get("label_smoothing", 0.0))
     theirs.compile(

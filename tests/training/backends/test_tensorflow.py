@@ -64,7 +64,7 @@ def test_models_of_a_search_are_kept_in_stock_layers() -> None:
     """What trains may have layers of its own and compute in bfloat16; its variables are those of the stock network."""
     values = BASE_TABLE.fill_defaults({"filters": 4, "dense_units": 8, "batch_norm": True, "augment": True})
     digits = load(DIGITS)
-    trained, _ = preparation.build_and_compile(BASE_MODEL, values, digits, 1)
+    trained = preparation.compile_model(BASE_MODEL, values, digits, 1).model
     stock = model_building.build(BASE_MODEL, values, (32, 32, 3), 10, 1, digits.statistics)
     for ours, theirs in zip(trained.variables, stock.variables, strict=True):
         assert (ours.name, ours.shape, ours.dtype) == (theirs.name, theirs.shape, theirs.dtype)
