@@ -121,12 +121,16 @@ def find_unused(
 ) -> Iterator[str]:
     """Yield a fault for each hyperparameter that does nothing in any trial, as `beta_1` where the optimizer is sgd.
 
-    A model of the user's own may read a row as it likes, so that only what the file itself chooses counts there.
+    One that is fixed to its default is none: a file may write all of them out. A model of the user's own may read a row
+    as it likes, so that only what the file itself chooses counts there.
     """
     defaults = table.fill_defaults(fixed)
     for name in (*fixed, *space):
         parent, values = table[name].used_with or ("", ())
         if not parent or (own_model and parent not in fixed and parent not in space):
+            continue
+        rest = {other: value for other, value in fixed.items() if other != name}
+        if name in fixed and table.fill_defaults(rest).get(name) == fixed[name]:
             continue
         dimension = space.get(parent)
         possible = list(dimension.list_points()) if dimension else [defaults[parent]]

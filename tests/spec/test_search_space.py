@@ -271,11 +271,12 @@ def test_what_would_do_nothing_is_refused(text: str, fault: str) -> None:
         '[fixed]\nbeta_1 = 0.8\n[space]\noptimizer = ["sgd", "adam"]',
         '[fixed]\nfinal_rate = 0.1\n[space]\nschedule = ["constant", "cosine"]',
         "[fixed]\nmomentum = 0.8",
+        '[fixed]\noptimizer = "sgd"\nmomentum = 0.9',
         '[model]\nbuild = "my_model.py:build"\n[fixed]\nbeta_1 = 0.8',
         '[model]\nname = "application"\n[fixed]\ntrainable = 0.0',
         '[model]\nname = "application"\nweights = "none"\n[space]\ntrainable = [0.5, 1.0]',
     ],
 )
 def test_what_does_something_in_some_trial_is_accepted(text: str) -> None:
-    """A model of the user's own may read a row by itself."""
+    """A model of the user's own may read a row by itself; and a default may be written out."""
     read(text)
