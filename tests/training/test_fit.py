@@ -106,7 +106,10 @@ WHOLE_RECIPE = {
 
 @pytest.mark.parametrize("optimizer", ["muon", "lion"])
 def test_a_training_with_the_whole_recipe_is_resumed_bit_for_bit(job: MakeJob, tmp_path: Path, optimizer: str) -> None:
-    """Two epochs, a checkpoint and a third epoch are three in one go: every loss, and every output of the model."""
+    """Two epochs, a checkpoint and a third epoch are three in one go: what is validated, and every output of the model.
+
+    The training loss is a sum over launches, whose lengths follow the clock, so that its last bit may differ.
+    """
     trial = job({**WHOLE_RECIPE, "optimizer": optimizer}, epochs=3)
     end, whole = run(trial)
     released, before = run(trial, Recorder(stop_in=(3, 2)))
@@ -114,7 +117,9 @@ def test_a_training_with_the_whole_recipe_is_resumed_bit_for_bit(job: MakeJob, t
     elsewhere = replace(trial, checkpoint=released.checkpoint, workdir=str(tmp_path / "elsewhere"))
     again, recorder = run(elsewhere)
     assert [epoch.epoch for epoch in recorder.epochs] == [3]
-    assert figures(before.epochs + recorder.epochs) == figures(whole.epochs)
+    resumed, straight = (np.array(figures(epochs)) for epochs in (before.epochs + recorder.epochs, whole.epochs))
+    assert np.array_equal(resumed[:, 1:], straight[:, 1:])
+    assert np.allclose(resumed[:, 0], straight[:, 0], rtol=1e-6)
     assert isinstance(end, TrainingEnd)
     assert isinstance(again, TrainingEnd)
     ours, theirs = (predictions(each.model) for each in (again, end))
