@@ -23,7 +23,18 @@ PACKAGES = {
     "training",
     "worker",
 }
-MODULES = {"api", "devices", "errors", "formatting", "markdown", "metrics", "outcomes", "settings", "version"}
+MODULES = {
+    "api",
+    "devices",
+    "errors",
+    "formatting",
+    "markdown",
+    "metrics",
+    "outcomes",
+    "settings",
+    "signals",
+    "version",
+}
 """What lies in `hpsearch/` itself."""
 
 MODULES_OF_A_PACKAGE = 16

@@ -48,7 +48,10 @@ def confirm(question: str) -> bool:
     """Ask on stderr for a yes; anything else is a no."""
     sys.stderr.write(f"{question} [y/N] ")  # not by typer.confirm, which puts a space on stdout
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    try:
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    except OSError:  # of a terminal that is gone
+        return False
 
 
 def make_console(*, stderr: bool) -> "Console":

@@ -1,11 +1,11 @@
-"""What surrounds a command's work: its database, its progress display, and the signal that ends it.
+"""What surrounds a command's work: its database and its progress display.
 
 The imports are inside, as a command's are, so that `hpsearch --help` answers at once.
 """
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from hpsearch.cli import console
 
@@ -34,21 +34,6 @@ def open_display() -> Iterator["PlainProgress"]:
         return
     with LiveProgress(terminal) as live:
         yield live
-
-
-@contextlib.contextmanager
-def interrupt_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that the embedded server is shut down in order."""
-    import signal
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def print_place(command: str, database: "Database", device: str) -> None:

@@ -1,11 +1,13 @@
 """The entry point `hpsearch`: runs a command and turns its errors into lines and exit codes."""
 
+import contextlib
 import sys
 from typing import NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
+from hpsearch import signals
 from hpsearch.cli import commands, stdio
 from hpsearch.cli.app import app
 from hpsearch.cli.console import print_line
@@ -20,6 +22,7 @@ def main() -> NoReturn:
     """Run the command of `sys.argv` and exit with one of `ExitCode`."""
     code: int = ExitCode.DONE
     stdio.prepare()
+    signals.interrupt_on_requests()
     try:
         code = app(standalone_mode=False) or ExitCode.DONE
         sys.stdout.flush()
@@ -40,6 +43,8 @@ def main() -> NoReturn:
         code = ExitCode.INTERRUPTED
     except stdio.ReaderLeftError:
         code = ExitCode.DONE
+    with contextlib.suppress(stdio.ReaderLeftError, HpsearchError):  # it is the code above that counts
+        sys.stdout.flush()
     sys.exit(code)
 
 

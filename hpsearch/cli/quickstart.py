@@ -1,7 +1,9 @@
 """A first search: one study and one worker, to the end, and its answer."""
 
+import io
 import subprocess
 import sys
+from typing import cast
 
 from hpsearch import settings
 from hpsearch.analysis.answer import Answer
@@ -45,13 +47,16 @@ def _choose_spec(display: PlainProgress) -> StudySpec:
 def _have_cifar10() -> bool:
     """Return whether CIFAR-10 is on disk, or can be downloaded now."""
     # In a process of its own, because it is Keras that downloads.
-    download = subprocess.run(
+    with subprocess.Popen(
         settings.make_python_command("hpsearch.training.download"),
         env=dict(settings.make_trainer_environment(None)),
-        stdout=sys.stderr,
+        stdout=subprocess.PIPE,  # not our stderr, which may be one that cannot be written to
         stderr=subprocess.DEVNULL,
-        check=False,
-    )
+    ) as download:
+        progress = cast("io.BufferedReader", download.stdout)
+        while text := progress.read1():
+            sys.stderr.write(text.decode(errors="replace"))
+            sys.stderr.flush()
     return download.returncode == 0
 
 

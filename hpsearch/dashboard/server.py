@@ -14,6 +14,7 @@ import optuna
 import optuna_dashboard
 from tornado.netutil import bind_sockets
 
+from hpsearch import signals
 from hpsearch.dashboard import access, patches, web_server
 from hpsearch.dashboard.access import AccessControl
 from hpsearch.dashboard.artifact_files import ArtifactFiles
@@ -86,6 +87,7 @@ async def _end_on_signals(serving: Coroutine[Any, Any, None]) -> None:
         for number, handler in interrupting.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
+        signals.ignore_notices()
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

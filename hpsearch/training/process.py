@@ -1,8 +1,8 @@
 """The trainer process: `python -m hpsearch.training.process FD`.
 
 FD is the inherited end of a `multiprocessing.Pipe()`; the conversation is that of protocol.py. The process lives as
-long as the pipe: it ignores SIGINT and SIGTERM (a terminal's Ctrl-C reaches the whole group, and the supervisor wants
-a checkpoint first), and ends as soon as the supervisor does.
+long as the pipe: it ignores SIGINT, SIGTERM, SIGHUP and SIGUSR1 (a batch system sends them to every process of a job,
+and the supervisor wants a checkpoint first), and ends as soon as the supervisor does.
 """
 
 import os
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 from hpsearch import settings
+from hpsearch.signals import REQUESTS
 from hpsearch.training.connection import SupervisorConnection
 
 
@@ -55,7 +56,7 @@ def leave_out(packages: Iterable[str]) -> Iterator[None]:
 
 def main() -> None:
     """Serve the supervisor until it closes the pipe."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *REQUESTS):
         signal.signal(number, signal.SIG_IGN)
     os.dup2(2, 1)  # stdout is the worker's, for its machine-readable output
     connection = SupervisorConnection(Connection(int(sys.argv[1])))

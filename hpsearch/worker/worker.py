@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-import signal
 import socket
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from types import FrameType
 
+from hpsearch import signals
 from hpsearch.devices import Gpu
 from hpsearch.errors import ExitCode, HpsearchError
 from hpsearch.storage import studies, workers
@@ -86,7 +86,7 @@ class Worker:
         with ExitStack() as stack:
             stack.callback(self._code.close)
             stack.callback(self._close_pipes)  # the last, because signals and renewals write to them
-            stack.enter_context(self._signals())
+            stack.enter_context(signals.handle(self._make_signal_handler()))
             self._database.transact(lambda connection: workers.register(connection, self.identity, os.getpid()))
             stack.callback(self._leave)
             stack.enter_context(self._renewal)
@@ -121,20 +121,20 @@ class Worker:
         with contextlib.suppress(HpsearchError):  # its last renewal says as much
             self._database.transact(lambda connection: workers.unregister(connection, self.identity.worker_id))
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Take SIGTERM and Ctrl-C as a request to stop; a second one ends everything at once."""
+    def _make_signal_handler(self) -> signals.Handler:
+        """Return what takes each signal as a request to stop; a second SIGTERM or Ctrl-C ends everything at once."""
+        is_urgent = False
 
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self._stop.requested:
+        def take(number: int, frame: FrameType | None) -> None:
+            nonlocal is_urgent
+            if number in signals.NOTICES:
+                self._request_stop()
+                return
+            if is_urgent:
                 for slot in self._slots:
                     slot.kill_trainer()
                 os._exit(ExitCode.INTERRUPTED)
+            is_urgent = True
             self._request_stop()
 
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        return take

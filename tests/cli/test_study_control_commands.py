@@ -144,7 +144,7 @@ def test_status_shows_pace_and_workers(database: Database, started: Started, hol
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_watch_prints_a_block_again_and_again_into_a_pipe(started: Started, sent: signal.Signals) -> None:
     """A dated block and then another, and exit code 0 on Ctrl-C."""
     started()

@@ -247,6 +247,19 @@ def test_command_ends_in_order_when_told_to(scratch: Path, ender: signal.Signals
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ender", [signal.SIGHUP, signal.SIGUSR1])
+def test_command_outlives_whoever_read_its_lines(storage: str, ender: signal.Signals) -> None:
+    """It serves on where nobody reads its stderr, and ends in order when its terminal or a batch system ends it."""
+    with run_dashboard("--storage", storage) as (running, url):
+        assert running.stderr is not None
+        running.stderr.close()
+        assert "<title>Optuna Dashboard</title>" in fetch(url)
+        running.send_signal(ender)
+        running.send_signal(ender)
+        assert running.wait(60) == 0
+
+
+@pytest.mark.slow
 def test_command_serves_the_storage_it_was_given(storage: str, started: Started) -> None:
     """`--storage URL` is what the address it prints shows, and the line holds no password."""
     started(study={"name": ODD})

@@ -1,7 +1,9 @@
 """A worker that is told to leave, once or twice."""
 
 import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -81,4 +83,33 @@ def test_told_to_leave_as_it_comes(records: StoredRecords, workers: WorkerGroup)
     """A worker that is told to leave before anybody can see it leaves with 0 too, and its end is in the list."""
     coming = workers.start(drain=False, at={"function": "hpsearch.storage.workers.register", "do": "SIGTERM"})
     assert coming.join() == 0
+    assert records.rows("select ended_at is not null from hpsearch.workers") == [(True,)]
+
+
+def test_told_to_leave_by_a_terminal_that_is_gone(records: StoredRecords, workers: WorkerGroup) -> None:
+    """Lines that nobody reads end no training; SIGHUP releases the trial, also if shell and terminal both send it."""
+    start(records.database, epochs=EPOCHS)
+    reader, writer = os.pipe()
+    worker = workers.start(output=writer)
+    os.close(writer)
+    assert os.read(reader, 100).startswith(b"hpsearch worker on CPU")
+    os.close(reader)
+    trainer = in_an_epoch(records, worker, after=1)
+    os.kill(trainer, signal.SIGHUP)
+    worker.send(signal.SIGHUP)
+    worker.send(signal.SIGHUP)
+    assert worker.join() == 0
+    assert 1 < released_at(records, 1) < EPOCHS
+
+
+def test_told_to_leave_by_a_batch_system_under_nohup(records: StoredRecords, workers: WorkerGroup) -> None:
+    """SIGHUP stays ignored where it was; SIGUSR1 is obeyed, though the disk of the log is full."""
+    with Path("/dev/full").open("w") as full:
+        worker = workers.start(drain=False, prefix=("nohup",), output=full.fileno())
+    wait_until(lambda: records.rows("select 1 from hpsearch.workers"), "a worker is enrolled")
+    ignored = re.search(r"^SigIgn:\s*(\w+)$", Path(f"/proc/{worker.pid}/status").read_text(), re.MULTILINE)
+    assert ignored is not None
+    assert int(ignored[1], 16) >> (signal.SIGHUP - 1) & 1
+    worker.send(signal.SIGUSR1)
+    assert worker.join() == 0
     assert records.rows("select ended_at is not null from hpsearch.workers") == [(True,)]

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,7 +53,10 @@ def is_gone(pid: int) -> bool:
 
 
 class WorkerProcess:
-    """`hpsearch worker --cpu --drain` in a process and a process group of its own."""
+    """`hpsearch worker --cpu --drain` in a process and a process group of its own.
+
+    `prefix` is a program that runs it, such as nohup; `output` the file descriptor it prints to instead of the log.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class WorkerProcess:
         drain: bool = True,
         environment: dict[str, str] | None = None,
         cwd: Path | None = None,
+        prefix: Sequence[str] = (),
+        output: int | None = None,
         **settings: Any,
     ) -> None:
         self.log = log
@@ -70,13 +75,13 @@ class WorkerProcess:
         with log.open("w") as file:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, str(LAUNCHER), json.dumps(settings)),
+                    *(*prefix, sys.executable, str(LAUNCHER), json.dumps(settings)),
                     *("worker", "--cpu", *drained, *options, "--storage", storage),
                 ],
                 env={**os.environ, **ONE_THREAD, **(environment or {})},
                 stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
+                stdout=file if output is None else output,
+                stderr=file if output is None else output,
                 process_group=0,
                 cwd=cwd,
             )

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from hpsearch import settings
+from hpsearch import settings, signals
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.training.process import FOR_OTHERS, leave_out
 from hpsearch.training.protocol import (
@@ -214,12 +214,12 @@ def test_diverged_training_says_so(trainer: Trainer, diverging: Train) -> None:
     assert ended.end.outcome is TrialOutcome.DIVERGED
 
 
-def test_interrupt_and_terminate_are_ignored(trainer: Trainer, job: MakeJob) -> None:
-    """A Ctrl-C in the terminal reaches the trainer too, and must leave it to the supervisor."""
+def test_requests_to_leave_are_ignored(trainer: Trainer, job: MakeJob) -> None:
+    """What a terminal or a batch system sends to all processes is left to the supervisor."""
     trainer.pipe.send(job({"batch_size": 1}, epochs=1))
     trainer.receive(Loaded)
     trainer.pipe.send(GoOn())
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *signals.REQUESTS):
         trainer.process.send_signal(number)
     trainer.receive(EpochReport)
     trainer.pipe.send(GoOn())

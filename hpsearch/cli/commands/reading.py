@@ -8,7 +8,7 @@ import typer
 
 from hpsearch.cli import console, messages, status_view
 from hpsearch.cli.app import AsJson, Storage, StudyName, app
-from hpsearch.cli.context import interrupt_on_sigterm, open_database
+from hpsearch.cli.context import open_database
 from hpsearch.errors import UsageError
 
 
@@ -24,7 +24,7 @@ def status(
 
     if as_json and watch:
         raise UsageError("--json and --watch exclude each other: keep one of them")
-    with interrupt_on_sigterm() if watch else contextlib.nullcontext(), open_database(storage) as database:
+    with open_database(storage) as database:
 
         def read() -> status.Overview:
             return database.transact(lambda connection: status.read(connection, name))
@@ -71,7 +71,7 @@ def logs(
     from hpsearch.cli import logs_view
     from hpsearch.storage.artifacts import output
 
-    with interrupt_on_sigterm() if follow else contextlib.nullcontext(), open_database(storage) as database:
+    with open_database(storage) as database:
 
         def read() -> output.TrialOutput:
             return database.transact(lambda connection: output.find(connection, name, trial))
@@ -123,7 +123,7 @@ def dashboard(
         raise UsageError("--key is the key of a certificate: add --certificate FILE")
     tls = server.load_certificate(certificate, key) if certificate else None
     password = settings.read_dashboard_password()
-    with interrupt_on_sigterm(), open_database(storage, "hpsearch dashboard") as database:
+    with open_database(storage, "hpsearch dashboard") as database:
         secret = password.value if password else None
         listening = server.listen(database, host, port, edit=edit, password=secret, tls=tls)
         with contextlib.suppress(KeyboardInterrupt):
