@@ -10,7 +10,6 @@ from typing import Any
 from hpsearch.formatting import format_toml
 from hpsearch.spec.hyperparameters import HyperparameterTable
 from hpsearch.spec.rows import Hyperparameter, Value
-from hpsearch.spec.validation import refuse, require_known
 
 When = Mapping[str, tuple[Value, ...]]
 """For each parent, the values with which the dimension is active; all parents must have one of theirs."""
@@ -135,6 +134,9 @@ def load_dimension(entry: Mapping[str, Any], table: HyperparameterTable) -> Dime
         KeyError: the table does not have it.
         ValidationError: a newer version wrote it, with a key that this one does not know or a value out of its bounds.
     """
+    # The trainer imports this module with the protocol, and needs no pydantic.
+    from hpsearch.spec.validation import refuse, require_known
+
     row, when = table[entry["name"]], cast_conditions(entry.get("when"), table)
     listed = "choices" in entry
     require_known(entry, ("name", "when", "choices") if listed else ("name", "when", "low", "high", "log", "step"))

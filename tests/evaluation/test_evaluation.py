@@ -37,7 +37,7 @@ Started = Callable[..., Study]
 
 
 def test_best_distinct_configurations_are_trained_once_a_seed(database: Database, finished_search: Any) -> None:
-    """The best K by the mean of their trials, all of them before any again, for the best trial's best epoch."""
+    """The best K by the mean of their trials, all of them before any again, for the best one's epochs."""
     # The second and the fourth trial are of one configuration: 0.9 and 0.5 on average are less than 0.8.
     finished_search([0.1, 0.8, 0.7], [0.9], [0.75, 0.3], [0.5], [0.2], rates=(0.01, 0.02, 0.03, 0.02, 0.05))
     requested = request_evaluation(database, top=3, seeds=2)
@@ -49,7 +49,7 @@ def test_best_distinct_configurations_are_trained_once_a_seed(database: Database
     spec = requested.study.spec
     assert requested.study.name == "small evaluation"
     budget = spec.budget
-    assert (budget.trials, budget.epochs, budget.hours, budget.early_stopping, budget.repeats) == (6, 1, None, None, 2)
+    assert (budget.trials, budget.epochs, budget.hours, budget.early_stopping, budget.repeats) == (6, 2, None, None, 2)
     assert (spec.pruner.name, spec.study.keep_models, spec.evaluation) == ("none", 6, 1)
     waiting = database.transact(
         lambda c: c.scalars(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError
 
+from hpsearch.errors import StatementError
 from hpsearch.metrics import Direction
 from hpsearch.outcomes import AttemptEnd, TrialOutcome
 from hpsearch.sampling import suggest
@@ -385,5 +385,5 @@ def test_attempt_may_end_in_each_way(database: Database, started: Started, holde
 def test_attempt_may_end_in_no_other_way(database: Database, started: Started, holder: Enrol) -> None:
     """The tables refuse an end that the enum does not have."""
     assert claim(database, started(), holder("a")) is not None
-    with pytest.raises(IntegrityError, match="attempts_why"):
+    with pytest.raises(StatementError, match="attempts_why"):
         database.transact(lambda c: c.execute(text("update hpsearch.attempts set why = 'bored'")))
