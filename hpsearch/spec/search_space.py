@@ -182,12 +182,28 @@ def is_active(space: Mapping[str, Dimension], name: str, params: Mapping[str, Va
 
 def list_grid(space: Mapping[str, Dimension]) -> list[dict[str, Value]]:
     """Return every combination once, the last dimension of the file fastest, without what is inactive in it."""
+    combinations = itertools.product(*(dimension.list_points() for dimension in space.values()))
+    if not _is_conditional(space):
+        return [dict(zip(space, values, strict=True)) for values in combinations]
     points: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
-    for values in itertools.product(*(dimension.list_points() for dimension in space.values())):
+    for values in combinations:
         full = dict(zip(space, values, strict=True))
         point = {name: value for name, value in full.items() if is_active(space, name, full)}
         points.setdefault(tuple(point.items()), point)
     return list(points.values())
+
+
+def count_grid(space: Mapping[str, Dimension]) -> int:
+    """Return how many points `list_grid` lists."""
+    return len(list_grid(space)) if _is_conditional(space) else _count_combinations(space)
+
+
+def _is_conditional(space: Mapping[str, Dimension]) -> bool:
+    return any(dimension.when for dimension in space.values())
+
+
+def _count_combinations(space: Mapping[str, Dimension]) -> int:
+    return math.prod(dimension.size or 1 for dimension in space.values())
 
 
 def find_grid_faults(space: Mapping[str, Dimension]) -> Iterator[str]:
@@ -197,8 +213,7 @@ def find_grid_faults(space: Mapping[str, Dimension]) -> Iterator[str]:
     for name, dimension in space.items():
         if dimension.size is None:
             yield f"space.{name}.step: missing: a grid needs the step of a range, or a list of values"
-    size = math.prod(dimension.size or 1 for dimension in space.values())
-    if size > LARGEST_GRID:
+    if _count_combinations(space) > LARGEST_GRID:
         yield f"space: over {LARGEST_GRID} combinations are too many for a grid: widen steps or drop values"
 
 

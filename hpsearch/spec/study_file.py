@@ -127,7 +127,7 @@ class StudyFile(BaseModel):
         refuse(faults)
         if space is None or not sampler or sampler.name != "grid" or "trials" in budget.model_fields_set:
             return budget
-        return budget.model_copy(update={"trials": len(search_space.list_grid(space)) * budget.repeats})
+        return budget.model_copy(update={"trials": search_space.count_grid(space) * budget.repeats})
 
     @field_validator("pruner", mode="before")
     @classmethod
@@ -188,7 +188,7 @@ def _find_grid_faults(budget: BudgetSection, space: Mapping[str, Dimension]) -> 
     yield from faults
     if faults:
         return
-    points = len(search_space.list_grid(space))
+    points = search_space.count_grid(space)
     trials = points * budget.repeats
     if trials > search_space.LARGEST_GRID:
         yield f"budget.repeats: {points} points make {trials} trials, over {search_space.LARGEST_GRID}: repeat less"

@@ -206,8 +206,7 @@ def _enqueue(connection: Connection, study_id: int, points: Sequence[Mapping[str
     total: int = connection.execute(
         text("select count(*) from trials where study_id = :study_id"), {"study_id": study_id}
     ).scalar_one()
-    for number, point in enumerate(points, start=total):
-        optuna_tables.enqueue(connection, study_id, number, point)
+    optuna_tables.enqueue_all(connection, study_id, total, points)
 
 
 def _columns(spec: StudySpec) -> dict[str, object]:

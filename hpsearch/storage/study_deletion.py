@@ -1,5 +1,6 @@
 """Delete a study: its rows in Optuna's tables and in ours, and its files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -18,6 +19,9 @@ TRIAL_TABLES = (
 )
 STUDY_TABLES = ("study_directions", "study_user_attributes", "study_system_attributes")
 """Optuna's foreign keys do not cascade, so what points at a row goes before it. Ours do."""
+
+DELETED_AT_ONCE = 5_000
+"""Trials in one statement, which takes a second or so: with all of a study's it may meet the timeout of a statement."""
 
 OF_STUDY = "trial_id in (select trial_id from trials where study_id = :study_id)"
 
@@ -71,18 +75,24 @@ def delete(connection: Connection, study_id: int) -> None:
     # In the lock order that `claims` documents: a worker either commits before this, or finds its attempt gone.
     _execute(connection, study_id, "select 1 from hpsearch.studies where study_id = :study_id for update")
     _execute(connection, study_id, "select 1 from hpsearch.attempts where study_id = :study_id for update")
-    _execute(connection, study_id, "select 1 from trials where study_id = :study_id order by trial_id for update")
     sha256 = connection.scalar(
         text("select code from hpsearch.studies where study_id = :study_id"), {"study_id": study_id}
     )
+    query = "select trial_id from trials where study_id = :study_id order by trial_id for update"
+    trials = list(connection.scalars(text(query), {"study_id": study_id}))
     _execute(connection, study_id, TEST_SET_SEEN)
     _execute(connection, study_id, f"delete from hpsearch.files where key in ({ATTACHED_KEYS})")
-    for table in TRIAL_TABLES:
-        _execute(connection, study_id, f"delete from {table} where {OF_STUDY}")
-    for table in ("trials", *STUDY_TABLES, "studies"):
+    for start in range(0, len(trials), DELETED_AT_ONCE):
+        _delete_trials(connection, trials[start : start + DELETED_AT_ONCE])
+    for table in (*STUDY_TABLES, "studies"):
         _execute(connection, study_id, f"delete from {table} where study_id = :study_id")
     if sha256 is not None:
         code.remove_unused(connection, sha256)
+
+
+def _delete_trials(connection: Connection, trial_ids: Sequence[int]) -> None:
+    for table in (*TRIAL_TABLES, "trials"):
+        connection.execute(text(f"delete from {table} where trial_id = any(:trial_ids)"), {"trial_ids": trial_ids})
 
 
 def _execute(connection: Connection, study_id: int, statement: str) -> None:
