@@ -27,10 +27,25 @@ class ExitCode(IntEnum):
     """A second Ctrl-C."""
 
 
+LINE_LENGTH = 290
+"""Characters of a line about an error; with `hpsearch: ` before it 300."""
+
+
+def shorten(line: str, length: int = LINE_LENGTH) -> str:
+    """Return a line of at most `length` characters; of a longer one the middle is left out, as the remedy ends it."""
+    if len(line) <= length:
+        return line
+    end = length // 3
+    return f"{line[: length - end - 3]} … {line[-end:]}"
+
+
 class HpsearchError(Exception):
-    """An error a user can cause. `str(error)` is one line without a secret in it."""
+    """An error a user can cause. `str(error)` is one line without a secret in it, of at most LINE_LENGTH characters."""
 
     exit_code = ExitCode.BUG
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("\n".join(shorten(line) for line in message.split("\n")))
 
 
 class UsageError(HpsearchError):
@@ -44,7 +59,7 @@ class StudyFileError(UsageError):
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
+        self.faults = tuple(shorten(fault) for fault in faults)
 
 
 class NotFoundError(HpsearchError):
@@ -115,11 +130,11 @@ def describe_fault(error: Exception) -> str:
         return first_line(error)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {first_line(error)}{place}"
+    return shorten(f"{type(error).__name__}: {first_line(error)}{place}")
 
 
 def first_line(error: Exception) -> str:
     """Return an error's first line; of a database error the server's, without the SQL statement."""
     reason = error.reason if isinstance(error, StatementError) else getattr(error, "orig", error)
     lines = str(reason).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return shorten(lines[0]) if lines else type(error).__name__

@@ -19,9 +19,25 @@ ESCAPE = re.compile(
 """The escape sequences of terminals, as ECMA-48 has them."""
 
 
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but line feed and tab, and those that turn the direction of what follows."""
+
+
 def strip_escapes(text: str) -> str:
     """Return `text` without the escape sequences of terminals."""
     return ESCAPE.sub("", text) if "\x1b" in text else text
+
+
+def make_printable(text: str) -> str:
+    """Return `text` with whatever is not printable escaped: line breaks, terminals' codes, what turns the direction."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def drop_controls(text: str) -> str:
+    """Return `text` of several lines without escape sequences and control characters, but for tabs."""
+    return CONTROL.sub("", strip_escapes(text))
 
 
 def format_params(params: Mapping[str, object]) -> str:

@@ -1,13 +1,12 @@
 """The answer to a study on a screen: the question, what matters, what to use, and what is open."""
 
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hpsearch.analysis.anova.level_differences import Where, compare_best_level
 from hpsearch.analysis.level_sentences import name_subject
-from hpsearch.cli.console import print_table
+from hpsearch.cli.console import print_answer_line, print_table
 from hpsearch.formatting import format_bounds, format_count, format_share, name_unit
 
 if TYPE_CHECKING:
@@ -115,4 +114,5 @@ def _print_measured(answer: "Answer") -> None:
 
 def _print_lines(lines: "Sequence[str] | Iterator[str]") -> None:
     for line in lines:
-        sys.stdout.write(textwrap.fill(line, WIDTH, subsequent_indent="  ") + "\n")
+        for part in textwrap.wrap(line, WIDTH, subsequent_indent="  ") or [""]:
+            print_answer_line(part)

@@ -3,17 +3,20 @@
 Machine output and the tables a command was asked for go to stdout, everything else to stderr.
 """
 
+import contextlib
 import csv
 import json
 import shlex
 import shutil
 import sys
 import textwrap
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpsearch.formatting import format_count, format_params
+from hpsearch.errors import shorten
+from hpsearch.formatting import format_count, format_params, make_printable
 from hpsearch.outcomes import FOREIGN, TrialState
 
 if TYPE_CHECKING:
@@ -25,14 +28,46 @@ if TYPE_CHECKING:
 TRIAL_COLUMNS = ("number", "state", "outcome", "value", "is_foreign", "attempts", "worker", "seconds", "weights")
 """The columns of the CSV that every study has."""
 
+LARGEST_MESSAGE = 40
+"""Lines about what went wrong, or some thousand faults of a study file would push the first ones off the screen."""
+
+PATIENCE_SECONDS = 2.0
+"""After which a command says what it is doing."""
+
 UNWRAPPED_WIDTH = 20
 """Characters of a cell that is not broken into lines where the terminal is narrow: a figure, a date, a host."""
 
 
 def print_line(line: str) -> None:
     """Print a line to the user, on stderr."""
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(make_printable(line) + "\n")
     sys.stderr.flush()
+
+
+def print_error(message: str) -> None:
+    """Print what went wrong, on stderr: a line for each of its lines, of at most 300 characters, and not too many."""
+    lines = [shorten(line) for line in message.splitlines()]
+    if len(lines) > LARGEST_MESSAGE:
+        lines[LARGEST_MESSAGE - 1 :] = [f"and {len(lines) - LARGEST_MESSAGE + 1:,} more"]
+    for line in lines:
+        print_line(line if line.startswith(" ") else f"hpsearch: {line}")
+
+
+def print_answer_line(line: str) -> None:
+    """Print a line of what a command was asked for, on stdout."""
+    sys.stdout.write(make_printable(line) + "\n")
+
+
+@contextlib.contextmanager
+def explain_wait(line: str) -> Iterator[None]:
+    """Print `line`, what the block does, where it takes longer than one waits without asking oneself."""
+    timer = threading.Timer(PATIENCE_SECONDS, print_line, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def name_program() -> str:
@@ -46,7 +81,7 @@ def name_program() -> str:
 
 def confirm(question: str) -> bool:
     """Ask on stderr for a yes; anything else is a no."""
-    sys.stderr.write(f"{question} [y/N] ")  # not by typer.confirm, which puts a space on stdout
+    sys.stderr.write(f"{make_printable(question)} [y/N] ")  # not by typer.confirm, which puts a space on stdout
     sys.stderr.flush()
     try:
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
@@ -63,7 +98,8 @@ def make_console(*, stderr: bool) -> "Console":
 
 def print_json(document: Any) -> None:
     """Print a JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(document, indent=2, allow_nan=False)
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 def print_csv(document: dict[str, Any]) -> None:
@@ -71,10 +107,11 @@ def print_csv(document: dict[str, Any]) -> None:
     trials = document["trials"]
     params = list(dict.fromkeys(name for trial in trials for name in trial["params"]))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*TRIAL_COLUMNS, "epochs", *params])
+    writer.writerow([*TRIAL_COLUMNS, "epochs", *map(make_printable, params)])
     for trial in trials:
         cells = [trial[key] for key in TRIAL_COLUMNS]
-        writer.writerow([*cells, len(trial["epochs"]), *(trial["params"].get(name) for name in params)])
+        row = [*cells, len(trial["epochs"]), *(trial["params"].get(name) for name in params)]
+        writer.writerow([make_printable(cell) if isinstance(cell, str) else cell for cell in row])
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -87,6 +124,7 @@ def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     It looks as `print_table` makes one, for which Rich takes half a second a thousand rows.
     """
+    rows = [[make_printable(cell) for cell in row] for row in rows]
     lines = [columns, *rows]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns) - 1)]
     indent = sum(widths) + 3 * len(widths)
@@ -118,7 +156,7 @@ def make_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table"
     from rich.table import Column, Table
     from rich.text import Text
 
-    cells = [tuple(row) for row in rows]
+    cells = [tuple(make_printable(cell) for cell in row) for row in rows]
     header = [
         Column(name, no_wrap=all(len(row[place]) <= UNWRAPPED_WIDTH for row in cells), overflow="fold")
         for place, name in enumerate(columns)
@@ -148,7 +186,8 @@ def print_results(summary: "Summary", trials: "list[Trial]") -> None:
     print_list(("trial", "outcome", "value", "epochs", "seconds", "parameters"), rows)
     for trial in trials:
         if trial.state == TrialState.FAILED:
-            sys.stdout.writelines(f"{line}\n" for line in _describe_failure(trial))
+            for line in _describe_failure(trial):
+                print_answer_line(line)
 
 
 def _describe_failure(trial: "Trial") -> Iterator[str]:

@@ -28,10 +28,11 @@ def describe_progress(progress: DataProgress) -> str:
 
 def print_prepared(title: str, prepared: DataPrepared) -> None:
     """Print classes with their counts, and what there is to know of the images, on stdout."""
-    sys.stdout.write(f"{describe_images(title, prepared)}\n")
+    console.print_answer_line(describe_images(title, prepared))
     sys.stdout.flush()
     console.print_table(COLUMNS, list_classes(prepared))
-    sys.stdout.writelines(f"{line}\n" for line in describe_files(prepared))
+    for line in describe_files(prepared):
+        console.print_answer_line(line)
     sys.stdout.flush()
     if warning := describe_duplicates(prepared):
         console.print_line(warning)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hpsearch.cli.console import print_line
+from hpsearch.formatting import drop_controls
 from hpsearch.outcomes import TrialState
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class OutputPrinter:
 
 def _write(text: str, *, ends_line: bool) -> None:
     if text:
+        # A worker stores no control characters; another program may have.
+        text = drop_controls(text)
         sys.stdout.write(text if text.endswith("\n") or not ends_line else text + "\n")
         sys.stdout.flush()
 

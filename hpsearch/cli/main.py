@@ -10,12 +10,15 @@ from typer.exceptions import TyperException
 from hpsearch import signals
 from hpsearch.cli import commands, stdio
 from hpsearch.cli.app import app
-from hpsearch.cli.console import print_line
-from hpsearch.errors import ExitCode, HpsearchError, UserCodeError
+from hpsearch.cli.console import print_error, print_line
+from hpsearch.errors import LINE_LENGTH, ExitCode, HpsearchError, UserCodeError, shorten
+from hpsearch.formatting import make_printable
 
 __all__ = ["app", "main"]
 
 commands.register()
+
+HELP = " (see --help)"
 
 
 def main() -> NoReturn:
@@ -30,12 +33,13 @@ def main() -> NoReturn:
         code = exit_.exit_code
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        # Without arguments it is the help itself.
-        print_line(message if message.startswith("Usage:") else f"hpsearch: {message or 'bad usage'} (see --help)")
+        if message.startswith("Usage:"):  # without arguments it is the help itself
+            sys.stderr.write(f"{message}\n")
+        else:
+            print_error(shorten(make_printable(message or "bad usage"), LINE_LENGTH - len(HELP)) + HELP)
         code = ExitCode.USAGE
     except HpsearchError as error:
-        for line in str(error).splitlines():
-            print_line(f"hpsearch: {line}" if not line.startswith(" ") else line)
+        print_error(str(error))
         for line in error.traceback.splitlines() if isinstance(error, UserCodeError) else ():
             print_line(f"  {line}")
         code = error.exit_code

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpsearch.cli.console import name_program, print_line, print_table
+from hpsearch.cli.console import name_program, print_answer_line, print_line, print_table
 from hpsearch.formatting import format_count
 from hpsearch.outcomes import StudyStatus
 
@@ -128,9 +128,14 @@ def print_retried(retried: "RetryResult") -> None:
 
 def describe_deletion(contents: "StudyContents") -> str:
     """Return the question before a study is deleted."""
+    return f"delete {describe_contents(contents)}?"
+
+
+def describe_contents(contents: "StudyContents") -> str:
+    """Return a study's name and what is in it."""
     running = f", {contents.running} of them running," if contents.running else ""
     files = format_count(contents.files, "file")
-    return f"delete {contents.study.name} with its {_trials(contents.trials)}{running} and {files}?"
+    return f"{contents.study.name} with its {_trials(contents.trials)}{running} and {files}"
 
 
 def _state(study: "StudyRow", shown: str | None = None) -> str:
@@ -171,7 +176,7 @@ def print_evaluation(status: "EvaluationStatus", storage: str | None) -> None:
     confusion = evaluation_tables.make_confusion_table(evaluation.result)
     tables = [*evaluation_tables.make_tables(evaluation), *([confusion] if confusion else [])]
     for table in tables:
-        sys.stdout.write(f"{table.caption}\n")
+        print_answer_line(table.caption)
         print_table(table.columns, table.rows)
         sys.stdout.flush()
     for line in evaluation_tables.list_remarks(status):
@@ -197,7 +202,7 @@ def print_ablation(ablation: "Ablation", result: "AblationResult | None", storag
     if result is None:
         return
     for table in ablation_tables.make_tables(result):
-        sys.stdout.write(f"{table.caption}\n")
+        print_answer_line(table.caption)
         print_table(table.columns, table.rows)
         sys.stdout.flush()
     for line in ablation_tables.list_remarks(result):

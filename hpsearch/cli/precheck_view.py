@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from hpsearch.cli import console
 from hpsearch.cli.data_view import describe_progress
-from hpsearch.formatting import format_count, format_duration
+from hpsearch.formatting import format_count, format_duration, make_printable
 from hpsearch.spec.branches import list_axes
 from hpsearch.training.protocol import Checking, DataProgress, Finding
 from hpsearch.worker.local.precheck import WORKERS, PrecheckReport, Show
@@ -50,7 +50,7 @@ def show_progress() -> Iterator[Show]:
             if checking:
                 current = checking.check
                 name = f"{TITLES[current]}? {checking.number}/{checking.count} {checking.branch}"
-                status.update(escape(name))
+                status.update(escape(make_printable(name)))
 
         yield show
 
@@ -62,7 +62,8 @@ def print_report(report: PrecheckReport) -> None:
     for columns, rows in ((BRANCHES, list_branches(report)), (OPTIMIZERS, list_optimizers(report))):
         if listed := list(rows):  # nothing where no branch builds
             console.print_table(columns, listed)
-    sys.stdout.writelines(f"{line}\n" for line in describe_cost(report))
+    for line in describe_cost(report):
+        console.print_answer_line(line)
     sys.stdout.flush()
     for note in report.notes:
         console.print_line(note)

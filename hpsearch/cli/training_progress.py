@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from hpsearch.cli.data_view import describe_progress
-from hpsearch.formatting import format_params
+from hpsearch.formatting import format_params, make_printable
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.outcomes import AttemptEnd
 from hpsearch.storage.attempts import Attempt
@@ -59,7 +59,7 @@ class PlainProgress(WorkerDisplay):
         self._trials: dict[int, _TrialProgress] = {}
 
     def _print(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(make_printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def start_trial(self, attempt: Attempt, params: Mapping[str, object]) -> None:
         """Print the parameters."""
@@ -144,7 +144,7 @@ class LiveProgress(PlainProgress):
         """Add a bar."""
         self._begin(attempt, params)
         self._tasks[attempt.trial_id] = self._bars.add_task(
-            escape(f"trial {attempt.trial_number}  {format_params(params)}"),
+            escape(make_printable(f"trial {attempt.trial_number}  {format_params(params)}")),
             total=attempt.study.spec.budget.epochs,
             completed=len(attempt.epochs),
             state="loading",

@@ -4,10 +4,10 @@ import tomllib
 from collections.abc import Mapping, Sequence
 
 from hpsearch.errors import UsageError
-from hpsearch.formatting import format_toml
+from hpsearch.formatting import format_toml, make_printable
 from hpsearch.spec.rows import Value
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.spec.validation import describe_unknown, escape_controls
+from hpsearch.spec.validation import describe_unknown
 
 
 def parse_levels(
@@ -58,4 +58,4 @@ def _read_value(spec: StudySpec, name: str, written: str) -> Value:
 
 
 def _refuse(fault: str) -> UsageError:
-    return UsageError(escape_controls(f"--levels {fault}"))
+    return UsageError(make_printable(f"--levels {fault}"))

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hpsearch.errors import StudyFileError
-from hpsearch.formatting import format_toml
+from hpsearch.formatting import format_toml, make_printable
 from hpsearch.spec import combinations
 from hpsearch.spec.code import archive
 from hpsearch.spec.code.archive import CodeReference
@@ -18,7 +18,6 @@ from hpsearch.spec.own_rows import make_table
 from hpsearch.spec.sections.samplers import decide_groups
 from hpsearch.spec.study_file import StudyFile, list_study_faults
 from hpsearch.spec.study_spec import StudySpec, freeze
-from hpsearch.spec.validation import escape_controls
 
 DEFAULT = Path(__file__).parent / "studies" / "cifar10-cnn.toml"
 """The study of `hpsearch start-study` without a file."""
@@ -114,7 +113,7 @@ def _pack_code(file: StudyFile, directory: Path) -> CodeReference | None:
 
 
 def _refuse(faults: Sequence[str]) -> StudyFileError:
-    return StudyFileError([escape_controls(fault) for fault in faults])
+    return StudyFileError([make_printable(fault) for fault in faults])
 
 
 def _read_text(path: Path) -> str:

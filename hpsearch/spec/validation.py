@@ -113,11 +113,6 @@ def describe_unknown(word: str, known: Iterable[str]) -> str:
     return f"unknown: one of {', '.join(names)}" if names else "unknown: nothing can be set here"
 
 
-def escape_controls(fault: str) -> str:
-    """Return `fault` with unprintable characters escaped: a TOML key may hold line breaks and terminal codes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in fault)
-
-
 def index_by_name(*models: type[C]) -> dict[str, type[C]]:
     """Return the configs of a union by the name that selects each."""
     return {model.model_fields["name"].default: model for model in models}

@@ -7,10 +7,10 @@ from functools import lru_cache
 from sqlalchemy import Connection, Row, text
 
 from hpsearch.errors import NotFoundError, UnreadableStudyError
+from hpsearch.formatting import make_printable
 from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.spec.validation import escape_controls
 from hpsearch.storage.tables import trial_values
 
 STUDY_LOCK = 0x68707374
@@ -170,7 +170,7 @@ def find_row(connection: Connection, name: str) -> StudyRow:
     if study is None:
         names = [study.name for study in list_all(connection)]
         there = f"there are {', '.join(names)}" if names else "hpsearch start-study makes the first one"
-        raise NotFoundError(escape_controls(f"there is no study {name}: {there}"))
+        raise NotFoundError(make_printable(f"there is no study {name}: {there}"))
     return study
 
 

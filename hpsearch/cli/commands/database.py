@@ -3,7 +3,7 @@
 import typer
 
 from hpsearch.cli.app import Storage, app
-from hpsearch.cli.console import print_line
+from hpsearch.cli.console import explain_wait, print_line
 
 db = typer.Typer(help="Look after the database's tables.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(db, name="db")
@@ -16,7 +16,8 @@ def upgrade(storage: Storage = None) -> None:
 
     with connect(storage, prepare=False) as database:
         before = database.read_version()
-        database.migrate()
+        with explain_wait(f"upgrading the tables in {database.name}"):
+            database.migrate()
         after = database.read_version()
     print_line(
         f"the tables in {database.name} are at version {after}"

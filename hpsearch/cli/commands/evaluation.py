@@ -26,7 +26,7 @@ def evaluate(
     from hpsearch.evaluation import evaluation, results
     from hpsearch.report import evaluation_tables
 
-    with open_database(storage) as database:
+    with open_database(storage) as database, console.explain_wait(f"reading {name}"):
         requested, is_new = evaluation.request_evaluation(database, name, top, seeds, again=again)
         status = results.read_status(database, requested)
     messages.print_requested(status, is_new=is_new)
@@ -60,7 +60,7 @@ def ablate(
     from hpsearch.evaluation import ablation
 
     request = ablation.AblationRequest(trial, seeds, tuple(levels or ()))
-    with open_database(storage) as database:
+    with open_database(storage) as database, console.explain_wait(f"reading {name}"):
         requested, is_new = ablation.request_ablation(database, name, request, again=again)
         result = database.transact(lambda connection: ablation.find_result(connection, requested.ablated))
         if is_new:
@@ -88,4 +88,6 @@ def export(
     from hpsearch.evaluation import export
 
     with open_database(storage) as database:
-        messages.print_exported(export.export(database, name, directory))
+        with console.explain_wait(f"reading the models of {name}"):
+            exported = export.export(database, name, directory)
+        messages.print_exported(exported)

@@ -50,7 +50,7 @@ def results(
 
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other: keep one of them")
-    with open_database(storage) as database:
+    with open_database(storage) as database, console.explain_wait(f"reading {name}"):
         summary, trials = database.transact(lambda connection: results.read(connection, name))
     if as_json:
         console.print_json(results.make_document(summary, trials))
@@ -93,9 +93,9 @@ def answer_study(name: StudyName, as_json: AsJson = False, storage: Storage = No
     from hpsearch.cli import answer_view
     from hpsearch.evaluation import answers
 
-    with open_database(storage) as database:
+    with open_database(storage) as database, console.explain_wait(f"reading {name} and fitting models to its trials"):
         source = database.transact(lambda connection: answers.read_answer_source(connection, name))
-    answer = answers.answer(source)
+        answer = answers.answer(source)
     if as_json:
         console.print_json(make_document(answer))
     else:
@@ -148,6 +148,8 @@ def report(
 
     directory = out or report.choose_directory(name)
     report.check_directory(directory)
-    with open_database(storage) as database:
+    waiting = f"reading {name}, fitting models to its trials and drawing charts"
+    with open_database(storage) as database, console.explain_wait(waiting):
         source = database.transact(lambda connection: read_source(connection, name))
-    messages.print_report_path(report.write(source, directory))
+        page = report.write(source, directory)
+    messages.print_report_path(page)

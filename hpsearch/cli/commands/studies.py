@@ -10,6 +10,7 @@ from hpsearch.cli import console, messages
 from hpsearch.cli.app import AsJson, Cpu, GpuIndex, NewName, NewTrials, Overrides, Storage, StudyFile, StudyName, app
 from hpsearch.cli.context import open_database
 from hpsearch.errors import StudyFileError, UsageError
+from hpsearch.formatting import format_count
 
 
 @app.command()
@@ -28,7 +29,8 @@ def start_study(
 
     spec, artifacts = loader.load(file, set_ or (), name, trials), settings.read_artifacts()
     messages.print_warnings(spec)
-    with open_database(storage) as database:
+    waiting = f"storing {spec.study.name} and its {format_count(spec.budget.trials, 'trial')}"
+    with open_database(storage) as database, console.explain_wait(waiting):
         started = study_creation.start(database, spec, artifacts)
     if as_json:
         console.print_json(messages.make_started_document(started))
@@ -159,6 +161,7 @@ def delete(
         if not yes and not console.confirm(messages.describe_deletion(contents)):
             console.print_line(f"{name} stays")
             return
-        database.transact(lambda connection: study_deletion.delete(connection, contents.study.study_id))
-        cleanup.collect_garbage(database)  # what it kept elsewhere
+        with console.explain_wait(f"deleting {messages.describe_contents(contents)}"):
+            database.transact(lambda connection: study_deletion.delete(connection, contents.study.study_id))
+            cleanup.collect_garbage(database)  # what it kept elsewhere
         console.print_line(f"{name} is deleted")
