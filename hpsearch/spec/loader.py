@@ -1,5 +1,6 @@
 """Reading a study file: its text, its TOML, what the command line puts over it, and the spec that comes of it."""
 
+import itertools
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,11 @@ QUICKSTART = Path(__file__).parent / "studies" / "quickstart.toml"
 
 LARGEST_FILE = 1 << 20
 """Bytes; what is longer is no study file, and `/dev/zero` never ends."""
+LARGEST_DEPTH = 10
+"""Of tables and lists in one another; the deepest key is `space.NAME.when.PARENT`, a list."""
+LARGEST_COUNT = 100_000
+"""Of all tables, lists and values together."""
+TOO_DEEP = "nested too deeply: a study file has tables in tables, no deeper"
 HERE = Path()
 """The directory in which the command was given."""
 INT64 = range(-(2**63), 2**63)
@@ -152,7 +158,7 @@ def _parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        fault = "nested too deeply: a study file has tables in tables, no deeper"
+        fault = TOO_DEEP
     except ValueError as error:
         fault = f"not TOML: {error}"
     raise _refuse([f"{source}: {fault}"])
@@ -166,23 +172,52 @@ def _override(
     Adds a fault for each override that cannot be read.
 
     Raises:
-        StudyFileError: a number is none of TOML's.
+        StudyFileError: it is nested too deeply or has too many values, or one of them cannot be stored.
     """
+    _refuse_oversized(raw)
     merged: dict[str, Any] = _copy(raw)
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not all(part.strip() for part in key.split(".")):
             faults.append(f"--set {text}: is no override: write key=value, such as budget.trials=20")
+        elif key.count(".") >= LARGEST_DEPTH:
+            faults.append(f"--set {key}: {TOO_DEEP}")
         else:
             _put(merged, key, _value(value), faults)
     for key, value in given.items():
         if value is not None:
             _put(merged, key, value, faults)
-    too_large = list(_too_large(merged, ""))
-    if too_large:
-        # No comparison with a float survives these, so there is no looking for further faults.
-        raise _refuse([*faults, *too_large])
+    _refuse_oversized(merged)
+    unusable = list(_find_unusable(merged, ""))
+    if unusable:
+        # No comparison with a float survives such numbers, so there is no looking for further faults.
+        raise _refuse([*faults, *unusable])
     return merged
+
+
+def _refuse_oversized(raw: Mapping[str, Any]) -> None:
+    """Refuse what no rule of the study file could be checked on in a reasonable time, or without a stack overflow.
+
+    Raises:
+        StudyFileError: it is nested too deeply, or has too many values.
+    """
+    level: list[tuple[str, Any]] = list(raw.items())
+    count = 0
+    for depth in itertools.count():
+        if not level:
+            return
+        count += len(level)
+        if depth >= LARGEST_DEPTH:
+            raise _refuse([f"{level[0][0]}: {TOO_DEEP}"])
+        if count > LARGEST_COUNT:
+            raise _refuse([f"the study file has over {LARGEST_COUNT:,} values: give a study file"])
+        deeper: list[tuple[str, Any]] = []
+        for field, value in level:
+            if isinstance(value, Mapping):
+                deeper += ((f"{field}.{key}", inner) for key, inner in value.items())
+            elif isinstance(value, list | tuple):
+                deeper += ((field, inner) for inner in value)
+        level = deeper
 
 
 def _put(tables: dict[str, Any], key: str, value: Any, faults: list[str]) -> None:
@@ -206,13 +241,15 @@ def _value(text: str) -> Any:
     return parsed["value"] if parsed.keys() == {"value"} else text.strip()
 
 
-def _too_large(value: Any, field: str) -> Iterator[str]:
+def _find_unusable(value: Any, field: str) -> Iterator[str]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _too_large(inner, f"{field}.{key}" if field else str(key))
+            yield from _find_unusable(inner, f"{field}.{key}" if field else str(key))
     elif isinstance(value, list):
         for i, inner in enumerate(value):
-            yield from _too_large(inner, f"{field}[{i}]")
+            yield from _find_unusable(inner, f"{field}[{i}]")
+    elif isinstance(value, str) and "\0" in value:
+        yield f"{field}: {format_toml(value)} holds a null character: Postgres keeps any text but that"
     elif isinstance(value, int) and value not in INT64:
         yield f"{field}: {format_toml(value)} is too large: TOML's whole numbers have 64 bits"
 

@@ -14,6 +14,7 @@ from hpsearch.spec.dimension import (
     cast_conditions,
     cast_number,
     dump_dimension,
+    list_with_parents,
     load_dimension,
     make_choices,
     make_range,
@@ -27,6 +28,25 @@ from hpsearch.spec.validation import Section, describe_unknown, list_faults, mak
 LARGEST_GRID = 100_000
 """Trials; a grid is enumerated in memory and stored when the study starts."""
 
+LARGEST_LIST = 1_000
+"""Values to choose from: a sampler counts each of them in every trial."""
+
+LARGEST_SPACE = 200
+"""Searched hyperparameters: samplers take a time that grows with them, and no search has trials for so many."""
+
+MOST_STEPS = 1_000_000
+"""From 0 to the further end of a range, in its steps.
+
+Optuna takes a number for one of the range where it is within 1e-8 steps of a multiple, which a float of 16 digits misses
+beyond some ten million.
+"""
+
+SMALLEST_NUMBER, LARGEST_NUMBER = 1e-15, 1e15
+"""Of a range: Optuna's tables hold whole numbers as floats, which hold all of them up to 9e15."""
+
+CLOSEST = 1e-9
+"""Width of a range beside its ends; samplers compute with the difference of two numbers, of 16 digits each."""
+
 When = dict[str, list[Any]]
 
 
@@ -39,6 +59,9 @@ class ChoicesEntry(Section):
     @model_validator(mode="after")
     def _fit_row(self, info: ValidationInfo) -> Self:
         row = cast(Hyperparameter, info.context)
+        if len(self.choices) > LARGEST_LIST:
+            fault = f"{len(self.choices):,} values are too many to choose from: at most {LARGEST_LIST:,}"
+            raise make_error([f"space.{row.name}: {fault}"])
         wrong = [fault for value in self.choices if (fault := row.find_fault(value))]
         if not self.choices:
             wrong.append(f"the list is empty: list values of {row.bounds}")
@@ -67,6 +90,13 @@ class RangeEntry(Section):
         faults = []
         if self.low >= self.high:
             faults.append(f"{field}.low: {self.low!r} is not below high = {self.high!r}: exchange or change them")
+        faults += [
+            f"{field}.{key}: {end!r} cannot be sampled: 0, or from {SMALLEST_NUMBER:g} to {LARGEST_NUMBER:g}"
+            for key, end in ends
+            if end and not SMALLEST_NUMBER <= abs(end) <= LARGEST_NUMBER
+        ]
+        if 0 < self.high - self.low < CLOSEST * max(abs(self.low), abs(self.high)) and row.kind is float:
+            faults.append(f"{field}.low: {self.low!r} is too close to high = {self.high!r} to sample: change one")
         if self.log and self.low <= 0:
             faults.append(f"{field}.low: {self.low!r} has no logarithm: above 0, or without log = true")
         refuse([*faults, *(f"{field}.step: {fault}" for fault in self._find_step_faults(row))])
@@ -82,6 +112,8 @@ class RangeEntry(Section):
             yield f"{step!r} is out of bounds: above 0"
         elif self.log:
             yield "cannot go with log = true: drop one of them"
+        elif max(abs(self.low), abs(self.high)) > MOST_STEPS * step:
+            yield f"{step!r} is too small for low = {self.low!r} and high = {self.high!r}: take a larger one, or none"
         elif self.low < self.high and (span := to_fraction(self.high) - to_fraction(self.low)) % to_fraction(step):
             last = to_fraction(self.low) + span // to_fraction(step) * to_fraction(step)
             near = f"high = {cast_number(row, last)!r}" if last > self.low else f"at most {cast_number(row, span)!r}"
@@ -94,6 +126,8 @@ def parse_space(raw: Mapping[str, Any], table: HyperparameterTable) -> dict[str,
     Raises:
         ValidationError: with every fault.
     """
+    if len(raw) > LARGEST_SPACE:
+        raise make_error([f"space: {len(raw):,} hyperparameters are too many to search: at most {LARGEST_SPACE}"])
     space: dict[str, Dimension] = {}
     faults: list[str] = []
     for name, entry in raw.items():
@@ -174,9 +208,12 @@ def order_names(space: Mapping[str, Dimension]) -> tuple[str, ...]:
 
 def is_active(space: Mapping[str, Dimension], name: str, params: Mapping[str, Value]) -> bool:
     """Return whether a trial with `params` has the searched hyperparameter `name`: all its ancestors let it."""
+    if not space[name].when:
+        return True
     return all(
-        parent in params and params[parent] in values and is_active(space, parent, params)
-        for parent, values in (space[name].when or {}).items()
+        parent in params and params[parent] in values
+        for ancestor in list_with_parents(space, [name])
+        for parent, values in (space[ancestor].when or {}).items()
     )
 
 

@@ -97,7 +97,7 @@ def test_fewer_trials_than_points_are_allowed() -> None:
             "baseline: a grid tries its own points only: drop [[baseline]] or choose another sampler",
         ),
         (
-            "[space]\ndropout = { low = 0.0, high = 0.9, step = 1e-300 }\n",
+            "[space]\ndropout = { low = 0.0, high = 0.9, step = 1e-6 }\n",
             "space: over 100000 combinations are too many for a grid: widen steps or drop values",
         ),
     ],
