@@ -35,7 +35,7 @@ def shorten(line: str, length: int = LINE_LENGTH) -> str:
     """Return a line of at most `length` characters; of a longer one the middle is left out, as the remedy ends it."""
     if len(line) <= length:
         return line
-    end = length // 3
+    end = length // 2
     return f"{line[: length - end - 3]} … {line[-end:]}"
 
 

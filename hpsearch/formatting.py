@@ -69,6 +69,13 @@ def join_words(labels: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(most)} {last} {end}" if most else end
 
 
+def list_some(words: Sequence[str], most: int) -> str:
+    """Return `a, b and 3 more`: at most `most` of the words."""
+    if len(words) <= most:
+        return ", ".join(words)
+    return f"{', '.join(words[:most])} and {len(words) - most:,} more"
+
+
 def format_duration(seconds: float) -> str:
     """Return `45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
     minutes = round(seconds / 60)

@@ -210,7 +210,7 @@ def _refuse_oversized(raw: Mapping[str, Any]) -> None:
         if depth >= LARGEST_DEPTH:
             raise _refuse([f"{level[0][0]}: {TOO_DEEP}"])
         if count > LARGEST_COUNT:
-            raise _refuse([f"the study file has over {LARGEST_COUNT:,} values: give a study file"])
+            raise _refuse([f"the study file has too many values: at most {LARGEST_COUNT:,}"])
         deeper: list[tuple[str, Any]] = []
         for field, value in level:
             if isinstance(value, Mapping):

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hpsearch.spec.validation import find_spelling
+
 Value = float | int | str | bool
 
 
@@ -50,7 +52,7 @@ class Hyperparameter:
         if self.kind is bool:
             return None if isinstance(value, bool) else f"{value!r} is not true or false"
         if self.kind is str:
-            return None if value in self.choices else f"{value!r} is unknown: one of {', '.join(self.choices)}"
+            return None if value in self.choices else f"{value!r} is unknown: {self._describe_choices(value)}"
         if isinstance(value, bool) or not isinstance(value, int if self.kind is int else (int, float)):
             return f"{value!r} is not a {'whole number' if self.kind is int else 'number'}"
         if not math.isfinite(value):
@@ -58,6 +60,11 @@ class Hyperparameter:
         if value < self.low or value > self.high or (self.above_low and value == self.low):
             return f"{value!r} is out of bounds: {self.bounds}"
         return None
+
+    def _describe_choices(self, value: object) -> str:
+        # No name that is merely similar: gelu is not meant to be elu.
+        meant = find_spelling(value, self.choices) if isinstance(value, str) else None
+        return f"did you mean {meant}?" if meant else f"one of {', '.join(self.choices)}"
 
     @property
     def bounds(self) -> str:

@@ -37,8 +37,8 @@ LARGEST_SPACE = 200
 MOST_STEPS = 1_000_000
 """From 0 to the further end of a range, in its steps.
 
-Optuna takes a number for one of the range where it is within 1e-8 steps of a multiple, which a float of 16 digits misses
-beyond some ten million.
+Optuna takes a number for one of the range where it is within 1e-8 steps of a multiple, which a float of 16 digits
+misses beyond some ten million.
 """
 
 SMALLEST_NUMBER, LARGEST_NUMBER = 1e-15, 1e15

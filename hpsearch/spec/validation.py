@@ -4,14 +4,15 @@ Pydantic collects the errors of all sections. Each `Section` puts its own into t
 rules across fields raise `make_error` with whole lines.
 """
 
-import difflib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from hpsearch.formatting import format_toml
+from hpsearch.formatting import format_toml, list_some
 
 WHOLE = "whole"
 """The type of an error whose line begins with the full name of the field."""
@@ -33,6 +34,42 @@ MESSAGES = {
     "value_error": "{error}",
 }
 """What is said for each of pydantic's types of error."""
+
+
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "lr": "learning_rate",
+        "bs": "batch_size",
+        "wd": "weight_decay",
+        "batchnorm": "batch_norm",
+        "dropout_rate": "dropout",
+        "opt": "optimizer",
+        "n_trials": "trials",
+        "num_trials": "trials",
+        "max_trials": "trials",
+        "n_epochs": "epochs",
+        "num_epochs": "epochs",
+        "max_epochs": "epochs",
+        "timeout": "hours",
+        "max_hours": "hours",
+        "n_repeats": "repeats",
+        "random_state": "seed",
+        "random_seed": "seed",
+        "cma_es": "cmaes",
+        "gaussian_process": "gp",
+        "successive_halving": "asha",
+    }
+)
+"""What other libraries call some of our names."""
+
+SIMILAR = 0.75
+"""The ratio of difflib from which on two words differ by a typing error: `trails` and `trials` have 0.83."""
+SHORTEST_BEGINNING = 4
+"""Letters that are enough of a name's beginning."""
+LONGEST_NAME = 64
+"""Letters that are compared; longer words are no names."""
+NAMES_LISTED = 10
+"""How many names are listed of those that are known."""
 
 
 class Section(BaseModel):
@@ -105,12 +142,31 @@ def describe_error(error: ErrorDetails, section: str) -> str:
 
 
 def describe_unknown(word: str, known: Iterable[str]) -> str:
-    """Return `unknown: did you mean ...`, or all that is known where nothing is similar to `word`."""
+    """Return `unknown: did you mean ...`, or what is known where nothing is known to be meant by `word`."""
     names = list(known)
-    similar = difflib.get_close_matches(word, names, n=1)
-    if similar:
-        return f"unknown: did you mean {similar[0]}?"
-    return f"unknown: one of {', '.join(names)}" if names else "unknown: nothing can be set here"
+    meant = _find_meant(word, names)
+    if meant is not None:
+        return f"unknown: did you mean {meant}?"
+    return f"unknown: one of {list_some(names, NAMES_LISTED)}" if names else "unknown: nothing can be set here"
+
+
+def _find_meant(word: str, names: Sequence[str]) -> str | None:
+    """Return the name that is `word` but for a typing error, or for what others call it; None where none is."""
+    spelled = find_spelling(ALIASES.get(word.lower(), word), names)
+    if spelled is not None:
+        return spelled
+    begun = [name for name in names if len(word) >= SHORTEST_BEGINNING and name.startswith(word)]
+    similar = begun if len(begun) == 1 else get_close_matches(word[:LONGEST_NAME], names, n=1, cutoff=SIMILAR)
+    return similar[0] if similar else None
+
+
+def find_spelling(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that is `word` but for capitals and what joins its parts; None where none is."""
+    return next((name for name in names if _strip_spelling(name) == _strip_spelling(word)), None)
+
+
+def _strip_spelling(word: str) -> str:
+    return "".join(c for c in word[:LONGEST_NAME].lower() if c.isalnum())
 
 
 def index_by_name(*models: type[C]) -> dict[str, type[C]]:

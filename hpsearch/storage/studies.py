@@ -2,16 +2,20 @@
 
 import json
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import lru_cache
 
 from sqlalchemy import Connection, Row, text
 
 from hpsearch.errors import NotFoundError, UnreadableStudyError
-from hpsearch.formatting import make_printable
+from hpsearch.formatting import list_some, make_printable
 from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.spec.datasets import DataFacts
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.tables import trial_values
+
+NAMES_LISTED = 5
+"""Of the studies there are, those with a name like that of one that is not there first."""
 
 STUDY_LOCK = 0x68707374
 """The class of the advisory locks on studies ("hpst"); the object is the study's id."""
@@ -169,7 +173,9 @@ def find_row(connection: Connection, name: str) -> StudyRow:
     study = _find_row_if_any(connection, name)
     if study is None:
         names = [study.name for study in list_all(connection)]
-        there = f"there are {', '.join(names)}" if names else "hpsearch start-study makes the first one"
+        similar = get_close_matches(name, names, n=NAMES_LISTED, cutoff=0.5)
+        names = [*similar, *(other for other in names if other not in similar)]
+        there = f"there are {list_some(names, NAMES_LISTED)}" if names else "hpsearch start-study makes the first one"
         raise NotFoundError(make_printable(f"there is no study {name}: {there}"))
     return study
 

@@ -157,6 +157,7 @@ def test_what_is_no_grid_is_refused(text: str, fault: str) -> None:
             ": 'gelu' is unknown: one of sigmoid, tanh, relu, leaky_relu, prelu, elu, maxout",
         ),
         ("activation = ['relu', 'relu']", ": 'relu' is listed more than once: list it once"),
+        ("activation = ['LeakyReLU']", ": 'LeakyReLU' is unknown: did you mean leaky_relu?"),
         ("l1 = [0, 0.0]", ": 0.0 is listed more than once: list it once"),
         (
             "activation = []",
