@@ -9,19 +9,19 @@ import json
 import shlex
 import shutil
 import sys
-import textwrap
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpsearch.cli import tables
+from hpsearch.cli.tables import FittedTable
 from hpsearch.errors import shorten
 from hpsearch.formatting import format_count, format_params, make_printable
 from hpsearch.outcomes import FOREIGN, TrialState
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from hpsearch.storage.results import Summary, Trial
 
@@ -33,9 +33,6 @@ LARGEST_MESSAGE = 40
 
 PATIENCE_SECONDS = 2.0
 """After which a command says what it is doing."""
-
-UNWRAPPED_WIDTH = 20
-"""Characters of a cell that is not broken into lines where the terminal is narrow: a figure, a date, a host."""
 
 
 def print_line(line: str) -> None:
@@ -116,55 +113,21 @@ def print_csv(document: dict[str, Any]) -> None:
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table on stdout."""
-    print_tables([make_table(columns, rows)])
+    print_tables([FittedTable(columns, rows)])
 
 
 def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout that may have thousands of rows; on a terminal its last column is wrapped.
-
-    It looks as `print_table` makes one, for which Rich takes half a second a thousand rows.
-    """
-    rows = [[make_printable(cell) for cell in row] for row in rows]
-    lines = [columns, *rows]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(columns) - 1)]
-    indent = sum(widths) + 3 * len(widths)
-    room = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else 10_000
-    last = min(max(len(line[-1]) for line in lines), max(20, room))
-
-    def wrap(line: Sequence[str]) -> Iterator[str]:
-        cells = "".join(f"{cell:<{width}}   " for cell, width in zip(line, widths, strict=False))
-        first, *others = textwrap.wrap(line[-1], last) or [""]
-        yield (cells + first).rstrip()
-        yield from (" " * indent + other for other in others)
-
-    printed = [*wrap(columns), "─" * (indent + last), *(text for row in rows for text in wrap(row))]
-    sys.stdout.write("\n" + "\n".join(printed) + "\n\n")
+    """Print a table on stdout that may have thousands of rows."""
+    sys.stdout.write("\n" + "\n".join(tables.list_rows(columns, rows)) + "\n\n")
 
 
-def print_tables(tables: "Iterable[Table]") -> None:
+def print_tables(printed: "Iterable[FittedTable]") -> None:
     """Print tables on stdout."""
     out = make_console(stderr=False)
     if not out.is_terminal:
-        out.width = 10_000  # a pipe has no width to fit into
-    for table in tables:
+        out.width = tables.UNBOUNDED  # a pipe has no width to fit into
+    for table in printed:
         out.print(table, soft_wrap=False)
-
-
-def make_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table":
-    """Build a table whose cells are shown as they are, whatever brackets are in them."""
-    from rich import box
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    cells = [tuple(make_printable(cell) for cell in row) for row in rows]
-    header = [
-        Column(name, no_wrap=all(len(row[place]) <= UNWRAPPED_WIDTH for row in cells), overflow="fold")
-        for place, name in enumerate(columns)
-    ]
-    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
 
 
 def print_results(summary: "Summary", trials: "list[Trial]") -> None:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hpsearch.cli.console import make_console, make_table, print_line, print_tables
+from hpsearch.cli.console import make_console, print_line, print_tables
+from hpsearch.cli.tables import FittedTable
 from hpsearch.formatting import format_duration, format_params
 from hpsearch.outcomes import FOREIGN
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from hpsearch.storage.status import Overview, StudySpeed, WorkerStatus
 
 WATCH_SECONDS = 2.0
@@ -55,7 +54,7 @@ def _poll(read: "Callable[[], Overview]") -> "Iterator[Overview]":
         time.sleep(WATCH_SECONDS)
 
 
-def make_tables(overview: "Overview") -> "list[Table]":
+def make_tables(overview: "Overview") -> list[FittedTable]:
     """Build the tables of the studies, of the best trial of each, and of the workers."""
     studies = [_study_row(study, overview.now) for study in overview.studies]
     studies += [(study.name, f"{study.status}, {study.obstacle}", *[""] * 5) for study in overview.unreadable]
@@ -63,11 +62,11 @@ def make_tables(overview: "Overview") -> "list[Table]":
     workers = [_worker_row(worker) for worker in overview.workers]
     tables = []
     if studies:
-        tables.append(make_table(("study", "status", "trials", "of them", "trials/h", "ends in", "best"), studies))
+        tables.append(FittedTable(("study", "status", "trials", "of them", "trials/h", "ends in", "best"), studies))
     if best:
-        tables.append(make_table(("study", "best trial", "with"), best))
+        tables.append(FittedTable(("study", "best trial", "with"), best))
     if workers:
-        tables.append(make_table(("worker", "host", "device", "trial", "epoch", "last seen"), workers))
+        tables.append(FittedTable(("worker", "host", "device", "trial", "epoch", "last seen"), workers))
     return tables
 
 

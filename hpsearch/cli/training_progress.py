@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from hpsearch.cli.data_view import describe_progress
 from hpsearch.formatting import format_params, make_printable
@@ -14,6 +15,9 @@ from hpsearch.outcomes import AttemptEnd
 from hpsearch.storage.attempts import Attempt
 from hpsearch.training import protocol
 from hpsearch.worker.display_protocol import WorkerDisplay
+
+NARROW = 80
+"""Characters of a terminal below which there is no bar, and no name beside a figure."""
 
 
 def _name(attempt: Attempt) -> str:
@@ -123,14 +127,12 @@ class LiveProgress(PlainProgress):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
+        # What is shown of the parameters gives way to the figures.
+        description = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+        state = TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True, overflow="fold"))
+        self._is_narrow = console.width < NARROW
+        columns = (description, state) if self._is_narrow else (description, BarColumn(24), state, TimeElapsedColumn())
+        self._bars = Progress(*columns, console=console, transient=True, expand=True)
         self._tasks: dict[int, TaskID] = {}
 
     def __enter__(self) -> "LiveProgress":
@@ -175,6 +177,8 @@ class LiveProgress(PlainProgress):
         task, trial = self._tasks.get(attempt.trial_id), self._trials.get(attempt.trial_id)
         if task is not None and trial is not None:
             last = trial.last(attempt.study.spec.study.metric)
+            if self._is_narrow:
+                state, last = state.removeprefix("epoch "), last.rpartition(" ")[2]
             self._bars.update(task, completed=done, state=f"{state}  {last}".rstrip())
 
     def end_trial(self, attempt: Attempt, end: AttemptEnd, detail: str) -> None:

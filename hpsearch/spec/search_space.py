@@ -60,8 +60,8 @@ class ChoicesEntry(Section):
     def _fit_row(self, info: ValidationInfo) -> Self:
         row = cast(Hyperparameter, info.context)
         if len(self.choices) > LARGEST_LIST:
-            fault = f"{len(self.choices):,} values are too many to choose from: at most {LARGEST_LIST:,}"
-            raise make_error([f"space.{row.name}: {fault}"])
+            most = f"{len(self.choices):,} values are too many to choose from: at most {LARGEST_LIST:,}"
+            raise make_error([f"space.{row.name}: {most}"])
         wrong = [fault for value in self.choices if (fault := row.find_fault(value))]
         if not self.choices:
             wrong.append(f"the list is empty: list values of {row.bounds}")

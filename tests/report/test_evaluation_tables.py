@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from hpsearch.cli import console
+from hpsearch.cli.tables import FittedTable
 from hpsearch.evaluation import results
 from hpsearch.evaluation.scores import EvaluationResult
 from hpsearch.report import evaluation_tables
@@ -65,7 +65,7 @@ def test_tables_fit_a_terminal(database: Database, finished_search: Any, tmp_pat
         confusion = evaluation_tables.make_confusion_table(widened)
         assert confusion is not None
         for table in [*tables, confusion]:
-            out.print(console.make_table(table.columns, table.rows))
+            out.print(FittedTable(table.columns, table.rows))
         printed = file.getvalue()
     assert "…" not in printed
     assert all(f" {number} {name} " in printed for number, name in enumerate(classes))

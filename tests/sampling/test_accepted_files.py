@@ -14,7 +14,7 @@ from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import loader
 from hpsearch.spec.code import archive
-from hpsearch.spec.dimension import Dimension
+from hpsearch.spec.dimension import Choices, Dimension
 from hpsearch.spec.sections.samplers import SAMPLERS
 from hpsearch.spec.study_spec import StudySpec
 from tests.support.study_files import OWN_CODE
@@ -93,10 +93,9 @@ def finish(storage: ReadOnlyStorage, spec: StudySpec, number: int, params: dict[
 
 def is_of(dimension: Dimension, value: Any) -> bool:
     """Whether the value is one of the dimension's, but for the last digits of a multiple of its step."""
-    step = getattr(dimension, "step", None)
-    if dimension.contains(value) or step is None:
+    if isinstance(dimension, Choices) or not dimension.step:
         return dimension.contains(value)
-    steps = (value - dimension.low) / step
+    steps = (value - dimension.low) / dimension.step
     return dimension.low <= value <= dimension.high and math.isclose(steps, round(steps), abs_tol=1e-6)
 
 
