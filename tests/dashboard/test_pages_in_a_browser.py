@@ -9,7 +9,7 @@ import re
 import signal
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import optuna
@@ -30,6 +30,7 @@ from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database, parse_url
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
+from tests.conftest import create_database
 from tests.support import simulation
 from tests.support.commands import run_dashboard
 
@@ -81,18 +82,29 @@ class Searcher:
         self.database.transact(lambda c: attempts.finish(c, attempt, ending, {"weights": 1250858}))
 
 
-@pytest.fixture
-def searcher(storage: str) -> Iterator[Searcher]:
-    """A worker on a study with 12 complete trials, whose value follows the learning rate, and one that diverged."""
-    database = Database(storage)
-    study = study_creation.start(database, loader.from_dict(SEARCH)).study
-    worker = Searcher(database, study)
+def search(database: Database) -> Searcher:
+    """Return a worker on a new study: 12 complete trials, whose value follows the learning rate, and a diverged one."""
+    worker = Searcher(database, study_creation.start(database, loader.from_dict(SEARCH)).study)
     for number in range(len(RATES)):
         value = 0.2 + 0.05 * number
         worker.finish(worker.begin(value / 4, value / 2, value))
     worker.finish(worker.begin(0.1, float("nan")), TrialOutcome.DIVERGED)
-    yield worker
-    database.close()
+    return worker
+
+
+@pytest.fixture
+def searcher(database: Database) -> Searcher:
+    """A worker as `search` leaves it, on a database of the test's own."""
+    return search(database)
+
+
+@pytest.fixture(scope="module")
+def searched(server: str, template: str) -> Iterator[str]:
+    """The URL of a database as `search` leaves it, for tests that change nothing."""
+    with create_database(server, f"test_{uuid.uuid4().hex[:12]}", template) as url:
+        with closing(Database(url)) as database:
+            search(database)
+        yield url
 
 
 @contextmanager
@@ -104,15 +116,22 @@ def serving(storage: str, *options: str, **environment: str) -> Iterator[str]:
         assert running.wait(30) == 0
 
 
-@pytest.fixture
-def address(searcher: Searcher, storage: str) -> Iterator[str]:
-    """Where the dashboard over the searcher's study is, read-only."""
-    with serving(storage) as address:
+@pytest.fixture(scope="module")
+def address(searched: str) -> Iterator[str]:
+    """Where a read-only dashboard is, over the database that no test changes."""
+    with serving(searched) as address:
         yield address
 
 
 @pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
+def own_address(storage: str) -> Iterator[str]:
+    """Where a read-only dashboard is, over the test's own database."""
+    with serving(storage) as address:
+        yield address
+
+
+@contextmanager
+def visiting(browser: Browser, address: str) -> Iterator[Page]:
     """The dashboard's first page; at the end, no request of the browser's has failed and no script has."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.set_default_timeout(PATIENCE)
@@ -128,6 +147,13 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     assert seen == []
 
 
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The first page of the dashboard that tests share."""
+    with visiting(browser, address) as page:
+        yield page
+
+
 def open_study(page: Page) -> None:
     """Go from the list of studies to ours, as a user would, once its answer is there: a page does not wait for long."""
     assert page.request.get(f"{page.url.split('/dashboard')[0]}/api/studies/1/param_importances").ok
@@ -136,26 +162,27 @@ def open_study(page: Page) -> None:
 
 
 @pytest.fixture
-def settled(searcher: Searcher) -> str:
-    """The name of a second study, in which 12 trials without a diverged one settle that the learning rate matters."""
+def settled(database: Database) -> str:
+    """The name of a study in which 12 trials without a diverged one settle that the learning rate matters."""
     described = {**SEARCH, "study": {"name": "settled"}}
-    study = study_creation.start(searcher.database, loader.from_dict(described)).study
-    worker = Searcher(searcher.database, study, "v")
+    study = study_creation.start(database, loader.from_dict(described)).study
+    worker = Searcher(database, study, "v")
     for number in range(len(RATES)):
         worker.finish(worker.begin(0.2 + 0.05 * number))
     return study.name
 
 
-def test_importance_is_drawn_with_its_interval_and_epoch(settled: str, page: Page) -> None:
+def test_importance_is_drawn_with_its_interval_and_epoch(settled: str, own_address: str, browser: Browser) -> None:
     """Where trials settle what matters, the dashboard's own plot shows our shares, the longest bar on top."""
-    page.get_by_role("link", name=settled).click()
-    importance = page.locator("#graph-hyperparameter-importances")
-    rest = re.compile("^(batch_norm|optimizer) at epoch 3: 0")
-    names = [rest, rest, re.compile(r"^learning_rate at epoch 3: 0\.\d\d to [01]\.\d\d$")]
-    expect(importance.locator(".ytick text")).to_have_text(names, timeout=PATIENCE)
-    shares = [float(share) for share in importance.locator(".bartext").all_text_contents()]
-    assert shares == sorted(shares)
-    assert shares[-1] > 0.9
+    with visiting(browser, own_address) as page:
+        page.get_by_role("link", name=settled).click()
+        importance = page.locator("#graph-hyperparameter-importances")
+        rest = re.compile("^(batch_norm|optimizer) at epoch 3: 0")
+        names = [rest, rest, re.compile(r"^learning_rate at epoch 3: 0\.\d\d to [01]\.\d\d$")]
+        expect(importance.locator(".ytick text")).to_have_text(names, timeout=PATIENCE)
+        shares = [float(share) for share in importance.locator(".bartext").all_text_contents()]
+        assert shares == sorted(shares)
+        assert shares[-1] > 0.9
 
 
 def test_study_page_shows_its_trials(page: Page) -> None:
@@ -207,21 +234,22 @@ def test_trial_table_has_a_row_a_trial(page: Page) -> None:
     expect(rows.nth(12)).to_contain_text("diverged")
 
 
-def test_open_page_follows_a_running_trial(page: Page, searcher: Searcher) -> None:
+def test_open_page_follows_a_running_trial(searcher: Searcher, own_address: str, browser: Browser) -> None:
     """A trial that begins and ends while its page is open is shown running, then with its value."""
-    open_study(page)
-    page.locator("a[href$='/trials']").click()
-    expect(page.get_by_text("13 Trials")).to_be_visible(timeout=PATIENCE)
-    attempt = searcher.begin(0.55, 0.66)
-    page.get_by_text("Trial 13", exact=True).click()
-    expect(page.get_by_text("Trial 13 (trial_id=14)")).to_be_visible()
-    expect(page.get_by_text("2 0.66")).to_be_visible()
-    searcher.finish(attempt)
-    expect(page.get_by_text("Completed At")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("outcome completed")).to_be_visible()
+    with visiting(browser, own_address) as page:
+        open_study(page)
+        page.locator("a[href$='/trials']").click()
+        expect(page.get_by_text("13 Trials")).to_be_visible(timeout=PATIENCE)
+        attempt = searcher.begin(0.55, 0.66)
+        page.get_by_text("Trial 13", exact=True).click()
+        expect(page.get_by_text("Trial 13 (trial_id=14)")).to_be_visible()
+        expect(page.get_by_text("2 0.66")).to_be_visible()
+        searcher.finish(attempt)
+        expect(page.get_by_text("Completed At")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("outcome completed")).to_be_visible()
 
 
-def test_trial_page_has_what_the_trial_prints(browser: Browser, address: str, searcher: Searcher) -> None:
+def test_trial_page_has_what_the_trial_prints(browser: Browser, searcher: Searcher, own_address: str) -> None:
     """A running trial's output is a file on its page, and in the browser plain text: no HTML in it is run."""
     # Not the fixture's page, which counts requests that a click on a file breaks off.
     page = browser.new_context().new_page()
@@ -231,7 +259,7 @@ def test_trial_page_has_what_the_trial_prints(browser: Browser, address: str, se
     content = printed.encode()
     whole = Output(content, len(content))
     searcher.database.transact(lambda c: output.store(c, attempt, whole, attach=True))
-    root = address.split("/dashboard")[0].rstrip("/")
+    root = own_address.split("/dashboard")[0].rstrip("/")
     page.goto(f"{root}/dashboard/studies/1/trials?numbers={attempt.trial_number}")
     expect(page.get_by_text("output.txt")).to_be_visible(timeout=PATIENCE)
     file = page.get_by_label("download artifact")
@@ -250,11 +278,11 @@ def test_trial_page_has_what_the_trial_prints(browser: Browser, address: str, se
     page.context.close()
 
 
-def test_deleting_is_refused_while_read_only(searcher: Searcher, storage: str, browser: Browser) -> None:
+def test_deleting_is_refused_while_read_only(address: str, browser: Browser) -> None:
     """The page's own delete button fails, a script in it is told why, and the study stays."""
-    with serving(storage) as url, browser.new_context() as context:
+    with browser.new_context() as context:
         opened = context.new_page()
-        opened.goto(url)
+        opened.goto(address)
         opened.get_by_role("button", name="delete study").click(timeout=PATIENCE)
         opened.get_by_role("button", name="Yes").click()
         expect(opened.get_by_text("Failed to delete study (id=1)")).to_be_visible(timeout=PATIENCE)
@@ -268,10 +296,10 @@ def test_deleting_is_refused_while_read_only(searcher: Searcher, storage: str, b
         expect(opened.get_by_role("link", name=NAME)).to_be_visible(timeout=PATIENCE)
 
 
-def test_password_opens_the_dashboard(searcher: Searcher, storage: str, browser: Browser) -> None:
+def test_password_opens_the_dashboard(searched: str, browser: Browser) -> None:
     """Who does not know it sees nothing; who does sees the studies, as anybody, in any script."""
     secret = "pä55 wörd:日本"
-    with serving(storage, HPSEARCH_DASHBOARD_PASSWORD=secret) as url:
+    with serving(searched, HPSEARCH_DASHBOARD_PASSWORD=secret) as url:
         with browser.new_context() as context, pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
             context.new_page().goto(url)
         with browser.new_context(http_credentials={"username": "me", "password": "wrong"}) as context:
