@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
-from hpsearch.errors import UsageError
+from hpsearch.errors import NotFoundError, UsageError
 
 TRAINER_MEMORY = "HPSEARCH_TRAINER_MEMORY"
 DEVICE_MEMORY = "HPSEARCH_DEVICE_MEMORY"
@@ -101,19 +101,52 @@ def read_stall_seconds() -> float | None:
 
 
 def find_data_dir() -> Path | None:
-    """Return the directory in which the user keeps datasets (HPSEARCH_DATA_DIR)."""
+    """Return the directory in which the user keeps datasets (HPSEARCH_DATA_DIR).
+
+    Raises:
+        NotFoundError: it begins with ~, and there is no such home directory.
+    """
     setting = read("HPSEARCH_DATA_DIR")
-    return Path(setting.value).expanduser() if setting else None
+    return expand_home(setting.value) if setting else None
+
+
+def expand_home(path: str) -> Path:
+    """Return a path with the home directory in place of a leading ~.
+
+    Raises:
+        NotFoundError: there is no such home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise NotFoundError(f"{path!r}: there is no such home directory, write the whole path") from None
 
 
 def find_cache_dir() -> Path:
-    """Return where downloaded datasets are kept, in the user's cache directory."""
-    return platformdirs.user_cache_path("hpsearch")
+    """Return where downloaded datasets are kept, in the user's cache directory.
+
+    Raises:
+        NotFoundError: the user has no home directory, as in a container that runs as any uid.
+    """
+    try:
+        return platformdirs.user_cache_path("hpsearch")
+    except RuntimeError:
+        raise NotFoundError(f"user {os.getuid()} has no home directory: set HOME or XDG_CACHE_HOME") from None
 
 
 def find_home_dir() -> Path:
-    """Return where the embedded Postgres keeps its data, in the user's data directory."""
-    return platformdirs.user_data_path("hpsearch")
+    """Return where the embedded Postgres keeps its data, in the user's data directory.
+
+    Raises:
+        NotFoundError: the user has no home directory.
+    """
+    try:
+        return platformdirs.user_data_path("hpsearch")
+    except RuntimeError:
+        raise NotFoundError(
+            f"user {os.getuid()} has no home directory, where the embedded Postgres keeps its data: set HOME or "
+            "XDG_DATA_HOME, or name a server with --storage"
+        ) from None
 
 
 def make_trainer_environment(
@@ -171,9 +204,18 @@ def _read_backend() -> str:
 def find_keras_home() -> Path:
     """Return where Keras keeps what it downloads, as Keras finds it."""
     if home := os.environ.get(KERAS_HOME):
-        return Path(home).expanduser()
+        return expand_home(home)
     user = os.path.expanduser("~")  # noqa: PTH111 - Path's raises where there is no home
-    return Path(user if os.access(user, os.W_OK) else "/tmp", ".keras")  # noqa: S108 - Keras's own choice
+    return Path(user, ".keras") if os.access(user, os.W_OK) else _SHARED_KERAS_HOME
+
+
+_SHARED_KERAS_HOME = Path("/tmp/.keras")  # noqa: S108 - Keras's own choice
+
+
+def find_keras_datasets() -> Path | None:
+    """Return where Keras keeps data sets; None where that is a place that anybody may have written to."""
+    home = find_keras_home()
+    return None if home == _SHARED_KERAS_HOME else home / "datasets"
 
 
 @contextmanager

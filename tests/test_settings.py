@@ -1,14 +1,19 @@
 """settings.py: where a value comes from, and what is said when it cannot be had."""
 
+import pwd
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from hpsearch import settings
-from hpsearch.errors import UsageError
+from hpsearch.errors import NotFoundError, UsageError
 from hpsearch.settings import Setting
+from hpsearch.training.images import downloads
+from hpsearch.training.images.downloads import PublishedFile
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +181,47 @@ def test_a_trainer_prints_any_text_whatever_the_host_prints(monkeypatch: pytest.
     environment = settings.make_trainer_environment(None)
     ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
     assert (ended.stdout.decode(), ended.stderr.decode()) == ("Größe 模型 ?\n", "模\n")
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without HOME and without an entry in passwd, as any uid in a container is."""
+
+    def find_no_entry(uid: int) -> NoReturn:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "KERAS_HOME", "HPSEARCH_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", find_no_entry)
+
+
+@pytest.mark.usefixtures("homeless")
+@pytest.mark.parametrize(
+    ("find", "remedy"),
+    [
+        (settings.find_cache_dir, "XDG_CACHE_HOME"),
+        (settings.find_home_dir, "--storage"),
+        (lambda: settings.expand_home("~/images"), "write the whole path"),
+        (lambda: settings.expand_home("~nobody-of-that-name/images"), "write the whole path"),
+        (
+            lambda: downloads.download(PublishedFile("MNIST", "mnist.npz", "", None, 11, "mnist.npz")),
+            "HPSEARCH_DATA_DIR",
+        ),
+    ],
+)
+def test_a_home_that_is_needed_and_not_there_is_one_line(find: Callable[[], Path], remedy: str) -> None:
+    """What needs a home says so, and what to set instead."""
+    with pytest.raises(NotFoundError) as refused:
+        find()
+    assert remedy in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_home_that_is_not_needed_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets are looked for where the user says, and nowhere where nothing is said."""
+    assert downloads.list_places() == ()
+    monkeypatch.setenv("HPSEARCH_DATA_DIR", str(tmp_path))
+    assert downloads.list_places() == (tmp_path,)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert settings.find_home_dir() == tmp_path / "hpsearch"

@@ -8,14 +8,15 @@ import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
 
+from hpsearch import settings
 from hpsearch.errors import NotFoundError
+from hpsearch.training import packed_files
 from hpsearch.training.datasets import cifar10
-from hpsearch.training.images import downloads
 
 IMAGES = 20  # a batch, instead of 10,000
 NAMES = [b"airplane", b"automobile", b"bird", b"cat", b"deer", b"dog", b"frog", b"horse", b"ship", b"truck"]
@@ -26,6 +27,7 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cifar10, "BATCH_IMAGES", IMAGES)
     monkeypatch.delenv("HPSEARCH_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
 
 
 class Python2Pickler(pickle._Pickler):
@@ -109,9 +111,12 @@ def test_archive_gives_what_the_directory_gives(tmp_path: Path) -> None:
 
 
 def test_data_directory_comes_before_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's directory first, as batches, as their parent or as archive; then the cache; else None."""
+    """The user's directory first, as batches, as their parent or as archive; then the cache; else None.
+
+    A directory with some of the files is taken where there is nothing else, for the error to name it.
+    """
     assert cifar10.find_source() is None
-    cached = pack(downloads.list_places()[-1] / cifar10.ARCHIVE, {})
+    cached = pack(settings.find_cache_dir() / cifar10.ARCHIVE, {})
     assert cifar10.find_source() == cached
     chosen = tmp_path / "data"
     monkeypatch.setenv("HPSEARCH_DATA_DIR", str(chosen))
@@ -119,9 +124,93 @@ def test_data_directory_comes_before_the_cache(tmp_path: Path, monkeypatch: pyte
     archive = pack(chosen / cifar10.ARCHIVE, {})
     assert cifar10.find_source() == archive
     batches = lay_out(chosen / cifar10.DIRECTORY, {cifar10.META: b""})
+    assert cifar10.find_source() == archive
+    for name in cifar10.FILES:
+        (batches / name).touch()
     assert cifar10.find_source() == batches
+    (batches / cifar10.TEST).unlink()
     monkeypatch.setenv("HPSEARCH_DATA_DIR", str(batches))
+    assert cifar10.find_source() == cached
+    cached.unlink()
     assert cifar10.find_source() == batches
+
+
+def write_tar(path: Path, directory: str, mode: Literal["w", "w:gz"] = "w:gz") -> None:
+    """Write all files below `directory` of an archive, as packing by hand does, with what macOS adds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as archive:
+        for name, data in {"._test_batch": b"finder", **files(), "readme.html": b"<html>"}.items():
+            member = tarfile.TarInfo(f"{directory}{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+def write_batches(path: Path, directory: str = "") -> None:
+    lay_out(path / directory, files())
+
+
+BY_HAND: dict[str, tuple[Callable[[Path], object], str]] = {
+    "packed anew from inside": (lambda at: write_tar(at / "cifar-10-python.tar.gz", "./"), ""),
+    "packed anew with ./": (lambda at: write_tar(at / "cifar-10-python.tar.gz", "./cifar-10-batches-py/"), ""),
+    "packed anew without the directory": (lambda at: write_tar(at / "cifar-10-python.tar.gz", ""), ""),
+    "packed with its parents": (lambda at: write_tar(at / "cifar-10-python.tgz", "home/me/cifar/"), ""),
+    "uncompressed": (lambda at: write_tar(at / "cifar-10-python.tar", "cifar-10-batches-py/", "w"), ""),
+    "uncompressed under the old name": (lambda at: write_tar(at / "cifar-10-python.tar.gz", "./", "w"), ""),
+    "downloaded twice": (lambda at: write_tar(at / "cifar-10-python (1).tar.gz", "cifar-10-batches-py/"), ""),
+    "the archive itself": (lambda at: write_tar(at / "cifar10.tar.gz", "cifar-10-batches-py/"), "cifar10.tar.gz"),
+    "Keras's archive": (lambda at: write_tar(at / "cifar-10-batches-py-target_archive", "cifar-10-batches-py/"), ""),
+    "Keras's directory": (lambda at: write_batches(at, "cifar-10-batches-py-target/cifar-10-batches-py"), ""),
+    "nested twice": (lambda at: write_batches(at, "cifar-10-batches-py/cifar-10-batches-py"), ""),
+    "nested by an unpacking tool": (lambda at: write_batches(at, "cifar-10-python/cifar-10-batches-py"), ""),
+    "the directory itself": (lambda at: write_batches(at / "mine"), "mine"),
+}
+"""What is laid out in a directory, and what HPSEARCH_DATA_DIR names in it."""
+
+
+@pytest.mark.parametrize("how", BY_HAND)
+def test_what_was_laid_out_by_hand_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Whatever holds the files is CIFAR-10; nothing is unpacked or written beside it."""
+    make, name = BY_HAND[how]
+    make(tmp_path / "data")
+    before = sorted((tmp_path / "data").rglob("*"))
+    monkeypatch.setenv("HPSEARCH_DATA_DIR", str(tmp_path / "data" / name))
+    x, *_, classes = cifar10.read_images()
+    assert np.array_equal(x[:IMAGES].transpose(0, 3, 1, 2).reshape(IMAGES, -1), batch(0)[b"data"])
+    assert classes == cifar10.CLASSES
+    assert sorted((tmp_path / "data").rglob("*")) == before
+
+
+def test_what_keras_has_downloaded_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras's own cache is looked into last; not where Keras falls back to a directory that anybody may write to."""
+    write_batches(tmp_path / "keras" / "datasets", "cifar-10-batches-py-target/cifar-10-batches-py")
+    assert len(cifar10.read_images()[0]) == 5 * IMAGES
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setenv("HOME", "/nowhere")
+    assert settings.find_keras_datasets() is None
+
+
+def test_another_data_set_is_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive of CIFAR-100, or of nothing known, beside or instead of it is passed over."""
+    for name in ("cifar-100-python.tar.gz", "other.tar.gz", "cifar-10-python.tar.gz.part"):
+        write_tar(tmp_path / "data" / name, "cifar-100-python/")
+        for place in (tmp_path / "data" / name, tmp_path / "data"):
+            monkeypatch.setenv("HPSEARCH_DATA_DIR", str(place))
+            assert cifar10.find_source() is None
+
+
+@pytest.mark.parametrize("claim", ["a batch", "a header", "another file"])
+def test_archive_of_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claim: str) -> None:
+    """No more is unpacked than a data set of this kind has, whatever unpacks to more."""
+    monkeypatch.setattr(packed_files, "LARGEST", 1_000_000)
+    path = tmp_path / "cifar-10-python.tar.gz"
+    member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1" if claim == "a batch" else "large")
+    member.size = 1 << 40
+    if claim == "a header":
+        member.type = tarfile.XHDTYPE
+    path.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(3_000_000)))
+    with pytest.raises(NotFoundError, match=r"it unpacks to more than .* MiB") as caught:
+        cifar10.read(path)
+    assert "\n" not in str(caught.value)
 
 
 class Evil:

@@ -5,19 +5,17 @@ The layout (https://www.cs.toronto.edu/~kriz/cifar.html): six batches, each a pi
 a directory, or in the archive it is published as.
 """
 
-import gzip
 import io
 import pickle
-import tarfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.errors import NotFoundError
 from hpsearch.spec.datasets import Dataset
-from hpsearch.training.images.downloads import PublishedFile, download, list_places
+from hpsearch.training.images.downloads import PublishedFile, download
+from hpsearch.training.packed_files import find_packed, read_files
 
 if TYPE_CHECKING:
     from hpsearch.training.images.parts import Images, Labels, RawImages
@@ -30,6 +28,9 @@ SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST = "test_batch"
 META = "batches.meta"
+FILES = (*TRAIN, TEST, META)
+PATTERN = r"cifar[-_]?10(?!0).*"
+"""Of the names of its directories and archives."""
 BATCH_IMAGES = 10_000
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -66,13 +67,7 @@ class _Unpickler(pickle.Unpickler):
 
 def find_source() -> Path | None:
     """Return the batches' directory, or the archive, for `read`; None where there is neither. Reads nothing."""
-    for place in list_places():
-        for path in (place / DIRECTORY, place):
-            if (path / META).is_file():
-                return path
-        if (place / ARCHIVE).is_file():
-            return place / ARCHIVE
-    return None
+    return find_packed(PATTERN, FILES)
 
 
 def fetch() -> Path:
@@ -106,7 +101,7 @@ def read(path: Path) -> "RawImages":
     import numpy as np
 
     try:
-        files = read_files(path, DIRECTORY, (*TRAIN, TEST, META))
+        files = read_files(path, FILES)
         batches = [load_batch(files, name, BATCH_IMAGES, b"labels", len(CLASSES)) for name in (*TRAIN, TEST)]
         classes = load_names(files, META, b"label_names", len(CLASSES))
     except Exception as error:  # noqa: BLE001 a damaged pickle or archive can raise almost anything
@@ -114,31 +109,6 @@ def read(path: Path) -> "RawImages":
         raise NotFoundError(f"CIFAR-10 in {path} cannot be used: {reason}; replace or remove it") from None
     images, labels = zip(*batches[:-1], strict=True)
     return np.concatenate(images), np.concatenate(labels), *batches[-1], classes
-
-
-def read_files(path: Path, directory: str, names: Sequence[str]) -> dict[str, bytes]:
-    """Return the content of those of `names` that are in a directory, or in an archive of the directory of that name.
-
-    Raises:
-        ValueError: the archive is damaged.
-        OSError: a file cannot be read.
-    """
-    if path.is_dir():
-        return {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
-    # Into memory: nothing is unpacked, so no name in the archive can lead anywhere.
-    files: dict[str, bytes] = {}
-    wanted = {f"{directory}/{name}": name for name in names}
-    try:
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-            for member in archive:
-                name, content = wanted.get(member.name), archive.extractfile(member)
-                if name is not None and content is not None:
-                    files[name] = content.read()
-            while stream.read(1 << 20):  # to the end, where gzip compares its checksum: a flipped bit is a wrong image
-                pass
-    except (EOFError, tarfile.TarError, zlib.error, OSError) as error:
-        raise ValueError(f"the archive is damaged ({error})") from None
-    return files
 
 
 def load_names(files: Mapping[str, bytes], name: str, key: bytes, count: int) -> tuple[str, ...]:

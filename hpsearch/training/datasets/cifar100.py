@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from hpsearch.errors import NotFoundError
 from hpsearch.spec.datasets import Dataset
-from hpsearch.training.datasets.cifar10 import load_batch, load_names, read_files
-from hpsearch.training.images.downloads import PublishedFile, download, list_places
+from hpsearch.training.datasets.cifar10 import load_batch, load_names
+from hpsearch.training.images.downloads import PublishedFile, download
+from hpsearch.training.packed_files import find_packed, read_files
 
 if TYPE_CHECKING:
     from hpsearch.training.images.parts import RawImages
@@ -16,7 +17,9 @@ ARCHIVE = "cifar-100-python.tar.gz"
 # The archive and checksum that keras.datasets.cifar100 uses.
 ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
-TRAIN, TEST, META = "train", "test", "meta"
+TRAIN, TEST, META = FILES = ("train", "test", "meta")
+PATTERN = r"cifar[-_]?100.*"
+"""Of the names of its directories and archives."""
 TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 CLASSES = (
     "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
@@ -34,12 +37,7 @@ CLASSES = (
 
 def find_source() -> Path | None:
     """Return the directory, or the archive, for `read`; None where there is neither. Reads nothing."""
-    for place in list_places():
-        if all((place / DIRECTORY / name).is_file() for name in (TRAIN, TEST, META)):
-            return place / DIRECTORY
-        if (place / ARCHIVE).is_file():
-            return place / ARCHIVE
-    return None
+    return find_packed(PATTERN, FILES)
 
 
 def read_images() -> "RawImages":
@@ -55,7 +53,7 @@ def read(path: Path) -> "RawImages":
         NotFoundError: something is missing, cut off, malformed, or more than plain data; the line names it.
     """
     try:
-        files = read_files(path, DIRECTORY, (TRAIN, TEST, META))
+        files = read_files(path, FILES)
         training = load_batch(files, TRAIN, TRAIN_IMAGES, b"fine_labels", len(CLASSES))
         test = load_batch(files, TEST, TEST_IMAGES, b"fine_labels", len(CLASSES))
         classes = load_names(files, META, b"fine_label_names", len(CLASSES))

@@ -4,7 +4,7 @@ import logging
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -99,9 +99,11 @@ class PublishedFile:
 
 
 def list_places() -> tuple[Path, ...]:
-    """Return the directories that are searched, in this order: the user's data directory, the cache."""
-    chosen = settings.find_data_dir()
-    return (*([chosen] if chosen else []), settings.find_cache_dir())
+    """Return what is searched, in this order: the user's data directory, which may be a file, our cache, Keras's."""
+    places = [settings.find_data_dir()]
+    with suppress(NotFoundError):  # no home, and so no cache, which is not needed by who has the data elsewhere
+        places.append(settings.find_cache_dir())
+    return tuple(place for place in (*places, settings.find_keras_datasets()) if place)
 
 
 def fetch(file: PublishedFile) -> Path:
@@ -110,7 +112,9 @@ def fetch(file: PublishedFile) -> Path:
     Raises:
         NotFoundError: it is not there and cannot be downloaded.
     """
-    paths = (place / file.name for place in list_places())
+    first = PurePosixPath(file.name).parts[0]
+    # A place may be the file itself, or the folder of that name.
+    paths = ((place.parent if place.name == first else place) / file.name for place in list_places())
     return next((path for path in paths if path.is_file()), None) or download(file)
 
 
@@ -121,10 +125,11 @@ def download(file: PublishedFile) -> Path:
         NotFoundError: it cannot be downloaded; the line says where it was looked for.
         StoppedError: the listener raised it.
     """
-    import keras
-
-    cache, name = settings.find_cache_dir(), PurePosixPath(file.name).name
+    name = PurePosixPath(file.name).name
     try:
+        cache = settings.find_cache_dir()
+        import keras
+
         target = cache / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as directory, watch_downloads():
@@ -141,7 +146,7 @@ def download(file: PublishedFile) -> Path:
     except StoppedError:
         raise
     except Exception as error:  # noqa: BLE001 get_file raises bare Exception for what goes wrong on the way
-        looked = " nor in ".join(str(place) for place in list_places())
+        looked = " nor in ".join(str(place) for place in list_places()) or "HPSEARCH_DATA_DIR, which is not set"
         reason = " ".join(str(error).split()) or type(error).__name__
         raise NotFoundError(
             f"{file.title} is not in {looked}, and cannot be downloaded ({reason}): put {file.advice} into a "

@@ -114,7 +114,7 @@ def find_place(path: str) -> Path:
     Raises:
         NotFoundError: it is not there.
     """
-    place = Path(path).expanduser()
+    place = settings.expand_home(path)
     if not place.is_absolute():
         directory = settings.find_data_dir()
         if directory is None:
