@@ -57,7 +57,13 @@ def print_answer_line(line: str) -> None:
 
 @contextlib.contextmanager
 def explain_wait(line: str) -> Iterator[None]:
-    """Print `line`, what the block does, where it takes longer than one waits without asking oneself."""
+    """Print `line`, what the block does, on a terminal where it takes longer than one waits without asking oneself.
+
+    What a program reads does not depend on how busy the host is.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
     timer = threading.Timer(PATIENCE_SECONDS, print_line, [line])
     timer.daemon = True
     timer.start()

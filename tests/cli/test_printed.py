@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -118,7 +119,8 @@ def test_messages_are_short_lines_and_few(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_what_takes_long_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line comes when the time is over, and none of what was done by then."""
+    """On a terminal a line comes when the time is over, and none of what was done by then."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(console, "PATIENCE_SECONDS", 0.0)
     seen = ""
     with console.explain_wait("deleting it"):
@@ -128,6 +130,17 @@ def test_what_takes_long_says_so(capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setattr(console, "PATIENCE_SECONDS", 60.0)
     with console.explain_wait("deleting it"):
         pass
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_program_reads_does_not_depend_on_how_long_it_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pipe there is no such line."""
+    monkeypatch.setattr(console, "PATIENCE_SECONDS", 0.0)
+    threads = threading.active_count()
+    with console.explain_wait("deleting it"):
+        assert threading.active_count() == threads
     assert capsys.readouterr().err == ""
 
 
