@@ -1,7 +1,6 @@
 """Where `hpsearch init` writes a study file, and what it writes of paths."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,7 @@ from hpsearch.spec.datasets import list_datasets
 from hpsearch.worker.local import study_drafts
 
 
-def write(
-    build: str,
-    data: Path | None,
-    image_size: int | None,
-    output: Path | None,
-    note: Callable[[str], None],
-) -> Path:
+def write(build: str, data: Path | None, image_size: int | None, output: Path | None) -> Path:
     """Write a study file for a builder, beside it by default; return its path.
 
     Args:
@@ -24,7 +17,6 @@ def write(
         data: images, from the current directory or below HPSEARCH_DATA_DIR; or the name of a built-in data set.
         image_size: height and width they are brought to.
         output: the file.
-        note: prints a line.
 
     Raises:
         UsageError: `build` names no function, or the file is there already or cannot be written.
@@ -45,7 +37,7 @@ def write(
         section["image_size"] = image_size
     directory = file.absolute().parent
     reference = f"{os.path.relpath(source, directory)}:{function}"
-    text = study_drafts.draft(reference, section, directory, note)
+    text = study_drafts.draft(reference, section, directory)
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)

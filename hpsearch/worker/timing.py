@@ -1,7 +1,8 @@
 """How long a worker waits, and how often it looks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hpsearch import settings
 from hpsearch.storage.artifacts.cleanup import CLEANUP_SECONDS
 from hpsearch.storage.attempts import LEASE_SECONDS
 from hpsearch.training.protocol import Train
@@ -44,3 +45,12 @@ class Timing:
 
 
 DEFAULT_TIMING = Timing()
+
+
+def read_timing() -> Timing:
+    """Return the default timing, with HPSEARCH_STALL_SECONDS where that is set.
+
+    Raises:
+        UsageError: see `settings.read_stall_seconds`.
+    """
+    return replace(DEFAULT_TIMING, stall=settings.read_stall_seconds() or DEFAULT_TIMING.stall)

@@ -113,7 +113,6 @@ def test_a_gpu_that_the_framework_does_not_see_is_no_device(study_file: Path) ->
             loader.load(study_file),
             Gpu(0, "GPU-none", "NVIDIA H200", 2**37),
             lambda *arguments: calls.append(arguments),
-            print,
         )
     assert calls == []
 
@@ -127,7 +126,7 @@ def test_a_process_that_dies_is_a_fault_of_the_branch(study_file: Path) -> None:
                 if "hpsearch.training.process" in child.cmdline():
                     child.kill()
 
-    report = precheck.run(loader.load(study_file), None, kill_trainer, print)
+    report = precheck.run(loader.load(study_file), None, kill_trainer)
     assert [finding.check for finding in report.findings][:2] == ["build", "build"]
     (fault,) = report.faults
     # It may have been a message further when it was killed.

@@ -33,34 +33,33 @@ class ScriptedTrainer:
         return self._messages.pop(0)
 
 
-def listen(trainer: Any) -> tuple[LocalTrainer, list[str]]:
-    """Return the trainer as a command has it, and the lines that it prints."""
-    notes: list[str] = []
+def listen(trainer: Any) -> LocalTrainer:
+    """Return the trainer as a command has it."""
     wakeup: Any = None
-    return LocalTrainer(trainer, wakeup, notes.append, replace(DEFAULT_TIMING, quiet=10, stall=600)), notes
+    return LocalTrainer(trainer, wakeup, replace(DEFAULT_TIMING, quiet=10, stall=600))
 
 
-def test_code_that_takes_long_is_said_once_a_call() -> None:
+def test_code_that_takes_long_is_said_once_a_call(caplog: pytest.LogCaptureFixture) -> None:
     """And nothing is said of what is none of the user's, such as decoding their images."""
     script: list[FromTrainer | None] = [None, DataProgress(1, 2), None, BUILD, None, BUILD, Explored((), False)]
-    trainer, notes = listen(ScriptedTrainer(*script))
+    trainer = listen(ScriptedTrainer(*script))
     assert list(trainer.receive(Explored)) == [message for message in script if message]
-    assert notes == ["my_model.py:build takes over 10 s: Ctrl-C ends it"]
+    assert caplog.messages == ["my_model.py:build takes over 10 s: Ctrl-C ends it"]
 
 
-def test_code_that_hangs_is_one_line() -> None:
+def test_code_that_hangs_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """After as long as a trainer of a worker may be silent."""
     scripted = ScriptedTrainer(BUILD, None, None)
-    trainer, notes = listen(scripted)
+    trainer = listen(scripted)
     with pytest.raises(UserCodeError, match=r"^my_model.py:build has not ended after 10 min: look for what it waits"):
         list(trainer.receive(Explored))
     assert sum(scripted.waits[1:]) == 600
-    assert len(notes) == 1
+    assert len(caplog.messages) == 1
 
 
 def test_code_that_fails_keeps_its_traceback() -> None:
     """So that the command shows both."""
-    trainer, _ = listen(ScriptedTrainer(CodeFailed("my_model.py, line 3: it is broken", "Traceback\n")))
+    trainer = listen(ScriptedTrainer(CodeFailed("my_model.py, line 3: it is broken", "Traceback\n")))
     with pytest.raises(UserCodeError, match=r"my_model.py, line 3: it is broken") as raised:
         list(trainer.receive(Explored))
     assert raised.value.traceback == "Traceback\n"

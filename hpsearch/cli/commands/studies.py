@@ -57,7 +57,7 @@ def check(
 
     spec, device = loader.load(file, set_ or (), name, trials), devices.choose_device(gpu, cpu)
     with precheck_view.show_progress() as show:
-        report = precheck.run(spec, device, show, console.print_line)
+        report = precheck.run(spec, device, show)
     precheck_view.print_report(report)
     if report.faults:
         raise StudyFileError(report.faults)
@@ -75,7 +75,7 @@ def data(file: StudyFile = None, name: NewName = None, set_: Overrides = None) -
 
     spec = loader.load(file, set_ or (), name)
     with data_view.show_progress() as show:
-        prepared = data_preparation.prepare(spec, show, console.print_line)
+        prepared = data_preparation.prepare(spec, show)
     data_view.print_prepared(spec.data.title, prepared)
 
 
@@ -95,7 +95,7 @@ def init(
     from hpsearch.cli import study_drafting
 
     with console.make_console(stderr=True).status("loading the framework, and building the model"):
-        file = study_drafting.write(build, data, image_size, output, console.print_line)
+        file = study_drafting.write(build, data, image_size, output)
     console.print_line(
         f"{file} is written: look through it, then hpsearch check {file} and hpsearch start-study {file}"
     )

@@ -1,6 +1,5 @@
 """Training: a worker, and the quickstart with a worker of its own."""
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -21,12 +20,12 @@ def worker(
     storage: Storage = None,
 ) -> None:
     """Train trials of all running studies, by their priority."""
-    from hpsearch import devices, settings
-    from hpsearch.worker.timing import DEFAULT_TIMING
+    from hpsearch import devices
+    from hpsearch.worker.timing import read_timing
     from hpsearch.worker.worker import Worker
 
     device = devices.choose_device(gpu, cpu)
-    timing = replace(DEFAULT_TIMING, stall=settings.read_stall_seconds() or DEFAULT_TIMING.stall)
+    timing = read_timing()
     with open_database(storage, "hpsearch worker") as database, open_display() as display:
         serving = Worker(
             database,

@@ -17,7 +17,6 @@ from hpsearch.training.protocol import Check, Checked, Checking, DataProgress, F
 from hpsearch.training.requests import make_data_request, make_model_request
 from hpsearch.worker.local.trainers import start_trainer
 from hpsearch.worker.study_code import unpack_locally
-from hpsearch.worker.timing import DEFAULT_TIMING, Timing
 from hpsearch.worker.trainer_process import TrainerDiedError
 
 WORKERS = (1, 2, 8)
@@ -81,17 +80,13 @@ Show = Callable[[PrecheckReport, DataProgress | Checking | None], None]
 """Called with the report so far and how many images are decoded, or what is checked next; with None at the end."""
 
 
-def run(
-    spec: StudySpec, gpu: Gpu | None, show: Show, note: Callable[[str], None], timing: Timing = DEFAULT_TIMING
-) -> PrecheckReport:
+def run(spec: StudySpec, gpu: Gpu | None, show: Show) -> PrecheckReport:
     """Check every branch of `spec`.
 
     Args:
         spec: the study.
         gpu: where to train; None is the CPU.
         show: see `Show`.
-        note: prints a line.
-        timing: how long the user's own code may run.
 
     Raises:
         NotFoundError: the images are not on this host and cannot be downloaded, or the framework does not see the GPU.
@@ -99,7 +94,7 @@ def run(
     """
     report = PrecheckReport(spec, branches.list_branches(spec), str(gpu) if gpu else "CPU")
     checking: Checking | None = None
-    with unpack_locally(spec.code) as code, start_trainer(gpu, note, timing) as trainer:
+    with unpack_locally(spec.code) as code, start_trainer(gpu) as trainer:
         try:
             trainer.send(_make_message(spec, report.branches, code))
             for message in trainer.receive(Checked):

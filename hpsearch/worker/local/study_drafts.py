@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,18 @@ from hpsearch.training.requests import make_data_request, make_model_request
 from hpsearch.training.user.declarations import Asked, Declaration, Explored
 from hpsearch.worker.local.trainers import start_trainer
 from hpsearch.worker.study_code import unpack_locally
-from hpsearch.worker.timing import DEFAULT_TIMING, Timing
 from hpsearch.worker.trainer_process import TrainerDiedError
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def draft(
-    build: str,
-    data: Mapping[str, Any],
-    directory: Path,
-    note: Callable[[str], None],
-    timing: Timing = DEFAULT_TIMING,
-) -> str:
+def draft(build: str, data: Mapping[str, Any], directory: Path) -> str:
     """Return the text of a study file that lies in `directory`.
 
     Args:
         build: `file.py:function`, the path from there.
         data: its `[data]`, empty for the default.
         directory: where the file will be.
-        note: prints a line.
-        timing: how long the builder may take.
 
     Raises:
         NotFoundError: the images cannot be used.
@@ -45,7 +36,7 @@ def draft(
     """
     name = Path(build.rpartition(":")[0]).stem
     spec = loader.from_dict({"study": {"name": name}, "model": {"build": build}, "data": data}, directory=directory)
-    with unpack_locally(spec.code) as code, start_trainer(None, note, timing) as trainer:
+    with unpack_locally(spec.code) as code, start_trainer(None) as trainer:
         try:
             trainer.send(Explore(make_data_request(spec), make_model_request(spec), str(code)))
             *_, explored = trainer.receive(Explored)

@@ -1,14 +1,14 @@
 """A trainer process for one request of a command."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hpsearch.devices import Gpu
 from hpsearch.errors import NotFoundError, UserCodeError
 from hpsearch.formatting import format_duration
 from hpsearch.training.protocol import Calling, CodeFailed, FromTrainer, Notice, Refused
-from hpsearch.worker.timing import DEFAULT_TIMING, Timing
+from hpsearch.worker.timing import Timing, read_timing
 from hpsearch.worker.trainer_process import TrainerProcess
 from hpsearch.worker.wakeup import WakeupPipe
 
@@ -22,10 +22,8 @@ WAIT_SECONDS = 3600.0
 class LocalTrainer:
     """A trainer process, and what it answers."""
 
-    def __init__(
-        self, trainer: TrainerProcess, wakeup: WakeupPipe, note: Callable[[str], None], timing: Timing
-    ) -> None:
-        self._trainer, self._wakeup, self._note, self._timing = trainer, wakeup, note, timing
+    def __init__(self, trainer: TrainerProcess, wakeup: WakeupPipe, timing: Timing) -> None:
+        self._trainer, self._wakeup, self._timing = trainer, wakeup, timing
         self.send = trainer.send
 
     def receive(self, last: type[FromTrainer]) -> Iterator[FromTrainer]:
@@ -54,24 +52,28 @@ class LocalTrainer:
         """Return the next message; where the user's own code is called, say that it still runs, and give it up."""
         if called is None:
             return self._trainer.receive(self._wakeup, WAIT_SECONDS)
-        message = self._trainer.receive(self._wakeup, self._timing.quiet)
+        stall, quiet = self._timing.stall, min(self._timing.quiet, self._timing.stall)
+        message = self._trainer.receive(self._wakeup, quiet)
         if message is None:
-            self._note(f"{called} takes over {format_duration(self._timing.quiet)}: Ctrl-C ends it")
-            message = self._trainer.receive(self._wakeup, self._timing.stall - self._timing.quiet)
+            log.warning("%s takes over %s: Ctrl-C ends it", called, format_duration(quiet))
+            message = self._trainer.receive(self._wakeup, stall - quiet)
         if message is None:
-            limit = format_duration(self._timing.stall)
-            raise UserCodeError(f"{called} has not ended after {limit}: look for what it waits for")
+            remedy = "look for what it waits for, or let it run longer by HPSEARCH_STALL_SECONDS"
+            raise UserCodeError(f"{called} has not ended after {format_duration(stall)}: {remedy}")
         return message
 
 
 @contextmanager
-def start_trainer(
-    gpu: Gpu | None, note: Callable[[str], None], timing: Timing = DEFAULT_TIMING
-) -> Iterator[LocalTrainer]:
-    """Start a trainer on a GPU, None being the CPU, and end it after the block; `note` prints a line."""
+def start_trainer(gpu: Gpu | None) -> Iterator[LocalTrainer]:
+    """Start a trainer on a GPU, None being the CPU, and end it after the block.
+
+    Raises:
+        UsageError: see `timing.read_timing`.
+    """
+    timing = read_timing()
     trainer, wakeup = TrainerProcess(gpu), WakeupPipe()
     try:
-        yield LocalTrainer(trainer, wakeup, note, timing)
+        yield LocalTrainer(trainer, wakeup, timing)
     finally:
         if trainer.alive:
             trainer.kill()  # it may be in the middle of a check
