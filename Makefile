@@ -7,7 +7,7 @@ MADE := .venv/.made
 EXTRA := $(if $(filter 1,$(GPU)),gpu,run)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install quickstart test test-fast check chaos bench new-venv
+.PHONY: help install quickstart test test-fast test-exports keras-versions check chaos bench new-venv
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -26,6 +26,14 @@ test: $(MADE)/dev ## run all tests
 
 test-fast: $(MADE)/dev ## run the tests that need no training and no browser, in under two minutes on two cores
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not tensorflow and not browser and not slow"
+
+KERAS := $(addprefix build/keras/,3.6.0 3.10.0 3.14.0)
+keras-versions: $(KERAS)
+$(KERAS): | $(MADE)/dev
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --target $@ keras==$(@F)
+
+test-exports: $(MADE)/dev $(KERAS) ## load exported models in older versions of Keras, which are installed into build/
+	@CI=true $(BIN)/python -m pytest tests/evaluation/test_portable_exports.py
 
 chaos: $(MADE)/dev ## run ten minutes of faults on four workers, then count (MINUTES=, SEED=, WORKERS=)
 	@$(BIN)/python -m tests.fault_injection.chaos --minutes $(or $(MINUTES),10) --workers $(or $(WORKERS),4) $(if $(SEED),--seed $(SEED))

@@ -8,9 +8,9 @@ from tempfile import mkdtemp
 
 from hpsearch.analysis import findings, statistics
 from hpsearch.errors import RefusedError, UsageError
-from hpsearch.evaluation import model_card
+from hpsearch.evaluation import model_card, saved_models
 from hpsearch.evaluation.evaluation import Evaluation, find_evaluation, list_evaluations
-from hpsearch.evaluation.model_card import ModelCard, ModelCardEntry
+from hpsearch.evaluation.model_card import ModelCard, ModelCardEntry, Needs
 from hpsearch.evaluation.results import read_status
 from hpsearch.formatting import ACCURACY
 from hpsearch.outcomes import TrialState
@@ -22,6 +22,7 @@ from hpsearch.storage.database import Connection, Database
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
 from hpsearch.storage.tables import code as code_table
+from hpsearch.training.files.portable_model import DamagedModelError, Portability, make_portable, merge
 from hpsearch.training.user.custom_objects import CustomObject, contains_lambda, find_root, list_custom_objects
 
 
@@ -35,16 +36,16 @@ class ExportedModels:
     tested: bool
 
 
-def export(database: Database, name: str, directory: Path) -> ExportedModels:
+def export(database: Database, name: str, directory: Path, *, serving: bool = False) -> ExportedModels:
     """Write the models of a study's latest evaluation, else the best ones that its search has kept.
 
-    The directory is written completely or, on an error, left as it was.
+    The directory is written completely or, on an error, left as it was. With `serving`, also as TensorFlow SavedModels.
 
     Raises:
         NotFoundError: there is no such study.
         RefusedError: it has no model, or one is gone from where it was kept; it is an evaluation without a result.
         StoreError: the models cannot be read from here.
-        UsageError: the directory has something in it, or cannot be written.
+        UsageError: the directory has something in it, or cannot be written; code of the study's own would have to run.
     """
     directory = directory.absolute()
     _check(directory)
@@ -61,7 +62,7 @@ def export(database: Database, name: str, directory: Path) -> ExportedModels:
     if not card.models:
         raise RefusedError(f"{trained} has no model to export: none that has predictions beside it")
     try:
-        _write(database, keys, card, directory)
+        _write(database, keys, card, directory, serving)
     except OSError as error:
         raise UsageError(f"{directory} cannot be written ({error.strerror or error}): name another directory") from None
     return ExportedModels(directory, summary.study, len(card.models), evaluation is not None)
@@ -129,7 +130,7 @@ def _make_entry(trial: Trial, value: float | None, accuracy: float, low: float, 
     return ModelCardEntry(file, trial.number, value, accuracy, low, high, trial.params, versions)
 
 
-def _write(database: Database, keys: Mapping[int, str], card: ModelCard, directory: Path) -> None:
+def _write(database: Database, keys: Mapping[int, str], card: ModelCard, directory: Path, serving: bool) -> None:
     # An existing directory is kept: it may be a mount point, or where the caller's shell is.
     existed = directory.exists()
     draft = Path(mkdtemp(prefix=".hpsearch-export-", dir=directory if existed else directory.parent))
@@ -140,11 +141,15 @@ def _write(database: Database, keys: Mapping[int, str], card: ModelCard, directo
                     f"the model of trial {model.trial} of {card.study.name} is gone from where it was kept: "
                     "nothing was exported"
                 )
+        portability = merge(_make_portable(draft / model.file, model, card) for model in card.models)
         custom = _add_code(database, card, draft)
         roots = sorted({str(root) for part in custom if (root := find_root(part.module, draft)) is not None})
         is_own = card.study.spec.model.build is not None
         has_lambdas = is_own and any(contains_lambda(draft / model.file) for model in card.models)
-        (draft / "README.md").write_text(model_card.render(card, custom, roots, has_lambdas), encoding="utf-8")
+        needs = Needs(portability, tuple(custom), tuple(roots), has_lambdas, serving)
+        if serving:
+            saved_models.make_saved_models(draft, needs)
+        (draft / "README.md").write_text(model_card.render(card, needs), encoding="utf-8")
         if existed:
             _move(draft, directory)
         else:
@@ -153,6 +158,15 @@ def _write(database: Database, keys: Mapping[int, str], card: ModelCard, directo
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def _make_portable(file: Path, model: ModelCardEntry, card: ModelCard) -> Portability:
+    try:
+        return make_portable(file)
+    except DamagedModelError as error:
+        raise RefusedError(
+            f"the model of trial {model.trial} of {card.study.name} is damaged ({error}): nothing was exported"
+        ) from None
 
 
 def _add_code(database: Database, card: ModelCard, draft: Path) -> list[CustomObject]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hpsearch.evaluation.evaluation import Evaluation
@@ -11,6 +12,7 @@ from hpsearch.formatting import format_count, join_words
 from hpsearch.markdown import escape
 from hpsearch.metrics import METRICS
 from hpsearch.storage.studies import Study
+from hpsearch.training.files.portable_model import NEWEST, OLDEST, TRIED_VERSIONS, Portability, is_newer
 from hpsearch.training.user.custom_objects import CustomObject
 
 
@@ -45,19 +47,26 @@ class ModelCard:
     classes: tuple[str, ...]
 
 
-def render(
-    card: ModelCard, custom: Sequence[CustomObject] = (), roots: Sequence[str] = (), has_lambdas: bool = False
-) -> str:
-    """Return the whole README.
+@dataclass(frozen=True)
+class Needs:
+    """What the models need to be loaded.
 
-    Args:
-        card: the models.
-        custom: what they need of the user's own code, which is beside them.
-        roots: directories beside the README from which that is imported.
-        has_lambdas: whether a file holds Python code.
+    `custom` is of the user's own code, which is beside them and imported from the directories `roots`; with
+    `has_lambdas` a file holds Python code. With `serving`, each is there as a SavedModel too.
     """
-    usage = _usage(card, custom, roots, has_lambdas)
-    return "\n".join([*_head(card), "", *_table(card), "", *usage, "", *_origin(card)]) + "\n"
+
+    portability: Portability
+    custom: Sequence[CustomObject] = ()
+    roots: Sequence[str] = ()
+    has_lambdas: bool = False
+    serving: bool = False
+
+
+def render(card: ModelCard, needs: Needs) -> str:
+    """Return the whole README."""
+    usage, serving = _usage(card, needs), _serving(card) if needs.serving else ()
+    versions = ["", *_versions(needs.portability)]
+    return "\n".join([*_head(card), "", *_table(card), "", *usage, *versions, *serving, "", *_origin(card)]) + "\n"
 
 
 def _head(card: ModelCard) -> Iterator[str]:
@@ -130,8 +139,8 @@ def _table(card: ModelCard) -> Iterator[str]:
     )
 
 
-def _usage(card: ModelCard, custom: Sequence[CustomObject], roots: Sequence[str], has_lambdas: bool) -> Iterator[str]:
-    spec = card.study.spec
+def _usage(card: ModelCard, needs: Needs) -> Iterator[str]:
+    spec, custom, roots, has_lambdas = card.study.spec, needs.custom, needs.roots, needs.has_lambdas
     height, width, channels = spec.image_shape
     colors = "grey" if channels == 1 else "red, green, blue"
     yield "## How to use them"
@@ -163,6 +172,45 @@ def _usage(card: ModelCard, custom: Sequence[CustomObject], roots: Sequence[str]
     yield f"images = numpy.zeros((1, {height}, {width}, {channels}), dtype=numpy.uint8)  # yours"
     yield f"classes = {json.dumps(list(card.classes))}"
     yield "print([classes[best] for best in model.predict(images, verbose=0).argmax(axis=1)])"
+    yield "```"
+
+
+def _versions(portability: Portability) -> Iterator[str]:
+    tried = join_words([*TRIED_VERSIONS])
+    yield (
+        f"They were written by Keras {join_words(sorted(portability.versions))}, without the arguments at their "
+        f"defaults that older versions refuse. Files like these were loaded in Keras {tried}, and predicted the same."
+    )
+    if any(is_newer(version) for version in portability.versions):
+        yield f"Those that a Keras after {NEWEST} writes were not tried in others."
+    if portability.removed:
+        yield (
+            f"{join_words([f'`{name}`' for name in sorted(portability.removed)])}, which Keras {OLDEST} lacks and "
+            "which changes images in training only, was left out."
+        )
+    if portability.unknown:
+        yield (
+            f"Keras {OLDEST} lacks {join_words([f'`{name}`' for name in sorted(portability.unknown)])}, which these "
+            "models need: they load in newer versions only."
+        )
+
+
+def _serving(card: ModelCard) -> Iterator[str]:
+    name = Path(card.models[0].file).stem
+    yield ""
+    yield "## How to serve them"
+    yield ""
+    yield (
+        f"Each is also a TensorFlow SavedModel, `{name}/1` and so on, where TensorFlow Serving looks for version 1 "
+        "of a model. It needs TensorFlow, but neither Keras nor code of yours: pixels as float32 in, probabilities out."
+    )
+    yield ""
+    yield "```python"
+    yield "import numpy, tensorflow"
+    yield f'model = tensorflow.saved_model.load("{name}/1")'
+    height, width, channels = card.study.spec.image_shape
+    yield f"images = numpy.zeros((1, {height}, {width}, {channels}), dtype=numpy.float32)  # yours"
+    yield "print(model.serve(images).numpy())"
     yield "```"
 
 

@@ -1,5 +1,7 @@
 """Export: which models, where, and whole or not at all."""
 
+import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from hpsearch.storage import studies, study_creation, study_deletion
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
-from tests.support.evaluated_study import add_epochs, claim_trial, train_trial
+from tests.support.evaluated_study import add_epochs, claim_trial, train_trial, write_model
 
 VALUES = (0.5, 0.9, 0.7)
 DESCRIBED: dict[str, Any] = {
@@ -42,7 +44,7 @@ def searched(database: Database, tmp_path: Path) -> Callable[..., Study]:
         for number, value in enumerate(VALUES):
             attempt = claim_trial(database, study)
             add_epochs(database, attempt, [value])
-            (tmp_path / "model").write_bytes(b"model %d" % number)
+            write_model(tmp_path / "model", f"model {number}")
             kept.finish(attempt, {}, tmp_path / "model")
         database.transact(lambda c: studies.update_status(c, studies.read(c, study.study_id)))
         return study
@@ -72,9 +74,13 @@ def test_search_gives_its_kept_models_the_best_first(
     """Wherever they are kept; with Wilson's intervals for the validation images, and a name that is only text."""
     searched(place)
     exported = export(database, NAME, tmp_path / "out")
-    files = contents(tmp_path / "out")
-    readme = files.pop("README.md").decode()
-    assert files == {"trial-1.keras": b"model 1", "trial-2.keras": b"model 2"}
+    readme = written(exported)
+    assert set(contents(tmp_path / "out")) == {"README.md", "trial-1.keras", "trial-2.keras"}
+    for number in (1, 2):
+        with zipfile.ZipFile(tmp_path / "out" / f"trial-{number}.keras") as model:
+            assert json.loads(model.read("config.json"))["class_name"] == f"model {number}"
+            assert model.read("model.weights.h5") == b"weights"
+    assert "loaded in Keras 3.6.0, 3.10.0, 3.14.0 and 3.15.1" in readme
     assert (exported.models, exported.tested) == (2, False)
     assert "search \\<i\\>small\\</i\\>, made" in readme
     assert "**300 validation images**" in readme
@@ -193,3 +199,17 @@ def test_export_that_fails_leaves_nothing(database: Database, searched: Any, tmp
         export(database, study.name, tmp_path / "here" / "out")
     with pytest.raises(NotFoundError):
         export(database, "nowhere", tmp_path / "here" / "out")
+
+
+@pytest.mark.tensorflow
+def test_damaged_model_is_not_exported(database: Database, searched: Any, tmp_path: Path) -> None:
+    """It is named, whether it is no model's file or one that TensorFlow cannot load, and no directory is left."""
+    (tmp_path / "root").mkdir()
+    study = searched(Setting(str(tmp_path / "root"), "HPSEARCH_ARTIFACTS"))
+    with pytest.raises(RefusedError, match=r"no SavedModel can be made \(trial-1.keras: .*\): nothing was exported"):
+        export(database, study.name, tmp_path / "out", serving=True)
+    for model in next((tmp_path / "root").iterdir()).glob("model-*"):
+        model.write_bytes(model.read_bytes()[:100])
+    with pytest.raises(RefusedError, match=r"the model of trial 1 of .* is damaged \(.*\): nothing was exported"):
+        export(database, study.name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -7,13 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from hpsearch.errors import UsageError
 from hpsearch.evaluation.export import export
+from hpsearch.evaluation.model_card import Needs
+from hpsearch.evaluation.saved_models import make_saved_models
 from hpsearch.spec import loader
 from hpsearch.storage import studies, study_creation
 from hpsearch.storage.artifacts.study_artifacts import StudyArtifacts
 from hpsearch.storage.database import Database
+from hpsearch.training.files.portable_model import make_portable, merge
 from hpsearch.training.user.custom_objects import CustomObject, find_root, list_custom_objects
 from tests.support.evaluated_study import add_epochs, claim_trial
 from tests.support.study_files import OWN_CODE
@@ -70,6 +75,42 @@ def test_exported_models_load_without_hpsearch(
     )
     assert ended.returncode == 0, ended.stderr
     assert re.fullmatch(r"\['\d'\]\n", ended.stdout)
+
+
+SERVE = """
+import sys
+sys.modules["keras"] = sys.modules["hpsearch"] = sys.modules["own_models"] = None
+import numpy, tensorflow
+for name in sys.argv[2:]:
+    model = tensorflow.saved_model.load(name + "/1")
+    numpy.save(name + ".npy", model.serve(numpy.load(sys.argv[1])).numpy())
+"""
+
+
+def test_saved_models_predict_without_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Keras's layers, of Python code in the file, and of the user's own, which the host may refuse to run."""
+    import keras
+
+    from hpsearch.training.user.code import load_function
+
+    images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
+    np.save(tmp_path / "images.npy", images)
+    expected = {}
+    for function in ("functional", "lambdas", "unregistered"):
+        model = load_function(OWN_CODE, f"own_models.py:{function}")({"width": 4}, (32, 32, 3), 10)
+        model.save(tmp_path / f"{function}.keras")
+        expected[str(tmp_path / function)] = keras.ops.convert_to_numpy(model(images, training=False))
+    portability = merge([make_portable(file) for file in tmp_path.glob("*.keras")])
+    needs = Needs(portability, [CustomObject("own_models", "Unregistered", is_registered=False)], [str(OWN_CODE)], True)
+    monkeypatch.setenv("HPSEARCH_CODE", "refuse")
+    with pytest.raises(UsageError, match="HPSEARCH_CODE refuses"):
+        make_saved_models(tmp_path, needs)
+    monkeypatch.delenv("HPSEARCH_CODE")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    make_saved_models(tmp_path, needs)
+    subprocess.run([sys.executable, "-c", SERVE, str(tmp_path / "images.npy"), *expected], check=True, cwd="/")
+    for name, probabilities in expected.items():
+        assert np.allclose(np.load(f"{name}.npy"), probabilities, atol=1e-5), name
 
 
 def test_root_of_a_module_is_found(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def ablate(
 def export(
     name: StudyName,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that is not there yet, or is empty.")],
+    saved_model: Annotated[bool, typer.Option("--saved-model", help="Also as TensorFlow SavedModels.")] = False,
     storage: Storage = None,
 ) -> None:
     """Write a study's models as .keras files, with a README.
@@ -89,5 +90,5 @@ def export(
 
     with open_database(storage) as database:
         with console.explain_wait(f"reading the models of {name}"):
-            exported = export.export(database, name, directory)
+            exported = export.export(database, name, directory, serving=saved_model)
         messages.print_exported(exported)
