@@ -89,7 +89,10 @@ class RequestChecks:
 
 
 def _check_body(fields: Mapping[str, type]) -> dict[str, Any]:
-    body = bottle.request.json
+    try:
+        body = bottle.request.json
+    except RecursionError:
+        raise RequestError(400, "the body is nested too deeply") from None
     if not isinstance(body, dict):
         raise RequestError(400, "the body has to be a JSON object, with its Content-Type")
     for field, kind in fields.items():

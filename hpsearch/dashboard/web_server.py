@@ -76,7 +76,7 @@ async def serve(
     threads: int,
     tls: ssl.SSLContext | None = None,
 ) -> None:
-    """Response what is asked on the listening `sockets`, until cancelled."""
+    """Answer what is asked on the listening `sockets`, until cancelled."""
     for name in ("tornado.access", "tornado.general"):  # what clients do wrong
         logging.getLogger(name).setLevel(logging.ERROR)
     executor = ThreadPoolExecutor(threads, "dashboard")

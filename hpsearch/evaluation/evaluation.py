@@ -110,7 +110,7 @@ def _make_evaluation(connection: Connection, study: Study, row: EvaluationRow) -
         configurations = tuple(Configuration(**configuration) for configuration in row.configurations)
         result = EvaluationResult.from_json(row.result) if row.result is not None else None
     except (TypeError, ValueError):
-        raise UnreadableStudyError(f"evaluation {row.number} of {study.name} is {studies.UNREADABLE}") from None
+        raise UnreadableStudyError(f"evaluation {row.number} of {study.name} was {studies.UNREADABLE}") from None
     return Evaluation(
         study, row.number, trainer, configurations, row.requested_at, row.is_used, row.later_trials, result
     )

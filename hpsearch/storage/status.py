@@ -20,6 +20,7 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 class StudySpeed:
     """A study and how fast it goes: trials ended in the last hour, or since it was set running where that is less.
 
+    Trials that no worker ever held do not count: another program told them, or they ended while they waited.
     Both figures are None while it is not running; there is no estimate before a trial has ended.
     """
 
@@ -132,7 +133,8 @@ def _measure_speed(connection: Connection, summary: Summary) -> StudySpeed:
                    extract(epoch from clock_timestamp() - w.since)::float / 3600 as hours,
                    extract(epoch from h.ran + (clock_timestamp() - h.running_since))::float / 3600 as spent,
                    (select count(*) from trials t
-                     where t.study_id = h.study_id and t.datetime_complete >= w.since at time zone 'utc') as ended
+                     where t.study_id = h.study_id and t.datetime_complete >= w.since at time zone 'utc'
+                       and exists (select 1 from hpsearch.attempts a where a.trial_id = t.trial_id)) as ended
               from hpsearch.studies h,
                    lateral (select greatest(h.running_since, clock_timestamp() - interval '1 hour') as since) w
              where h.study_id = :study_id

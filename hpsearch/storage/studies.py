@@ -310,5 +310,5 @@ def _make_study(row: Row[tuple[object, ...]]) -> StudyRow:
 
 def _require_readable(study: StudyRow) -> Study:
     if isinstance(study, UnreadableStudy):
-        raise UnreadableStudyError(f"{study.name} is {study.obstacle}")
+        raise UnreadableStudyError(f"{study.name} was {study.obstacle}")
     return study

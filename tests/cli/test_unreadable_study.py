@@ -38,7 +38,7 @@ def test_others_are_served_and_it_can_be_removed(
         ("good", "finished", None),
         ("newer", "running", LINE),
     ]
-    assert one_line(hpsearch("results", "newer"), ExitCode.DATABASE) == f"hpsearch: newer is {LINE}"
+    assert one_line(hpsearch("results", "newer"), ExitCode.DATABASE) == f"hpsearch: newer was {LINE}"
     assert hpsearch("pause", "newer").stderr.startswith("newer is paused\n")
     assert hpsearch("stop", "newer").stderr.startswith("newer is stopped\n")
     assert hpsearch("delete", "newer", "--yes").stderr == "newer is deleted\n"

@@ -41,6 +41,8 @@ REFUSED: list[tuple[str, str, str, Any, int]] = [
     ("GET", "/csv/1", "trial_ids=77", None, 404),
     ("PUT", "/api/studies/1/note", "", [], 400),
     ("PUT", "/api/studies/1/note", "", {}, 400),
+    ("PUT", "/api/studies/1/note", "", b"[" * 5000 + b"]" * 5000, 400),
+    ("PUT", "/api/studies/1/note", "", b'{"a":' * 5000 + b"1" + b"}" * 5000, 400),
     ("PUT", "/api/studies/1/note", "", {"version": "x", "body": "x"}, 400),
     ("PUT", "/api/studies/1/note", "", {"version": 1, "body": {}}, 400),
     ("PUT", "/api/studies/99/note", "", {"version": 1, "body": "x"}, 404),
@@ -84,7 +86,7 @@ def asked(
 def test_requests_that_make_no_sense_are_4xx(asked: DashboardClient, caplog: pytest.LogCaptureFixture) -> None:
     """Unknown ids, odd numbers, paths out of the tree and bodies of another shape are refused with a reason."""
     for method, path, query, body, status in REFUSED:
-        content = b"" if body is None else json.dumps(body).encode()
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         answered, headers, answer = asked.exchange(method, path, query, content, HTTP_HOST="localhost")
         assert (method, path[:80], body, answered) == (method, path[:80], body, status)
         if headers["Content-Type"] == "application/json":

@@ -89,6 +89,20 @@ def test_pace_of_a_young_study_is_that_since_its_start(database: Database, start
     assert read(database).studies[0].trials_per_hour == pytest.approx(6, abs=0.1)
 
 
+def test_pace_is_that_of_trials_that_workers_held(database: Database, started: Started, holder: Enrol) -> None:
+    """Trials that another program told cost no time: five of those leave the pace as it is."""
+    study = started(budget={"trials": 100, "epochs": 3})
+    execute(database, "update hpsearch.studies set running_since = clock_timestamp() - interval '10 minutes'")
+    end(database, study, holder("w"), "1 minute")
+    execute(
+        database,
+        "insert into trials (number, study_id, state, datetime_complete) "
+        "select number, study_id, 'COMPLETE', now() at time zone 'utc' "
+        "from studies, generate_series(1, 5) as number",
+    )
+    assert read(database).studies[0].trials_per_hour == pytest.approx(6, abs=0.1)
+
+
 def test_study_that_does_not_run_has_no_pace(database: Database, started: Started, holder: Enrol) -> None:
     """A paused study has neither pace nor end; one without an ended trial has a pace of 0 and no end."""
     started()

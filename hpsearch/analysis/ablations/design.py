@@ -106,7 +106,7 @@ def read_design(study: Study, row: AblationRow) -> AblationDesign:
         if not set(used) <= set(range(len(design.configurations))) or design.seeds < 1:
             raise ValueError("an index without a configuration")
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise UnreadableStudyError(f"the design of ablation {row.number} is {studies.UNREADABLE}") from None
+        raise UnreadableStudyError(f"the design of ablation {row.number} was {studies.UNREADABLE}") from None
     return design
 
 
