@@ -9,6 +9,7 @@ import argparse
 import os
 import platform
 
+from hpsearch import scratch
 from hpsearch.spec import loader
 from hpsearch.training import protocol, requests
 from hpsearch.worker import resources, trainer_process
@@ -24,7 +25,7 @@ def trainer_memory(trials: int) -> None:
     activations, optimizers = ("relu", "prelu", "maxout", "tanh", "elu"), ("sgd", "adam", "rmsprop")
     described = {"study": {"name": "memory"}, "data": {"name": "digits"}, "fixed": TINY}
     base = loader.from_dict(described)
-    with trainer_process.make_work_directory() as directory:
+    with scratch.make_directory("trial") as directory:
         for number in range(trials):
             chosen = {
                 **base.resolve_params({}),

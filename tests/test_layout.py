@@ -31,6 +31,7 @@ MODULES = {
     "markdown",
     "metrics",
     "outcomes",
+    "scratch",
     "settings",
     "signals",
     "version",

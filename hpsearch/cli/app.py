@@ -1,11 +1,13 @@
 """The Typer application that commands register with, and the options that several of them have."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
+from hpsearch.cli.console import print_line
 from hpsearch.version import __version__
 
 
@@ -44,9 +46,27 @@ def set_up(
     """Take the options that stand before the command."""
 
 
+PASSWORD = re.compile(r"://[^/?#]*:[^/?#]+@|[?&]password=.")
+"""In a URL."""
+
+
+def _warn_of_password(context: typer.Context, url: str | None) -> str | None:
+    """Say, once, that a password on a command line is not private."""
+    if url and PASSWORD.search(url) and not context.resilient_parsing:
+        print_line(
+            "warning: every user of this host can read the password in --storage as long as the command runs: put the "
+            "URL into a file that you alone can read, and name that in HPSEARCH_STORAGE_FILE"
+        )
+    return url
+
+
 Storage = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Postgres to use (else HPSEARCH_STORAGE, else an embedded one on this host)."),
+    typer.Option(
+        metavar="URL",
+        callback=_warn_of_password,
+        help="Postgres to use (else HPSEARCH_STORAGE, else an embedded one on this host).",
+    ),
 ]
 StudyName = Annotated[str, typer.Argument(help="The study.")]
 StudyFile = Annotated[Path | None, typer.Argument(help="The study file (none: the default study).")]

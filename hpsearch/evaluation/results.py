@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from hpsearch import scratch
 from hpsearch.errors import RefusedError
 from hpsearch.evaluation import scores
 from hpsearch.evaluation.evaluation import Configuration, Evaluation, is_over, list_evaluations, make_identity
@@ -139,8 +138,8 @@ def _load_predictions(database: Database, study_id: int, trials: Sequence[Trial]
     """Return the predictions of the complete trials that have some, by the trial's number."""
     keys = database.transact(lambda connection: table.list_keys(connection, study_id, "predictions"))
     by_trial = {}
-    with TemporaryDirectory(prefix="hpsearch-") as directory:
-        path = Path(directory) / "predictions.npz"
+    with scratch.make_directory("predictions") as directory:
+        path = directory / "predictions.npz"
         for trial in trials:
             key = keys.get(trial.number)
             complete = trial.state == TrialState.COMPLETE

@@ -9,6 +9,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpsearch import scratch
 from hpsearch.errors import (
     HpsearchError,
     NotFoundError,
@@ -33,7 +34,7 @@ from hpsearch.worker.lease_renewal import Lease, LeaseRenewal
 from hpsearch.worker.resources import DeviceMemory, MemoryGrowth, Quota
 from hpsearch.worker.study_code import CodeDirectories
 from hpsearch.worker.timing import Timing
-from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess, make_work_directory
+from hpsearch.worker.trainer_process import TrainerDiedError, TrainerProcess
 from hpsearch.worker.wakeup import WakeupPipe
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class Slot:
         with (
             self.shared.renewal.renew(attempt, self.wakeup) as lease,
             self.shared.device_memory.enter(alone=attempt.short_of_memory),
-            make_work_directory() as directory,
+            scratch.make_directory("trial") as directory,
         ):
             runner = self._make_runner(trainer, lease, artifacts, directory)
             result = runner.run()

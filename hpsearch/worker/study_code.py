@@ -3,10 +3,10 @@
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hpsearch import settings
+from hpsearch import scratch, settings
 from hpsearch.spec.code import archive
 from hpsearch.spec.code.archive import CodeReference, DamagedCodeError
 from hpsearch.spec.code.packages import describe_missing
@@ -28,7 +28,8 @@ class CodeDirectories:
         self._database, self._note = database, note
         self._allowed = settings.serves_own_code()
         self._lock = threading.Lock()
-        self._root: tempfile.TemporaryDirectory[str] | None = None
+        self._stack = ExitStack()
+        self._root: Path | None = None
         self._places: dict[CodeReference, Path] = {}
         self._damaged: dict[CodeReference, str] = {}
         self._refusals: dict[int, str] = {}
@@ -63,8 +64,7 @@ class CodeDirectories:
 
     def close(self) -> None:
         """Remove what was unpacked."""
-        if self._root is not None:
-            self._root.cleanup()
+        self._stack.close()
 
     def _prepare(self, code: CodeReference) -> str | None:
         if not self._allowed:
@@ -85,8 +85,8 @@ class CodeDirectories:
         if packed is None:
             raise DamagedCodeError("its archive is no longer in the database")
         if self._root is None:
-            self._root = _make_directory()
-        return archive.unpack(packed, code, Path(tempfile.mkdtemp(dir=self._root.name)))
+            self._root = self._stack.enter_context(scratch.make_directory("code"))
+        return archive.unpack(packed, code, Path(tempfile.mkdtemp(dir=self._root)))
 
 
 @contextmanager
@@ -99,10 +99,5 @@ def unpack_locally(code: CodeReference | None) -> Iterator[Path | None]:
         yield None
         return
     assert code.archive is not None
-    with _make_directory() as directory:
-        yield archive.unpack(code.archive, code, Path(directory))
-
-
-def _make_directory() -> tempfile.TemporaryDirectory[str]:
-    # Its mode is 0700.
-    return tempfile.TemporaryDirectory(prefix="hpsearch-code-", ignore_cleanup_errors=True)
+    with scratch.make_directory("code") as directory:
+        yield archive.unpack(code.archive, code, directory)

@@ -4,11 +4,8 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 from hpsearch import settings
 from hpsearch.devices import Gpu
@@ -136,10 +133,3 @@ def make_environment(gpu: Gpu | None, slots: int) -> Mapping[str, str]:
         return settings.make_trainer_environment(None, threads=threads)
     share = GPU_SHARE / slots
     return settings.make_trainer_environment(gpu.uuid, int(gpu.memory * share) or None, share, alone=slots == 1)
-
-
-@contextmanager
-def make_work_directory() -> Iterator[Path]:
-    """Make a directory for one training's local files, and remove it after the block."""
-    with tempfile.TemporaryDirectory(prefix="hpsearch-", ignore_cleanup_errors=True) as directory:
-        yield Path(directory)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from types import FrameType
 
-from hpsearch import signals
+from hpsearch import scratch, signals
 from hpsearch.devices import Gpu
 from hpsearch.errors import ExitCode, HpsearchError
 from hpsearch.storage import studies, workers
@@ -83,6 +83,7 @@ class Worker:
             NotFoundError: the framework does not see the GPU, or (draining) this host lacks the data of every study.
             DatabaseError: the database could not be reached at the start.
         """
+        scratch.sweep()
         with ExitStack() as stack:
             stack.callback(self._code.close)
             stack.callback(self._close_pipes)  # the last, because signals and renewals write to them

@@ -265,14 +265,14 @@ def test_unreadable_study_file_is_one_line(storage: str, tmp_path: Path, broken:
 @pytest.mark.parametrize("command", [["status"], ["results", "x"], ["worker", "--cpu"], ["start-study"], ["dashboard"]])
 def test_unreachable_database_is_one_line_without_the_password(command: list[str]) -> None:
     """Every command that opens the database ends with 4 and one line where nobody answers."""
-    line = one_line(hpsearch(*command, "--storage", "postgresql://me:s3cret@127.0.0.1:1/x"), ExitCode.DATABASE)
+    line = one_line(hpsearch(*command, HPSEARCH_STORAGE="postgresql://me:s3cret@127.0.0.1:1/x"), ExitCode.DATABASE)
     assert "s3cret" not in line
     assert "127.0.0.1:1" in line
 
 
 def test_wrong_driver_is_one_line_without_the_password() -> None:
     """A URL of another database is refused."""
-    line = one_line(hpsearch("status", "--storage", "mysql://me:s3cret@host/x"), ExitCode.DATABASE)
+    line = one_line(hpsearch("status", HPSEARCH_STORAGE="mysql://me:s3cret@host/x"), ExitCode.DATABASE)
     assert "s3cret" not in line
 
 
@@ -353,3 +353,22 @@ def test_worker_leaves_after_the_trials_it_was_given(storage: str, study_file: P
 def test_drain_leaves_at_once_where_there_is_no_study(storage: str) -> None:
     """A draining worker without work ends with 0."""
     assert hpsearch("worker", "--cpu", "--drain", "--storage", storage).returncode == ExitCode.DONE
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/x", True),
+        ("postgresql://127.0.0.1:1/x?user=me&password=secret", True),
+        ("postgresql://me@127.0.0.1:1/x", False),
+        ("postgresql://127.0.0.1:1/x", False),
+    ],
+)
+def test_password_on_the_command_line_is_warned_of(url: str, warned: bool) -> None:
+    """Other users see a command line: one line says so and names the file, without the password."""
+    ended = hpsearch("status", "--storage", url)
+    *before, line = ended.stderr.splitlines()
+    assert [("HPSEARCH_STORAGE_FILE" in each) for each in before] == [True] * warned
+    assert line.startswith("hpsearch: ")
+    assert "secret" not in ended.stderr
+    assert "HPSEARCH_STORAGE_FILE" not in hpsearch("status", HPSEARCH_STORAGE=url).stderr

@@ -84,7 +84,7 @@ def test_two_workers_train_without_the_files(study: Path, tmp_path: Path) -> Non
     results = read_results()
     assert results["study"]["status"] == "finished"
     assert results["study"]["counts"]["complete"] + results["study"]["counts"]["pruned"] == 4
-    assert not list(tmp_path.rglob("hpsearch-code-*"))
+    assert not list(tmp_path.rglob("hpsearch-run-*"))
     assert not list(tmp_path.rglob("my_data.py"))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from hpsearch import scratch
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import Confusion, TrainingEnd
 from hpsearch.training import fit
@@ -59,14 +60,14 @@ def check(job: Train, dataset: ImageArrays) -> ResumeAgreement:
         ResumeError: a training diverged, or its checkpoint cannot be written.
     """
     few = _take_few(dataset, int(job.hyperparameters["batch_size"]))  # type: ignore[call-overload]
-    with tempfile.TemporaryDirectory(prefix="hpsearch-check-", ignore_cleanup_errors=True) as directory:
+    with scratch.make_directory("check") as directory:
         job = replace(job, epochs=EPOCHS, patience=EPOCHS + 1, early_stopping=None, metric="val_loss")
-        kept = Path(directory) / "kept.npz"
-        begun = replace(job, workdir=str(Path(directory) / "whole"), checkpoint_every=0.0)
+        kept = directory / "kept.npz"
+        begun = replace(job, workdir=str(directory / "whole"), checkpoint_every=0.0)
         whole, predictions, path = _train_to_end(begun, few, kept)
         if not kept.exists():
             raise ResumeError(f"the checkpoint of epoch {STOP_AFTER} cannot be written to {tempfile.gettempdir()}")
-        resumed, _, _ = _train_to_end(replace(job, workdir=str(Path(directory) / "resumed"), checkpoint=str(kept)), few)
+        resumed, _, _ = _train_to_end(replace(job, workdir=str(directory / "resumed"), checkpoint=str(kept)), few)
         custom = import_custom_objects(Path(path))  # as the README of an export does
         loaded = _predict(keras.models.load_model(path, custom_objects=custom, safe_mode=False), few)
     return ResumeAgreement(abs(whole - resumed), _find_difference(predictions, loaded))
