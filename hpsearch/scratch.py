@@ -28,9 +28,10 @@ def make_directory(kind: str) -> Iterator[Path]:
 
 def sweep() -> None:
     """Remove this user's directories in TMPDIR whose processes are gone."""
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            _remove_unlocked(path)
+    with suppress(OSError):  # where there is no TMPDIR, there is nothing in it
+        for path in list(Path(tempfile.gettempdir()).glob(f"{PREFIX}*")):
+            with suppress(OSError):
+                _remove_unlocked(path)
 
 
 def _make_locked(kind: str) -> tuple[Path, int]:

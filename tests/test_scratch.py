@@ -67,3 +67,13 @@ def test_no_directory_is_swept_as_it_is_made() -> None:
         done.set()
         for thread in threads:
             thread.join()
+
+
+def test_without_a_temporary_directory_nothing_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep is no reason to end: whoever needs a directory meets the error again."""
+
+    def find_none() -> str:
+        raise FileNotFoundError("No usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "gettempdir", find_none)
+    scratch.sweep()
