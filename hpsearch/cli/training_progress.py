@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column
 
 from hpsearch.cli.data_view import describe_progress
-from hpsearch.formatting import format_params, make_printable
+from hpsearch.formatting import format_count, format_params, make_printable
 from hpsearch.metrics import EpochMetrics, find_best_epoch
 from hpsearch.outcomes import AttemptEnd
 from hpsearch.storage.attempts import Attempt
@@ -80,7 +80,8 @@ class PlainProgress(WorkerDisplay):
         if attempt.number == 1:
             return
         stored, left = len(attempt.epochs), len(epochs)
-        lost = f", as no checkpoint of the {stored} before can be used" if stored and not left else ""
+        before = format_count(stored, "epoch")
+        lost = f", as no checkpoint of the {before} before can be used" if stored and not left else ""
         lost = f" of {stored}, as no later checkpoint was kept" if 0 < left < stored else lost
         onward = f"goes on after epoch {left}" if left else "begins at epoch 1"
         self._print(f"{_name(attempt)} attempt {attempt.number} {onward}{lost}")

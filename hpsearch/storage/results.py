@@ -289,17 +289,25 @@ def _epochs(connection: Connection, study: Study) -> dict[int, list[EpochMetrics
 
 
 def read_attempts(connection: Connection, study: Study) -> Mapping[int, tuple[AttemptRecord, ...]]:
-    """Return the attempts at each trial, in order, by the trial's number; none for one that nobody claimed yet."""
+    """Return the attempts at each trial, in order, by the trial's number; none for one that nobody claimed yet.
+
+    One whose worker was gone ends at the latest when its lease does: it is closed only when the trial is adopted, which
+    may be days later.
+    """
     history: dict[int, tuple[AttemptRecord, ...]] = defaultdict(tuple)
     rows = connection.execute(
         text("""
             select t.number as trial, a.number, a.worker_id, a.host, a.device,
-                   extract(epoch from coalesce(a.ended_at, clock_timestamp()) - a.opened_at)::float as seconds,
+                   extract(epoch from
+                       case when a.why is null or a.why = :lost
+                            then least(coalesce(a.ended_at, clock_timestamp()), greatest(a.held_until, a.opened_at))
+                            else a.ended_at end - a.opened_at
+                   )::float as seconds,
                    a.epochs, a.why, a.opened_at, a.ended_at
               from hpsearch.attempts a join trials t using (trial_id)
              where t.study_id = :study_id order by t.number, a.number
         """),
-        {"study_id": study.study_id},
+        {"study_id": study.study_id, "lost": AttemptEnd.LOST},
     )
     for row in rows:
         end = AttemptEnd(row.why) if row.why in set(AttemptEnd) else row.why

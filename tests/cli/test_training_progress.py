@@ -72,7 +72,7 @@ def test_value_is_that_of_the_best_epoch_of_all_attempts(attempt: Attempt) -> No
     [
         (12, 12, "attempt 2 goes on after epoch 12"),
         (12, 9, "attempt 2 goes on after epoch 9 of 12, as no later checkpoint was kept"),
-        (12, 0, "attempt 2 begins at epoch 1, as no checkpoint of the 12 before can be used"),
+        (12, 0, "attempt 2 begins at epoch 1, as no checkpoint of the 12 epochs before can be used"),
         (0, 0, "attempt 2 begins at epoch 1"),
         (0, 3, "attempt 2 goes on after epoch 3"),
     ],

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
+import pytest
+from sqlalchemy import text
 
 from hpsearch.metrics import Direction
 from hpsearch.outcomes import TrialOutcome
@@ -155,3 +157,21 @@ def test_used_up_study_is_finished_though_nobody_said_so(database: Database, sta
     assert attempt is not None
     database.transact(lambda c: attempts.finish(c, attempt, TrialOutcome.COMPLETED, {}))
     assert document(database, "small")["study"]["status"] == "finished"
+
+
+@pytest.mark.usefixtures("server_long_up")
+@pytest.mark.parametrize("adopted", [False, True])
+def test_an_attempt_whose_worker_is_gone_lasts_no_longer_than_its_lease(
+    database: Database, started: Started, holder: Enrol, adopted: bool
+) -> None:
+    """A trial that waits for days to be adopted was not held for days."""
+    study = started()
+    trial_id = claim(database, study, holder("a")).trial_id
+    two_days_ago = "clock_timestamp() - interval '2 days'"
+    moved = f"update hpsearch.attempts set opened_at = {two_days_ago}, held_until = {two_days_ago} + interval '90 s'"
+    database.transact(lambda c: c.execute(text(moved)))
+    if adopted:
+        assert claim(database, study, holder("b")).trial_id == trial_id
+    attempt, *_ = database.transact(lambda c: results.read_attempts(c, study))[0]
+    assert (attempt.ended is not None) == adopted
+    assert attempt.seconds == pytest.approx(90)
