@@ -142,6 +142,8 @@ def load_dimension(entry: Mapping[str, Any], table: HyperparameterTable) -> Dime
     require_known(entry, ("name", "when", "choices") if listed else ("name", "when", "low", "high", "log", "step"))
     values = list(entry["choices"]) if listed else [entry["low"], entry["high"]]
     refuse(f"{row.name}: {fault}" for value in values if (fault := row.find_fault(value)))
+    if not values or (not listed and entry["low"] > entry["high"]):
+        refuse([f"{row.name}: there is nothing to choose"])
     if listed:
         return make_choices(row, values, when)
     return make_range(row, entry["low"], entry["high"], entry.get("log", False), entry.get("step"), when)

@@ -110,6 +110,8 @@ def check_parameters(url: URL, source: str) -> None:
         if not isinstance(value, str):
             if name not in {"host", "port"}:
                 raise DatabaseError(f"{source} has the parameter {name!r} more than once: keep one")
+        elif name == "dbname":
+            raise DatabaseError(f"{source} has a parameter 'dbname': write the database's name behind the host instead")
         elif name in PARAMETERS and not re.fullmatch(r"[1-9][0-9]{0,8}", value):
             raise DatabaseError(f"{source} has a {name} that is not a number of at least 1: write one, or remove it")
         elif name == "client_encoding" and value.lower().replace("-", "") != ENCODING:

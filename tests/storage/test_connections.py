@@ -144,6 +144,7 @@ def refuses(url: str) -> bool:
         ("pgbouncer=true", "has a parameter 'pgbouncer', which Postgres's client does not know: remove it"),
         ("cursor_factory=x", "has a parameter 'cursor_factory', which Postgres's client does not know"),
         ("async=1", "has a parameter 'async', which Postgres's client does not know"),
+        ("dbname=other", "has a parameter 'dbname': write the database's name behind the host instead"),
         ("sslmode=require&sslmode=disable", "has the parameter 'sslmode' more than once: keep one"),
     ],
 )

@@ -54,6 +54,8 @@ NEWER = {
     "a searched hyperparameter": {"space": [{"name": "lookahead", "low": 1, "high": 9}]},
     "a kind of dimension": {"space": [{"name": "dropout", "beta": [2, 5]}]},
     "a value": {"fixed": {"optimizer": "sophia"}},
+    "a range turned round": {"space": [{"name": "dropout", "low": 0.5, "high": 0.1}]},
+    "no choices": {"space": [{"name": "dropout", "choices": []}]},
     "a bound": {"space": [{"name": "dropout", "low": 0.0, "high": 3.0}]},
     "a baseline": {"baselines": [{"dropout": 3.0}]},
     "data": {"data": {"name": "imagenet"}},
