@@ -4,13 +4,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.errors import NotFoundError
+from hpsearch.errors import LINE_LENGTH, NotFoundError
 from hpsearch.formatting import join_words
 
 FAULTS_NAMED = 5
@@ -111,11 +110,11 @@ def require_storable(name: str, place: Path) -> None:
 
 
 def refuse(faults: Sequence[str]) -> None:
-    """Raise a NotFoundError that names the first faults and how many more there are, if there are any."""
+    """Raise a NotFoundError that names the first faults, as many as a line holds, and how many more there are."""
     if not faults:
         return
-    more = f"; and {len(faults) - FAULTS_NAMED:,} more" if len(faults) > FAULTS_NAMED else ""
-    raise NotFoundError(f"{'; '.join(islice(faults, FAULTS_NAMED))}{more}")
+    lines = [_list_first(faults, count) for count in range(min(FAULTS_NAMED, len(faults)), 0, -1)]
+    raise NotFoundError(next((line for line in lines if len(line) <= LINE_LENGTH), lines[-1]))
 
 
 def format_path(path: Path | str) -> str:
@@ -132,6 +131,11 @@ def normalize(name: str) -> str:
 def describe(error: OSError) -> str:
     """Return why a file cannot be read, in a few words."""
     return error.strerror or type(error).__name__
+
+
+def _list_first(faults: Sequence[str], count: int) -> str:
+    more = f"; and {len(faults) - count:,} more" if len(faults) > count else ""
+    return f"{'; '.join(faults[:count])}{more}"
 
 
 def _is_utf8(text: str) -> bool:

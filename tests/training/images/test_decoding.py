@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpsearch.errors import NotFoundError
+from hpsearch.errors import LINE_LENGTH, NotFoundError
 from hpsearch.training.images.decoding import DecodingError, decode, resize
+from hpsearch.training.images.listings import refuse
 from tests.support.image_files import Pixels, draw, make_folders, read_path, save
 
 RGB = draw(1, 16, 24)
@@ -212,7 +213,7 @@ def test_image_cut_off_anywhere_is_refused(kind: str) -> None:
 
 
 def test_first_bad_files_are_named(tmp_path: Path, cache: Path) -> None:
-    """Five by name and reason, the others by their number; none is left out and trained without."""
+    """As many as a line holds by name and reason, the others by their number; none is left out and trained without."""
     root = make_folders(tmp_path / "data", each=6)
     for number in range(6):
         (root / "a" / f"{number}.png").write_bytes(b"")
@@ -220,10 +221,19 @@ def test_first_bad_files_are_named(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(NotFoundError) as caught:
         read_path(root)
     message = str(caught.value)
-    assert all(f"a/{number}.png is empty" in message for number in range(5))
-    assert message.endswith("; and 2 more")
+    named = [number for number in range(6) if f"a/{number}.png is empty" in message]
+    assert 1 <= len(named) <= 5
+    assert named == list(range(len(named)))
+    assert message.endswith(f"; and {7 - len(named)} more")
+    assert len(message) <= LINE_LENGTH
     assert "\n" not in message
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
+
+
+def test_at_most_five_files_are_named() -> None:
+    """With short paths the line would hold more."""
+    with pytest.raises(NotFoundError, match=r"^0.png; 1.png; 2.png; 3.png; 4.png; and 3 more$"):
+        refuse([f"{number}.png" for number in range(8)])
 
 
 def test_two_sizes_are_named(tmp_path: Path) -> None:
