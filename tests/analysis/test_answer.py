@@ -35,7 +35,7 @@ def search(count: int, ending: Ending, metric: str = "val_accuracy", searched: d
             "learning_rate": float(10 ** random.uniform(-4, -1)),
             "optimizer": str(random.choice(["sgd", "adam"])),
             "activation": str(random.choice(["relu", "tanh"])),
-            "momentum": float(random.uniform(0.5, 0.9)),
+            "beta_2": float(random.uniform(0.9, 0.999)),
         }
         params = {name: params[name] for name in spec.searched if spec.is_active(name, params)}
         value = 0.5 + 0.1 * (params.get("optimizer") == "adam") + float(random.normal(0, 0.01))
@@ -133,9 +133,9 @@ def test_one_hyperparameter_has_levels_and_no_importance() -> None:
 
 def test_a_conditional_hyperparameter_says_when_it_is_active() -> None:
     """What is searched only with one optimizer is named with it."""
-    searched = {**SPACE, "momentum": {"low": 0.5, "high": 0.9, "when": {"optimizer": ["sgd"]}}}
+    searched = {**SPACE, "beta_2": {"low": 0.9, "high": 0.999, "when": {"optimizer": ["adam"]}}}
     result = analyze({**STUDY, "space": searched}, search(60, prune_most, searched=searched))
-    assert "momentum (with optimizer sgd): among good configurations at epoch 1 " in say(result)
+    assert "beta_2 (with optimizer adam): among good configurations at epoch 1 " in say(result)
 
 
 def test_a_pruned_grid_is_compared_by_the_model() -> None:

@@ -1,6 +1,7 @@
 """Datasets: the split is the same everywhere and leaks nothing; a download arrives whole or not at all."""
 
 import hashlib
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -189,21 +190,20 @@ def test_broken_off_download_leaves_nothing(site: Site) -> None:
     assert cached() == []
 
 
-def test_no_network_says_what_to_do(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_network_says_what_to_do(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line names every place that was looked at, and where to put the images."""
     monkeypatch.setattr(cifar10, "ORIGIN", "http://127.0.0.1:9/nothing")
-    monkeypatch.setenv("HPSEARCH_DATA_DIR", str(tmp_path / "mine"))
-    with pytest.raises(NotFoundError) as caught:
-        loading.load(CIFAR)
+    with tempfile.TemporaryDirectory() as directory:  # of a short name, for which the line has room
+        mine = Path(directory) / "mine"
+        monkeypatch.setenv("HPSEARCH_DATA_DIR", str(mine))
+        monkeypatch.setenv("XDG_CACHE_HOME", directory)
+        monkeypatch.setenv("KERAS_HOME", directory)
+        with pytest.raises(NotFoundError) as caught:
+            loading.load(CIFAR)
+        parts = (str(mine), str(settings.find_cache_dir()), "refused", "HPSEARCH_DATA_DIR", cifar10.ARCHIVE)
     message = str(caught.value)
     assert "\n" not in message
-    for part in (
-        str(tmp_path / "mine"),
-        str(settings.find_cache_dir()),
-        "refused",
-        "HPSEARCH_DATA_DIR",
-        cifar10.ARCHIVE,
-    ):
+    for part in parts:
         assert part in message
 
 

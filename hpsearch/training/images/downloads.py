@@ -11,9 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hpsearch import settings
-from hpsearch.errors import NotFoundError
+from hpsearch.errors import NotFoundError, shorten
 
 log = logging.getLogger(__name__)
+
+PLACES_LENGTH, REASON_LENGTH = 96, 60
+"""Characters of a message for each, so that neither takes the room of the other or of the remedy."""
 
 TIMEOUT = 60.0
 """Seconds without a byte, after which a download is given up."""
@@ -147,8 +150,9 @@ def download(file: PublishedFile) -> Path:
         raise
     except Exception as error:  # noqa: BLE001 get_file raises bare Exception for what goes wrong on the way
         looked = " nor in ".join(str(place) for place in list_places()) or "HPSEARCH_DATA_DIR, which is not set"
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).removeprefix(f"URL fetch failure on {file.origin}: ").split())
         raise NotFoundError(
-            f"{file.title} is not in {looked}, and cannot be downloaded ({reason}): put {file.advice} into a "
-            "directory and name that in HPSEARCH_DATA_DIR"
+            f"{file.title} is not in {shorten(looked, PLACES_LENGTH)}, and cannot be downloaded "
+            f"({shorten(reason or type(error).__name__, REASON_LENGTH)}): put {file.advice} into the "
+            "directory HPSEARCH_DATA_DIR"
         ) from None
