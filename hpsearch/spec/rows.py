@@ -1,12 +1,13 @@
 """A row of the table of hyperparameters: its type, default, bounds and one-line meaning."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hpsearch.spec.validation import find_spelling
-
 Value = float | int | str | bool
+
+LONGEST_NAME = 64
+"""Letters that are compared; longer words are no names."""
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,12 @@ class Hyperparameter:
     def cast(self, value: Value) -> Value:
         """Return `value` in the type of this row: 1 becomes 1.0 where a float is meant."""
         return float(value) if self.kind is float else value
+
+
+def find_spelling(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that is `word` but for capitals and what joins its parts; None where none is."""
+    return next((name for name in names if _strip_spelling(name) == _strip_spelling(word)), None)
+
+
+def _strip_spelling(word: str) -> str:
+    return "".join(c for c in word[:LONGEST_NAME].lower() if c.isalnum())

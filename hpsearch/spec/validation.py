@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from hpsearch.formatting import format_toml, list_some
+from hpsearch.spec.rows import LONGEST_NAME, find_spelling
 
 WHOLE = "whole"
 """The type of an error whose line begins with the full name of the field."""
@@ -66,8 +67,6 @@ SIMILAR = 0.75
 """The ratio of difflib from which on two words differ by a typing error: `trails` and `trials` have 0.83."""
 SHORTEST_BEGINNING = 4
 """Letters that are enough of a name's beginning."""
-LONGEST_NAME = 64
-"""Letters that are compared; longer words are no names."""
 NAMES_LISTED = 10
 """How many names are listed of those that are known."""
 
@@ -158,15 +157,6 @@ def _find_meant(word: str, names: Sequence[str]) -> str | None:
     begun = [name for name in names if len(word) >= SHORTEST_BEGINNING and name.startswith(word)]
     similar = begun if len(begun) == 1 else get_close_matches(word[:LONGEST_NAME], names, n=1, cutoff=SIMILAR)
     return similar[0] if similar else None
-
-
-def find_spelling(word: str, names: Iterable[str]) -> str | None:
-    """Return the name that is `word` but for capitals and what joins its parts; None where none is."""
-    return next((name for name in names if _strip_spelling(name) == _strip_spelling(word)), None)
-
-
-def _strip_spelling(word: str) -> str:
-    return "".join(c for c in word[:LONGEST_NAME].lower() if c.isalnum())
 
 
 def index_by_name(*models: type[C]) -> dict[str, type[C]]:

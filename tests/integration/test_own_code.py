@@ -99,12 +99,13 @@ def test_a_worker_that_refuses_code_leaves_the_study_to_others(study: Path, tmp_
 
 
 def test_an_error_in_the_users_code_is_shown_in_their_file(study: Path, tmp_path: Path) -> None:
-    """The trial has failed, with the line of their file; so has the check, which needs no database."""
+    """The trial has failed, with the line of their file; so has the check, with the traceback in their files."""
     (study.parent / "shapes.py").write_text("SHAPE = (32, 32, 3)\n\n\nassert False, 'not so'\n")
     checked = hpsearch("check", str(study), "--cpu")
-    assert checked.returncode == ExitCode.NOT_FOUND
+    assert checked.returncode == ExitCode.USAGE
     assert "my_data.py cannot be imported: AssertionError: not so" in checked.stderr
-    assert "Traceback" not in checked.stderr
+    assert 'File "shapes.py", line 4, in <module>' in checked.stderr
+    assert "hpsearch/training" not in checked.stderr
     assert hpsearch("start-study", str(study), "--trials", "1").returncode == ExitCode.DONE
     worker = start_worker(tmp_path / "here")
     worker.communicate(timeout=500)

@@ -133,7 +133,7 @@ def _parse(arrays: Mapping[str, npt.NDArray[Any]], model: Trained) -> Checkpoint
     now = _take_numbered(arrays, "model", model.variables)
     optimizer = _take_numbered(arrays, "optimizer", model.optimizer.variables)
     best = _take_numbered(arrays, "best", model.variables) if "best-0" in arrays else now
-    guessing = int(arrays["guessing"])
+    guessing = int(arrays.get("guessing", 0))  # an earlier version wrote none
     if not 0 <= guessing <= len(epochs):
         raise ValueError(f"{guessing} of {len(epochs)} epochs at chance")
     return Checkpoint(epochs, _parse_confusion(arrays["confusion"]), now, optimizer, best, guessing)

@@ -1,7 +1,7 @@
 """Named arrays in a file whose damage is noticed before anything of it is interpreted.
 
 The file is `MAGIC`, the length of the rest (8 bytes, little-endian), its SHA-256, and the rest: an `.npz` without
-pickles, so that reading one runs nothing.
+pickles, so that reading one runs nothing. Earlier versions wrote the rest alone.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import numpy.typing as npt
 MAGIC = b"hpsearch arrays 1\n"
 HEAD_BYTES = len(MAGIC) + 8 + hashlib.sha256().digest_size
 BLOCK_BYTES = 1 << 20
+ZIP_MAGIC = b"PK\3\4"
 
 
 def save(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
@@ -39,15 +40,17 @@ def save(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, npt.NDArray[Any]] | None:
-    """Return the arrays of a file that `save` wrote; None of any other, whatever is in it.
+    """Return the arrays of a file that `save` or an earlier version wrote; None of any other, whatever is in it.
 
     Raises:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        if not _is_whole(file):
+        start = 0 if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else HEAD_BYTES
+        file.seek(0)
+        if start and not _is_whole(file):
             return None
-        file.seek(HEAD_BYTES)
+        file.seek(start)
         try:
             with np.load(file, allow_pickle=False) as archive:
                 return dict(archive)
