@@ -22,7 +22,7 @@ test: $(MADE)/dev ## run all tests
 	@$(BIN)/python -m pytest -n 3 --dist loadfile
 	@KERAS_BACKEND=jax $(BIN)/python -m pytest -n 3 \
 	  tests/training/backends/test_jax.py tests/training/backends/test_steps.py tests/training/checks/test_gradient_check.py \
-	  tests/training/images/test_streaming.py tests/training/user_models
+	  tests/training/images/test_streaming.py tests/training/user_models/test_building.py tests/training/user_models/test_fitting.py
 
 test-fast: $(MADE)/dev ## run the tests that need no training and no browser, in under two minutes on two cores
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not tensorflow and not browser and not slow"
