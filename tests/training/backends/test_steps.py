@@ -161,6 +161,7 @@ NO_KINKS = {"activation": "tanh"}
 """At a kink of ReLU, a rounding error of one step is a large difference soon after."""
 
 
+@pytest.mark.timeout(900)  # JAX compiles randaugment's many cases twice: minutes where other tests run beside it
 @pytest.mark.parametrize("case", EQUIVALENTS, ids=str)
 def test_recipe_is_that_of_keras(case: Equivalent) -> None:
     """Two epochs by the rows of the table leave the weights and averages that Keras's `fit` leaves."""
