@@ -1,6 +1,7 @@
 """The command `hpsearch check`, and the process behind it."""
 
 import re
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -93,17 +94,18 @@ def test_a_fault_is_a_line_with_its_branch(study_file: Path) -> None:
     assert "4 trials × 2 epochs" in ended.stdout
 
 
-def test_what_cannot_be_checked_is_one_line(study_file: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_checked_is_one_line(study_file: Path) -> None:
     """An invalid file and images that are nowhere to be had end as they do elsewhere, before anything is checked."""
     invalid = hpsearch("check", "--cpu", str(study_file), "--set", "space.dropout=[2.0]")
     assert (invalid.returncode, invalid.stdout) == (ExitCode.USAGE, "")
     assert invalid.stderr == "hpsearch: space.dropout: 2.0 is out of bounds: from 0 to 0.95\n"
-    nowhere = {"HPSEARCH_DATA_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
-    missing = hpsearch("check", "--cpu", str(study_file), "--set", "data={name='cifar10'}", **nowhere)
+    with tempfile.TemporaryDirectory() as directory:  # of a short name, for which the line has room
+        nowhere = {"HPSEARCH_DATA_DIR": directory, "XDG_CACHE_HOME": directory, "https_proxy": "http://127.0.0.1:9"}
+        missing = hpsearch("check", "--cpu", str(study_file), "--set", "data={name='cifar10'}", **nowhere)
     assert (missing.returncode, missing.stdout) == (ExitCode.NOT_FOUND, "")
     notice, line = missing.stderr.splitlines()
     assert "downloading CIFAR-10" in notice
-    assert line.startswith(f"hpsearch: CIFAR-10 is not in {tmp_path}")
+    assert line.startswith(f"hpsearch: CIFAR-10 is not in {directory}")
 
 
 def test_a_gpu_that_the_framework_does_not_see_is_no_device(study_file: Path) -> None:
