@@ -8,7 +8,7 @@ itself would have written.
 import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -212,6 +212,15 @@ def _set_attributes(
         )
 
 
+def parse_attributes(rows: Iterable[Sequence[Any]]) -> dict[Any, Any]:
+    """Return attributes by their keys, from rows of a key and JSON; those that are no JSON are left out."""
+    attributes = {}
+    for key, value in rows:
+        with contextlib.suppress(ValueError):
+            attributes[key] = json.loads(value)
+    return attributes
+
+
 def write_note(connection: Connection, study_id: int, trial_id: int, markdown: str) -> None:
     """Add to the note that the Optuna dashboard shows beside a trial; what a person wrote there stays above it."""
     prefix = f"dashboard:{trial_id}:note_"
@@ -222,10 +231,7 @@ def write_note(connection: Connection, study_id: int, trial_id: int, markdown: s
         ),
         {"study_id": study_id, "prefix": prefix},
     )
-    note = {}
-    for key, value in rows:
-        with contextlib.suppress(ValueError):
-            note[key] = json.loads(value)
+    note = parse_attributes(rows)
     version = note.pop(f"{prefix}ver", 0)
     version = version if isinstance(version, int) else 0  # it may be in a form that only another dashboard knows
     written = "".join(str(note.get(f"{prefix}str:{part}", "")) for part in range(len(note)))

@@ -1,7 +1,5 @@
 """Read what a study found, as plain values, from the database alone."""
 
-import contextlib
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -13,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import AttemptEnd, Confusion, StudyStatus, TrialOutcome, TrialState
-from hpsearch.storage import attempts, studies, trials
+from hpsearch.storage import attempts, optuna_tables, studies, trials
 from hpsearch.storage.studies import Study
 from hpsearch.storage.tables import trial_params, trial_values
 
@@ -268,9 +266,9 @@ def _attributes(connection: Connection, study: Study) -> dict[int, dict[str, Any
         """),
         {"study_id": study.study_id, "confusion": trials.CONFUSION, "made_by": attempts.MADE_BY},
     )
-    for trial_id, key, value in rows:
-        with contextlib.suppress(ValueError):
-            attributes[trial_id][key] = json.loads(value)
+    parsed = optuna_tables.parse_attributes(((trial_id, key), value) for trial_id, key, value in rows)
+    for (trial_id, key), value in parsed.items():
+        attributes[trial_id][key] = value
     return attributes
 
 

@@ -3,8 +3,6 @@
 The dashboard shows it as an artifact of the trial, whose content is read from here when somebody opens it.
 """
 
-import contextlib
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -156,10 +154,7 @@ def find(connection: Connection, name: str, number: int) -> TrialOutput:
         raise NotFoundError(f"{study.name} has no trial {number}: hpsearch results lists those it has")
     # The state was read first, so that the output of a trial that has ended is whole.
     arguments = {"trial_id": trial.trial_id, "traceback": trials.TRACEBACK}
-    attributes = {}
-    for key, value in connection.execute(text(ATTRIBUTES), arguments):
-        with contextlib.suppress(ValueError):
-            attributes[key] = json.loads(value)
+    attributes = optuna_tables.parse_attributes(connection.execute(text(ATTRIBUTES), arguments))
     return TrialOutput(
         number,
         TrialState.from_optuna(trial.state) or TrialState.FAILED,
