@@ -91,8 +91,6 @@ class Slot:
         self._storages: dict[int, ReadOnlyStorage] = {}
         self._artifacts: dict[int, StudyArtifacts] = {}
         self._unreachable, self._idle = False, False
-        self._failures = 0
-        """In a row."""
 
     def serve(self) -> None:
         """Run attempts, one after another.
@@ -101,6 +99,7 @@ class Slot:
             HpsearchError: no retry mends it, as in `Worker.serve`; the trial was released.
         """
         poll, longest = self.shared.timing.poll, self.shared.timing.longest_pause
+        pause = poll
         try:
             with contextlib.suppress(OSError):  # that the first trial meets again
                 self._warm_trainer()
@@ -110,11 +109,9 @@ class Slot:
                     self.shared.quota.give_back()
                 if step is Step.DRAINED:
                     break
-                self._failures = self._failures + 1 if step is Step.FAILED else 0
-                if step is Step.NO_TRIAL:
-                    self._wait(poll)
-                elif step is Step.FAILED:
-                    self._wait(min(longest, poll * 2**self._failures))
+                pause = min(longest, 2 * pause) if step is Step.FAILED else poll
+                if step in {Step.NO_TRIAL, Step.FAILED}:
+                    self._wait(pause)
         finally:
             self._close_trainer()
 

@@ -18,7 +18,7 @@ from hpsearch.worker.db_retry import StopRequest
 from hpsearch.worker.display_protocol import WorkerDisplay
 from hpsearch.worker.lease_renewal import LeaseRenewal
 from hpsearch.worker.resources import Quota
-from hpsearch.worker.slot import SharedSlotState, Slot
+from hpsearch.worker.slot import SharedSlotState, Slot, Step
 from hpsearch.worker.study_code import CodeDirectories
 from hpsearch.worker.timing import Timing
 from hpsearch.worker.trainer_process import TrainerProcess
@@ -184,3 +184,16 @@ def test_error_that_no_retry_mends(faults: Faults, monkeypatch: pytest.MonkeyPat
         faults.serve()
     assert faults.list_ends() == ["preempted"]
     assert faults.pauses == []
+
+
+def test_pause_stays_at_its_longest_however_long_the_fault_lasts(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It doubles until then; two thousand failures in a row, a day and a half of them, are no error of their own."""
+    steps = iter([*[Step.FAILED] * 2000, Step.NO_TRIAL, Step.FAILED, Step.DRAINED])
+    monkeypatch.setattr(faults.slot, "_step", lambda: next(steps))
+    faults.slot.serve()
+    longest = faults.slot.shared.timing.longest_pause
+    assert faults.pauses[:3] == pytest.approx([0.02, 0.04, 0.08])
+    assert set(faults.pauses[100:2000]) == {longest}
+    assert faults.pauses[2000:] == pytest.approx([0.01, 0.02])
