@@ -110,6 +110,14 @@ class StoreError(UsageError):
     """The place where artifacts are stored cannot be reached or used."""
 
 
+class TrackerError(UsageError):
+    """A tracker that a study is mirrored to cannot be used as it is."""
+
+
+class TrackerUnreachableError(TrackerError):
+    """The tracker does not answer now; the same request may succeed later."""
+
+
 class RefusedError(HpsearchError):
     """The request contradicts what the database holds."""
 

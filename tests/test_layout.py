@@ -15,6 +15,7 @@ PACKAGES = {
     "cli",
     "dashboard",
     "evaluation",
+    "mirror",
     "plotting",
     "report",
     "sampling",

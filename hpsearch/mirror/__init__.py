@@ -1,0 +1,1 @@
+"""Mirroring a study into an experiment tracker, from the database alone."""
