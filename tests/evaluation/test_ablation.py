@@ -111,6 +111,18 @@ def test_levels_beyond_doubt_get_no_third_seed(database: Database, finished_sear
     assert all(trials[number].began and trials[number].ended for number in dropped)
 
 
+def test_backlog_counts_settled_levels_until_the_next_claim(database: Database, finished_search: Any) -> None:
+    """The view `hpsearch.backlog` may show waiting trials that the next claim ends, and never too few."""
+    finish(database, finished_search)
+    requested, shown = request_ablation(database), []
+    query = text("select free from hpsearch.backlog where name = 'small ablation'")
+    while train_trial(database, requested, lambda params, _: None if params["learning_rate"] > 0.03 else 0.5):
+        shown.append(database.transact(lambda c: c.scalar(query)))
+    excess = [free - left for left, free in enumerate(reversed(shown))]
+    assert min(excess) == excess[0] == 0
+    assert max(excess) > 0
+
+
 def test_nothing_is_dropped_before_the_second_seed_is_complete(database: Database, finished_search: Any) -> None:
     """Also where another worker is at its last trial while this one begins with the third."""
     finish(database, finished_search)

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0010"
-down_revision = "0007"
+down_revision = "0009"
 
 # A run of no trial is the study's own. Trackers number and name runs as they like, so a run's id is any text.
 UPGRADE = (
