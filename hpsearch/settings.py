@@ -10,11 +10,26 @@ from pathlib import Path
 
 import platformdirs
 
-from hpsearch.errors import NotFoundError, UsageError
+from hpsearch.errors import NotFoundError, UsageError, shorten
+from hpsearch.formatting import make_printable
 
 TRAINER_MEMORY = "HPSEARCH_TRAINER_MEMORY"
 DEVICE_MEMORY = "HPSEARCH_DEVICE_MEMORY"
 """Both are set by a worker for its trainers; not settings of the user's."""
+
+JOB_LENGTH = 100
+"""Characters of a job's name that are stored."""
+
+NOT_FOR_JOBS = {
+    "HPSEARCH_STORAGE",  # whose file they get by itself
+    "HPSEARCH_DASHBOARD_PASSWORD",
+    "HPSEARCH_WEBHOOK_SECRET",
+    "HPSEARCH_JOB",
+    "PGPASSWORD",
+    TRAINER_MEMORY,
+    DEVICE_MEMORY,
+}
+"""Variables that do not travel to a batch engine's jobs."""
 
 KERAS_BACKEND, KERAS_HOME = "KERAS_BACKEND", "KERAS_HOME"
 BACKENDS = ("tensorflow", "jax")
@@ -55,6 +70,12 @@ def read_storage(option: str | None) -> Setting | None:
     return Setting(option, "--storage") if option else read("HPSEARCH_STORAGE")
 
 
+def find_storage_file() -> Path | None:
+    """Return the file that HPSEARCH_STORAGE_FILE names, as a path that holds in every directory."""
+    file = os.environ.get("HPSEARCH_STORAGE_FILE")
+    return Path(file).absolute() if file else None
+
+
 def read_artifacts() -> Setting | None:
     """Return where the files of new studies are kept (HPSEARCH_ARTIFACTS); None means in Postgres."""
     return read("HPSEARCH_ARTIFACTS")
@@ -75,6 +96,41 @@ def serves_own_code() -> bool:
     if setting is not None and setting.value not in {"serve", "refuse"}:
         raise UsageError(f"{setting.source} is {setting.value!r}: set it to refuse, or to serve, which is the default")
     return setting is None or setting.value == "serve"
+
+
+def read_job() -> str | None:
+    """Return the batch engine's job that this process runs in: Slurm's, else what HPSEARCH_JOB says; None without one.
+
+    An element of an array is told by the ids that `scancel` and `scontrol` take, such as `slurm 123_4`.
+    """
+    array, element = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    if array and element:
+        return _clean_job(f"slurm {array}_{element}")
+    if job := os.environ.get("SLURM_JOB_ID"):
+        return _clean_job(f"slurm {job}")
+    setting = read("HPSEARCH_JOB")
+    return _clean_job(setting.value) if setting else None
+
+
+def _clean_job(job: str) -> str:
+    return shorten(make_printable(job), JOB_LENGTH)
+
+
+def list_job_settings() -> Mapping[str, str]:
+    """Return the settings of this environment that a worker in a job is to have: none with a secret, paths absolute."""
+    kept = {}
+    for name, value in os.environ.items():
+        if not value or not (name.startswith("HPSEARCH_") or name in {KERAS_BACKEND, KERAS_HOME}):
+            continue
+        if name.removesuffix("_FILE") not in NOT_FOR_JOBS:
+            is_path = name.endswith("_FILE") or name in {"HPSEARCH_DATA_DIR", KERAS_HOME}
+            kept[name] = str(expand_home(value).absolute()) if is_path else value
+    return dict(sorted(kept.items()))
+
+
+def make_submission_environment() -> Mapping[str, str]:
+    """Return this environment without secrets, for a program that hands it on to jobs."""
+    return {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in NOT_FOR_JOBS}
 
 
 def list_libpq_variables() -> Mapping[str, str]:

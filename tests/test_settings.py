@@ -1,5 +1,6 @@
 """settings.py: where a value comes from, and what is said when it cannot be had."""
 
+import os
 import pwd
 import subprocess
 import sys
@@ -225,3 +226,55 @@ def test_a_home_that_is_not_needed_is_not_missed(tmp_path: Path, monkeypatch: py
     assert downloads.list_places() == (tmp_path,)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert settings.find_home_dir() == tmp_path / "hpsearch"
+
+
+@pytest.mark.parametrize(
+    ("variables", "job"),
+    [
+        ({}, None),
+        ({"SLURM_JOB_ID": "7"}, "slurm 7"),
+        ({"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "2"}, "slurm 5_2"),
+        ({"HPSEARCH_JOB": "kubernetes lab/pod-1"}, "kubernetes lab/pod-1"),
+        ({"HPSEARCH_JOB": "kubernetes lab/pod-1", "SLURM_JOB_ID": "7"}, "slurm 7"),
+        ({"HPSEARCH_JOB": "a\x1b[2J\udcff\nb"}, r"a\x1b[2J\udcff\nb"),
+    ],
+)
+def test_a_job_is_what_its_engine_says(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], job: str | None
+) -> None:
+    """Slurm's own variables, else HPSEARCH_JOB, in a form that any database and terminal takes."""
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "HPSEARCH_JOB"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert settings.read_job() == job
+
+
+def test_a_long_job_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its two ends are kept."""
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("HPSEARCH_JOB", "a" * 500 + "z")
+    job = settings.read_job()
+    assert job is not None
+    assert len(job) == settings.JOB_LENGTH
+    assert job.endswith("az")
+
+
+def test_jobs_get_the_settings_without_the_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Paths hold in any directory; a URL, a password and what a worker sets for its trainers stay behind."""
+    for name in list(os.environ):
+        if name.startswith(("HPSEARCH_", "KERAS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    secrets = {"HPSEARCH_STORAGE": "postgresql://u:p@h/d", "HPSEARCH_DASHBOARD_PASSWORD_FILE": "password"}
+    kept = {"HPSEARCH_DATA_DIR": "images", "KERAS_BACKEND": "jax", "HPSEARCH_STALL_SECONDS": "9", "HPSEARCH_CODE": ""}
+    for name, value in {**secrets, **kept, "PGPASSWORD": "p", settings.TRAINER_MEMORY: "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert settings.list_job_settings() == {
+        "HPSEARCH_DATA_DIR": str(tmp_path / "images"),
+        "HPSEARCH_STALL_SECONDS": "9",
+        "KERAS_BACKEND": "jax",
+    }
+    environment = settings.make_submission_environment()
+    assert not {*secrets, "PGPASSWORD", settings.TRAINER_MEMORY} & set(environment)
+    assert environment["PATH"] == os.environ["PATH"]

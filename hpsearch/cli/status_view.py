@@ -66,7 +66,10 @@ def make_tables(overview: "Overview") -> list[FittedTable]:
     if best:
         tables.append(FittedTable(("study", "best trial", "with"), best))
     if workers:
-        tables.append(FittedTable(("worker", "host", "device", "trial", "epoch", "last seen"), workers))
+        columns: tuple[str, ...] = ("worker", "host", "device", "job", "trial", "epoch", "last seen")
+        if not any(worker.job for worker in overview.workers):
+            columns, workers = columns[:3] + columns[4:], [row[:3] + row[4:] for row in workers]
+        tables.append(FittedTable(columns, workers))
     return tables
 
 
@@ -109,6 +112,7 @@ def _worker_row(worker: "WorkerStatus") -> tuple[str, ...]:
         worker.worker,
         worker.host,
         worker.device,
+        worker.job or "",
         trial or "waiting",
         _format_epochs(worker),
         f"{format_duration(worker.seen_seconds_ago)} ago",

@@ -28,7 +28,7 @@ class TimelineBar:
 class WorkerUtilization:
     """How a worker spent its time, in hours: `busy` with a trial (several at once count once), of `span`.
 
-    `span` is from the `start` of its first attempt to the end of its last.
+    `span` is from the `start` of its first attempt to the end of its last; `job` is the batch engine's.
     """
 
     worker: str
@@ -38,6 +38,7 @@ class WorkerUtilization:
     start: float
     busy: float
     span: float
+    job: str | None = None
 
     @property
     def share(self) -> float:
@@ -82,7 +83,7 @@ def _measure_worker(worker: str, name: str, bars: Sequence[TimelineBar]) -> Work
         busy += max(0.0, bar.end - max(until, bar.start))
         until = max(until, bar.end)
     epochs = sum(bar.attempt.epochs for bar in bars)
-    return WorkerUtilization(worker, name, len(bars), epochs, start, busy, until - start)
+    return WorkerUtilization(worker, name, len(bars), epochs, start, busy, until - start, bars[0].attempt.job)
 
 
 def _name_workers(by_worker: Mapping[str, Sequence[TimelineBar]]) -> dict[str, str]:
@@ -137,7 +138,7 @@ def _make_bars(ending: str, bars: Sequence[TimelineBar], rows: Mapping[str, floa
         HATCHES[place % len(HATCHES)],
         hover=tuple(
             f"trial {bar.trial}, attempt {bar.attempt.number}: {ending}, {bar.attempt.epochs} epochs, "
-            f"{bar.attempt.seconds:.0f} s"
+            f"{bar.attempt.seconds:.0f} s" + (f", {bar.attempt.job}" if bar.attempt.job else "")
             for bar in bars
         ),
     )

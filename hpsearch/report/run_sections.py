@@ -52,8 +52,8 @@ def describe_utilization(material: ReportMaterial) -> ReportSection:
 
 
 def _tabulate_workers(workers: Sequence[WorkerUtilization]) -> Table:
-    columns = ("worker", "attempts", "epochs", "with a trial", "between first and last", "utilization")
-    rows = [
+    columns: tuple[str, ...] = ("worker", "attempts", "epochs", "with a trial", "between first and last", "utilization")
+    rows: list[tuple[str, ...]] = [
         (
             worker.name,
             str(worker.attempts),
@@ -64,8 +64,11 @@ def _tabulate_workers(workers: Sequence[WorkerUtilization]) -> Table:
         )
         for worker in workers[:MAX_WORKERS]
     ]
+    if any(worker.job for worker in workers):
+        columns = (*columns, "job")
+        rows = [(*row, worker.job or "") for row, worker in zip(rows, workers, strict=False)]
     if len(workers) > MAX_WORKERS:
-        rows.append((f"and {len(workers) - MAX_WORKERS} more", "", "", "", "", ""))
+        rows.append((f"and {len(workers) - MAX_WORKERS} more", *[""] * (len(columns) - 1)))
     return Table(columns, tuple(rows), "The workers")
 
 

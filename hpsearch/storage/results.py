@@ -32,7 +32,10 @@ UNDOCUMENTED = frozenset({"detail", "retry_of", "history", "best_epoch", "confus
 
 @dataclass(frozen=True)
 class AttemptRecord:
-    """One worker's hold on a trial, times by the server's clock; `ended` and `why` are None while it has not."""
+    """One worker's hold on a trial, times by the server's clock; `ended` and `why` are None while it has not.
+
+    `job` is the one of a batch engine that the worker ran in.
+    """
 
     number: int
     worker: str
@@ -44,6 +47,7 @@ class AttemptRecord:
     """How it ended, as the database says it where only a newer hpsearch knows that way; None while it has not."""
     began: datetime
     ended: datetime | None
+    job: str | None = None
 
 
 @dataclass(frozen=True)
@@ -301,8 +305,9 @@ def read_attempts(connection: Connection, study: Study) -> Mapping[int, tuple[At
                             then least(coalesce(a.ended_at, clock_timestamp()), greatest(a.held_until, a.opened_at))
                             else a.ended_at end - a.opened_at
                    )::float as seconds,
-                   a.epochs, a.why, a.opened_at, a.ended_at
+                   a.epochs, a.why, a.opened_at, a.ended_at, w.job
               from hpsearch.attempts a join trials t using (trial_id)
+              left join hpsearch.workers w on w.worker_id = a.worker_id
              where t.study_id = :study_id order by t.number, a.number
         """),
         {"study_id": study.study_id, "lost": AttemptEnd.LOST},
@@ -320,6 +325,7 @@ def read_attempts(connection: Connection, study: Study) -> Mapping[int, tuple[At
                 end,
                 row.opened_at,
                 row.ended_at,
+                row.job,
             ),
         )
     return history

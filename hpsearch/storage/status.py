@@ -33,13 +33,14 @@ class StudySpeed:
 class WorkerStatus:
     """A worker that has not left, with a trial that it holds: one with several trials comes once for each.
 
-    `epoch` is the last one the trial has finished, of `epochs`, None where its study cannot be read. `gone`: not seen
-    for the length of a lease.
+    `job` is the batch engine's. `epoch` is the last one the trial has finished, of `epochs`, None where its study
+    cannot be read. `gone`: not seen for the length of a lease.
     """
 
     worker: str
     host: str
     device: str
+    job: str | None
     study: str | None
     trial: int | None
     epoch: int | None
@@ -161,7 +162,7 @@ def _list_workers(connection: Connection) -> list[WorkerStatus]:
     # One that is gone is listed for a day, for somebody to notice; and while a trial is in its name.
     rows = connection.execute(
         text("""
-            select w.worker_id, w.host, w.device, s.study_name, t.number as trial,
+            select w.worker_id, w.host, w.device, w.job, s.study_name, t.number as trial,
                    case when t.number is not null
                         then (select coalesce(max(epoch), 0) from hpsearch.epochs e where e.trial_id = t.trial_id)
                     end as epoch,

@@ -14,17 +14,21 @@ doing as (
 
 @dataclass(frozen=True)
 class WorkerIdentity:
-    """A worker that claims trials: its id in `hpsearch.workers`, host and device."""
+    """A worker that claims trials: its id in `hpsearch.workers`, host, device, and the job of a batch engine."""
 
     worker_id: str
     host: str
     device: str
+    job: str | None = None
 
 
 def register(connection: Connection, worker: WorkerIdentity, pid: int) -> None:
     """Add a worker, as the process `pid` of its host."""
     connection.execute(
-        text("insert into hpsearch.workers (worker_id, host, pid, device) values (:worker_id, :host, :pid, :device)"),
+        text(
+            "insert into hpsearch.workers (worker_id, host, pid, device, job) "
+            "values (:worker_id, :host, :pid, :device, :job)"
+        ),
         {**vars(worker), "pid": pid},
     )
 

@@ -39,6 +39,10 @@ class CodeDirectories:
         """Whether there is a study whose code does not run here."""
         return bool(self._refusals)
 
+    def refuses(self, study_id: int) -> bool:
+        """Return whether `prepare` has found that the study's code does not run here."""
+        return study_id in self._refusals
+
     def prepare(self, study: Study) -> bool:
         """Return whether the study is served here; where it has code, that is unpacked. Why it is not is said once.
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from types import FrameType
 
-from hpsearch import scratch, signals
+from hpsearch import scratch, settings, signals
 from hpsearch.devices import Gpu
-from hpsearch.errors import ExitCode, HpsearchError
+from hpsearch.errors import ExitCode, HpsearchError, UnreachableError
+from hpsearch.outcomes import StudyStatus
 from hpsearch.storage import studies, workers
 from hpsearch.storage.artifacts.cleanup import ArtifactCleanup
 from hpsearch.storage.database import Database
@@ -52,7 +53,12 @@ class Worker:
     ) -> None:
         database.transact(lambda connection: [studies.find_row(connection, name) for name in study_names])
         host = socket.gethostname()
-        self.identity = WorkerIdentity(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, str(gpu) if gpu else "CPU")
+        self.identity = WorkerIdentity(
+            f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+            host,
+            str(gpu) if gpu else "CPU",
+            settings.read_job(),
+        )
         self._database = database
         database.limits.seconds = timing.silence
         self._timing = timing
@@ -100,6 +106,26 @@ class Worker:
                     thread.join(self._timing.signal)
         if self._failures:
             raise self._failures[0]
+
+    def is_unfinished(self) -> bool:
+        """Return, after `serve`, whether it was told to leave while a study that it serves still runs.
+
+        An unreachable database counts as one with work.
+        """
+        if not self._stop.requested or self._failures:
+            return False
+        try:
+            rows = self._database.execute(studies.list_all)
+        except UnreachableError:
+            return True
+        shared = self._slots[0].shared
+        return any(
+            study.status == StudyStatus.RUNNING
+            and (not shared.study_names or study.name in shared.study_names)
+            and study.study_id not in shared.refused_studies
+            and not self._code.refuses(study.study_id)
+            for study in rows
+        )
 
     def _serve(self, slot: Slot) -> None:
         try:

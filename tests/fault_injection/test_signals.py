@@ -34,16 +34,17 @@ def released_at(records: StoredRecords, number: int) -> int:
 def test_told_to_leave(records: StoredRecords, workers: WorkerGroup) -> None:
     """SIGTERM and Ctrl-C release the trial at its last epoch, at once; a further Ctrl-C ends everything with 130.
 
-    No lease is shortened here: who adopts has not waited for one.
+    An engine that starts a worker again is told by another code than 0 that there is work. No lease is shortened here:
+    who adopts has not waited for one.
     """
     start(records.database, epochs=EPOCHS)
-    first = workers.start()
+    first = workers.start("--unfinished-code", "75")
     wait_until(lambda: records.attempts(), "the first worker holds the trial")
     second = workers.start()
 
     in_an_epoch(records, first, after=0)
     first.send(signal.SIGTERM)
-    assert first.join() == 0
+    assert first.join() == 75
     kept = released_at(records, 1)
     assert kept < EPOCHS
 
@@ -71,8 +72,11 @@ def test_told_to_leave(records: StoredRecords, workers: WorkerGroup) -> None:
 
 
 def test_told_to_leave_without_work(records: StoredRecords, workers: WorkerGroup) -> None:
-    """A worker that waits for work leaves with 0 when told to, and the list of workers says so."""
-    idle = workers.start(drain=False)
+    """A worker that waits for work leaves with 0 when told to, and the list of workers says so.
+
+    Nothing is unfinished then.
+    """
+    idle = workers.start("--unfinished-code", "75", drain=False)
     wait_until(lambda: records.rows("select 1 from hpsearch.workers"), "a worker is enrolled")
     idle.send(signal.SIGTERM)
     assert idle.join() == 0

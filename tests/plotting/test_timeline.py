@@ -48,6 +48,16 @@ def test_an_open_attempt_ends_now() -> None:
     assert marks.label == "running"
 
 
+def test_a_bar_names_the_job() -> None:
+    """Where the attempt was made in one, what is shown below the pointer ends with it."""
+    attempts = (make_attempt("a", (0, 1)), replace(make_attempt("a", (1, 2)), job="slurm 12_3"))
+    (marks,) = timeline.plot_timeline(timeline.list_bars(make_trials(*attempts), START)).panels[0].marks
+    assert isinstance(marks, Bars)
+    assert marks.hover is not None
+    assert marks.hover[0].endswith("60 s")
+    assert marks.hover[1].endswith("60 s, slurm 12_3")
+
+
 def test_bars_are_by_ending_in_their_workers_rows() -> None:
     """Workers of one host and device are numbered; the most frequent ending comes first."""
     attempts = (

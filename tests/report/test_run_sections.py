@@ -1,5 +1,6 @@
 """run_sections.py: how the search went."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -11,9 +12,10 @@ from hpsearch.report.document import Table
 from hpsearch.report.material import ReportSource, prepare_material
 from hpsearch.spec.datasets import DataFacts
 from hpsearch.storage.database import Database
+from hpsearch.storage.results import AttemptRecord
 from tests.support.grid_report import query_rows, read_material
 from tests.support.simulation import Simulation
-from tests.support.synthetic_trials import GRID, make_summary
+from tests.support.synthetic_trials import GRID, make_summary, make_trial
 
 
 def test_utilization_is_held_time_by_time_there(database: Database, grid: Simulation) -> None:
@@ -41,6 +43,21 @@ def test_environment_has_the_images_of_each_class() -> None:
     assert classes.rows == (("cat", "1,200", "300", "150"), ("dog", "90", "20", "10"))
     assert classes.caption == "Images of each class, 96 × 64 pixels with 3 channels"
     assert not [table for table in _list_tables(None) if table.columns[0] == "class"]
+
+
+def test_workers_are_listed_with_their_jobs() -> None:
+    """In a column that is there only where a worker has one."""
+    now = datetime.now(UTC)
+    plain = AttemptRecord(1, "a", "host", "CPU", 60.0, 3, None, now, now)
+    in_a_job = replace(plain, worker="b", job="slurm 12_3")
+    for attempts, last in (((plain,), "100%"), ((plain, in_a_job), "slurm 12_3")):
+        trials = [replace(make_trial(n, {}, [0.5]), history=(attempt,)) for n, attempt in enumerate(attempts)]
+        source = ReportSource(AnswerSource(make_summary(GRID, []), trials, None, None, None), (), now)
+        table = run_sections.describe_utilization(prepare_material(source)).blocks[-1]
+        assert isinstance(table, Table)
+        assert table.rows[-1][-1] == last
+        assert table.columns[-1] == ("job" if len(attempts) > 1 else "utilization")
+        assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
 def _list_tables(facts: DataFacts | None) -> list[Table]:

@@ -102,6 +102,7 @@ def test_upgraded_database_shows_what_it_held(upgraded: Database) -> None:
     assert summary.best["number"] == 7
     assert {attempt.why for trial in trials for attempt in trial.history} == OLDER_ENDS
     assert all(set(trial.params) == {"learning_rate", "optimizer", "dropout"} for trial in trials)
+    assert {attempt.job for trial in trials for attempt in trial.history} == {None}
     assert len(trials[7].epochs) == 6
     assert trials[9].retry_of == 6
 

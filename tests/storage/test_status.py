@@ -14,7 +14,7 @@ from hpsearch.metrics import Direction
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.storage import attempts, status, study_control, workers
+from hpsearch.storage import attempts, results, status, study_control, workers
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.status import Overview
@@ -162,3 +162,25 @@ def test_document_is_json_with_the_figures(database: Database, started: Started,
     assert search["trials_per_hour"] > 0
     assert datetime.fromisoformat(search["estimated_end"]).utcoffset() == timedelta(0)
     assert (shown["study"], shown["trial"], shown["epoch"], shown["gone"]) == ("small", 1, 1, False)
+
+
+def test_status_and_attempts_name_the_job(database: Database, started: Started) -> None:
+    """Where a worker runs in one; without any there is no column for it."""
+    study = started()
+    for name, job in (("a", None), ("b", "slurm 12_3")):
+        worker = WorkerIdentity(name, f"host-{name}", "CPU", job)
+        database.transact(lambda c, worker=worker: workers.register(c, worker, 1))  # type: ignore[misc]
+        hold(database, study, worker)
+        lines = _print_workers(read(database))
+        assert ("job" in lines) == (job is not None)
+    assert "slurm 12_3" in lines
+    described = status.make_document(read(database))["workers"]
+    assert [worker["job"] for worker in described] == [None, "slurm 12_3"]
+    _, trials = database.transact(lambda c: results.read(c, study.name))
+    assert [[attempt.job for attempt in trial.history] for trial in trials] == [[None], ["slurm 12_3"]]
+
+
+def _print_workers(overview: Overview) -> str:
+    out = io.StringIO()
+    Console(file=out, width=200).print(status_view.make_tables(overview)[-1])
+    return out.getvalue()

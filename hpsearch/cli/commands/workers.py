@@ -7,6 +7,7 @@ import typer
 from hpsearch.cli import console
 from hpsearch.cli.app import Cpu, GpuIndex, Storage, app
 from hpsearch.cli.context import open_database, open_display, print_place
+from hpsearch.errors import ExitCode
 
 
 @app.command()
@@ -17,6 +18,9 @@ def worker(
     drain: Annotated[bool, typer.Option("--drain", help="Leave when no study has work left.")] = False,
     trials: Annotated[int | None, typer.Option(min=1, help="Leave after so many trials.")] = None,
     slots: Annotated[int, typer.Option(min=1, help="Train so many trials at once, the device shared out.")] = 1,
+    unfinished_code: Annotated[
+        int, typer.Option(min=0, max=125, metavar="N", help="Exit with N when told to leave while there is work.")
+    ] = 0,
     storage: Storage = None,
 ) -> None:
     """Train trials of all running studies, by their priority."""
@@ -39,6 +43,8 @@ def worker(
         )
         print_place("worker", database, serving.identity.device)
         serving.serve()
+        code = unfinished_code if unfinished_code and serving.is_unfinished() else ExitCode.DONE
+    raise typer.Exit(code)
 
 
 @app.command()

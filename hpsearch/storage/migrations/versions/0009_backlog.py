@@ -7,7 +7,7 @@ A later version replaces it with `create or replace view`, which keeps what was 
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 # A spec may hold what this version does not know, or no JSON that a cast takes: `trials` is null then.
 READ_BUDGET = r"""
