@@ -13,6 +13,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PACKAGES = {
     "analysis",
     "cli",
+    "clusters",
     "dashboard",
     "evaluation",
     "mirror",

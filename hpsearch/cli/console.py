@@ -105,6 +105,11 @@ def print_json(document: Any) -> None:
     sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
+def print_script(text: str) -> None:
+    """Print a script on stdout, as it is."""
+    sys.stdout.write(text)
+
+
 def print_csv(document: dict[str, Any]) -> None:
     """Print what `results --json` prints as CSV on stdout, a row a trial."""
     trials = document["trials"]
@@ -164,7 +169,5 @@ def _describe_failure(trial: "Trial") -> Iterator[str]:
     if len(trial.history) > 1:
         for attempt in trial.history:
             epochs, end = format_count(attempt.epochs, "epoch"), attempt.why or "still open"
-            yield (
-                f"  attempt {attempt.number} on {attempt.host}, {attempt.device}: {end} after {epochs}, "
-                f"{attempt.seconds:.1f} s"
-            )
+            place = ", ".join(filter(None, (attempt.host, attempt.device, attempt.job)))
+            yield (f"  attempt {attempt.number} on {place}: {end} after {epochs}, {attempt.seconds:.1f} s")

@@ -52,7 +52,7 @@ def test_help_imports_no_heavy_library() -> None:
     assert not {"keras", "tensorflow", "optuna", "sqlalchemy", "pydantic", "numpy"} & set(ended.stderr.split())
 
 
-@pytest.mark.parametrize("command", [(), ("db",)])
+@pytest.mark.parametrize("command", [(), ("db",), ("launch",)])
 def test_help_names_every_command_in_a_whole_line(command: tuple[str, ...]) -> None:
     """At 80 columns no command's line is cut off, and -h is the same as --help."""
     ended = hpsearch(*command, "-h", COLUMNS="80")
