@@ -15,7 +15,9 @@ fourth: recording the data's fingerprint, and a claim that gives a trial up and 
 release or a deletion, Postgres sees the deadlock and `Database.transact` runs one of them again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -75,6 +77,14 @@ select study_id from hpsearch.studies s
 """
 """The stopped studies with running trials."""
 
+UNRENEWED = f"""
+select exists (
+    select 1 from trials t left join hpsearch.attempts a on a.trial_id = t.trial_id and a.ended_at is null
+     where t.study_id = any(:study_ids) and t.state = 'RUNNING'
+       and (a.trial_id is null or a.held_until <= cast(:since as timestamptz) + {attempts.LEASE}))
+"""
+"""Whether a running trial of some studies is held by nobody, or by a worker that has not renewed its lease since."""
+
 
 def claim_trial(
     connection: Connection, study_id: int, worker: WorkerIdentity, lease: float = attempts.LEASE_SECONDS
@@ -105,6 +115,14 @@ def claim_trial(
         trial_id = optuna_tables.create(connection, study_id, progress.total)
         return _open(connection, study, trial_id, progress.total, worker, lease)
     return None
+
+
+def are_renewed(
+    connection: Connection, study_ids: Sequence[int], since: datetime, lease: float = attempts.LEASE_SECONDS
+) -> bool:
+    """Return whether each running trial of the studies is held by a worker that has renewed its lease since then."""
+    arguments = {"study_ids": list(study_ids), "since": since, "lease": lease}
+    return not connection.scalar(text(UNRENEWED), arguments)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The workers: on which host and device, doing what, and when each was seen last."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -52,6 +53,8 @@ def unregister(connection: Connection, worker_id: str) -> None:
     )
 
 
-def set_idle(connection: Connection, worker_id: str) -> None:
-    """Store that the worker trains nothing now."""
-    connection.execute(text(f"with {DOING} select 1"), {"worker_id": worker_id, "what": None})
+def set_idle(connection: Connection, worker_id: str) -> datetime:
+    """Store that the worker trains nothing now, and return the server's time."""
+    query = text(f"with {DOING} select clock_timestamp()")
+    idle_since: datetime = connection.execute(query, {"worker_id": worker_id, "what": None}).scalar_one()
+    return idle_since

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum, auto
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -60,7 +61,8 @@ class Step(Enum):
 class SharedSlotState:
     """What the slots of one worker have in common.
 
-    `study_names` limits them to those studies, none being all; `refused_studies` are those this host cannot serve.
+    `study_names` limits them to those studies, none being all; `refused_studies` are those this host cannot serve. With
+    `no_wait` they drain without waiting for the trials that other workers hold.
     """
 
     database: Database
@@ -77,6 +79,7 @@ class SharedSlotState:
     code: CodeDirectories
     device_memory: DeviceMemory = field(default_factory=DeviceMemory)
     refused_studies: set[int] = field(default_factory=set)
+    no_wait: bool = False
 
 
 class Slot:
@@ -90,7 +93,8 @@ class Slot:
         self._growth = MemoryGrowth()
         self._storages: dict[int, ReadOnlyStorage] = {}
         self._artifacts: dict[int, StudyArtifacts] = {}
-        self._unreachable, self._idle = False, False
+        self._unreachable = False
+        self._idle_since: datetime | None = None
 
     def serve(self) -> None:
         """Run attempts, one after another.
@@ -147,11 +151,11 @@ class Slot:
         for study in self._list_served():
             attempt = self._claim_from(study)
             if attempt is not None:
-                self._idle = False
+                self._idle_since = None
                 return attempt
-        if not self._idle:
-            shared.database.transact(lambda connection: workers.set_idle(connection, shared.identity.worker_id))
-            self._idle = True
+        if self._idle_since is None:
+            worker_id = shared.identity.worker_id
+            self._idle_since = shared.database.transact(lambda connection: workers.set_idle(connection, worker_id))
         return None
 
     def _sweep(self) -> None:
@@ -197,11 +201,24 @@ class Slot:
 
     def _is_work_left(self) -> bool:
         """Return whether to look again, as a worker that does not drain always does."""
-        if not self.shared.drain or self._list_served():
+        if not self.shared.drain:
             return True
+        if served := self._list_served():
+            return not (self.shared.no_wait and self._is_left_to_others(served))
         if self.shared.refused_studies or self.shared.code.has_refused:
             raise NotFoundError("no study is left that this host can serve: see the lines above")
         return False
+
+    def _is_left_to_others(self, served: Sequence[Study]) -> bool:
+        """Return whether all that is left is held by workers that were alive since this slot found nothing.
+
+        Not one whose host is lost: its trial is for whoever looks when the lease has run out.
+        """
+        since, lease = self._idle_since, self.shared.timing.lease
+        study_ids = [study.study_id for study in served]
+        return since is not None and self.shared.database.execute(
+            lambda connection: claims.are_renewed(connection, study_ids, since, lease)
+        )
 
     # The trial.
 

@@ -31,8 +31,9 @@ class Worker:
     """Serves studies by priority, each trial in a warm trainer process.
 
     `gpu` None means the CPU; `study_names` limits it to those; with `drain` it leaves when none of their trials is left
-    to train, here or on another worker; `trials` is how many to end before it leaves; `slots` how many to train at
-    once, with the device's memory and the host's cores shared out; `timing` is how long it waits for what.
+    to train, here or on another worker, with `no_wait` also when other workers hold all of them; `trials` is how many
+    to end before it leaves; `slots` how many to train at once, with the device's memory and the host's cores shared
+    out; `timing` is how long it waits for what.
 
     Raises:
         NotFoundError: there is no study of a name in `study_names`.
@@ -47,6 +48,7 @@ class Worker:
         gpu: Gpu | None = None,
         study_names: Sequence[str] = (),
         drain: bool = False,
+        no_wait: bool = False,
         trials: int | None = None,
         slots: int = 1,
         timing: Timing = DEFAULT_TIMING,
@@ -78,6 +80,7 @@ class Worker:
             ArtifactCleanup(database, timing.cleanup),
             timing,
             self._code,
+            no_wait=no_wait,
         )
         self._slots = [Slot(shared) for _ in range(slots)]
         self._failures: list[BaseException] = []

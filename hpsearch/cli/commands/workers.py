@@ -7,7 +7,7 @@ import typer
 from hpsearch.cli import console
 from hpsearch.cli.app import Cpu, GpuIndex, Storage, app
 from hpsearch.cli.context import open_database, open_display, print_place
-from hpsearch.errors import ExitCode
+from hpsearch.errors import ExitCode, UsageError
 
 
 @app.command()
@@ -16,6 +16,9 @@ def worker(
     cpu: Cpu = False,
     study: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Serve only this study; repeatable.")] = None,
     drain: Annotated[bool, typer.Option("--drain", help="Leave when no study has work left.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="With --drain: leave also while others train the last trials.")
+    ] = False,
     trials: Annotated[int | None, typer.Option(min=1, help="Leave after so many trials.")] = None,
     slots: Annotated[int, typer.Option(min=1, help="Train so many trials at once, the device shared out.")] = 1,
     unfinished_code: Annotated[
@@ -28,6 +31,8 @@ def worker(
     from hpsearch.worker.timing import read_timing
     from hpsearch.worker.worker import Worker
 
+    if no_wait and not drain:
+        raise UsageError("--no-wait is about the end of the work: add --drain")
     device = devices.choose_device(gpu, cpu)
     timing = read_timing()
     with open_database(storage, "hpsearch worker") as database, open_display() as display:
@@ -37,6 +42,7 @@ def worker(
             gpu=device,
             study_names=study or (),
             drain=drain,
+            no_wait=no_wait,
             trials=trials,
             slots=slots,
             timing=timing,
