@@ -3,9 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 from hpsearch.errors import HpsearchError, StatementError, TrackerUnreachableError, UnreachableError
-from hpsearch.mirror.mirroring import HeldElsewhereError, Mirror, PassResult, StopRequestedError
+from hpsearch.mirror.leases import HeldElsewhereError
 
 POLL_SECONDS = 5.0
 """Between two passes."""
@@ -22,7 +24,27 @@ PASSING = (UnreachableError, StatementError, TrackerUnreachableError)
 Tell = Callable[[str], None]
 
 
-def run_once(mirror: Mirror, leave: threading.Event, tell: Tell) -> PassResult:
+class StopRequestedError(Exception):
+    """The process was told to leave."""
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a pass wrote, and whether nothing more is to come."""
+
+    is_over: bool
+    runs: int
+    epochs: int
+
+
+class PassMaker(Protocol):
+    """What makes passes over a study: a mirror of it in a tracker, or at a webhook."""
+
+    def run_pass(self, *, describes_study: bool = True) -> PassResult:
+        """Write what the receiver lacks; of the study itself where `describes_study`, or nothing more is to come."""
+
+
+def run_once(mirror: PassMaker, leave: threading.Event, tell: Tell) -> PassResult:
     """Make one pass, after that of another process where one is at it."""
     told = False
     while True:
@@ -36,7 +58,7 @@ def run_once(mirror: Mirror, leave: threading.Event, tell: Tell) -> PassResult:
             raise StopRequestedError
 
 
-def follow(mirror: Mirror, leave: threading.Event, tell: Tell) -> PassResult:
+def follow(mirror: PassMaker, leave: threading.Event, tell: Tell) -> PassResult:
     """Make passes until the study is over, and return what all of them wrote.
 
     Raises:

@@ -2,23 +2,21 @@
 
 The tracker comes first and the mark second, so that a process that was killed in between writes the same again; a
 tracker takes that without a double step (see `tracker.Tracker`). A pass is made by one process at a time: it holds the
-mirror by a lease, which a thread of its own renews.
+mirror by a lease (`leases`).
 """
 
-import os
-import socket
 import threading
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from hpsearch import scratch
 from hpsearch.dashboard import notes
-from hpsearch.errors import HpsearchError, NotFoundError, StoreError
+from hpsearch.errors import StoreError
 from hpsearch.evaluation import answers
+from hpsearch.mirror.following import PassResult, StopRequestedError, Tell
+from hpsearch.mirror.leases import MirrorLease, make_taken_over_error
 from hpsearch.mirror.runs import StudyRun, TrialRun, make_study_key, make_study_run, make_trial_run
 from hpsearch.mirror.tracker import RunRemovedError, StudyText, Tracker, TrialFiles
 from hpsearch.outcomes import StudyStatus, TrialState
@@ -31,17 +29,7 @@ from hpsearch.storage.database import Connection, Database, read_clock
 from hpsearch.storage.results import Summary, Trial
 from hpsearch.storage.studies import Study
 from hpsearch.storage.tables import mirrors
-from hpsearch.storage.tables.mirrors import LEASE_SECONDS, MirrorHold, RunMark
-
-Tell = Callable[[str], None]
-
-
-class HeldElsewhereError(HpsearchError):
-    """Another process writes to the same tracker now."""
-
-
-class StopRequestedError(Exception):
-    """The process was told to leave."""
+from hpsearch.storage.tables.mirrors import MirrorHold, RunMark
 
 
 @dataclass(frozen=True)
@@ -63,15 +51,6 @@ class StudySnapshot:
         return over and not self.summary.counts[TrialState.RUNNING]
 
 
-@dataclass(frozen=True)
-class PassResult:
-    """What a pass wrote, and whether nothing more is to come."""
-
-    is_over: bool
-    runs: int
-    epochs: int
-
-
 class Mirror:
     """A study's mirror in a tracker. `leave` asks for the end of a pass, `tell` takes lines for the user."""
 
@@ -81,7 +60,7 @@ class Mirror:
         self._tracker = tracker
         self._leave = leave
         self._tell = tell
-        self._hold: MirrorHold | None = None
+        self._lease = MirrorLease(database, study, tracker.kind, tracker.destination)
         self._told: set[str] = set()
 
     def run_pass(self, *, describes_study: bool = True) -> PassResult:
@@ -94,35 +73,14 @@ class Mirror:
             NotFoundError: the study was deleted.
             DatabaseError: the database does not answer, or refuses us.
         """
-        hold = self._hold = self._hold or self._register()
-        acquired = self._database.transact(lambda connection: mirrors.acquire(connection, hold))
-        if acquired is None:
-            raise NotFoundError(f"study {self._study.name} is no longer in the database")
-        if not acquired.is_taken:
-            raise HeldElsewhereError(f"another hpsearch mirror ({acquired.before}) writes there now")
-        if acquired.before != hold.holder:
-            self._tracker.forget()
         try:
-            with _keep(self._database, hold):
+            with self._lease.take() as hold:
+                if self._lease.others_wrote:
+                    self._tracker.forget()
                 return self._write(hold, describes_study)
         except BaseException:
             self._tracker.forget()  # of a call that failed nobody knows whether it was carried out
             raise
-        finally:
-            self._release(hold)
-
-    def _register(self) -> MirrorHold:
-        tracker = self._tracker
-        mirror_id = self._database.transact(
-            lambda connection: mirrors.find_or_add(connection, self._study.study_id, tracker.kind, tracker.destination)
-        )
-        return MirrorHold(mirror_id, f"process {os.getpid()} on {socket.gethostname()}, {uuid.uuid4().hex[:8]}")
-
-    def _release(self, hold: MirrorHold) -> None:
-        try:
-            self._database.transact(lambda connection: mirrors.release(connection, hold))
-        except HpsearchError:  # it expires
-            self._tracker.forget()
 
     def _write(self, hold: MirrorHold, describes_study: bool) -> PassResult:
         snapshot = self._database.transact(lambda connection: self._read(connection, hold))
@@ -225,7 +183,7 @@ class Mirror:
 
     def _store(self, hold: MirrorHold, trial: int | None, mark: RunMark) -> None:
         if not self._database.transact(lambda connection: mirrors.store_mark(connection, hold, trial, mark)):
-            raise HeldElsewhereError("another hpsearch mirror has taken over, because this one was not heard of")
+            raise make_taken_over_error()
 
     def _check_leave(self) -> None:
         if self._leave.is_set():
@@ -235,25 +193,3 @@ class Mirror:
         if line not in self._told:
             self._told.add(line)
             self._tell(line)
-
-
-@contextmanager
-def _keep(database: Database, hold: MirrorHold) -> Iterator[None]:
-    """Renew the hold, in a thread, as long as the block lasts."""
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(LEASE_SECONDS / 3):
-            try:
-                if not database.transact(lambda connection: mirrors.renew(connection, hold)):
-                    return
-            except HpsearchError:  # the block's own calls say so
-                continue
-
-    thread = threading.Thread(target=renew, name="mirror lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

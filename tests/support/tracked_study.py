@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from hpsearch.dashboard import notes
 from hpsearch.evaluation import answers
-from hpsearch.mirror.mirroring import Mirror, PassResult
+from hpsearch.mirror.following import PassResult
+from hpsearch.mirror.mirroring import Mirror
 from hpsearch.mirror.tracker import Tracker
 from hpsearch.plotting import trial_plots
 from hpsearch.report import report

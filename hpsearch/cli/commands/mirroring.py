@@ -32,7 +32,8 @@ def mirror(
     there is not written twice.
     """
     from hpsearch.mirror import following
-    from hpsearch.mirror.mirroring import Mirror, StopRequestedError
+    from hpsearch.mirror.following import StopRequestedError
+    from hpsearch.mirror.mirroring import Mirror
     from hpsearch.storage import studies
 
     leave = threading.Event()
