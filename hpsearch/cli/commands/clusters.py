@@ -73,6 +73,33 @@ def launch_slurm(
     console.print_line(f"  {console.name_program()} launch slurm --cancel cancels it")
 
 
+@launch.command("kubernetes")
+def launch_kubernetes(
+    image: Annotated[str, typer.Option(metavar="I", help="The image, as the cluster pulls it.")],
+    namespace: Annotated[str | None, typer.Option(metavar="N", help="The namespace (else kubectl's own).")] = None,
+    max_workers: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="At most so many pods at once.")
+    ] = 16,
+    gpus: Annotated[int, typer.Option(min=0, max=1, help="GPUs of a worker: 1, or 0 for the CPU.")] = 1,
+    slots: Annotated[int, typer.Option(min=1, metavar="K", help="Trials that a worker trains at once.")] = 1,
+    study: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Serve only this study; repeatable.")] = None,
+    secret: Annotated[str, typer.Option(metavar="NAME", help="The secret of docs/clusters.md.")] = "hpsearch-storage",  # noqa: S107
+    no_keda: Annotated[bool, typer.Option("--no-keda", help="A plain Job, for a cluster without KEDA.")] = False,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="The dashboard too.")] = False,
+) -> None:
+    """Print manifests of workers for kubectl apply -f -.
+
+    KEDA starts as many as there are trials for. No cluster and no database is contacted.
+    """
+    from hpsearch.clusters import kubernetes_manifests as manifests
+
+    workers = manifests.KubernetesWorkers(image, namespace, max_workers, gpus, slots, tuple(study or ()), secret)
+    made = manifests.make_indexed_job(workers) if no_keda else manifests.make_scaled_job(workers)
+    if dashboard:
+        made += manifests.make_dashboard(workers)
+    console.print_script(manifests.write_yaml(made))
+
+
 def _print_cancelled(elements: Mapping[str, int]) -> None:
     if not elements:
         console.print_line("nothing to cancel: no job that hpsearch launch slurm submitted is queued or runs")
