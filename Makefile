@@ -21,7 +21,7 @@ quickstart: install ## run a small search on this machine, to its end
 test: $(MADE)/dev ## run all tests
 	@$(BIN)/python -m pytest -n 3 --dist loadfile
 	@KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 \
-	  tests/training/backends/test_jax.py tests/training/backends/test_steps.py tests/training/checks/test_gradient_check.py \
+	  tests/training/backends/test_jax.py tests/training/backends/test_jax_cache.py tests/training/backends/test_steps.py tests/training/checks/test_gradient_check.py \
 	  tests/training/images/test_streaming.py tests/training/user_models/test_building.py tests/training/user_models/test_fitting.py
 
 test-fast: $(MADE)/dev ## run the tests that need no training and no browser, in under two minutes on two cores

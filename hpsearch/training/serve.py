@@ -5,6 +5,7 @@ import gc
 import logging
 import platform
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -64,6 +65,8 @@ def serve(connection: SupervisorConnection) -> None:
     # TensorFlow warns that functions are compiled again and again: every trial is another model.
     logging.getLogger(keras.backend.backend()).setLevel(logging.ERROR)
     keras.config.disable_interactive_logging()
+    with suppress(NotFoundError):  # without a home there is no cache
+        backends.current.keep_compiled(settings.find_cache_dir() / "compiled")
     _freeze_imports()
     while True:
         job = connection.wait_for_job()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import keras
@@ -50,6 +51,9 @@ class Backend(Protocol):
 
     def limit_memory(self, limit: int) -> None:
         """Keep to `limit` bytes of the GPU's memory; to be called before the GPU is used."""
+
+    def keep_compiled(self, directory: Path) -> None:
+        """Take compiled steps from `directory`, and keep them there, for the other processes of this host."""
 
     def read_peak_memory(self, *, reset: bool = False) -> int | None:
         """Return the most bytes that arrays held on the device since the start or the last `reset`.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.training.backends import walk_layers
+from hpsearch.training.backends import jax_cache, walk_layers
 from hpsearch.training.recipe.objective import Objective
 from hpsearch.training.recipe.optimizers import get_step_count
 
@@ -20,6 +21,10 @@ BFLOAT16_CAPABILITY = 8.0
 
 def limit_memory(limit: int) -> None:
     """Do nothing: JAX reads its share of the memory from `settings.make_trainer_environment`."""
+
+
+def keep_compiled(directory: Path) -> None:
+    jax_cache.keep_compiled(directory)
 
 
 def read_peak_memory(*, reset: bool = False) -> int | None:
@@ -172,6 +177,7 @@ def compile_call(model: keras.Model) -> Callable[[Any], Any]:
 
 def free_memory() -> None:
     keras.backend.clear_session()  # and that collects the garbage
+    jax_cache.sweep_if_due()
 
 
 @contextmanager

@@ -31,6 +31,10 @@ def limit_memory(limit: int) -> None:
         tf.config.set_logical_device_configuration(gpu, [memory])
 
 
+def keep_compiled(directory: Path) -> None:
+    """Do nothing: TensorFlow keeps no graph that another process could take."""
+
+
 def read_peak_memory(*, reset: bool = False) -> int | None:
     if not tf.config.list_logical_devices("GPU"):
         return None
