@@ -37,6 +37,13 @@ def print_answer(answer: "Answer") -> None:
     _print_lines([*answer.sentences.best, *answer.sentences.ablation, *answer.sentences.open])
 
 
+def print_in_sentences(answer: "Answer") -> None:
+    """Print an answer on stdout for somebody who sees one for the first time: nothing but sentences."""
+    _print_lines(_describe_question(answer))
+    for sentence in answer.sentences.answer:
+        _print_lines(["", sentence])
+
+
 def _describe_question(answer: "Answer") -> Iterator[str]:
     """Yield the question, and how far the study is."""
     summary = answer.summary

@@ -12,6 +12,7 @@ from hpsearch.cli import console
 if TYPE_CHECKING:
     from hpsearch.cli.training_progress import PlainProgress
     from hpsearch.storage.database import Database
+    from hpsearch.storage.studies import Study
 
 
 @contextlib.contextmanager
@@ -33,6 +34,24 @@ def open_display() -> Iterator["PlainProgress"]:
         yield PlainProgress(terminal)
         return
     with LiveProgress(terminal) as live:
+        yield live
+
+
+@contextlib.contextmanager
+def open_search_display(database: "Database", study: "Study") -> Iterator["PlainProgress"]:
+    """Show on stderr how far a study is: a live bar on a terminal, a line a trial elsewhere."""
+    from hpsearch.cli.search_progress import LiveSearchProgress, PlainSearchProgress, SearchEstimate
+    from hpsearch.storage import studies
+
+    def count_ended() -> int:
+        row = database.execute(lambda connection: studies.count_trials(connection, study.study_id))
+        return int(row.total - row.running - row.waiting)
+
+    estimate, terminal = SearchEstimate(study, count_ended), console.make_console(stderr=True)
+    if not terminal.is_terminal:
+        yield PlainSearchProgress(terminal, estimate)
+        return
+    with LiveSearchProgress(terminal, estimate, study.name) as live:
         yield live
 
 

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from typing import cast
 
+import psutil
+
 from hpsearch import settings
 from hpsearch.analysis.answer import Answer
-from hpsearch.cli.training_progress import PlainProgress
+from hpsearch.cli.console import print_line
+from hpsearch.cli.context import open_search_display
 from hpsearch.devices import Gpu
 from hpsearch.evaluation import answers
 from hpsearch.spec import loader
@@ -15,29 +18,41 @@ from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage import study_creation
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
+from hpsearch.training.images.stores import count_cores
 from hpsearch.worker.worker import Worker
 
 DIGITS = ("data.name=digits", "data.train_limit=1000", "data.validation=300")
 
+MOST_SLOTS = 4
+"""Beyond these a sampler would choose too many of fifty trials before it has seen any."""
 
-def run(database: Database, display: PlainProgress, gpu: Gpu | None) -> Answer | None:
+TRAINER_BYTES = 1.5e9
+"""What a trainer of this study takes of the host's memory, with room to spare."""
+
+
+def run(database: Database, gpu: Gpu | None) -> Answer | None:
     """Start the quickstart study, or go on with it, and train it in this process's worker.
 
     Return what it found; None where it was left before its end.
     """
-    started = study_creation.start(database, _choose_spec(display), settings.read_artifacts())
-    display.note(
-        f"study {started.study.name}: {started.study.spec.budget.trials} trials of up to "
-        f"{started.study.spec.budget.epochs} epochs on {started.study.spec.data.title}"
-    )
-    Worker(database, display, gpu=gpu, study_names=[started.study.name], drain=True).serve()
-    return read_answer(database, started.study)
+    study = study_creation.start(database, _choose_spec(), settings.read_artifacts()).study
+    budget, slots = study.spec.budget, 1 if gpu else _choose_slots()
+    print_line(f"study {study.name}: {budget.trials} trials of {budget.epochs} epochs on {study.spec.data.title}")
+    with open_search_display(database, study) as display:
+        Worker(database, display, gpu=gpu, study_names=[study.name], drain=True, slots=slots).serve()
+    return read_answer(database, study)
 
 
-def _choose_spec(display: PlainProgress) -> StudySpec:
+def _choose_slots() -> int:
+    """Return how many trials to train at once: models this small train no faster on two cores than on one."""
+    fitting = int(psutil.virtual_memory().available / TRAINER_BYTES)
+    return max(1, min(count_cores(), MOST_SLOTS, fitting))
+
+
+def _choose_spec() -> StudySpec:
     if _have_cifar10():
         return loader.load(loader.QUICKSTART)
-    display.note(
+    print_line(
         "CIFAR-10 is neither on disk nor downloadable: this quickstart searches on scikit-learn's digits, resized to "
         "32×32×3, instead (HPSEARCH_DATA_DIR says where cifar-10-python.tar.gz is)"
     )

@@ -19,6 +19,12 @@ from hpsearch.worker.display_protocol import WorkerDisplay
 NARROW = 80
 """Characters of a terminal below which there is no bar, and no name beside a figure."""
 
+WIDE = 100
+"""Characters of a terminal from which the time since a trial began is shown too."""
+
+BAR = 20
+"""Characters of a bar: beside it a terminal of 100 has room for epoch, value and the first of the parameters."""
+
 
 def _name(attempt: Attempt) -> str:
     return f"{attempt.study.name} trial {attempt.trial_number}"
@@ -35,7 +41,7 @@ def _epoch(attempt: Attempt, metrics: EpochMetrics) -> str:
 
 
 @dataclass
-class _TrialProgress:
+class TrialProgress:
     """What was shown of a running trial; a retrained epoch replaces its first showing."""
 
     params: Mapping[str, object]
@@ -60,7 +66,12 @@ class PlainProgress(WorkerDisplay):
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._trials: dict[int, _TrialProgress] = {}
+        self._trials: dict[int, TrialProgress] = {}
+
+    @property
+    def running(self) -> list[TrialProgress]:
+        """Return what was shown of the running trials; several slots may begin and end some meanwhile."""
+        return list(self._trials.values())
 
     def _print(self, line: str) -> None:
         self.console.print(make_printable(line), markup=False, highlight=False, soft_wrap=True)
@@ -72,7 +83,7 @@ class PlainProgress(WorkerDisplay):
         self._print(f"{_name(attempt)} of {attempt.study.spec.budget.trials}{again}: {format_params(params)}")
 
     def _begin(self, attempt: Attempt, params: Mapping[str, object]) -> None:
-        self._trials[attempt.trial_id] = _TrialProgress(params, {metrics.epoch: metrics for metrics in attempt.epochs})
+        self._trials[attempt.trial_id] = TrialProgress(params, {metrics.epoch: metrics for metrics in attempt.epochs})
 
     def show_start(self, attempt: Attempt, epochs: Sequence[EpochMetrics]) -> None:
         """Print which epoch another attempt really goes on after: known only once its checkpoint was read."""
@@ -113,7 +124,7 @@ class PlainProgress(WorkerDisplay):
         """Print how it ended, and with which value."""
         self._print(self._ended(attempt, end, detail, self._trials.pop(attempt.trial_id, None)))
 
-    def _ended(self, attempt: Attempt, end: AttemptEnd, detail: str, trial: _TrialProgress | None) -> str:
+    def _ended(self, attempt: Attempt, end: AttemptEnd, detail: str, trial: TrialProgress | None) -> str:
         value = trial.best(attempt.study.spec.study.metric) if trial else ""
         remarks = ", ".join(part for part in (value, detail) if part)
         return f"{_name(attempt)} {end}{': ' + remarks if remarks else ''}"
@@ -128,11 +139,17 @@ class LiveProgress(PlainProgress):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        # What is shown of the parameters gives way to the figures.
-        description = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
-        state = TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True, overflow="fold"))
+
+        def keep() -> Column:
+            return Column(no_wrap=True)
+
         self._is_narrow = console.width < NARROW
-        columns = (description, state) if self._is_narrow else (description, BarColumn(24), state, TimeElapsedColumn())
+        name, state = (TextColumn(text, table_column=keep()) for text in ("{task.description}", "{task.fields[state]}"))
+        bars = [] if self._is_narrow else [BarColumn(BAR, table_column=keep())]
+        clocks = [TimeElapsedColumn(table_column=keep())] if console.width >= WIDE else []
+        # What is shown of the parameters gives way to the figures.
+        rest = TextColumn("{task.fields[rest]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+        columns = (name, *bars, state, *clocks, rest)
         self._bars = Progress(*columns, console=console, transient=True, expand=True)
         self._tasks: dict[int, TaskID] = {}
 
@@ -147,10 +164,11 @@ class LiveProgress(PlainProgress):
         """Add a bar."""
         self._begin(attempt, params)
         self._tasks[attempt.trial_id] = self._bars.add_task(
-            escape(make_printable(f"trial {attempt.trial_number}  {format_params(params)}")),
+            f"trial {attempt.trial_number}",
             total=attempt.study.spec.budget.epochs,
             completed=len(attempt.epochs),
             state="loading",
+            rest=escape(make_printable(format_params(params))),
         )
 
     def show_start(self, attempt: Attempt, epochs: Sequence[EpochMetrics]) -> None:
@@ -189,6 +207,6 @@ class LiveProgress(PlainProgress):
             self._bars.remove_task(task)
         super().end_trial(attempt, end, detail)
 
-    def _ended(self, attempt: Attempt, end: AttemptEnd, detail: str, trial: _TrialProgress | None) -> str:
+    def _ended(self, attempt: Attempt, end: AttemptEnd, detail: str, trial: TrialProgress | None) -> str:
         line = super()._ended(attempt, end, detail, trial)
         return f"{line} ({format_params(trial.params)})" if trial else line

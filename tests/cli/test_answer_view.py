@@ -21,6 +21,16 @@ def test_a_search_is_answered_on_a_screen(capsys: pytest.CaptureFixture[str]) ->
     assert len(lines) <= 40
 
 
+def test_a_first_answer_is_all_its_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    """What matters, which levels are best and what is open, in that order, with the shares and their intervals."""
+    answer = analyze(SEARCH, make_search_trials(120))
+    answer_view.print_in_sentences(answer)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert answer.sentences.matters
+    assert answer.sentences.levels
+    assert printed.endswith(" ".join(answer.sentences.answer))
+
+
 def test_a_grid_is_answered_by_its_means(capsys: pytest.CaptureFixture[str]) -> None:
     """What a grid measured stands in sentences, with intervals."""
     answer = analyze({**GRID, "study": {"name": "x", "description": "Which\n optimizer?"}}, make_repeated_grid())

@@ -55,18 +55,20 @@ def worker(
 
 @app.command()
 def quickstart(storage: Storage = None) -> None:
-    """Run a small search on this host, in a few minutes."""
+    """Run a small search on this host, in less than three minutes on two cores."""
     from hpsearch import devices
     from hpsearch.cli import answer_view, quickstart
 
     device = devices.choose_device(None, False)
     with open_database(storage, "hpsearch quickstart") as database:
         print_place("quickstart", database, str(device) if device else "CPU")
-        with open_display() as display:
-            answer = quickstart.run(database, display, device)
+        answer = quickstart.run(database, device)
+    program, place = console.name_program(), " --storage URL" if storage else ""
     if answer is None:
         console.print_line("the search has trials left: the same command goes on with it")
     else:
-        answer_view.print_answer(answer)
+        answer_view.print_in_sentences(answer)
+        console.print_line("the same as a table:")
+        console.print_line(f"  {program} answer {answer.summary.study.name}{place}")
     console.print_line("see every trial and curve in the dashboard:")
-    console.print_line(f"  {console.name_program()} dashboard" + (" --storage URL" if storage else ""))
+    console.print_line(f"  {program} dashboard{place}")
