@@ -136,16 +136,11 @@ class Mirror:
         if mark is None or mark.run_id != run_id:
             mark = RunMark(run_id)
             self._store(hold, number, mark)
-        new = len(run.epochs) - mark.epochs
-        if new:
-            self._tracker.log_epochs(run_id, run.epochs)
-            mark = replace(mark, epochs=len(run.epochs))
-            self._store(hold, number, mark)
-        if mark.described != run.digest:
-            with scratch.make_directory("mirror") as directory:
-                self._tracker.describe_trial(run_id, run, self._make_files(run, directory))
-            self._store(hold, number, replace(mark, described=run.digest))
-        return max(0, new)
+        with scratch.make_directory("mirror") as directory:
+            files = None if mark.described == run.digest else self._make_files(run, directory)
+            self._tracker.write_trial(run_id, run, files)
+        self._store(hold, number, RunMark(run_id, len(run.epochs), run.digest))
+        return max(0, len(run.epochs) - mark.epochs)
 
     def _make_files(self, run: TrialRun, directory: Path) -> TrialFiles:
         if not run.state.is_finished:
@@ -178,7 +173,7 @@ class Mirror:
             note = notes.write_study_note(summary, answers.answer(source.answered))
         with scratch.make_directory("mirror") as directory:
             page = report.write(source, directory / "report")
-            self._tracker.describe_study(mark.run_id, study, StudyText(note, page.parent))
+            self._tracker.write_study(mark.run_id, study, StudyText(note, page.parent))
         self._store(hold, None, replace(mark, described=study.digest))
 
     def _store(self, hold: MirrorHold, trial: int | None, mark: RunMark) -> None:

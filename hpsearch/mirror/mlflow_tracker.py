@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import HpsearchError, TrackerError, TrackerUnreachableError, first_line, shorten
-from hpsearch.mirror.runs import Fact, LoggedEpoch, StudyRun, TrialRun
+from hpsearch.mirror.runs import Fact, StudyRun, TrialRun
 from hpsearch.mirror.tracker import RunRemovedError, StudyText, TrialFiles
 from hpsearch.outcomes import StudyStatus, TrialState
 from hpsearch.version import __version__
@@ -113,14 +113,15 @@ class MlflowTracker:
             tags = {"mlflow.parentRunId": self._parent, f"{TAG}trial": str(trial.number)}
             return self._open_run(trial.key, trial.title, trial.began, run_id, tags)
 
-    def log_epochs(self, run_id: str, epochs: Sequence[LoggedEpoch]) -> None:
-        """Log those of a trial's epochs that its run lacks."""
-        figures = [(name, value, each.at, each.epoch) for each in epochs for name, value in each.figures.items()]
+    def write_trial(self, run_id: str, trial: TrialRun, files: TrialFiles | None) -> None:
+        """Log the epochs that a trial's run lacks, and all else; see `Tracker`."""
+        figures = [(name, value, each.at, each.epoch) for each in trial.epochs for name, value in each.figures.items()]
         with self._translate():
             self._log_figures(run_id, figures)
+        if files is not None:
+            self._describe_trial(run_id, trial, files)
 
-    def describe_trial(self, run_id: str, trial: TrialRun, files: TrialFiles) -> None:
-        """Show all else of a trial; see `Tracker`."""
+    def _describe_trial(self, run_id: str, trial: TrialRun, files: TrialFiles) -> None:
         at = trial.ended or trial.began
         with self._translate():
             self._log_params(run_id, trial.params)
@@ -134,7 +135,7 @@ class MlflowTracker:
         if trial.ended:  # nothing more will come
             self._forget_run(run_id)
 
-    def describe_study(self, run_id: str, study: StudyRun, shown: StudyText) -> None:
+    def write_study(self, run_id: str, study: StudyRun, shown: StudyText) -> None:
         """Show a study's state, question, answer and report; see `Tracker`."""
         over = study.status in {StudyStatus.FINISHED, StudyStatus.STOPPED}
         with self._translate():

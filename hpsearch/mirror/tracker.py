@@ -1,12 +1,12 @@
 """What a mirror asks of a tracker; a module for each implements it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from hpsearch.errors import TrackerError
-from hpsearch.mirror.runs import LoggedEpoch, StudyRun, TrialRun
+from hpsearch.mirror.runs import StudyRun, TrialRun
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,10 @@ class Tracker(Protocol):
             RunRemovedError: somebody removed it.
         """
 
-    def log_epochs(self, run_id: str, epochs: Sequence[LoggedEpoch]) -> None:
-        """Log those of a trial's epochs that its run lacks."""
+    def write_trial(self, run_id: str, trial: TrialRun, files: TrialFiles | None) -> None:
+        """Log those of a trial's epochs that its run lacks; with `files`, as all else has changed, show that, too."""
 
-    def describe_trial(self, run_id: str, trial: TrialRun, files: TrialFiles) -> None:
-        """Show all else of a trial."""
-
-    def describe_study(self, run_id: str, study: StudyRun, shown: StudyText) -> None:
+    def write_study(self, run_id: str, study: StudyRun, shown: StudyText) -> None:
         """Show a study's state, question, answer and report."""
 
     def forget(self) -> None:

@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from tests.support.small_study import finish_trial
-from tests.support.tracked_study import Killed, KillSwitch, expire, forget_mirrors, plain_contents, run_pass
+from tests.support.tracked_study import Killed, KillSwitch, expire, forget_mirrors, run_pass
 
 CALLS = (
     *("create_experiment", "create_run", "get_run", "search_runs", "get_metric_history", "log_batch", "update_run"),
@@ -52,12 +52,6 @@ def make_store(empty_store: Path, directory: Path, name: str) -> str:
     return f"sqlite:///{path}"
 
 
-@pytest.fixture
-def _plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with plain_contents(monkeypatch):
-        yield
-
-
 class Store:
     """What is in an MLflow, by its own client."""
 
@@ -80,17 +74,9 @@ class Store:
         return [file.path for file in self.client.list_artifacts(self.runs[run].info.run_id, place)]
 
 
-def test_a_finished_study_is_shown_whole(
-    database: Database, started: Callable[..., Study], begin: Callable[..., Attempt], uri: str
-) -> None:
+def test_a_finished_study_is_shown_whole(database: Database, finished: Study, uri: str) -> None:
     """A run for each trial below the study's: parameters, epochs, ending, seeds and versions, plots, answer, report."""
-    study = started(study={"name": "small", "description": "Which rate?"}, budget={"trials": 2, "epochs": 3})
-    attempt = begin(study, 0.5, 0.7)
-    made_by = {"seed": 7, "data": "d", "precision": "float32", "backend": "jax", "versions": {"keras": "3.15"}}
-    database.transact(lambda c: attempts.describe(c, attempt, 1234, made_by))
-    finish_trial(database, attempt)
-    finish_trial(database, begin(study, 0.4), TrialOutcome.ERROR, detail="it broke")
-    run_pass(database, study, MlflowTracker(uri))
+    run_pass(database, finished, MlflowTracker(uri))
 
     store = Store(uri)
     assert store.read("trial 0") == [(1, 0.5), (2, 0.7)]
@@ -105,12 +91,13 @@ def test_a_finished_study_is_shown_whole(
     assert {name: tags[name] for name in shown} == shown
     assert second.data.tags["hpsearch.detail"] == "it broke"
     assert store.list_files("trial 0", "plots") == ["plots/learning-curves.png"]
+    assert store.list_files("trial 0", "model") == ["model/model.keras"]
     assert store.list_files("small", "report") == ["report/pictures", "report/report.html", "report/report.md"]
     assert "Which rate?" in parent.data.tags["mlflow.note.content"]
     assert parent.data.metrics == {"best_val_accuracy": 0.7}
 
 
-@pytest.mark.usefixtures("_plain")
+@pytest.mark.usefixtures("plain")
 def test_a_trial_goes_on_in_its_run(
     database: Database, started: Callable[..., Study], begin: Callable[..., Attempt], uri: str
 ) -> None:
@@ -133,7 +120,7 @@ def test_a_trial_goes_on_in_its_run(
     assert set(store.runs) == {"small", "trial 0"}
 
 
-@pytest.mark.usefixtures("_plain")
+@pytest.mark.usefixtures("plain")
 def test_a_mirror_killed_anywhere_goes_on_exactly(
     database: Database,
     started: Callable[..., Study],
@@ -171,7 +158,7 @@ def test_a_mirror_killed_anywhere_goes_on_exactly(
     assert due > 20
 
 
-@pytest.mark.usefixtures("_plain")
+@pytest.mark.usefixtures("plain")
 def test_an_emptied_store_is_filled_again(
     database: Database, started: Callable[..., Study], begin: Callable[..., Attempt], empty_store: Path, uri: str
 ) -> None:
@@ -184,7 +171,7 @@ def test_an_emptied_store_is_filled_again(
     assert Store(uri).read("trial 0") == [(1, 0.5)]
 
 
-@pytest.mark.usefixtures("_plain")
+@pytest.mark.usefixtures("plain")
 def test_a_removed_run_stays_removed(
     database: Database, started: Callable[..., Study], begin: Callable[..., Attempt], uri: str
 ) -> None:

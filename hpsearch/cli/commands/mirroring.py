@@ -76,4 +76,11 @@ def _open_tracker(mlflow: str | None, tensorboard: str | None, wandb: str | None
         from hpsearch.mirror.mlflow_tracker import MlflowTracker
 
         return MlflowTracker(mlflow)
-    raise UsageError("only --mlflow is there yet")
+    if tensorboard:
+        from hpsearch.mirror.tensorboard_tracker import TensorboardTracker
+
+        return TensorboardTracker(tensorboard)
+    from hpsearch.mirror.wandb_tracker import WandbTracker
+
+    assert wandb is not None
+    return WandbTracker(wandb)
