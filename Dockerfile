@@ -22,7 +22,8 @@ RUN pip install --quiet --no-deps --no-build-isolation --force-reinstall .
 
 # /data holds the datasets: those put there by hand, and in /data/cache those downloaded.
 RUN useradd --create-home --uid 1000 hpsearch && install --directory --owner hpsearch --group hpsearch /data
-USER hpsearch
+# by number, since Kubernetes cannot tell that a name is not root's (runAsNonRoot)
+USER 1000
 ENV HPSEARCH_DATA_DIR=/data \
     XDG_CACHE_HOME=/data/cache
 
