@@ -43,5 +43,11 @@ def ignore_notices() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def ignore_requests() -> None:
+    """Let no request end this process, as it ends already and its exit code is what counts; Ctrl-C still does."""
+    for number in REQUESTS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _list_heard() -> Iterator[signal.Signals]:
     return (number for number in REQUESTS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN)

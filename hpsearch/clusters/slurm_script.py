@@ -70,7 +70,10 @@ def write_script(array: SlurmArray) -> str:
     head = "\n".join(f"#SBATCH --{option}" for option in _list_options(array))
     variables = {"HPSEARCH_STORAGE_FILE": str(array.storage_file), **array.environment}
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
-    arguments = worker_commands.make_arguments(gpus=array.gpus, slots=array.slots, study_names=array.study_names)
+    # no job holds a GPU to wait for trials that others train: one that is preempted is queued again
+    arguments = worker_commands.make_arguments(
+        gpus=array.gpus, slots=array.slots, study_names=array.study_names, waits=False
+    )
     command = shlex.join(settings.make_python_command("hpsearch.cli.main", *arguments))
     return _SCRIPT.format(head=head, exports=exports, command=command, unfinished=worker_commands.UNFINISHED)
 
@@ -84,12 +87,12 @@ unset HPSEARCH_STORAGE
 export SRUN_CPUS_PER_TASK="${{SLURM_CPUS_PER_TASK:-1}}"  # else the worker gets one core, however many the job has
 
 # Slurm tells the worker when the time runs out (USR1) and before a preemption (TERM). It saves its trial and leaves:
-# with {unfinished} while there is work, and then this element is queued again.
+# with {unfinished} while there is work, and then this element is queued again. 143: told before it could listen.
 srun {command}
 code=$?
-if [ "$code" -eq {unfinished} ]; then
-    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
-fi
+case "$code" in
+{unfinished} | 143) scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}" ;;
+esac
 exit "$code"
 """
 

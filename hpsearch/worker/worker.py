@@ -152,12 +152,17 @@ class Worker:
             self._database.transact(lambda connection: workers.unregister(connection, self.identity.worker_id))
 
     def _make_signal_handler(self) -> signals.Handler:
-        """Return what takes each signal as a request to stop; a second SIGTERM or Ctrl-C ends everything at once."""
+        """Return what takes each signal as a request to stop; a second SIGTERM or Ctrl-C ends everything at once.
+
+        In a job SIGTERM is never urgent: Slurm sends it twice, from its daemon and from srun, and an engine kills what
+        has not left in time.
+        """
+        notices = signals.REQUESTS if self.identity.job else signals.NOTICES
         is_urgent = False
 
         def take(number: int, frame: FrameType | None) -> None:
             nonlocal is_urgent
-            if number in signals.NOTICES:
+            if number in notices:
                 self._request_stop()
                 return
             if is_urgent:

@@ -93,14 +93,16 @@ def test_worker_gets_names_and_settings_as_they_are(tmp_path: Path) -> None:
     code, calls = run(write_script(array), tmp_path)
     assert code == 0
     (command,) = calls
-    options = ["worker", "--drain", "--unfinished-code", "75", "--cpu", "--slots", "2"]
+    options = ["worker", "--drain", "--no-wait", "--unfinished-code", "75", "--cpu", "--slots", "2"]
     assert command[command.index("worker") :] == [*options, *(f"--study={name}" for name in HOSTILE)]
     assert (tmp_path / "calls.file").read_text() == "/home/me/storage file"
     assert not (tmp_path / "pwned").exists()
     assert "export HPSEARCH_DATA_DIR='/data/it'\"'\"'s $HOME'" in write_script(array)
 
 
-@pytest.mark.parametrize(("code", "is_requeued"), [(0, False), (75, True), (4, False), (130, False)])
+@pytest.mark.parametrize(
+    ("code", "is_requeued"), [(0, False), (75, True), (143, True), (4, False), (130, False), (137, False)]
+)
 def test_element_is_queued_again_only_while_there_is_work(tmp_path: Path, code: int, *, is_requeued: bool) -> None:
     """The script ends as its worker did, and asks for this one element of the array where that left work."""
     ended, calls = run(write_script(ARRAY), tmp_path, code)

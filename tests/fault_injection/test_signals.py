@@ -34,16 +34,21 @@ def released_at(records: StoredRecords, number: int) -> int:
 def test_told_to_leave(records: StoredRecords, workers: WorkerGroup) -> None:
     """SIGTERM and Ctrl-C release the trial at its last epoch, at once; a further Ctrl-C ends everything with 130.
 
-    An engine that starts a worker again is told by another code than 0 that there is work. No lease is shortened here:
-    who adopts has not waited for one.
+    In an engine's job a further SIGTERM is no sign of impatience, and another code than 0 says that there is work. No
+    lease is shortened here: who adopts has not waited for one.
     """
     start(records.database, epochs=EPOCHS)
-    first = workers.start("--unfinished-code", "75")
+    first = workers.start("--unfinished-code", "75", environment={"HPSEARCH_JOB": "a job"})
     wait_until(lambda: records.attempts(), "the first worker holds the trial")
     second = workers.start()
 
     in_an_epoch(records, first, after=0)
-    first.send(signal.SIGTERM)
+
+    def left() -> bool:
+        first.send(signal.SIGTERM)  # again and again, as a batch system does
+        return first.process.poll() is not None
+
+    wait_until(left, "the first worker leaves")
     assert first.join() == 75
     kept = released_at(records, 1)
     assert kept < EPOCHS
@@ -88,6 +93,12 @@ def test_told_to_leave_as_it_comes(records: StoredRecords, workers: WorkerGroup)
     coming = workers.start(drain=False, at={"function": "hpsearch.storage.workers.register", "do": "SIGTERM"})
     assert coming.join() == 0
     assert records.rows("select ended_at is not null from hpsearch.workers") == [(True,)]
+
+
+def test_told_to_leave_before_it_can_listen(workers: WorkerGroup) -> None:
+    """Whether there is work is not known then: an engine is to start the worker again."""
+    at = {"function": "hpsearch.devices.choose_device", "do": "SIGTERM"}
+    assert workers.start("--unfinished-code", "75", at=at).join() == 75
 
 
 def test_told_to_leave_by_a_terminal_that_is_gone(records: StoredRecords, workers: WorkerGroup) -> None:

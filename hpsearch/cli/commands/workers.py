@@ -1,5 +1,7 @@
 """Training: a worker, and the quickstart with a worker of its own."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -27,30 +29,42 @@ def worker(
     storage: Storage = None,
 ) -> None:
     """Train trials of all running studies, by their priority."""
-    from hpsearch import devices
-    from hpsearch.worker.timing import read_timing
-    from hpsearch.worker.worker import Worker
+    with _answer_early_requests(unfinished_code):
+        from hpsearch import devices, signals
+        from hpsearch.worker.timing import read_timing
+        from hpsearch.worker.worker import Worker
 
-    if no_wait and not drain:
-        raise UsageError("--no-wait is about the end of the work: add --drain")
-    device = devices.choose_device(gpu, cpu)
-    timing = read_timing()
-    with open_database(storage, "hpsearch worker") as database, open_display() as display:
-        serving = Worker(
-            database,
-            display,
-            gpu=device,
-            study_names=study or (),
-            drain=drain,
-            no_wait=no_wait,
-            trials=trials,
-            slots=slots,
-            timing=timing,
-        )
-        print_place("worker", database, serving.identity.device)
-        serving.serve()
-        code = unfinished_code if unfinished_code and serving.is_unfinished() else ExitCode.DONE
+        if no_wait and not drain:
+            raise UsageError("--no-wait is about the end of the work: add --drain")
+        device = devices.choose_device(gpu, cpu)
+        timing = read_timing()
+        with open_database(storage, "hpsearch worker") as database, open_display() as display:
+            serving = Worker(
+                database,
+                display,
+                gpu=device,
+                study_names=study or (),
+                drain=drain,
+                no_wait=no_wait,
+                trials=trials,
+                slots=slots,
+                timing=timing,
+            )
+            print_place("worker", database, serving.identity.device)
+            serving.serve()
+            if serving.identity.job:  # an engine goes on asking
+                signals.ignore_requests()
+            code = unfinished_code if unfinished_code and serving.is_unfinished() else ExitCode.DONE
     raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _answer_early_requests(unfinished_code: int) -> Iterator[None]:
+    """Exit with `unfinished_code`, where that is not 0, if the worker is told to leave before it hears of it itself."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(unfinished_code or ExitCode.INTERRUPTED) from None
 
 
 @app.command()
