@@ -4,7 +4,12 @@
 """
 
 import json
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +17,21 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from sqlalchemy import text
 
 from hpsearch.clusters import kubernetes_manifests as manifests
 from hpsearch.clusters import worker_commands
 from hpsearch.clusters.kubernetes_manifests import KubernetesWorkers, Manifest
 from hpsearch.errors import ExitCode, UsageError
+from hpsearch.storage import attempts
+from hpsearch.storage.database import Database
+from hpsearch.storage.studies import Study
 from hpsearch.storage.tables import backlog
+from hpsearch.storage.workers import WorkerIdentity
 from hpsearch.worker.timing import DEFAULT_TIMING
 from tests.support.commands import hpsearch, one_line
 from tests.support.deployments import list_variables_read, parse
+from tests.support.small_study import claim
 
 KEDA = json.loads((Path(__file__).parent / "data" / "keda-2.20.2.json").read_text())
 NAME = "it's $(HOME) \\ 'or' 1: \"x\" 🌍"
@@ -211,3 +222,33 @@ def test_command_prints_what_kubectl_applies() -> None:
     for options in (["--max-workers", "0"], ["--gpus", "2"], ["--slots", "-1"], ["--namespace", "A"]):
         refused = hpsearch("launch", "kubernetes", "--image", "i", *options)
         assert options[0] in one_line(refused, ExitCode.USAGE)
+
+
+@pytest.mark.tensorflow
+def test_worker_too_many_ends_and_costs_nothing(
+    database: Database, started: Callable[..., Study], holder: Callable[[str], WorkerIdentity], tmp_path: Path
+) -> None:
+    """What Kubernetes runs, with the last trial in another's hands, ends with 0: no attempt and no trial are made."""
+    study = started(budget={"trials": 1, "epochs": 1})
+    attempt = claim(database, study, holder("holding"))
+    assert attempt is not None
+    (tmp_path / "storage").write_text(database.url.set(drivername="postgresql").render_as_string(hide_password=False))
+    job = manifests.make_indexed_job(ask(gpus=0, slots=1, study_names=("small",)))[0]["spec"]
+    _, *arguments = job["template"]["spec"]["containers"][0]["command"]
+    excess = subprocess.Popen(
+        [sys.executable, "-m", "hpsearch.cli.main", *arguments],
+        env={**os.environ, "HPSEARCH_STORAGE_FILE": str(tmp_path / "storage"), "HPSEARCH_JOB": "kubernetes ns/pod"},
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        code = None
+        while code is None:
+            database.transact(lambda c: attempts.renew(c, attempt))
+            with suppress(subprocess.TimeoutExpired):
+                code = excess.wait(1)
+    finally:
+        excess.kill()
+    assert code == 0
+    query = "select count(*), (select count(*) from hpsearch.attempts), (select count(job) from hpsearch.workers)"
+    counts = database.transact(lambda c: c.execute(text(f"{query} from trials")).one())
+    assert tuple(counts) == (1, 1, 1)
