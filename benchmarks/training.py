@@ -40,7 +40,6 @@ SIDES = {
     "ours": "hpsearch",
     "ours float32": "hpsearch, precision = float32",
     "ours dropout": "hpsearch, Keras's dropout",
-    "ours optimizer": "hpsearch, Keras's optimizer update",
 }
 WHOLE = 50_000
 Lines = list[dict[str, float]]

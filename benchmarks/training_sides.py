@@ -85,11 +85,6 @@ def without(lever: str) -> Iterator[None]:
             backends.current, "make_dropout", lambda rate, seed: keras.layers.Dropout(rate, seed=seed)
         ):
             yield
-    elif lever == "optimizer" and keras.backend.backend() == "tensorflow":  # elsewhere Keras's own is ours
-        from hpsearch.training.backends import tensorflow_optimizers
-
-        with mock.patch.dict(tensorflow_optimizers.FUSED, clear=True):
-            yield
     else:
         yield
 

@@ -32,7 +32,7 @@ def build(
         classes: width of the softmax.
         seed: of the initial kernels, dropout and augmentation; the same seed gives the same weights.
         statistics: of the training images, for `preprocessing = "standardize"`.
-        layers: what dropout, batch norm, PReLU and precision between preprocessing and head are.
+        layers: what dropout, batch norm and precision between preprocessing and head are.
 
     Returns:
         A model from raw pixels 0..255, (batch, height, width, channels) of any number type, to probabilities

@@ -62,7 +62,7 @@ def activate(
     if activation == "maxout":
         return keras.layers.Maximum()([linear(), linear()])
     if activation == "prelu":
-        return layers.prelu()(linear())
+        return keras.layers.PReLU()(linear())
     if activation == "leaky_relu":
         return keras.layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(linear())
     return keras.layers.Activation(activation)(linear())

@@ -185,7 +185,7 @@ def compile_model(
         return _compile_user_model(model, tracked, dataset, seed, count)
     settings = LoopSettings.read(tracked)
     precision = choose_precision(tracked)
-    layers = Layers(precision, current.make_dropout, current.make_batch_norm, current.make_prelu)
+    layers = Layers(precision, current.make_dropout, current.make_batch_norm)
     network = _build(model, tracked, dataset, seed, layers)
     objective = Objective.read(tracked, dataset.y_train, len(dataset.classes))
     steps = compile_steps(network, make_optimizer(tracked, count, network), objective)

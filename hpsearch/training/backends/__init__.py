@@ -68,16 +68,8 @@ class Backend(Protocol):
     def make_dropout(self, rate: float, seed: int) -> keras.layers.Layer:
         """Make a dropout layer to train with; it has the variables of Keras's own."""
 
-    def make_batch_norm(self, momentum: float, gamma_initializer: str = "ones") -> keras.layers.Layer:
-        """Make a batch normalization layer to train with; it has the variables of Keras's own.
-
-        In `Steps`, its moving averages are those of the steps so far: what they began with is divided out, as Adam does
-        with its moments (Kingma and Ba 2015, section 3). Keras's begin with mean 0 and variance 1, and where the
-        variance is small, that dominates them long after the first epoch of a small search.
-        """
-
-    def make_prelu(self) -> keras.layers.Layer:
-        """Make a PReLU layer to train with; it has the variables of Keras's own."""
+    def make_batch_norm(self, momentum: float, gamma_initializer: str = "ones") -> "UnbiasedBatchNorm":
+        """Make a batch normalization layer to train with; it has the variables of Keras's own."""
 
     def copy_to_device(self, array: npt.NDArray[Any]) -> Any:
         """Return a copy of `array` in the device's memory."""
@@ -98,6 +90,25 @@ class Backend(Protocol):
         """Let models made inside the context compute in float64, where that is turned off by default."""
 
 
+class UnbiasedBatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc] # Keras ships no types
+    """Batch normalization whose moving averages `Steps` make those of the steps so far.
+
+    What they began with is divided out, as Adam does with its moments (Kingma and Ba 2015, section 3). Keras's begin
+    with mean 0 and variance 1, and where the variance is small, that dominates them long after the first epoch of a
+    small search. A layer of the user's own is left as Keras's.
+    """
+
+
+def list_moving_averages(model: keras.Model) -> list[tuple[keras.Variable, float]]:
+    """Return the moving averages of a model's `UnbiasedBatchNorm` layers, and what each keeps of itself in a step."""
+    return [
+        (average, layer.momentum)
+        for layer in walk_layers(model)
+        if isinstance(layer, UnbiasedBatchNorm)
+        for average in (layer.moving_mean, layer.moving_variance)
+    ]
+
+
 def walk_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """Yield the layers of a model, and those of the models in it."""
     for layer in model.layers:
@@ -114,7 +125,6 @@ class Layers:
     """The dtype policy between preprocessing and head, which stay in Keras's default, as None does."""
     dropout: Callable[..., keras.layers.Layer] = keras.layers.Dropout
     batch_norm: Callable[..., keras.layers.Layer] = keras.layers.BatchNormalization
-    prelu: Callable[..., keras.layers.Layer] = keras.layers.PReLU
 
 
 STOCK = Layers()

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.training.backends import jax_cache, walk_layers
+from hpsearch.training.backends import UnbiasedBatchNorm, jax_cache, list_moving_averages
 from hpsearch.training.recipe.objective import Objective
 from hpsearch.training.recipe.optimizers import get_step_count
 
@@ -43,12 +43,8 @@ def make_dropout(rate: float, seed: int) -> keras.layers.Layer:
     return keras.layers.Dropout(rate, seed=seed)
 
 
-def make_batch_norm(momentum: float, gamma_initializer: str = "ones") -> keras.layers.Layer:
-    return keras.layers.BatchNormalization(momentum=momentum, gamma_initializer=gamma_initializer)
-
-
-def make_prelu() -> keras.layers.Layer:
-    return keras.layers.PReLU()
+def make_batch_norm(momentum: float, gamma_initializer: str = "ones") -> UnbiasedBatchNorm:
+    return UnbiasedBatchNorm(momentum=momentum, gamma_initializer=gamma_initializer)
 
 
 def copy_to_device(array: npt.NDArray[Any]) -> jax.Array:
@@ -60,12 +56,7 @@ class JaxSteps:
 
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
         self.model, self.objective, self._optimizer = model, objective, optimizer
-        momenta = {
-            id(moving): layer.momentum
-            for layer in walk_layers(model)
-            if isinstance(layer, keras.layers.BatchNormalization)
-            for moving in (layer.moving_mean, layer.moving_variance)
-        }
+        momenta = {id(average): momentum for average, momentum in list_moving_averages(model)}
         kept = [momenta.get(id(variable)) for variable in model.non_trainable_variables]
         # On a CPU, XLA's convolutions take ten times as long inside a loop (github.com/jax-ml/jax/issues/12868), and a
         # launch costs little: there each step is one.

@@ -1,7 +1,7 @@
 """The TensorFlow backend: its training steps, its layers and what it knows of the device; see `backends.Backend`."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hpsearch.training.backends import walk_layers
-from hpsearch.training.backends.tensorflow_layers import ByteDropout, FusedBatchNorm, SelectPReLU
-from hpsearch.training.backends.tensorflow_optimizers import choose_update
+from hpsearch.training.backends import UnbiasedBatchNorm, list_moving_averages
+from hpsearch.training.backends.tensorflow_layers import ByteDropout, FusedBatchNorm
 from hpsearch.training.recipe.objective import Objective
 from hpsearch.training.recipe.optimizers import get_step_count
 
@@ -62,15 +61,17 @@ def _processor_flags() -> set[str]:
 
 
 def make_dropout(rate: float, seed: int) -> keras.layers.Layer:
-    return ByteDropout(rate, seed=seed)
+    return keras.layers.Dropout(rate, seed=seed) if _has_gpu() else ByteDropout(rate, seed=seed)
 
 
-def make_batch_norm(momentum: float, gamma_initializer: str = "ones") -> keras.layers.Layer:
-    return FusedBatchNorm(momentum=momentum, gamma_initializer=gamma_initializer)
+def make_batch_norm(momentum: float, gamma_initializer: str = "ones") -> UnbiasedBatchNorm:
+    layer = UnbiasedBatchNorm if _has_gpu() else FusedBatchNorm
+    return layer(momentum=momentum, gamma_initializer=gamma_initializer)
 
 
-def make_prelu() -> keras.layers.Layer:
-    return SelectPReLU()
+def _has_gpu() -> bool:
+    """Return whether a GPU computes: layers of our own have been measured on processors only."""
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def copy_to_device(array: npt.NDArray[Any]) -> tf.Tensor:
@@ -81,18 +82,15 @@ class TensorFlowSteps:
     """See `backends.Steps`."""
 
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
-        self.model, self.objective = model, objective
-        self._update = choose_update(optimizer, model.trainable_variables)
-        for layer in walk_layers(model):
-            if isinstance(layer, FusedBatchNorm):
-                layer.steps_before = lambda: get_step_count(optimizer).value
+        self.model, self.objective, self._optimizer = model, objective, optimizer
+        self._averages = list_moving_averages(model)
         self._trains: dict[int, Callable[..., tuple[tf.Tensor, tf.Tensor]]] = {}
         self._predict: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def train(self, images: Any, labels: Any, order: Any, first: int, last: int) -> tuple[float, float]:
         images, labels, order = (tf.convert_to_tensor(array) for array in (images, labels, order))
         batch = order.shape[1]
-        if len(order) == 1 and not tf.config.list_physical_devices("GPU"):
+        if len(order) == 1 and not _has_gpu():
             # What is left of an epoch is one step. Compiling it takes 0.5 CPU-s a trial, not compiling it 0.05 an
             # epoch, and most trials of a search are pruned after a few.
             entropy, right = self._step(tf.gather(images, order[0]), tf.gather(labels, order[0]))
@@ -135,16 +133,23 @@ class TensorFlowSteps:
     def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         weights = self.model.trainable_variables
         images, labels = self.objective.mix(images, labels)
+        before = [tf.identity(average.value) for average, _ in self._averages]
         with tf.GradientTape() as tape:
             probabilities = self.model(images, training=True)
             loss, entropies = self.objective.measure(labels, probabilities)
             if self.model.losses:
                 loss += tf.add_n(self.model.losses)
         gradients = tape.gradient(loss, [weight.value for weight in weights])
-        self._update(gradients)
+        self._optimizer.apply(gradients, weights)
+        self._correct_averages(before)
         classes = self.objective.choose_classes(labels)
         right = tf.argmax(probabilities, axis=1, output_type=classes.dtype) == classes
         return tf.cast(tf.reduce_sum(entropies), tf.float32), tf.reduce_sum(tf.cast(right, tf.float32))
+
+    def _correct_averages(self, before: Sequence[tf.Tensor]) -> None:
+        step = tf.cast(get_step_count(self._optimizer).value, tf.float32)
+        for (average, momentum), start in zip(self._averages, before, strict=True):
+            average.assign(start + (average.value - start) / (1 - tf.pow(momentum, step)))
 
 
 def make_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> TensorFlowSteps:

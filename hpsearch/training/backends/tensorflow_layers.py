@@ -1,11 +1,9 @@
 """Layers that TensorFlow computes faster than Keras's own; each has the variables of the one it stands for."""
 
-import math
-from collections.abc import Callable
-from typing import Any
-
 import keras
 import tensorflow as tf
+
+from hpsearch.training.backends import UnbiasedBatchNorm
 
 
 class ByteDropout(keras.layers.Dropout):  # type: ignore[misc] # Keras ships no types
@@ -30,13 +28,8 @@ class ByteDropout(keras.layers.Dropout):  # type: ignore[misc] # Keras ships no 
         return inputs * (tf.cast(kept, inputs.dtype) * tf.cast(1 / (1 - self.rate), inputs.dtype))
 
 
-class FusedBatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc] # Keras ships no types
-    """Batch norm by one kernel, where Keras writes it as ten passes in float32: these take half of its step.
-
-    `steps_before` counts the steps that were taken before this one: see `Backend.make_batch_norm`.
-    """
-
-    steps_before: Callable[[], Any] = staticmethod(lambda: math.inf)
+class FusedBatchNorm(UnbiasedBatchNorm):
+    """Batch norm by one kernel, where Keras writes it as ten passes in float32."""
 
     def call(self, inputs: tf.Tensor, training: bool = False, mask: None = None) -> tf.Tensor:
         shape, channels = tf.shape(inputs), inputs.shape[-1]
@@ -54,16 +47,7 @@ class FusedBatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc] # K
         )
         if training:
             count = tf.cast(tf.size(pixels) / pixels.shape[-1], tf.float32)
-            step = tf.cast(self.steps_before() + 1, tf.float32)
-            share = (1 - self.momentum) / (1 - tf.pow(self.momentum, step))
-            self.moving_mean.assign_add((mean - self.moving_mean) * share)
             variance *= (count - 1) / count  # Keras's is that of the batch itself
-            self.moving_variance.assign_add((variance - self.moving_variance) * share)
+            self.moving_mean.assign_add((mean - self.moving_mean) * (1 - self.momentum))
+            self.moving_variance.assign_add((variance - self.moving_variance) * (1 - self.momentum))
         return tf.reshape(outputs, shape)
-
-
-class SelectPReLU(keras.layers.PReLU):  # type: ignore[misc] # Keras ships no types
-    """PReLU that selects, where Keras adds a ReLU of either sign: twice the passes over the activations."""
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return tf.where(inputs > 0, inputs, self.alpha * inputs)

@@ -101,7 +101,6 @@ EQUIVALENTS = [
     Equivalent({"optimizer": "sgd", "weight_decay": 0.1}, lambda: optimizers.SGD(RATE, weight_decay=0.1)),
     Equivalent({"weight_decay": 0.1}, lambda: optimizers.SGD(RATE, momentum=0.9, nesterov=True, weight_decay=0.1)),
     Equivalent(
-        # With the default epsilon, the fused update's rounding grows large where gradients are nearly zero.
         {"optimizer": "adamw", "weight_decay": 0.1, "beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-3},
         lambda: optimizers.AdamW(RATE, weight_decay=0.1, beta_1=0.8, beta_2=0.9, epsilon=1e-3),
     ),

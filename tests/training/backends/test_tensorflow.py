@@ -1,6 +1,4 @@
-"""What TensorFlow's file does faster than Keras: the same updates, norms and chance of being dropped."""
-
-from typing import Any
+"""What TensorFlow's file does faster than Keras: the same norms and chance of being dropped."""
 
 import keras
 import numpy as np
@@ -8,7 +6,6 @@ import pytest
 
 from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training import backends, model_building, preparation
-from hpsearch.training.backends import tensorflow_optimizers
 from hpsearch.training.loading import load
 from hpsearch.training.requests import BASE_MODEL
 from tests.support.training_jobs import DIGITS
@@ -70,19 +67,3 @@ def test_models_of_a_search_are_kept_in_stock_layers() -> None:
         assert (ours.name, ours.shape, ours.dtype) == (theirs.name, theirs.shape, theirs.dtype)
     assert {each.dtype_policy.name for each in stock.layers} == {"float32"}
     assert all(type(each).__module__.startswith("keras.") for each in stock.layers)
-
-
-@pytest.mark.parametrize("rule", tensorflow_optimizers.FUSED.items(), ids=lambda item: item[0].__name__)
-def test_fused_update_knows_what_it_does_not_implement(rule: tuple[Any, tensorflow_optimizers.FusedRule]) -> None:
-    """Every setting of the optimizer is either heeded by the kernel or known to be ignored; by default none is."""
-    optimizer_class, fused = rule
-    assert tensorflow_optimizers.list_ignored(optimizer_class(learning_rate=0.5), fused) == []
-    assert fused.settings <= set(optimizer_class().get_config())
-    for name, value in (
-        ("gradient_accumulation_steps", 2),
-        ("clipnorm", 1.0),
-        ("clipvalue", 1.0),
-        ("global_clipnorm", 1.0),
-    ):
-        assert tensorflow_optimizers.list_ignored(optimizer_class(**{name: value}), fused) == [name]
-    assert tensorflow_optimizers.list_ignored(optimizer_class(use_ema=True), fused) == ["use_ema"]
