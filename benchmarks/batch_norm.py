@@ -3,8 +3,8 @@
     python benchmarks/batch_norm.py [--images 5000] [--epochs 8] [--seeds 5] [--quick]
 
 CIFAR-10 (HPSEARCH_DATA_DIR), batch 128, the search benchmark's images. The two sides differ in the moving averages
-alone, which training does not look at: a seed's training accuracy is the same on both but for rounding. On TensorFlow:
-on JAX it is not the layer that differs. `--quick` is one seed on next to nothing.
+alone, which training does not look at: a seed's training accuracy is the same on both but for rounding. `--quick` is
+one seed on next to nothing.
 """
 
 import argparse
@@ -75,9 +75,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    if keras.backend.backend() != "tensorflow":
-        print("not on TensorFlow: unmeasured")
-        return
     if options.quick:
         options.images, options.epochs, options.seeds = 640, 2, 1
     dataset = loading.load(DataRequest("cifar10", options.images, VALIDATION, 0))

@@ -1,10 +1,10 @@
 """Our trainer against plain `keras.Model.fit`: the same configuration, data and machine, in one run.
 
-    python benchmarks/training.py [--images 5000] [--epochs 3] [--repeats 2] [--quick] [--sides NAME ...]
+    python benchmarks/training.py [--images 5000] [--epochs 3] [--repeats 2] [--quick] [--parts NAME ...]
 
-Needs CIFAR-10 (HPSEARCH_DATA_DIR). Each side is a process of its own, the sides take turns, and the first epoch, which
-compiles, is counted apart. CPU is user + system time of the side's process. With `taskset -c 0` before it TensorFlow
-uses one thread. It hides every GPU: `gpu.py` measures that.
+Needs CIFAR-10 (HPSEARCH_DATA_DIR). Each side is a process of its own, the sides take turns epoch by epoch, and the
+first epoch, which compiles, is counted apart. CPU is user + system time of the side's process. With `taskset -c 0`
+before it TensorFlow uses one thread. It hides every GPU: `gpu.py` measures that.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import psutil
+import training_levers
+import training_verdicts
 
 from hpsearch import settings
 from hpsearch.outcomes import TrialOutcome
@@ -37,12 +39,12 @@ SIDES = {
     "plain steps": "plain fit, steps_per_execution = 32",
     "plain bfloat16": "plain fit, mixed_bfloat16",
     "plain both": "plain fit, both",
-    "ours": "hpsearch",
-    "ours float32": "hpsearch, precision = float32",
-    "ours dropout": "hpsearch, Keras's dropout",
+    "ours float32": "hpsearch, in float32",
+    "ours bfloat16": "hpsearch, in mixed_bfloat16",
+    "floor float32": "its multiplications alone, in float32",
+    "floor bfloat16": "its multiplications alone, in bfloat16",
 }
 WHOLE = 50_000
-Lines = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -60,29 +62,60 @@ class Size:
 QUICK = Size(640, 200, 2, 1, (1,), 2)
 
 
-def side(name: str, what: str, numbers: Sequence[int], environment: Mapping[str, str]) -> Lines:
-    """Run a side's process; return the lines it printed, but for the first, which says what it runs on."""
-    command = [sys.executable, str(Path(__file__).with_name("training_sides.py")), name, what, *map(str, numbers)]
-    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")][1:]
+class Side:
+    """A side's process, which does one thing at a time: as many as it is told to."""
+
+    def __init__(self, name: str, what: str, numbers: Sequence[int], environment: Mapping[str, str]) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("training_sides.py")), name, what, *map(str, numbers)]
+        self.name = name
+        pipe, both = subprocess.PIPE, subprocess.STDOUT
+        self._process = subprocess.Popen(command, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=both)
+        self.precision: str = self._read()["precision"]
+        """The dtype policy that precision = auto takes."""
+        self.lines: list[dict[str, float]] = []
+
+    def go_on(self) -> None:
+        """Wait until it has done one thing more."""
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        self.lines.append(self._read())
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        others = []
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return dict(json.loads(line))
+            others.append(line)
+        raise SystemExit(f"{self.name}: {''.join(others)[-2000:]}")
+
+    def end(self) -> None:
+        """End its process."""
+        self._process.communicate()
 
 
-def turns(names: Sequence[str], what: str, numbers: Sequence[int], repeats: int) -> dict[str, list[Lines]]:
-    """Run each side's processes, the sides in turn: A B A B."""
+def turns(names: Sequence[str], what: str, numbers: Sequence[int], count: int, repeats: int) -> dict[str, list[Side]]:
+    """Let the sides do `count` things in turn, A B A B, each in as many processes as there are `repeats`."""
     environment = settings.make_trainer_environment(None)
-    processes: dict[str, list[Lines]] = {name: [] for name in names}
+    ended: dict[str, list[Side]] = {name: [] for name in names}
     for _ in range(repeats):
-        for name in names:
-            processes[name].append(side(name, what, numbers, environment))
+        sides = [Side(name, what, numbers, environment) for name in names]
+        for _ in range(count):
+            for side in sides:
+                side.go_on()
             print(".", end="", file=sys.stderr, flush=True)
-    return processes
+        for side in sides:
+            side.end()
+            ended[side.name].append(side)
+    return ended
 
 
-def after_first(sides: Mapping[str, list[Lines]], what: str) -> dict[str, list[float]]:
+def after_first(sides: Mapping[str, list[Side]], what: str) -> dict[str, list[float]]:
     """Return the figure `what` of each side's lines, without the first of every process."""
-    return {name: [line[what] for lines in processes for line in lines[1:]] for name, processes in sides.items()}
+    return {
+        name: [line[what] for process in processes for line in process.lines[1:]] for name, processes in sides.items()
+    }
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
@@ -96,33 +129,38 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows)) + "\n"
 
 
-def _numbers(size: Size, epochs: int) -> tuple[int, ...]:
-    return size.images, size.validation, 32, epochs
+def _numbers(size: Size) -> tuple[int, ...]:
+    return size.images, size.validation, 32, size.epochs + 1
 
 
-def epochs(names: Sequence[str], size: Size) -> str:
-    """Measure CPU seconds per epoch of the base model."""
-    lines = turns(names, "epochs", _numbers(size, size.epochs + 1), size.repeats)
-    cost, took = after_first(lines, "cpu"), after_first(lines, "clock")
+def epochs(size: Size) -> str:
+    """Measure CPU seconds per epoch of the base model, and of what its layers multiply; and judge them."""
+    processes = turns(list(SIDES), "epochs", _numbers(size), size.epochs + 1, size.repeats)
+    cost, took = after_first(processes, "cpu"), after_first(processes, "clock")
     rows = []
-    for name in names:
-        first = mean(process[0]["cpu"] for process in lines[name]) - mean(cost[name])
-        ratio = f"{mean(cost[names[0]]) / mean(cost[name]):.2f}×"
+    for name, title in SIDES.items():
+        first = mean(process.lines[0]["cpu"] for process in processes[name]) - mean(cost[name])
+        ratio = f"{mean(cost['plain']) / mean(cost[name]):.2f}×"
         scaled = f"{mean(cost[name]) * WHOLE / size.images:.0f}"
-        rows.append(
-            (
-                SIDES[name],
-                spread(cost[name]),
-                scaled,
-                ratio,
-                f"{mean(took[name]):.1f}",
-                f"{first:.1f}",
-                str(len(took[name])),
-            )
-        )
+        clock, count = f"{mean(took[name]):.1f}", str(len(took[name]))
+        rows.append((title, spread(cost[name]), scaled, ratio, clock, f"{first:.1f}", count))
     head = ("side", "CPU-s an epoch", f"per {WHOLE:,}", "less than plain", "clock, s", "first epoch, CPU-s more", "n")
     what = f"{size.images:,} training and {size.validation:,} validation images, batch 32"
-    return f"Base model, an epoch with validation: {what}.\n\n{markdown(head, rows)}"
+    chosen = processes["ours float32"][0].precision.removeprefix("mixed_")
+    verdicts = "\n".join(training_verdicts.judge(cost, chosen, SIDES))
+    return f"Base model, an epoch with validation: {what}.\n\n{markdown(head, rows)}\n{verdicts}\n"
+
+
+def levers(size: Size) -> str:
+    """Measure what an epoch costs with each layer and update of our own, and with Keras's in its place."""
+    rows = []
+    for lever in training_levers.LEVERS:
+        names = [f"{how} {lever}" for how in ("with", "without")]
+        cost = after_first(turns(names, "epochs", _numbers(size), size.epochs + 1, size.repeats), "cpu")
+        ours, keras = (cost[name] for name in names)
+        rows.append((lever, spread(keras), spread(ours), f"{1 - mean(ours) / mean(keras):.1%}", str(len(ours))))
+    head = ("lever", "Keras's, CPU-s an epoch", "ours", "less", "n")
+    return f"Base model with what a lever needs, an epoch with validation.\n\n{markdown(head, rows)}"
 
 
 def trials(size: Size) -> str:
@@ -132,11 +170,13 @@ def trials(size: Size) -> str:
     images, validation = (5000, 2000) if size.images > QUICK.images else (size.images, size.validation)
     for count in size.trial_epochs:
         names = ("plain", "plain both", "ours")
-        lines = turns(names, "trials", (images, validation, 128, count, size.trials + 1), 1)
+        lines = turns(names, "trials", (images, validation, 128, count, size.trials + 1), size.trials + 1, 1)
         cost = after_first(lines, "cpu")
         for name in names:
             ratio = f"{mean(cost['plain']) / mean(cost[name]):.2f}×"
-            rows.append((f"{SIDES[name]}, {count} epochs", spread(cost[name]), ratio, str(len(cost[name]))))
+            rows.append(
+                (f"{SIDES.get(name, 'hpsearch')}, {count} epochs", spread(cost[name]), ratio, str(len(cost[name])))
+            )
     head = ("side", "CPU-s a trial", "less than plain", "n")
     what = f"{images:,} and {validation:,} images, batch 128, build and compilation included; ours also keeps the model"
     return f"A search's trial: {what}.\n\n{markdown(head, rows)}"
@@ -209,7 +249,6 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=3, help="a side, measured")
     parser.add_argument("--trial-epochs", type=int, nargs="*", default=[1, 8])
     parser.add_argument("--quick", action="store_true", help="few images, and one process a side")
-    parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="the first is compared with")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     options: Any = parser.parse_args()
     size = (
@@ -224,17 +263,18 @@ def main() -> None:
             options.trials,
         )
     )
-    sides = ["plain", "ours"] if options.quick else options.sides
     print(machine() + "\n", flush=True)
     if "epochs" in options.parts:
-        print(epochs(sides, size), flush=True)
+        print(epochs(size), flush=True)
+    if "levers" in options.parts:
+        print(levers(size), flush=True)
     if "trials" in options.parts:
         print(trials(size), flush=True)
     if "warm" in options.parts:
         print(warm(size), flush=True)
 
 
-PARTS = ["epochs", "trials", "warm"]
+PARTS = ["epochs", "levers", "trials", "warm"]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """One side of `training.py`, in a process of its own: plain `keras.Model.fit`, or our trainer, or either changed.
 
-    python benchmarks/training_sides.py SIDE epochs|trials IMAGES VALIDATION BATCH EPOCHS [TRIALS]
+    yes '' | python benchmarks/training_sides.py SIDE epochs|trials IMAGES VALIDATION BATCH EPOCHS [TRIALS]
 
 `epochs` trains one model and prints a JSON line an epoch, the first with what compiles; `trials` trains whole models
-one after the other, and prints a line each, the first of one epoch only. CPU is user + system time of this process.
+one after the other, and prints a line each, the first of one epoch only. Before each it waits for a line of its input.
+CPU is user + system time of this process.
 """
 
 import json
@@ -11,12 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
 import keras
 import numpy as np
+import training_levers
 
 from hpsearch.spec.hyperparameters import BASE_TABLE
 from hpsearch.training import backends, fit, loading, model_building, preparation
@@ -77,23 +79,35 @@ def trial(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch
         fit.train(preparation.prepare(job, dataset), lambda *_: on_epoch(), lambda *_: None)
 
 
+def floor(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch, precision: str) -> None:
+    """Compute what the base model's layers multiply, and nothing else."""
+    import training_floor  # which is TensorFlow's
+
+    layers = Layers(precision=precision)
+    network = model_building.build(BASE_MODEL, values, dataset.x_train.shape[1:], 10, 1, dataset.statistics, layers)
+    counts = len(dataset.y_train), len(dataset.y_val)
+    training_floor.multiply_epochs(network, *counts, values["batch_size"], epochs, on_epoch)
+
+
 @contextmanager
-def without(lever: str) -> Iterator[None]:
-    """Give our trainer Keras's own part in the place of one of ours."""
-    if lever == "dropout":
-        with mock.patch.object(
-            backends.current, "make_dropout", lambda rate, seed: keras.layers.Dropout(rate, seed=seed)
-        ):
-            yield
-    else:
+def compute_in(precision: str) -> Iterator[None]:
+    """Let our trainer take a precision for the fastest; any other name than these two leaves it its choice."""
+    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+    with ExitStack() as stack:
+        if precision in policies:
+            patch = mock.patch.object(backends.current, "find_fast_precision", return_value=policies[precision])
+            stack.enter_context(patch)
         yield
 
 
 def run(
     side: str, values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch: OnEpoch, whole: bool
 ) -> None:
-    """Train one model as `side` says; `whole`, as a trial of a search."""
+    """Train one model as `side` says, or compute its floor; `whole`, as a trial of a search."""
     name, _, lever = side.partition(" ")
+    if name == "floor":
+        floor(values, dataset, epochs, on_epoch, f"mixed_{lever}" if lever == "bfloat16" else lever)
+        return
     if name == "plain":
         how: dict[str, Any] = {}
         if lever in ("steps", "both"):
@@ -102,9 +116,9 @@ def run(
             how["precision"] = "mixed_bfloat16"
         plain(values, dataset, epochs, on_epoch, **how)
         return
-    if lever == "float32":
-        values = {**values, "precision": "float32"}
-    with without(lever):
+    if name in ("with", "without"):
+        values = {**values, **training_levers.LEVERS[lever]}
+    with compute_in(lever), training_levers.leave_out(lever) if name == "without" else nullcontext():
         (trial if whole else ours)(values, dataset, epochs, on_epoch)
 
 
@@ -115,14 +129,20 @@ def main() -> None:
     values = BASE_TABLE.fill_defaults({"batch_size": batch})
     dataset = loading.load(DataRequest("cifar10", images, validation, 0))
     _ = dataset.inputs
-    print(json.dumps({"backend": keras.backend.backend(), "version": backends.read_version()}), flush=True)
-    last = [time.process_time(), time.monotonic()]
+    chosen = preparation.choose_precision(values)
+    print(json.dumps({"version": backends.read_version(), "precision": chosen}), flush=True)
+    began = [0.0, 0.0]
+
+    def wait() -> None:
+        sys.stdin.readline()  # it is another side's turn until then
+        began[:] = time.process_time(), time.monotonic()
 
     def mark() -> None:
-        now = [time.process_time(), time.monotonic()]
-        print(json.dumps({"cpu": now[0] - last[0], "clock": now[1] - last[1]}), flush=True)
-        last[:] = now
+        cpu, clock = time.process_time() - began[0], time.monotonic() - began[1]
+        print(json.dumps({"cpu": cpu, "clock": clock}), flush=True)
+        wait()
 
+    wait()
     if what == "epochs":
         run(side, values, dataset, epochs, mark, False)
         return

@@ -124,6 +124,38 @@ def test_the_noise_of_a_grid_is_no_share_of_its_variance(monkeypatch: pytest.Mon
     assert noisy.noise == pytest.approx(0.1, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("bfloat16", "lines"),
+    [
+        (
+            2.0,
+            ["takes bfloat16 here: 2.00 CPU-s; in float32 it is 3.00, 1.50×", "1.00: met", "1.10: met", "15: MISSED"],
+        ),
+        (
+            2.2,
+            ["takes bfloat16 here: 2.20 CPU-s; in float32 it is 3.00, 1.36×", "1.00: met", "0: MISSED", "15: MISSED"],
+        ),
+        (
+            6.0,
+            ["takes float32 here: 3.00 CPU-s; in bfloat16 it is 6.00, 2.00×", "1.00: MISSED", "not here", "15: MISSED"],
+        ),
+    ],
+)
+def test_the_targets_are_judged_by_the_best_of_plain_fit(
+    monkeypatch: pytest.MonkeyPatch, bfloat16: float, lines: list[str]
+) -> None:
+    """What a trainer takes by itself is compared with `fit`'s best setting, and with the smaller floor."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from training_verdicts import judge
+
+    costs = {"plain": [4.0], "plain steps": [3.9], "plain bfloat16": [2.3, 2.5], "plain both": [2.2, 2.4]}
+    costs |= {"ours float32": [3.0], "ours bfloat16": [bfloat16], "floor float32": [2.5], "floor bfloat16": [1.5]}
+    chosen = "bfloat16" if bfloat16 < 3 else "float32"
+    judged = list(judge(costs, chosen, {side: side for side in costs}))
+    assert [line.endswith(end) for line, end in zip(judged, lines, strict=True)] == [True] * 4, judged
+    assert "its best (plain both)" in judged[1]
+
+
 def _make_grid(monkeypatch: pytest.MonkeyPatch, noise: float) -> "GridTruth":
     """Return what is true of a function that rises with the rate's logarithm, and is higher with adam."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
