@@ -81,7 +81,7 @@ class MlflowTracker:
             import mlflow
             from mlflow.exceptions import MlflowException
         except ImportError:
-            raise TrackerError("--mlflow needs MLflow's client: pip install 'hpsearch[mlflow]'") from None
+            raise TrackerError("--mlflow needs the extra hpsearch[mlflow]: pip install mlflow-skinny") from None
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self._mlflow: Any = mlflow
@@ -240,6 +240,8 @@ class MlflowTracker:
             upload(run_id, str(path), place)
         except self._exception:
             raise
+        except ImportError as error:
+            raise TrackerError(f"MLflow's artifacts need a package that is missing: {first_line(error)}") from None
         except Exception as error:  # noqa: BLE001 - each kind of store has errors of its own
             raise TrackerUnreachableError(f"MLflow's artifacts cannot be written: {self._hide(error)}") from None
 

@@ -186,7 +186,7 @@ def _list_facts(trial: Trial) -> dict[str, Fact]:
     }
     if trial.history:
         last = trial.history[-1]
-        facts |= {"worker": last.worker, "host": last.host, "device": last.device}
+        facts |= {"worker": last.worker, "host": last.host, "device": last.device, "job": last.job}
     if len(trial.history) > 1:
         facts["history"] = "; ".join(_describe_attempt(attempt) for attempt in trial.history)
     versions = made_by.get("versions")
@@ -197,7 +197,8 @@ def _list_facts(trial: Trial) -> dict[str, Fact]:
 
 def _describe_attempt(attempt: AttemptRecord) -> str:
     end = f"{attempt.why} after {format_count(attempt.epochs, 'epoch')}" if attempt.why else "open"
-    return f"attempt {attempt.number} on {attempt.host}, {attempt.device}: {end}"
+    job = f" as {attempt.job}" if attempt.job else ""
+    return f"attempt {attempt.number} on {attempt.host}, {attempt.device}{job}: {end}"
 
 
 def _list_figures(spec: StudySpec, epoch: EpochMetrics) -> Mapping[str, float]:

@@ -40,7 +40,7 @@ class TensorboardTracker:
             import tensorboard.compat.proto.event_pb2
             import tensorboard.plugins.hparams.summary_v2  # noqa: F401
         except ImportError:
-            raise TrackerError("--tensorboard needs TensorBoard: pip install 'hpsearch[tensorboard]'") from None
+            raise TrackerError("--tensorboard needs the extra hpsearch[tensorboard]: pip install tensorboard") from None
         if "://" in directory:
             raise TrackerError("--tensorboard takes a directory of this host, from which TensorBoard reads")
         self._root = Path(directory).expanduser().absolute()

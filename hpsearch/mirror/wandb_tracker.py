@@ -51,7 +51,7 @@ class WandbTracker:
         try:
             import wandb
         except ImportError:
-            raise TrackerError("--wandb needs W&B's client: pip install 'hpsearch[wandb]'") from None
+            raise TrackerError("--wandb needs the extra hpsearch[wandb]: pip install wandb") from None
         self._wandb: Any = wandb
         self._entity, _, self._project = project.rpartition("/")
         try:
