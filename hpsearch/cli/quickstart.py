@@ -21,7 +21,7 @@ from hpsearch.storage.studies import Study
 from hpsearch.training.images.stores import count_cores
 from hpsearch.worker.worker import Worker
 
-DIGITS = ("data.name=digits", "data.train_limit=1000", "data.validation=300")
+DIGITS = ("data.name=digits", "data.train_limit=1020", "data.validation=300")
 
 MOST_SLOTS = 4
 """Beyond these a sampler would choose too many of fifty trials before it has seen any."""
