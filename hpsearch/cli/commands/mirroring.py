@@ -53,8 +53,7 @@ def mirror(
             return
         finally:
             tracker.close()
-    runs, epochs = format_count(result.runs, "trial"), format_count(result.epochs, "epoch")
-    console.print_line(f"{tracker.destination} has all of {name}: {runs} written to, {epochs} new")
+    console.print_line(f"{tracker.destination} has all of {name}, {format_count(result.epochs, 'new epoch')}")
 
 
 def _make_handler(leave: threading.Event) -> signals.Handler:
