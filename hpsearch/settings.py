@@ -86,6 +86,16 @@ def read_dashboard_password() -> Setting | None:
     return read("HPSEARCH_DASHBOARD_PASSWORD")
 
 
+def read_webhook(option: str | None) -> Setting | None:
+    """Return the address of a webhook: `--webhook`, else HPSEARCH_WEBHOOK_URL; None where there is none."""
+    return Setting(option, "--webhook") if option else read("HPSEARCH_WEBHOOK_URL")
+
+
+def read_webhook_secret() -> Setting | None:
+    """Return what events are signed with (HPSEARCH_WEBHOOK_SECRET); None means that they are not."""
+    return read("HPSEARCH_WEBHOOK_SECRET")
+
+
 def serves_own_code() -> bool:
     """Return whether a worker serves studies with code of their own (HPSEARCH_CODE: serve, the default, or refuse).
 

@@ -14,7 +14,7 @@ from hpsearch.errors import DatabaseError
 if TYPE_CHECKING:  # Alembic takes long to import, and only a migration needs it
     from alembic.config import Config
 
-SCHEMA_VERSION = "0010"
+SCHEMA_VERSION = "0011"
 """The newest revision in `migrations/versions` (a test holds the two together)."""
 
 CREATION_LOCK = 0x68707365

@@ -50,12 +50,17 @@ UNREADABLE = "made by a newer hpsearch: upgrade this one"
 """Of a study whose row cannot be read."""
 
 SET_STATUS = """
-update hpsearch.studies
-   set ran = ran + coalesce(clock_timestamp() - running_since, '0'),
-       running_since = case when :runs then clock_timestamp() end,
-       status = :status, reason = :reason
- where study_id = :study_id
+with changed as (
+    update hpsearch.studies
+       set ran = ran + coalesce(clock_timestamp() - running_since, '0'),
+           running_since = case when :runs then clock_timestamp() end,
+           status = :status, reason = :reason
+     where study_id = :study_id
+    returning study_id
+)
+insert into hpsearch.status_changes (study_id, status, reason) select study_id, :status, :reason from changed
 """
+"""Changes the status, and keeps that it changed: a webhook is told of each change, whenever it is asked for."""
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,22 @@ def test_downgrade_keeps_an_attempt_that_ended_at_chance(storage: str) -> None:
         assert opened.transact(lambda c: c.scalar(text("select why from hpsearch.attempts"))) == "diverged"
 
 
+def test_upgrade_keeps_how_an_older_study_ended(storage: str) -> None:
+    """A study that was paused before its changes were stored has one, of the time when its trial was let go."""
+    attempt = (
+        "insert into hpsearch.attempts (trial_id, number, study_id, worker_id, host, device, held_until, ended_at, why)"
+        " values (1, 1, 1, 'w', 'host', 'CPU', now(), '2026-01-02', 'paused')"
+    )
+    paused = "update hpsearch.studies set status = 'paused', reason = 'why', created_at = '2026-01-01'"
+    query = "select status, reason, changed_at = '2026-01-02' from hpsearch.status_changes"
+    with closing(Database(storage)) as opened:
+        for statement in (*OLD_ROWS[:3], attempt, paused):
+            opened.transact(lambda c: c.execute(text(statement)))
+        opened.transact(lambda c: _downgrade(c, "0010"))
+        opened.transact(lambda c: schema.migrate(c, "head"))
+        assert [*opened.transact(lambda c: c.execute(text(query)).one())] == ["paused", "why", True]
+
+
 def _downgrade(connection: sqlalchemy.Connection, version: str) -> None:
     """Migrate down to a version of our tables."""
     from alembic import command

@@ -1,0 +1,1 @@
+"""What has happened to a study, and what of it a webhook was told."""
