@@ -15,13 +15,17 @@ from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
 from hpsearch.spec import loader
 from hpsearch.spec.code.archive import CodeReference
-from hpsearch.storage import attempts, study_creation, study_deletion
+from hpsearch.storage import attempts, study_control, study_creation, study_deletion
 from hpsearch.storage.artifacts import output, table
 from hpsearch.storage.artifacts.output import Output
 from hpsearch.storage.artifacts.table import PostgresStore
 from hpsearch.storage.attempts import LostError
 from hpsearch.storage.database import Database
+from hpsearch.storage.events import outbox
+from hpsearch.storage.events.outbox import StoredEvent
 from hpsearch.storage.studies import Study
+from hpsearch.storage.tables import mirrors
+from hpsearch.storage.tables.mirrors import MirrorHold, RunMark
 from hpsearch.storage.workers import WorkerIdentity
 from tests.support import simulation
 from tests.support.small_study import SMALL, claim, metrics
@@ -75,7 +79,18 @@ def make(database: Database, name: str, worker: WorkerIdentity, directory: Path)
         if ending is not None:
             how = ending
             database.transact(lambda c: attempts.finish(c, attempt, how, {"detail": "x"}))
+    database.transact(lambda c: mirror(c, study))
     return study
+
+
+def mirror(connection: Connection, study: Study) -> None:
+    """Leave what mirrors of the study leave, and a change of its status."""
+    hold = MirrorHold(mirrors.find_or_add(connection, study.study_id, "webhook", "https://host"), "a process")
+    mirrors.acquire(connection, hold)
+    mirrors.store_mark(connection, hold, None, RunMark("a run"))
+    outbox.store(connection, hold.mirror_id, [StoredEvent(1, "started", "{}")])
+    study_control.pause(connection, study.name)
+    study_control.resume(connection, study.name)
 
 
 def attach(database: Database, name: str, directory: Path) -> None:
