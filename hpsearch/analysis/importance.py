@@ -12,7 +12,7 @@ from hpsearch.analysis.anova.final_epoch import FinalEpoch, compare_at_end
 from hpsearch.analysis.anova.functional_anova import Posterior
 from hpsearch.analysis.anova.level_differences import LevelDifference, compare_levels
 from hpsearch.analysis.anova.posterior_summary import INTERVAL
-from hpsearch.analysis.anova.stages import Stage, choose_stage, find_floor
+from hpsearch.analysis.anova.stages import Stage, choose_stage, find_floor, find_limits
 from hpsearch.formatting import format_share
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary, Trial
@@ -100,7 +100,7 @@ def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
     posterior = fit_stage(spec, stage)
     contrasts = posterior_summary.measure_contrasts(posterior)
     params = [trial.params for trial in trials if trial.state.is_finished]
-    differences = compare_levels(posterior, params, stage.epoch)
+    differences = compare_levels(posterior, params, stage.epoch, find_limits(spec))
     final = compare_at_end(spec, trials, stage, posterior) if stage.epoch < spec.budget.epochs else None
     if max(contrasts.values()) < MIN_CONTRAST:
         differences = _claim_nothing(differences)

@@ -20,8 +20,7 @@ import numpy as np
 from hpsearch.analysis.anova.axes import Cells, Floats, SpaceAxis, find_cells
 from hpsearch.analysis.anova.functional_anova import Posterior, Sampler, make_design
 from hpsearch.analysis.anova.level_differences import LevelDifference, Where, compare_levels
-from hpsearch.analysis.anova.stages import Stage, find_floor, list_later_stages
-from hpsearch.metrics import Direction
+from hpsearch.analysis.anova.stages import Stage, find_floor, find_limits, list_later_stages
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Trial
 
@@ -106,7 +105,7 @@ def compare_at_end(spec: StudySpec, trials: Sequence[Trial], first: Stage, poste
         return FinalEpoch(reached, (), f"Which levels end better is left open: {needed}.")
     final = fit_final(spec, first, later, posterior)
     params = [trial.params for trial in trials if trial.state.is_finished]
-    differences = compare_levels(final, params, epoch, ended)
+    differences = compare_levels(final, params, epoch, find_limits(spec), ended)
     # Over the whole space the end is guessed where no trial got there: on real training half of that was wrong.
     return FinalEpoch(reached, tuple(each for each in differences if each.where is Where.GOOD), None)
 
@@ -123,8 +122,7 @@ def fit_final(
         posterior: of the metric at the first stage.
         seed: of the samplers.
     """
-    most = 1.0 if spec.direction is Direction.MAXIMIZE else 0.0
-    final, before = FinalPosterior(posterior, (), most), first
+    final, before = FinalPosterior(posterior, (), find_limits(spec)[1]), first
     for stage in later:
         change = _fit_change(final, before, stage, find_floor(spec), np.random.default_rng([seed, stage.epoch]))
         final, before = replace(final, changes=(*final.changes, change)), stage

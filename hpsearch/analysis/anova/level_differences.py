@@ -64,6 +64,7 @@ def compare_levels(
     posterior: SpacePosterior,
     params: Sequence[Mapping[str, Value]],
     epoch: int,
+    limits: tuple[float, float],
     support: Sequence[Mapping[str, Value]] | None = None,
 ) -> tuple[LevelDifference, ...]:
     """Return every pair of levels of each hyperparameter, over the space and among good configurations.
@@ -72,6 +73,8 @@ def compare_levels(
         posterior: of the metric, thinned to the draws to compute with.
         params: of the trials, which decide into which bins a range is divided.
         epoch: at which the posterior's metric is that of a trial.
+        limits: the smallest and the largest value that the metric can have. A difference that no two such values have
+            is extrapolated from too little: it is cut off, and nothing is claimed.
         support: of the trials of which a level must have `MIN_SUPPORT` to be compared; None where every level is.
     """
     measured = posterior_summary.measure_cells(posterior)
@@ -85,7 +88,7 @@ def compare_levels(
             }
         for where, means in ((Where.SPACE, measured[axis.name].space), (Where.GOOD, measured[axis.name].good)):
             averages = {label: average_cells(means, cells) for label, cells in levels.items()}
-            differences += _compare_pairs(axis.name, averages, where, epoch)
+            differences += _compare_pairs(axis.name, averages, where, epoch, limits[1] - limits[0])
     return tuple(differences)
 
 
@@ -128,10 +131,13 @@ def _find_level_cells(axis: SpaceAxis, params: Sequence[Mapping[str, Value]]) ->
     return levels
 
 
-def _compare_pairs(name: str, averages: Mapping[str, Floats], where: Where, epoch: int) -> Iterator[LevelDifference]:
+def _compare_pairs(
+    name: str, averages: Mapping[str, Floats], where: Where, epoch: int, largest: float
+) -> Iterator[LevelDifference]:
     for first, second in itertools.combinations(averages, 2):
         drawn = averages[first] - averages[second]
         amount = float(drawn.mean())
         better, worse = (first, second) if amount >= 0 else (second, first)
         low, high = np.quantile(drawn if amount >= 0 else -drawn, INTERVAL)
-        yield LevelDifference(name, better, worse, abs(amount), float(low), float(high), where, epoch)
+        cut = (min(abs(amount), largest), max(float(low), -largest), min(float(high), largest))
+        yield LevelDifference(name, better, worse, *cut, where, epoch, is_supported=bool(high <= largest))

@@ -97,3 +97,9 @@ def find_floor(spec: StudySpec) -> float:
     if not spec.class_counts:
         return -math.inf
     return spec.direction.sign * METRICS[spec.study.metric].bound(spec.class_counts)
+
+
+def find_limits(spec: StudySpec) -> tuple[float, float]:
+    """Return the smallest and the largest value that there is, larger being better."""
+    ends = (0.0, spec.direction.sign * METRICS[spec.study.metric].end)
+    return min(ends), max(ends)

@@ -20,7 +20,9 @@ SPACE: dict[str, Any] = {
 BEST = {"sgd": -2.0, "adam": -4.0, "rmsprop": -4.0}
 
 
-def compare(count: int, noise: float, seed: int = 0) -> tuple[LevelDifference, ...]:
+def compare(
+    count: int, noise: float, seed: int = 0, limits: tuple[float, float] = (0.0, 1.0)
+) -> tuple[LevelDifference, ...]:
     """Return the differences after random trials in which each optimizer has its own best learning rate."""
     random = np.random.default_rng(seed)
     space: dict[str, Dimension] = dict(loader.from_dict({"study": {"name": "x"}, "space": SPACE}).space)
@@ -35,7 +37,7 @@ def compare(count: int, noise: float, seed: int = 0) -> tuple[LevelDifference, .
     values = np.array([compute_value(each) + random.normal(0, noise) for each in params])
     axes = make_axes(space)
     posterior = functional_anova.fit(axes, find_cells(axes, params), values, -math.inf, seed)
-    return level_differences.compare_levels(posterior.thin(200), params, epoch=3)
+    return level_differences.compare_levels(posterior.thin(200), params, 3, limits)
 
 
 def compute_value(params: dict[str, Any]) -> float:
@@ -47,6 +49,17 @@ def compute_value(params: dict[str, Any]) -> float:
 
 def find_pair(differences: tuple[LevelDifference, ...], first: str, second: str, where: Where) -> LevelDifference:
     return next(each for each in differences if {each.better, each.worse} == {first, second} and each.where is where)
+
+
+def test_a_difference_that_the_metric_cannot_have_is_cut_off_and_claims_nothing() -> None:
+    """What is extrapolated beyond the smallest and the largest value is no finding, however far zero is from it."""
+    settled = find_pair(compare(120, 0.01), "rmsprop", "adam", Where.SPACE)
+    largest = (settled.amount + settled.high) / 2
+    pair = find_pair(compare(120, 0.01, limits=(0.5, 0.5 + largest)), "rmsprop", "adam", Where.SPACE)
+    assert settled.is_settled
+    assert not pair.is_settled
+    assert (pair.amount, pair.low) == (settled.amount, settled.low)
+    assert pair.high == pytest.approx(largest)
 
 
 @pytest.mark.parametrize("where", list(Where))
