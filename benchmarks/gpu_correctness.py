@@ -23,6 +23,8 @@ from hpsearch.training import backends, fit, loading, model_building, preparatio
 from hpsearch.training.backends import Layers
 from hpsearch.training.files import predictions
 from hpsearch.training.loading import ImageArrays
+from hpsearch.training.precision import choices
+from hpsearch.training.precision.samples import Kind
 from hpsearch.training.protocol import EpochReport, Stop, Train
 from hpsearch.training.recipe.optimizers import make_optimizer
 from hpsearch.training.requests import BASE_MODEL, DataRequest
@@ -50,7 +52,7 @@ def losses() -> None:
     order = np.concatenate([np.random.default_rng(seed).permutation(len(dataset.y_train)) for seed in range(5)])
     rows = order[: count * BATCH].reshape(count, BATCH).astype(np.int32)
     plain: dict[str, Losses] = {}
-    auto = backends.current.find_fast_precision()
+    auto = choices.choose(Kind.CONVOLUTION).policy
     for precision in dict.fromkeys(("float32", auto)):
         asked = "float32" if precision == "float32" else "auto"
         values = BASE_TABLE.fill_defaults({**CHOSEN, "dropout": 0.0, "precision": asked})

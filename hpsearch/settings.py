@@ -31,6 +31,9 @@ NOT_FOR_JOBS = {
 }
 """Variables that do not travel to a batch engine's jobs."""
 
+COMPUTE_VARIABLES = ("OMP_", "TF_NUM_", "TF_ENABLE_", "ONEDNN_", "DNNL_", "XLA_FLAGS", "TF_XLA_FLAGS", "NVIDIA_TF32")
+"""How the variables begin that change how fast a framework computes."""
+
 KERAS_BACKEND, KERAS_HOME = "KERAS_BACKEND", "KERAS_HOME"
 BACKENDS = ("tensorflow", "jax")
 
@@ -304,6 +307,11 @@ def make_python_command(module: str, *arguments: str) -> list[str]:
     hpsearch itself.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def list_compute_variables() -> Mapping[str, str]:
+    """Return what the environment tells the frameworks of how to compute: threads, instructions, kernels."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(COMPUTE_VARIABLES)}
 
 
 def read_trainer_memory() -> int | None:

@@ -80,7 +80,7 @@ def train(training: Training, report: Report, progress: Progress) -> TrainingEnd
         guessing = guessing + 1 if result.is_at_chance else 0
         best = find_best_epoch(epochs, training.job.metric)
         better = state if best and best is not result.metrics else None
-        state = checkpoint.capture(training.trained, epochs, confusion, better, guessing)
+        state = checkpoint.capture(training.trained, epochs, confusion, better, guessing, training.precision)
         stop = report(result.metrics, files.save_if_due(state), None if better else confusion or None)
         if stop:
             return _release(stop, state, files)

@@ -14,11 +14,13 @@ from hpsearch.formatting import join_words
 from hpsearch.metrics import EpochMetrics
 from hpsearch.spec.hyperparameters import TRAINING_NAMES
 from hpsearch.training import backends, model_building
-from hpsearch.training.backends import STOCK, Layers, Steps
+from hpsearch.training.backends import FLOAT32, STOCK, Layers, Steps
 from hpsearch.training.epoch import compile_steps
 from hpsearch.training.files import checkpoint
 from hpsearch.training.files.checkpoint import Checkpoint, Trained
 from hpsearch.training.loading import ImageArrays
+from hpsearch.training.precision import choices
+from hpsearch.training.precision.samples import find_kind
 from hpsearch.training.protocol import Train, complete_request
 from hpsearch.training.recipe.objective import CROSS_ENTROPY, Objective
 from hpsearch.training.recipe.optimizers import make_optimizer
@@ -90,7 +92,8 @@ class Training:
     """A compiled model, in the state of `start` where there was a checkpoint to go on from.
 
     `model` goes from raw pixels to probabilities. `settings` are None where the model's own optimizer has the learning
-    rate; `fitting` trains a model that `steps` cannot, and is None elsewhere.
+    rate; `fitting` trains a model that `steps` cannot, and is None elsewhere. `precision` is the dtype policy
+    that it began in, on whatever host.
     """
 
     job: Train
@@ -99,6 +102,7 @@ class Training:
     dataset: ImageArrays
     model: keras.Model
     steps: Steps
+    precision: str
     start: Checkpoint | None
     fitting: KerasFit | None = None
 
@@ -125,7 +129,7 @@ def prepare(job: Train, dataset: ImageArrays) -> Training:
         KeyError: a hyperparameter is missing.
         ValueError: a hyperparameter has a value that Keras refuses, or nothing reads it.
     """
-    training = _begin(job, dataset)
+    training = _begin(job, dataset, checkpoint.read_precision(Path(job.checkpoint)) if job.checkpoint else None)
     if job.checkpoint is None:
         return training
     if training.fitting:
@@ -138,14 +142,17 @@ def prepare(job: Train, dataset: ImageArrays) -> Training:
     return _begin(job, dataset) if training.fitting else training
 
 
-def _begin(job: Train, dataset: ImageArrays) -> Training:
-    """Return the training before its first step."""
-    compiled = compile_model(complete_request(job), job.hyperparameters, dataset, job.seed, job.epochs)
+def _begin(job: Train, dataset: ImageArrays, precision: str | None = None) -> Training:
+    """Return the training before its first step, in the precision that it began in where that is known."""
+    request, values = complete_request(job), job.hyperparameters
+    compiled = compile_model(request, values, dataset, job.seed, job.epochs, precision)
     user_model, batch_size = compiled.user_model, cast(int, job.hyperparameters["batch_size"])
     fitting = None
     if user_model and user_model.is_fitted:
         fitting = KerasFit(user_model, dataset.x_train, dataset.y_train, job.seed)
-    return Training(job, compiled.settings, batch_size, dataset, compiled.model, compiled.steps, None, fitting)
+    return Training(
+        job, compiled.settings, batch_size, dataset, compiled.model, compiled.steps, compiled.precision, None, fitting
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +165,7 @@ class CompiledModel:
     model: keras.Model
     steps: Steps
     settings: LoopSettings | None
+    precision: str
     user_model: UserModel | None = None
 
 
@@ -167,10 +175,12 @@ def compile_model(
     dataset: ImageArrays,
     seed: int,
     epochs: int | None = None,
+    precision: str | None = None,
 ) -> CompiledModel:
     """Build the model that a trial trains, and compile what trains it.
 
-    Without the number of `epochs`, a learning rate that changes within epochs stays at its start.
+    Without the number of `epochs`, a learning rate that changes within epochs stays at its start. Without a
+    `precision`, it is that of `choose_precision`.
 
     Raises:
         KeyError: a hyperparameter is missing.
@@ -181,23 +191,29 @@ def compile_model(
     tracked, current = TrackedHyperparameters(hyperparameters), backends.current
     batches = math.ceil(len(dataset.y_train) / tracked["batch_size"])
     count = None if epochs is None else epochs * batches
+    chosen = choose_precision(model, tracked)
+    precision = precision or chosen
     if model.build is not None:
-        return _compile_user_model(model, tracked, dataset, seed, count)
+        return _compile_user_model(model, tracked, dataset, seed, count, precision)
     settings = LoopSettings.read(tracked)
-    precision = choose_precision(tracked)
     layers = Layers(precision, current.make_dropout, current.make_batch_norm)
     network = _build(model, tracked, dataset, seed, layers)
     objective = Objective.read(tracked, dataset.y_train, len(dataset.classes))
     steps = compile_steps(network, make_optimizer(tracked, count, network), objective)
     tracked.refuse_unread()
-    return CompiledModel(network, steps, settings)
+    return CompiledModel(network, steps, settings, precision)
 
 
 def _compile_user_model(
-    model: ModelRequest, tracked: TrackedHyperparameters, dataset: ImageArrays, seed: int, count: int | None
+    model: ModelRequest,
+    tracked: TrackedHyperparameters,
+    dataset: ImageArrays,
+    seed: int,
+    count: int | None,
+    precision: str,
 ) -> CompiledModel:
     """Compile a model of the user's own, for `count` steps of training where that is known."""
-    user_model = build_user_model(model, tracked, dataset, seed, choose_precision(tracked))
+    user_model = build_user_model(model, tracked, dataset, seed, precision)
     settings, optimizer = None, keras.optimizers.SGD()  # of steps that only predict
     objective = CROSS_ENTROPY
     if not user_model.is_compiled:
@@ -212,7 +228,7 @@ def _compile_user_model(
         optimizer = keras.optimizers.SGD()
     _refuse_unread(model, tracked.list_unread(), is_compiled=user_model.is_compiled)
     steps = compile_steps(user_model.network, optimizer, objective)
-    return CompiledModel(user_model.network, steps, settings, user_model)
+    return CompiledModel(user_model.network, steps, settings, precision, user_model)
 
 
 def _refuse_unread(model: ModelRequest, unread: Sequence[str], is_compiled: bool) -> None:
@@ -256,9 +272,11 @@ def build_stock(
     return user_model.network
 
 
-def choose_precision(hyperparameters: Mapping[str, Any]) -> str:
-    """Return the dtype policy in which a trial trains on this device."""
-    return backends.current.find_fast_precision() if hyperparameters["precision"] == "auto" else "float32"
+def choose_precision(model: ModelRequest, hyperparameters: Mapping[str, Any]) -> str:
+    """Return the dtype policy in which a trial that begins here trains; the first call of a process may measure."""
+    if hyperparameters["precision"] != "auto":
+        return FLOAT32
+    return choices.choose(find_kind(model, hyperparameters)).policy
 
 
 def copy_to_stock_layers(training: Training) -> keras.Model:

@@ -207,9 +207,9 @@ def _train(job: Train, connection: SupervisorConnection) -> FromTrainer:
         return Refused(f"{job.metric} needs {least} classes or more, and there are {classes}: choose another metric")
     training = preparation.prepare(job, dataset)
     confusion = (training.start.confusion or None) if training.start else None
-    weights, precision = training.model.count_params(), preparation.choose_precision(job.hyperparameters)
+    weights = training.model.count_params()
     fingerprint = add_file(dataset.fingerprint, job.model.weights)
-    connection.send(Loaded(fingerprint, weights, precision, training.epochs, confusion, dataset.facts))
+    connection.send(Loaded(fingerprint, weights, training.precision, training.epochs, confusion, dataset.facts))
 
     def report(metrics: EpochMetrics, path: str | None, confusion: Confusion | None) -> Stop | None:
         connection.send(EpochReport(metrics, path, confusion))

@@ -21,6 +21,10 @@ Probabilities = npt.NDArray[np.float32]
 """What a model gives each class of each image: (n, classes), a row sums to 1."""
 
 
+FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"
+"""The dtype policies that trials are trained in."""
+
+
 class Steps(Protocol):
     """The compiled steps of one model. One call runs many of them without returning to Python in between."""
 
@@ -62,8 +66,14 @@ class Backend(Protocol):
             None where that is unknown.
         """
 
-    def find_fast_precision(self) -> str:
-        """Return the dtype policy in which this device trains fastest without losing accuracy."""
+    def list_precisions(self) -> tuple[str, ...]:
+        """Return the dtype policies that may be the fastest on this device without losing accuracy.
+
+        The first is to be taken where they have not been compared, or are as fast.
+        """
+
+    def name_gpu(self) -> str | None:
+        """Return the name of the GPU that is computed on; None where that is the CPU."""
 
     def make_dropout(self, rate: float, seed: int) -> keras.layers.Layer:
         """Make a dropout layer to train with; it has the variables of Keras's own."""

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpsearch.training.backends import UnbiasedBatchNorm, jax_cache, list_moving_averages
+from hpsearch.training.backends import BFLOAT16, FLOAT32, UnbiasedBatchNorm, jax_cache, list_moving_averages
 from hpsearch.training.recipe.objective import Objective
 from hpsearch.training.recipe.optimizers import get_step_count
 
@@ -32,11 +32,16 @@ def read_peak_memory(*, reset: bool = False) -> int | None:
     return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
-def find_fast_precision() -> str:
+def list_precisions() -> tuple[str, ...]:
     # On a CPU, XLA computes bfloat16 in float32, with conversions on top.
     device = jax.local_devices()[0]
     fast = device.platform == "gpu" and float(getattr(device, "compute_capability", 0)) >= BFLOAT16_CAPABILITY
-    return "mixed_bfloat16" if fast else "float32"
+    return (BFLOAT16, FLOAT32) if fast else (FLOAT32,)
+
+
+def name_gpu() -> str | None:
+    device = jax.local_devices()[0]
+    return str(device.device_kind) if device.platform == "gpu" else None
 
 
 def make_dropout(rate: float, seed: int) -> keras.layers.Layer:

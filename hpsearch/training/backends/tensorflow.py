@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,13 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hpsearch.training.backends import UnbiasedBatchNorm, list_moving_averages
+from hpsearch.training.backends import BFLOAT16, FLOAT32, UnbiasedBatchNorm, list_moving_averages
 from hpsearch.training.backends.tensorflow_layers import ByteDropout, FusedBatchNorm
 from hpsearch.training.recipe.objective import Objective
 from hpsearch.training.recipe.optimizers import get_step_count
-
-BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
-"""What Linux calls a processor's instructions for bfloat16. Without them TensorFlow emulates it, slowly."""
 
 BFLOAT16_CAPABILITY = (8, 0)
 """The compute capability from which NVIDIA's tensor cores multiply bfloat16 (Ampere)."""
@@ -43,21 +38,19 @@ def read_peak_memory(*, reset: bool = False) -> int | None:
     return peak
 
 
-@cache
-def find_fast_precision() -> str:
+def list_precisions() -> tuple[str, ...]:
     gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-        return "mixed_bfloat16" if capability >= BFLOAT16_CAPABILITY else "float32"
-    return "mixed_bfloat16" if BFLOAT16_FLAGS & _processor_flags() else "float32"
+    if not gpus:
+        return FLOAT32, BFLOAT16
+    capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+    return (BFLOAT16, FLOAT32) if capability >= BFLOAT16_CAPABILITY else (FLOAT32,)
 
 
-def _processor_flags() -> set[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return set()
-    return {flag for line in lines if line.startswith("flags") for flag in line.split()}
+def name_gpu() -> str | None:
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return None
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name))
 
 
 def make_dropout(rate: float, seed: int) -> keras.layers.Layer:

@@ -2,7 +2,8 @@
 
 The file holds `sealed_arrays`: `model-N`, `optimizer-N` and `best-N` in Keras's order of variables (the state of
 dropout's and augmentation's random numbers is among the model's), `epochs`, the metrics so far as JSON, `confusion`,
-counts (classes, classes) of the best epoch, and `guessing`, the number of epochs at chance.
+counts (classes, classes) of the best epoch, `guessing`, the number of epochs at chance, and `precision`, the dtype
+policy.
 """
 
 import json
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from hpsearch.metrics import EpochMetrics
 from hpsearch.outcomes import MAX_CONFUSED_CLASSES, Confusion
+from hpsearch.training.backends import BFLOAT16, FLOAT32
 from hpsearch.training.files import sealed_arrays
 from hpsearch.training.recipe.optimizers import use_averages
 
@@ -45,7 +47,7 @@ class Checkpoint:
 
     `best` are the model's variables at the best epoch, with averaged weights where it is validated with these;
     `confusion` is its confusion matrix on the validation images. `guessing` counts the last epochs, without a break,
-    that were at chance.
+    that were at chance. `precision` is the dtype policy that they were trained in, "" where that is not known.
     """
 
     epochs: tuple[EpochMetrics, ...]
@@ -54,6 +56,7 @@ class Checkpoint:
     optimizer: Arrays
     best: Arrays
     guessing: int = 0
+    precision: str = ""
 
 
 def capture(
@@ -62,6 +65,7 @@ def capture(
     confusion: Confusion,
     better: Checkpoint | None = None,
     guessing: int = 0,
+    precision: str = "",
 ) -> Checkpoint:
     """Return the state of a compiled model after `epochs`.
 
@@ -71,6 +75,7 @@ def capture(
         confusion: of the last epoch.
         better: an earlier state that knows a better epoch than the last; None where the last is the best.
         guessing: how many of the last epochs, without a break, were at chance.
+        precision: the dtype policy.
     """
     now, optimizer = _values(model.variables), _values(model.optimizer.variables)
     if better:
@@ -80,7 +85,7 @@ def capture(
             best = _values(model.variables)
     else:
         best = now
-    return Checkpoint(tuple(epochs), confusion, now, optimizer, best, guessing)
+    return Checkpoint(tuple(epochs), confusion, now, optimizer, best, guessing, precision)
 
 
 def restore(checkpoint: Checkpoint, model: Trained) -> None:
@@ -109,8 +114,21 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     }
     arrays["confusion"] = np.array(checkpoint.confusion)
     arrays["guessing"] = np.array(checkpoint.guessing)
+    arrays["precision"] = np.array(checkpoint.precision)
     arrays["epochs"] = np.array(json.dumps([asdict(epoch) for epoch in checkpoint.epochs]))
     sealed_arrays.save(arrays, path)
+
+
+def read_precision(path: Path) -> str | None:
+    """Return the dtype policy of the training in `path`; None where it cannot be read, or an earlier version wrote it.
+
+    A training goes on in the precision it began in, also on a host where another is faster: as if it had not stopped.
+    """
+    try:
+        arrays = sealed_arrays.load(path) or {}
+    except OSError:
+        return None
+    return _parse_precision(arrays) or None
 
 
 def load(path: Path, model: Trained) -> Checkpoint | None:
@@ -136,7 +154,8 @@ def _parse(arrays: Mapping[str, npt.NDArray[Any]], model: Trained) -> Checkpoint
     guessing = int(arrays.get("guessing", 0))  # an earlier version wrote none
     if not 0 <= guessing <= len(epochs):
         raise ValueError(f"{guessing} of {len(epochs)} epochs at chance")
-    return Checkpoint(epochs, _parse_confusion(arrays["confusion"]), now, optimizer, best, guessing)
+    confusion, precision = _parse_confusion(arrays["confusion"]), _parse_precision(arrays)
+    return Checkpoint(epochs, confusion, now, optimizer, best, guessing, precision)
 
 
 def _parse_epochs(text: str) -> tuple[EpochMetrics, ...]:
@@ -147,6 +166,11 @@ def _parse_epochs(text: str) -> tuple[EpochMetrics, ...]:
         if not epoch.is_plausible or (epoch.diverged and epoch is not epochs[-1]):
             raise ValueError(f"epoch {epoch.epoch} cannot have had its metrics")
     return epochs
+
+
+def _parse_precision(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    precision = str(arrays.get("precision", ""))
+    return precision if precision in (FLOAT32, BFLOAT16) else ""
 
 
 def _parse_confusion(counts: npt.NDArray[Any]) -> Confusion:

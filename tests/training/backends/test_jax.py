@@ -48,7 +48,7 @@ def test_a_cpu_keeps_to_float32() -> None:
     """XLA computes bfloat16 in float32 on a CPU, so that nothing would be gained."""
     if backends.name_device() == "GPU":
         pytest.skip("JAX sees a GPU")
-    assert backends.current.find_fast_precision() == "float32"
+    assert backends.current.list_precisions() == ("float32",)
 
 
 def test_double_precision_reaches_keras() -> None:

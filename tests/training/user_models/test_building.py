@@ -11,8 +11,10 @@ import pytest
 
 from hpsearch.errors import UserCodeError
 from hpsearch.outcomes import TrainingEnd, TrialOutcome
-from hpsearch.training import backends, loading, preparation
+from hpsearch.training import loading, preparation
 from hpsearch.training.epoch import score
+from hpsearch.training.precision import choices
+from hpsearch.training.precision.choices import PrecisionChoice
 from hpsearch.training.preparation import compile_model
 from hpsearch.training.protocol import Train, complete_request
 from hpsearch.training.user.code import format_user_traceback, load_function
@@ -126,7 +128,7 @@ def test_rows_before_the_model(own_job: MakeJob) -> None:
 
 def test_precision_is_the_builders_where_it_is_chosen(own_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model is float32 unless the study file says auto; the saved one always is."""
-    monkeypatch.setattr(backends.current, "find_fast_precision", lambda: "mixed_bfloat16")
+    monkeypatch.setattr(choices, "choose", lambda kind: PrecisionChoice("mixed_bfloat16", {}))
     policies: Callable[[Any], set[str]] = lambda network: {  # noqa: E731 - a function of one expression
         layer.dtype_policy.name for layer in network.layers[1].layers
     }
