@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hpsearch.analysis import class_balance
-from hpsearch.formatting import format_count
+from hpsearch.formatting import format_count, join_words
 from hpsearch.outcomes import FOREIGN, TrialOutcome, TrialState
 from hpsearch.plotting import timeline
 from hpsearch.plotting.timeline import WorkerUtilization
@@ -146,6 +146,8 @@ def describe_environment(material: ReportMaterial) -> ReportSection:
     blocks += [
         table for table in (_tabulate_versions(material.trials), _tabulate_devices(material.trials)) if table.rows
     ]
+    if mixed := describe_mixed_precision(material.trials):
+        blocks.append(Paragraph(mixed))
     if study.spec.facts:
         blocks.append(_tabulate_classes(study.spec.facts))
     blocks.append(Paragraph("The study, with every default that was in force:"))
@@ -174,6 +176,18 @@ def _tabulate_versions(trials: Sequence[Trial]) -> Table:
             counts[", ".join(["backend " + " in ".join(filter(None, backend)), *versions])] += 1
     rows = tuple((software, str(count)) for software, count in counts.most_common())
     return Table(("software", "trials"), rows, "Versions")
+
+
+def describe_mixed_precision(trials: Sequence[Trial]) -> str | None:
+    """Return a sentence on trials that were computed in different precisions; None where all have the same."""
+    counts = Counter(precision for trial in trials if (precision := trial.made_by.get("precision")))
+    if len(counts) < 2:
+        return None
+    parts = [f"{format_count(count, 'trial')} in {precision}" for precision, count in counts.most_common()]
+    return (
+        f"Not all trials were computed in the same precision: {join_words(parts)}. "
+        'Each host takes what is faster there; with precision = "float32" all would be the same.'
+    )
 
 
 def _tabulate_devices(trials: Sequence[Trial]) -> Table:

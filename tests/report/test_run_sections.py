@@ -65,3 +65,15 @@ def _list_tables(facts: DataFacts | None) -> list[Table]:
     source = ReportSource(AnswerSource(summary, [], None, None, None), (), datetime.now(UTC))
     section = run_sections.describe_environment(prepare_material(source))
     return [block for block in section.blocks if isinstance(block, Table)]
+
+
+def test_mixed_precision_is_said() -> None:
+    """Where hosts chose differently, a sentence counts the trials; else there is none."""
+    trials = [
+        replace(make_trial(number, {}, [0.5]), made_by={"precision": precision} if precision else {})
+        for number, precision in enumerate(("float32", "mixed_bfloat16", "float32", ""))
+    ]
+    sentence = run_sections.describe_mixed_precision(trials)
+    assert sentence is not None
+    assert "2 trials in float32 and 1 trial in mixed_bfloat16" in sentence
+    assert run_sections.describe_mixed_precision([trials[0], trials[2], trials[3]]) is None
