@@ -25,6 +25,8 @@ from hpsearch.training import backends, fit, loading, model_building, preparatio
 from hpsearch.training.backends import Layers
 from hpsearch.training.epoch import choose_validation_batch, predict, run_epoch, score
 from hpsearch.training.loading import ImageArrays
+from hpsearch.training.precision import choices
+from hpsearch.training.precision.choices import PrecisionChoice
 from hpsearch.training.protocol import Train
 from hpsearch.training.recipe.optimizers import make_optimizer
 from hpsearch.training.requests import BASE_MODEL, DataRequest
@@ -95,7 +97,8 @@ def compute_in(precision: str) -> Iterator[None]:
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
     with ExitStack() as stack:
         if precision in policies:
-            patch = mock.patch.object(backends.current, "find_fast_precision", return_value=policies[precision])
+            chosen = PrecisionChoice(policies[precision], {})
+            patch = mock.patch.object(choices, "choose", return_value=chosen)
             stack.enter_context(patch)
         yield
 
@@ -129,7 +132,7 @@ def main() -> None:
     values = BASE_TABLE.fill_defaults({"batch_size": batch})
     dataset = loading.load(DataRequest("cifar10", images, validation, 0))
     _ = dataset.inputs
-    chosen = preparation.choose_precision(values)
+    chosen = preparation.choose_precision(BASE_MODEL, values)
     print(json.dumps({"version": backends.read_version(), "precision": chosen}), flush=True)
     began = [0.0, 0.0]
 
