@@ -1,8 +1,10 @@
 """A first search: one study and one worker, to the end, and its answer."""
 
+import contextlib
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from typing import cast
 
 import psutil
@@ -12,6 +14,7 @@ from hpsearch.analysis.answer import Answer
 from hpsearch.cli.console import print_line
 from hpsearch.cli.context import open_search_display
 from hpsearch.devices import Gpu
+from hpsearch.errors import RefusedError
 from hpsearch.evaluation import answers
 from hpsearch.spec import loader
 from hpsearch.spec.study_spec import StudySpec
@@ -26,6 +29,9 @@ DIGITS = ("data.name=digits", "data.train_limit=1020", "data.validation=300")
 MOST_SLOTS = 4
 """Beyond these a sampler would choose too many of fifty trials before it has seen any."""
 
+MOST_NAMES = 9
+"""Of quickstart studies in a database: a version of hpsearch may have another search than those before."""
+
 TRAINER_BYTES = 1.5e9
 """What a trainer of this study takes of the host's memory, with room to spare."""
 
@@ -35,12 +41,30 @@ def run(database: Database, gpu: Gpu | None) -> Answer | None:
 
     Return what it found; None where it was left before its end.
     """
-    study = study_creation.start(database, _choose_spec(), settings.read_artifacts()).study
+    study = _start_study(database, _choose_spec())
     budget, slots = study.spec.budget, 1 if gpu else _choose_slots()
     print_line(f"study {study.name}: {budget.trials} trials of {budget.epochs} epochs on {study.spec.data.title}")
     with open_search_display(database, study) as display:
         Worker(database, display, gpu=gpu, study_names=[study.name], drain=True, slots=slots).serve()
     return read_answer(database, study)
+
+
+def _start_study(database: Database, spec: StudySpec) -> Study:
+    """Start the study, or go on with it; as NAME-2 and so on where another search has its name.
+
+    Raises:
+        RefusedError: MOST_NAMES other searches have these names.
+    """
+
+    def start(name: str) -> Study:
+        section = spec.study.model_copy(update={"name": name})
+        return study_creation.start(database, replace(spec, study=section), settings.read_artifacts()).study
+
+    *names, last = (spec.study.name, *(f"{spec.study.name}-{number}" for number in range(2, MOST_NAMES + 1)))
+    for name in names:
+        with contextlib.suppress(RefusedError):  # of an earlier version's search, say: the command takes no --name
+            return start(name)
+    return start(last)
 
 
 def _choose_slots() -> int:

@@ -1,12 +1,17 @@
 """What the quickstart answers."""
 
 from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
 
 from hpsearch.cli import quickstart
+from hpsearch.errors import RefusedError
 from hpsearch.outcomes import TrialOutcome
 from hpsearch.sampling import suggest
 from hpsearch.sampling.readonly_storage import ReadOnlyStorage
-from hpsearch.storage import attempts
+from hpsearch.spec import loader
+from hpsearch.storage import attempts, study_creation
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from hpsearch.storage.workers import WorkerIdentity
@@ -49,3 +54,18 @@ def test_search_cut_short_has_no_answer_yet(database: Database, started: Started
     study = started(budget={"trials": 4, "epochs": 3})
     train(database, study, holder("w"), 1)
     assert quickstart.read_answer(database, study) is None
+
+
+def test_a_database_with_an_earlier_versions_quickstart(database: Database) -> None:
+    """The search of that name stays, and this version's gets a name of its own, under which it goes on."""
+    spec = loader.load(loader.QUICKSTART, quickstart.DIGITS, name="quickstart-digits")
+    earlier = replace(spec, fixed={**spec.fixed, "filters": 16})
+    study_creation.start(database, earlier)
+    first = quickstart._start_study(database, spec)
+    assert first.name == "quickstart-digits-2"
+    assert quickstart._start_study(database, spec).study_id == first.study_id
+    for number in range(3, quickstart.MOST_NAMES + 1):
+        another = replace(spec, fixed={**spec.fixed, "filters": 16 + number})
+        assert quickstart._start_study(database, another).name == f"quickstart-digits-{number}"
+    with pytest.raises(RefusedError, match="another search"):
+        quickstart._start_study(database, replace(spec, fixed={**spec.fixed, "filters": 99}))
