@@ -186,7 +186,8 @@ def describe_mixed_precision(trials: Sequence[Trial]) -> str | None:
     parts = [f"{format_count(count, 'trial')} in {precision}" for precision, count in counts.most_common()]
     return (
         f"Not all trials were computed in the same precision: {join_words(parts)}. "
-        'Each host takes what is faster there; with precision = "float32" all would be the same.'
+        'With precision = "auto" a worker takes what is faster on its host for a model of this kind; with "float32" '
+        "all would be the same."
     )
 
 
