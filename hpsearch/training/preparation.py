@@ -191,8 +191,8 @@ def compile_model(
     tracked, current = TrackedHyperparameters(hyperparameters), backends.current
     batches = math.ceil(len(dataset.y_train) / tracked["batch_size"])
     count = None if epochs is None else epochs * batches
-    chosen = choose_precision(model, tracked)
-    precision = precision or chosen
+    _ = tracked["precision"]  # it is read, also where the training began in one
+    precision = precision or choose_precision(model, hyperparameters)
     if model.build is not None:
         return _compile_user_model(model, tracked, dataset, seed, count, precision)
     settings = LoopSettings.read(tracked)

@@ -29,6 +29,14 @@ def test_hyperparameter_that_nothing_reads_is_refused(job: MakeJob) -> None:
         preparation.prepare(job(hyperparameters={**known, "lookahead": 5, "sharpness": 0.1}), load(DIGITS))
 
 
+def test_precision_of_a_checkpoint_is_not_measured_again(job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial that goes on waits for no measurement of what it will not take."""
+    monkeypatch.setattr(choices, "choose", lambda kind: pytest.fail("measured"))
+    train = job()
+    compiled = preparation.compile_model(train.model, train.hyperparameters, load(DIGITS), 1, precision="float32")
+    assert compiled.precision == "float32"
+
+
 def test_a_trial_goes_on_in_its_precision(job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a host that would choose another one too; an earlier version's checkpoint says nothing of it."""
     monkeypatch.setattr(choices, "choose", lambda kind: PrecisionChoice("mixed_bfloat16", {}))

@@ -57,6 +57,21 @@ def test_batch_norm_is_that_of_keras(shape: tuple[int, ...]) -> None:
         assert np.allclose(mine, keras_own, rtol=1e-3, atol=1e-4)
 
 
+def test_layers_on_a_gpu_are_those_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours have been measured on processors alone; the moving averages still start unbiased, by the steps."""
+    monkeypatch.setattr(backends.current, "_has_gpu", lambda: True)
+    values = BASE_TABLE.fill_defaults(
+        {"filters": 4, "dense_units": 8, "batch_norm": True, "dropout": 0.5, "precision": "float32"}
+    )
+    steps = preparation.compile_model(BASE_MODEL, values, load(DIGITS), 1).steps
+    layers = list(backends.walk_layers(steps.model))
+    calls = {type(layer).call for layer in layers if isinstance(layer, keras.layers.Dropout)}
+    assert calls == {keras.layers.Dropout.call}
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {type(norm).call for norm in norms} == {keras.layers.BatchNormalization.call}
+    assert len(backends.list_moving_averages(steps.model)) == 2 * len(norms) > 0
+
+
 def test_models_of_a_search_are_kept_in_stock_layers() -> None:
     """What trains may have layers of its own and compute in bfloat16; its variables are those of the stock network."""
     values = BASE_TABLE.fill_defaults({"filters": 4, "dense_units": 8, "batch_norm": True, "augment": True})
