@@ -69,7 +69,7 @@ def _answer_early_requests(unfinished_code: int) -> Iterator[None]:
 
 @app.command()
 def quickstart(storage: Storage = None) -> None:
-    """Run a small search on this host, in less than three minutes on two cores."""
+    """Run a small search on this host, in less than three minutes on two free cores."""
     from hpsearch import devices
     from hpsearch.cli import answer_view, quickstart
 
