@@ -62,19 +62,20 @@ def choose(kind: Kind | None) -> PrecisionChoice:
     rounds = _read(path, facts, policies) if path else None
     if rounds is None:
         rounds = _measure(kind, policies)
-        if path and rounds:
+        if path and rounds is not None:
             _write(path, facts, rounds)
-    return PrecisionChoice(find_fastest(policies, rounds), rounds)
+    return PrecisionChoice(find_fastest(policies, rounds or {}), rounds or {})
 
 
-def _measure(kind: Kind, policies: tuple[str, ...]) -> Rounds:
+def _measure(kind: Kind, policies: tuple[str, ...]) -> Rounds | None:
+    """Return the rounds; empty where the device refuses a precision, None where another process may get further."""
     # A GPU computes while the process waits; on a CPU other programs' share of the time would count.
     clock = time.process_time if backends.current.name_gpu() is None else time.monotonic
     try:
-        return time_steps(policies, lambda policy: samples.compile_sample(kind, policy), clock)
+        return time_steps(policies, lambda policy: samples.compile_sample(kind, policy), clock, time.monotonic) or None
     except Exception as error:  # noqa: BLE001 a kernel that is missing here, say; the trial itself shall go on
         log.debug("the precisions cannot be compared: %s", error)
-        return {}
+        return None if backends.is_out_of_memory(error) else {}
     finally:
         backends.current.free_memory()
 
@@ -114,11 +115,13 @@ def _find_file(facts: Mapping[str, Any]) -> Path | None:
 
 
 def _read(path: Path, facts: Mapping[str, Any], policies: tuple[str, ...]) -> Rounds | None:
-    """Return the rounds in a file; None where there is none, or it is damaged or of something else."""
+    """Return the rounds in a file, as measured; None where there is none, or it is damaged or of something else."""
     try:
         content = json.loads(path.read_bytes())
         if {**content, "rounds": None} != {**facts, "rounds": None}:
             return None
+        if content["rounds"] is None:  # refused
+            return {}
         rounds = {policy: [float(seconds) for seconds in content["rounds"][policy]] for policy in policies}
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
@@ -133,7 +136,7 @@ def _write(path: Path, facts: Mapping[str, Any], rounds: Rounds) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            draft.write_text(json.dumps({**facts, "rounds": {name: list(row) for name, row in rounds.items()}}))
+            draft.write_text(json.dumps({**facts, "rounds": {name: list(row) for name, row in rounds.items()} or None}))
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)

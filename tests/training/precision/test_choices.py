@@ -131,14 +131,35 @@ def test_a_cache_that_cannot_be_written_is_no_fault(compilations: Compilations, 
     assert len(compilations) == 4
 
 
-def test_what_cannot_be_measured_is_the_first(compilations: Compilations, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel that is missing, or a machine too slow for the budget: nothing of it is kept."""
+def test_what_is_cut_short_is_the_first_and_not_kept(
+    compilations: Compilations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine too slow for the budget, or short of memory: the next process tries again."""
     monkeypatch.setattr(samples, "compile_sample", lambda kind, policy: compilations.spend(5.0))
     assert choose_anew() == PrecisionChoice("float32", {})
-    monkeypatch.setattr(choices, "time_steps", lambda *_: 1 // 0)
+    monkeypatch.setattr(choices, "time_steps", fail_with(MemoryError()))
     assert choose_anew() == PrecisionChoice("float32", {})
     assert str(choose_anew()) == "float32: not compared with another"
     assert not (settings.find_cache_dir() / "precision").exists()
+
+
+def test_a_precision_that_is_refused_is_not_tried_again(
+    compilations: Compilations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that is missing here is missing for the next process too."""
+    with monkeypatch.context() as patch:
+        patch.setattr(choices, "time_steps", fail_with(NotImplementedError("no bfloat16 here")))
+        assert choose_anew() == PrecisionChoice("float32", {})
+    assert choose_anew() == PrecisionChoice("float32", {})
+    assert compilations == []
+    assert len(list_files()) == 1
+
+
+def fail_with(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 def test_kinds_of_models() -> None:

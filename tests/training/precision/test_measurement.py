@@ -8,6 +8,7 @@ from hpsearch.training.precision.measurement import (
     BUDGET_SECONDS,
     LEAST_ROUNDS,
     ROUNDS,
+    WAIT_SECONDS,
     Launch,
     compare,
     find_fastest,
@@ -52,7 +53,9 @@ def make_steps(clock: SteppedClock, compile_seconds: float, steps: dict[str, flo
 def test_the_faster_one_is_chosen(float32: float, bfloat16: float, fastest: str) -> None:
     """By the measured steps alone, float32 in a tie; what compiles longer is not the slower."""
     clock = SteppedClock()
-    rounds = time_steps(POLICIES, make_steps(clock, 0.5, {"float32": float32, "mixed_bfloat16": bfloat16}), clock)
+    rounds = time_steps(
+        POLICIES, make_steps(clock, 0.5, {"float32": float32, "mixed_bfloat16": bfloat16}), clock, clock
+    )
     assert find_fastest(POLICIES, rounds) == fastest
     assert find_fastest(POLICIES[::-1], rounds) == (fastest if float32 != 0.0206 else "mixed_bfloat16")
     assert compare(rounds, *POLICIES) == pytest.approx(float32 / bfloat16)
@@ -61,7 +64,7 @@ def test_the_faster_one_is_chosen(float32: float, bfloat16: float, fastest: str)
 def test_they_take_turns() -> None:
     """What else the host does meets both."""
     clock = SteppedClock()
-    time_steps(POLICIES, make_steps(clock, 0.1, dict.fromkeys(POLICIES, 0.01)), clock)
+    time_steps(POLICIES, make_steps(clock, 0.1, dict.fromkeys(POLICIES, 0.01)), clock, clock)
     assert clock.turns == [*(f"compile {policy}" for policy in POLICIES), *POLICIES * ROUNDS]
 
 
@@ -76,7 +79,15 @@ def test_the_budget_ends_it(compiling: float, rounds: int) -> None:
     """Nothing is begun after it but the least rounds; where it ends before both are compiled, nothing is compared."""
     clock = SteppedClock()
     began, steps = clock.now, dict.fromkeys(POLICIES, 0.03)
-    measured = time_steps(POLICIES, make_steps(clock, compiling, steps), clock)
+    measured = time_steps(POLICIES, make_steps(clock, compiling, steps), clock, clock)
     assert len(measured.get("float32", ())) == rounds
     assert clock.now - began <= max(BUDGET_SECONDS, 2 * compiling) + LEAST_ROUNDS * 0.06 + 1e-9
     assert find_fastest(POLICIES, {}) == "float32"
+
+
+@pytest.mark.parametrize(("compiling", "rounds"), [(WAIT_SECONDS + 0.1, 0), (WAIT_SECONDS - 1, LEAST_ROUNDS)])
+def test_a_busy_host_does_not_keep_a_trial_waiting(compiling: float, rounds: int) -> None:
+    """Where the process gets little of the processor, the time that passes ends it."""
+    wall, steps = SteppedClock(), dict.fromkeys(POLICIES, 0.6)
+    measured = time_steps(POLICIES, make_steps(wall, compiling, steps), lambda: wall.now / 100, wall)
+    assert len(measured.get("float32", ())) == rounds
