@@ -39,7 +39,7 @@ chaos: $(MADE)/dev ## run ten minutes of faults on four workers, then count (MIN
 	@$(BIN)/python -m tests.fault_injection.chaos --minutes $(or $(MINUTES),10) --workers $(or $(WORKERS),4) $(if $(SEED),--seed $(SEED))
 
 bench: $(MADE)/dev ## measure all of benchmarks/ and print the tables: half a day on two cores (QUICK=1: ten minutes, to see it work)
-	@for each in responsiveness coordination training gpu memory image_memory image_files precision batch_norm search answers answers_training ablation; do \
+	@for each in responsiveness coordination training gpu memory image_memory image_files precision precision_choice batch_norm search answers answers_training ablation; do \
 	  echo "# $$each" && $(BIN)/python benchmarks/$$each.py $(if $(QUICK),--quick) || exit; done
 
 check: $(MADE)/dev ## run the linters and the type checker

@@ -35,7 +35,7 @@ def mirror(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the study is finished.")] = False,
     storage: Storage = None,
 ) -> None:
-    """Show a study in MLflow, TensorBoard or W&B, or post what happens to a webhook.
+    """Show a study in MLflow, TensorBoard or W&B, or on a webhook.
 
     A run for each trial, with its epochs as steps, below one for the study. Stop and repeat it as you like: what is
     there is not written twice.

@@ -28,6 +28,9 @@ from hpsearch.training.precision.samples import Kind
 
 log = logging.getLogger(__name__)
 
+MAX_BYTES = 2**16
+"""Of a file that is read: what is longer is not ours."""
+
 
 @dataclass(frozen=True)
 class PrecisionChoice:
@@ -99,7 +102,7 @@ def _describe_processor() -> str:
     wanted = ("model name", "flags", "Features", "CPU implementer", "CPU part")
     lines: dict[str, str] = {}
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             name, _, value = line.partition(":")
             if name.strip() in wanted:
                 lines.setdefault(name.strip(), value.strip())
@@ -117,13 +120,14 @@ def _find_file(facts: Mapping[str, Any]) -> Path | None:
 def _read(path: Path, facts: Mapping[str, Any], policies: tuple[str, ...]) -> Rounds | None:
     """Return the rounds in a file, as measured; None where there is none, or it is damaged or of something else."""
     try:
-        content = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            content = json.loads(file.read(MAX_BYTES))
         if {**content, "rounds": None} != {**facts, "rounds": None}:
             return None
         if content["rounds"] is None:  # refused
             return {}
         rounds = {policy: [float(seconds) for seconds in content["rounds"][policy]] for policy in policies}
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
     lengths, numbers = {len(row) for row in rounds.values()}, [number for row in rounds.values() for number in row]
     whole = len(lengths) == 1 and numbers and all(math.isfinite(number) and number > 0 for number in numbers)

@@ -91,3 +91,10 @@ def test_a_busy_host_does_not_keep_a_trial_waiting(compiling: float, rounds: int
     wall, steps = SteppedClock(), dict.fromkeys(POLICIES, 0.6)
     measured = time_steps(POLICIES, make_steps(wall, compiling, steps), lambda: wall.now / 100, wall)
     assert len(measured.get("float32", ())) == rounds
+
+
+def test_many_threads_have_as_long() -> None:
+    """Sixteen of them spend the processor's seconds sixteen times as fast as time passes."""
+    wall, steps = SteppedClock(), dict.fromkeys(POLICIES, 0.01)
+    measured = time_steps(POLICIES, make_steps(wall, 0.5, steps), lambda: 16 * wall.now, wall)
+    assert len(measured["float32"]) == ROUNDS
