@@ -69,7 +69,10 @@ def _answer_early_requests(unfinished_code: int) -> Iterator[None]:
 
 @app.command()
 def quickstart(storage: Storage = None) -> None:
-    """Run a small search on this host, in less than three minutes on two free cores."""
+    """Run a small search on this host, in a few minutes.
+
+    On two free cores that is less than three.
+    """
     from hpsearch import devices
     from hpsearch.cli import answer_view, quickstart
 
