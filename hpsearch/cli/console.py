@@ -53,6 +53,7 @@ def print_error(message: str) -> None:
 def print_answer_line(line: str) -> None:
     """Print a line of what a command was asked for, on stdout."""
     sys.stdout.write(make_printable(line) + "\n")
+    sys.stdout.flush()  # in a log of both streams it keeps its place
 
 
 @contextlib.contextmanager

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from hpsearch.cli import console
 from hpsearch.cli.stdio import open_lossy
 from hpsearch.errors import ExitCode
 from tests.support.commands import DEADLINE, hpsearch
@@ -53,6 +55,16 @@ def test_a_study_is_started_though_nobody_hears_of_it(storage: str) -> None:
         )
     assert b'"study": "small"' in ended.stdout
     assert "small" in hpsearch("status", "--storage", storage).stdout
+
+
+def test_a_log_of_both_streams_has_the_lines_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer stands before what is said after it, in a file too."""
+    with (tmp_path / "log").open("a") as out, (tmp_path / "log").open("a") as err:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        console.print_answer_line("an answer")
+        console.print_line("what to do next")
+        assert (tmp_path / "log").read_text() == "an answer\nwhat to do next\n"
 
 
 def test_what_can_be_written_again_is_written() -> None:
