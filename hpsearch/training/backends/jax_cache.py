@@ -74,11 +74,17 @@ def sweep(directory: Path, most_bytes: int = MOST_BYTES) -> None:
 
 
 def _is_private(directory: Path) -> bool:
-    """Return whether the directory, made where it is not there, is this user's alone and can be written to."""
+    """Return whether the directory, made where it is not there, can be written to, and by nobody else.
+
+    Nor can another user put one of his own in its place.
+    """
+    others = stat.S_IWGRP | stat.S_IWOTH
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.stat()
+        status, above = directory.stat(), directory.resolve().parent.stat()
     except OSError:
         return False
-    is_ours = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return is_ours and os.access(directory, os.W_OK | os.X_OK)
+    is_ours = status.st_uid == os.geteuid() and not status.st_mode & others
+    is_sticky = bool(above.st_mode & stat.S_ISVTX)
+    is_fixed = above.st_uid in (0, os.geteuid()) and (is_sticky or not above.st_mode & others)
+    return is_ours and is_fixed and os.access(directory, os.W_OK | os.X_OK)

@@ -109,14 +109,17 @@ def test_directory_that_vanishes_costs_nothing_but_compiling(
 
 
 def test_directory_that_others_write_to_is_left_alone(begin_process: Callable[[Path], None], tmp_path: Path) -> None:
-    """What is in it would be run; a file in its place is no cache either."""
+    """What is in it would be run, or in what they put in its place; a file there is no cache either."""
     for name, mode in (("shared", 0o777), ("group", 0o770)):
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(mode)
     (tmp_path / "file").touch()
-    for name in ("shared", "group", "file"):
+    for name in ("shared", "group", "shared/compiled", "group/compiled", "file"):
         begin_process(tmp_path / name)
         assert jax.config.jax_compilation_cache_dir is None
+    (tmp_path / "shared").chmod(0o1777)  # as /tmp: what is in it is its owner's to rename
+    begin_process(tmp_path / "shared" / "compiled")
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "shared" / "compiled")
 
 
 def test_choice_of_the_user_stays(begin_process: Callable[[Path], None], tmp_path: Path) -> None:
