@@ -160,6 +160,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return "RESOURCE_EXHAUSTED" in str(error)
 
 
+def is_unsupported(error: BaseException) -> bool:
+    """Return whether `error` says that the device has no such computation.
+
+    TensorFlow raises an UnimplementedError, or passes on what oneDNN says; JAX an error that begins with UNIMPLEMENTED.
+    """
+    if type(error).__name__ == "UnimplementedError":
+        return True
+    return str(error).startswith("UNIMPLEMENTED") or "could not create a primitive" in str(error)
+
+
 def read_version() -> str:
     """Return the framework's own version."""
     return str(sys.modules[keras.backend.backend()].__version__)

@@ -76,9 +76,9 @@ def _measure(kind: Kind, policies: tuple[str, ...]) -> Rounds | None:
     clock = time.process_time if backends.current.name_gpu() is None else time.monotonic
     try:
         return time_steps(policies, lambda policy: samples.compile_sample(kind, policy), clock, time.monotonic) or None
-    except Exception as error:  # noqa: BLE001 a kernel that is missing here, say; the trial itself shall go on
+    except Exception as error:  # noqa: BLE001 whatever it is, the trial itself shall go on
         log.debug("the precisions cannot be compared: %s", error)
-        return None if backends.is_out_of_memory(error) else {}
+        return {} if backends.is_unsupported(error) else None
     finally:
         backends.current.free_memory()
 

@@ -139,8 +139,9 @@ def test_what_is_cut_short_is_the_first_and_not_kept(
     """A machine too slow for the budget, or short of memory: the next process tries again."""
     monkeypatch.setattr(choices, "time_steps", lambda *_: {})
     assert choose_anew() == PrecisionChoice("float32", {})
-    monkeypatch.setattr(choices, "time_steps", fail_with(MemoryError()))
-    assert choose_anew() == PrecisionChoice("float32", {})
+    for error in (MemoryError(), OSError("no space left"), RuntimeError("can't start new thread")):
+        monkeypatch.setattr(choices, "time_steps", fail_with(error))
+        assert choose_anew() == PrecisionChoice("float32", {})
     assert str(choose_anew()) == "float32: not compared with another"
     assert not (settings.find_cache_dir() / "precision").exists()
 
@@ -150,7 +151,9 @@ def test_a_precision_that_is_refused_is_not_tried_again(
 ) -> None:
     """A kernel that is missing here is missing for the next process too."""
     with monkeypatch.context() as patch:
-        patch.setattr(choices, "time_steps", fail_with(NotImplementedError("no bfloat16 here")))
+        patch.setattr(
+            choices, "time_steps", fail_with(RuntimeError("Status: 3, message: could not create a primitive"))
+        )
         assert choose_anew() == PrecisionChoice("float32", {})
     assert choose_anew() == PrecisionChoice("float32", {})
     assert compilations == []
