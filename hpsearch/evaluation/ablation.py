@@ -81,10 +81,11 @@ class Ablation:
 
 @dataclass(frozen=True)
 class AblationResult:
-    """An ablation, and what its trials say."""
+    """An ablation, what its trials say, and how many of them were computed in each precision."""
 
     ablation: Ablation
     table: AblationTable
+    precisions: Mapping[str, int]
 
     def summarize(self) -> tuple[str, ...]:
         """Return what was found, a sentence each."""
@@ -122,7 +123,8 @@ def read_result(connection: Connection, ablation: Ablation) -> AblationResult | 
     if ablation.summary.status is not StudyStatus.STOPPED and not ablation.is_over:
         return None
     _, trials = results.read(connection, ablation.summary.study.name)
-    return AblationResult(ablation, ablation_table.build_table(ablation.ablated.spec, ablation.design, trials))
+    table = ablation_table.build_table(ablation.ablated.spec, ablation.design, trials)
+    return AblationResult(ablation, table, results.count_precisions(trials))
 
 
 def price_ablation(

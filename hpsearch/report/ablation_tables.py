@@ -8,6 +8,7 @@ from hpsearch.evaluation.ablation_sentences import describe_difference, format_l
 from hpsearch.formatting import format_count, format_params, join_words
 from hpsearch.outcomes import TrialState
 from hpsearch.report.evaluation_tables import CaptionedTable
+from hpsearch.report.mixed_precision import describe_mixed_precision
 from hpsearch.spec.rows import Value
 
 
@@ -63,6 +64,8 @@ def list_remarks(result: AblationResult) -> Iterator[str]:
             f"no better than guessing, and counted as the best that one guesses: {names}; differences from that are at "
             "least so large"
         )
+    if mixed := describe_mixed_precision(result.precisions):
+        yield mixed
     if any(level.seeds == RACED_SEEDS < result.ablation.design.seeds for level in table.levels):
         yield f"a level that is worse beyond doubt after {RACED_SEEDS} seeds is not trained again"
     if not result.ablation.is_over:

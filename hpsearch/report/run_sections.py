@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hpsearch.analysis import class_balance
-from hpsearch.formatting import format_count, join_words
+from hpsearch.formatting import capitalize, format_count
 from hpsearch.outcomes import FOREIGN, TrialOutcome, TrialState
 from hpsearch.plotting import timeline
 from hpsearch.plotting.timeline import WorkerUtilization
 from hpsearch.report.document import Block, CodeBlock, Paragraph, ReportSection, Table, make_figure_block
 from hpsearch.report.material import ReportMaterial
+from hpsearch.report.mixed_precision import describe_mixed_precision
 from hpsearch.spec.datasets import DataFacts
+from hpsearch.storage import results
 from hpsearch.storage.results import Trial
 
 MAX_WORKERS = 50
@@ -146,8 +148,8 @@ def describe_environment(material: ReportMaterial) -> ReportSection:
     blocks += [
         table for table in (_tabulate_versions(material.trials), _tabulate_devices(material.trials)) if table.rows
     ]
-    if mixed := describe_mixed_precision(material.trials):
-        blocks.append(Paragraph(mixed))
+    if mixed := describe_mixed_precision(results.count_precisions(material.trials)):
+        blocks.append(Paragraph(f"{capitalize(mixed)}."))
     if study.spec.facts:
         blocks.append(_tabulate_classes(study.spec.facts))
     blocks.append(Paragraph("The study, with every default that was in force:"))
@@ -176,19 +178,6 @@ def _tabulate_versions(trials: Sequence[Trial]) -> Table:
             counts[", ".join(["backend " + " in ".join(filter(None, backend)), *versions])] += 1
     rows = tuple((software, str(count)) for software, count in counts.most_common())
     return Table(("software", "trials"), rows, "Versions")
-
-
-def describe_mixed_precision(trials: Sequence[Trial]) -> str | None:
-    """Return a sentence on trials that were computed in different precisions; None where all have the same."""
-    counts = Counter(precision for trial in trials if (precision := trial.made_by.get("precision")))
-    if len(counts) < 2:
-        return None
-    parts = [f"{format_count(count, 'trial')} in {precision}" for precision, count in counts.most_common()]
-    return (
-        f"Not all trials were computed in the same precision: {join_words(parts)}. "
-        'With precision = "auto" a worker takes what is faster on its host for a model of this kind; with "float32" '
-        "all would be the same."
-    )
 
 
 def _tabulate_devices(trials: Sequence[Trial]) -> Table:

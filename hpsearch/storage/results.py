@@ -1,7 +1,7 @@
 """Read what a study found, as plain values, from the database alone."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -169,6 +169,11 @@ def make_document(summary: Summary, trials: Iterable[Trial]) -> dict[str, Any]:
     }
     cleaned: dict[str, Any] = keep_finite(described)
     return cleaned
+
+
+def count_precisions(trials: Iterable[Trial]) -> Mapping[str, int]:
+    """Return how many trials were computed in each precision, where that is known."""
+    return Counter(precision for trial in trials if (precision := trial.made_by.get("precision")))
 
 
 def keep_finite(value: Any) -> Any:

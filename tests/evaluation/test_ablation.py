@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from hpsearch.analysis.ablations.table import Verdict
 from hpsearch.errors import ExitCode, NotFoundError, RefusedError, UsageError
 from hpsearch.evaluation import ablation, evaluation
 from hpsearch.outcomes import StudyStatus, TrialOutcome
+from hpsearch.report.ablation_tables import list_remarks
 from hpsearch.sampling import suggest
 from hpsearch.spec.study_spec import StudySpec
-from hpsearch.storage import results, studies, study_control, study_creation, study_deletion
+from hpsearch.storage import attempts, results, studies, study_control, study_creation, study_deletion
 from hpsearch.storage.database import Database
 from hpsearch.storage.studies import Study
 from tests.support.ablated_study import claim_raced, request_ablation, train_all, train_trial
@@ -150,6 +152,23 @@ def test_stopped_ablation_shows_what_there_is(database: Database, finished_searc
     assert {level.seeds for level in result.table.levels} == {2}
     database.transact(lambda c: study_control.resume(c, "small ablation"))
     assert database.transact(lambda c: ablation.find_result(c, study)) is None
+
+
+def test_trainings_of_different_precisions_are_told(database: Database, finished_search: Any) -> None:
+    """What one host computed in bfloat16 and another in float32 is compared, and a line says so."""
+    study = finish(database, finished_search)
+    requested = request_ablation(database)
+    for precision in ("float32", "mixed_bfloat16", "float32"):
+        attempt = claim_raced(database, requested.summary.study)
+        assert attempt is not None
+        add_epochs(database, attempt, [0.6, 0.7])
+        database.transact(lambda c: attempts.describe(c, attempt, 10, {"precision": precision}))
+        finish_trial(database, attempt, TrialOutcome.COMPLETED)
+    database.transact(lambda c: study_control.stop(c, "small ablation"))
+    result = database.transact(lambda c: ablation.find_result(c, study))
+    assert result is not None
+    assert any("2 trials in float32 and 1 trial in mixed_bfloat16" in line for line in list_remarks(result))
+    assert not any("precision" in line for line in list_remarks(replace(result, precisions={"float32": 3})))
 
 
 def test_failed_trial_counts_once_it_is_tried_again(database: Database, finished_search: Any) -> None:

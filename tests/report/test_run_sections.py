@@ -10,7 +10,9 @@ from hpsearch.plotting import timeline
 from hpsearch.report import run_sections
 from hpsearch.report.document import Table
 from hpsearch.report.material import ReportSource, prepare_material
+from hpsearch.report.mixed_precision import describe_mixed_precision
 from hpsearch.spec.datasets import DataFacts
+from hpsearch.storage import results
 from hpsearch.storage.database import Database
 from hpsearch.storage.results import AttemptRecord
 from tests.support.grid_report import query_rows, read_material
@@ -73,8 +75,8 @@ def test_mixed_precision_is_said() -> None:
         replace(make_trial(number, {}, [0.5]), made_by={"precision": precision} if precision else {})
         for number, precision in enumerate(("float32", "mixed_bfloat16", "float32", ""))
     ]
-    sentence = run_sections.describe_mixed_precision(trials)
+    sentence = describe_mixed_precision(results.count_precisions(trials))
     assert sentence is not None
     assert "2 trials in float32 and 1 trial in mixed_bfloat16" in sentence
     assert "for a model of this kind" in sentence  # trials of one host may differ too
-    assert run_sections.describe_mixed_precision([trials[0], trials[2], trials[3]]) is None
+    assert describe_mixed_precision(results.count_precisions([trials[0], trials[2], trials[3]])) is None
