@@ -24,6 +24,7 @@ NOT_FOR_JOBS = {
     "HPSEARCH_STORAGE",  # whose file they get by itself
     "HPSEARCH_DASHBOARD_PASSWORD",
     "HPSEARCH_WEBHOOK_SECRET",
+    "HPSEARCH_WEBHOOK_URL",  # which is a secret itself
     "HPSEARCH_JOB",
     "PGPASSWORD",
     TRAINER_MEMORY,

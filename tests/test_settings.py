@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from hpsearch.errors import NotFoundError, UsageError
 from hpsearch.settings import Setting
 from hpsearch.training.images import downloads
 from hpsearch.training.images.downloads import PublishedFile
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -266,7 +269,12 @@ def test_jobs_get_the_settings_without_the_secrets(monkeypatch: pytest.MonkeyPat
         if name.startswith(("HPSEARCH_", "KERAS_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    secrets = {"HPSEARCH_STORAGE": "postgresql://u:p@h/d", "HPSEARCH_DASHBOARD_PASSWORD_FILE": "password"}
+    secrets = {
+        "HPSEARCH_STORAGE": "postgresql://u:p@h/d",
+        "HPSEARCH_DASHBOARD_PASSWORD_FILE": "password",
+        "HPSEARCH_WEBHOOK_URL": "https://hooks.example/secret",
+        "HPSEARCH_WEBHOOK_SECRET": "secret",
+    }
     kept = {"HPSEARCH_DATA_DIR": "images", "KERAS_BACKEND": "jax", "HPSEARCH_STALL_SECONDS": "9", "HPSEARCH_CODE": ""}
     for name, value in {**secrets, **kept, "PGPASSWORD": "p", settings.TRAINER_MEMORY: "1"}.items():
         monkeypatch.setenv(name, value)
@@ -278,3 +286,13 @@ def test_jobs_get_the_settings_without_the_secrets(monkeypatch: pytest.MonkeyPat
     environment = settings.make_submission_environment()
     assert not {*secrets, "PGPASSWORD", settings.TRAINER_MEMORY} & set(environment)
     assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_of_the_documented_settings_only_these_reach_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who documents another one decides here whether it may be written into a script."""
+    documented = set(re.findall(r"HPSEARCH_[A-Z_]+", (ROOT / "docs" / "commands.md").read_text()))
+    for name in documented:
+        monkeypatch.setenv(name, "a")
+    passed = {"HPSEARCH_ARTIFACTS", "HPSEARCH_CODE", "HPSEARCH_DATA_DIR", "HPSEARCH_STALL_SECONDS"}
+    travelling = {name.removesuffix("_FILE") for name in settings.list_job_settings() if name in documented}
+    assert travelling == passed
