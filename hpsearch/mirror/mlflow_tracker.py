@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from hpsearch.errors import HpsearchError, TrackerError, TrackerUnreachableError, first_line, shorten
 from hpsearch.mirror.runs import Fact, StudyRun, TrialRun
@@ -51,6 +52,8 @@ TRIAL_STATES = {
     TrialState.PRUNED: "KILLED",
     TrialState.FAILED: "FAILED",
 }
+EXAMPLE = "write http://HOST:PORT or sqlite:///FILE"
+
 SECRET = re.compile(r"(?<=://)[^/?#@]*@")
 """User and password in a URI."""
 
@@ -69,7 +72,7 @@ class MlflowTracker:
     """The MLflow at a tracking URI, for one study.
 
     Raises:
-        TrackerError: its client is not installed, or the URI is none of MLflow's.
+        TrackerError: its client is not installed, a package that it needs is not, or the URI is none of MLflow's.
     """
 
     kind = "mlflow"
@@ -86,6 +89,7 @@ class MlflowTracker:
             logging.getLogger(name).setLevel(logging.ERROR)
         self._mlflow: Any = mlflow
         self._exception: type[Exception] = MlflowException
+        _check_uri(uri)
         self._uri = _make_absolute(uri)
         local = "://" not in self._uri or self._uri.startswith(("sqlite:", "file:"))
         self.destination = mask(self._uri) + (f" on {socket.gethostname()}" if local else "")
@@ -238,10 +242,8 @@ class MlflowTracker:
         upload = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         try:
             upload(run_id, str(path), place)
-        except self._exception:
+        except (self._exception, ImportError):
             raise
-        except ImportError as error:
-            raise TrackerError(f"MLflow's artifacts need a package that is missing: {first_line(error)}") from None
         except Exception as error:  # noqa: BLE001 - each kind of store has errors of its own
             raise TrackerUnreachableError(f"MLflow's artifacts cannot be written: {self._hide(error)}") from None
 
@@ -256,6 +258,10 @@ class MlflowTracker:
             yield
         except HpsearchError:
             raise
+        except ImportError as error:  # of a database's driver, or of what a store of artifacts needs
+            raise TrackerError(
+                f"MLflow at {mask(self._uri)} needs a package that is missing: {self._hide(error)}"
+            ) from None
         except Exception as error:
             if not isinstance(error, self._exception | OSError) and "sqlalchemy" not in type(error).__module__:
                 raise
@@ -276,6 +282,24 @@ class MlflowTracker:
 
     def _hide(self, error: Exception) -> str:
         return shorten(SECRET.sub("", first_line(error)), 160)
+
+
+def _check_uri(uri: str) -> None:
+    """Refuse a URI that is none, or whose password could not be told from the rest, which is shown and stored.
+
+    Raises:
+        TrackerError: it is one of these. The line has nothing of the URI.
+    """
+    try:
+        urlsplit(uri)
+    except ValueError:
+        raise TrackerError(f"--mlflow is no tracking URI: {EXAMPLE}") from None
+    local = uri.startswith(("sqlite:", "file:", "/", ".", "~"))
+    if not local and "@" in (SECRET.sub("", uri, count=1) if "://" in uri else uri):
+        raise TrackerError(
+            f"--mlflow is no tracking URI: {EXAMPLE}, with what is special in the password percent-encoded, such as "
+            "%40 for @ and %2F for /"
+        )
 
 
 def _make_absolute(uri: str) -> str:

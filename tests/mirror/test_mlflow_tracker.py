@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,36 @@ def test_secrets_are_not_stored(uri: str) -> None:
     """A destination has neither user nor password nor query."""
     assert mask("https://me:secret@host/mlflow?token=x") == "https://host/mlflow"
     assert MlflowTracker(uri).destination.startswith(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *(
+            "http://me:sec/ret@host",
+            "https://me:sec?ret@host",
+            "http://me:sec#ret@host",
+            "http://me@home:secret@host/x",
+        ),
+        *("postgresql://me:sec/ret@host/db", "me:secret@host:5000", "http://[::1"),
+    ],
+)
+def test_a_uri_whose_secret_cannot_be_told_from_the_rest_is_refused(uri: str) -> None:
+    """In a line without it; nothing was stored by then."""
+    with pytest.raises(TrackerError, match="--mlflow is no tracking URI") as raised:
+        MlflowTracker(uri)
+    assert "sec" not in str(raised.value)
+    assert "ret" not in str(raised.value)
+
+
+def test_a_missing_driver_of_a_database_is_a_line(
+    database: Database, started: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow imports it when it is first asked."""
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    with pytest.raises(TrackerError, match="needs a package that is missing.*pymysql") as raised:
+        run_pass(database, started(), MlflowTracker("mysql+pymysql://me:secret@127.0.0.1:1/db"))
+    assert "secret" not in str(raised.value)
 
 
 def test_what_mlflow_refuses_is_a_line(database: Database, started: Callable[..., Study], tmp_path: Path) -> None:
