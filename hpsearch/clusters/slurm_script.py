@@ -107,7 +107,7 @@ def _list_options(array: SlurmArray) -> Iterator[str]:
     yield "requeue"
     yield "open-mode=append"
     yield f"signal=USR1@{WARNING_SECONDS}"
-    yield _join_option("output", array.logs)
+    yield _join_option("output", array.logs, "the directory of the logs (XDG_DATA_HOME)")
     if array.time is not None:
         check_time(array.time)
     named = {"partition": array.partition, "time": array.time, "account": array.account}

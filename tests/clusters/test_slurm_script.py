@@ -143,6 +143,8 @@ def test_values_of_partition_and_account_are_checked_likewise() -> None:
         write_script(replace(ARRAY, partition="a\nb"))
     with pytest.raises(UsageError, match="--account is ''"):
         write_script(replace(ARRAY, account=""))
+    with pytest.raises(UsageError, match="XDG_DATA_HOME"):
+        write_script(replace(ARRAY, logs="/home/me's/%A_%a.log"))
 
 
 @pytest.mark.parametrize("time", ["5", "5:00", "4:00:00", "1-0", "1-12", "2-0:30", "0-1:00:00", "unlimited"])
