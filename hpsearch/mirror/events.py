@@ -195,8 +195,8 @@ def _list_changes(history: StudyHistory) -> Iterator[StudyEvent]:
 
 
 def _describe_end(history: StudyHistory, change: StatusRecord) -> StudyEvent:
-    summary, best = history.summary, history.summary.best
-    spec = summary.study.spec
+    summary, spec = history.summary, history.summary.study.spec
+    best = None if spec.evaluation else summary.best  # no trial is chosen by the test images
     details = {
         "status": change.status,
         "reason": change.reason,

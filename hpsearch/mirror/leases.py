@@ -45,7 +45,7 @@ class MirrorLease:
         hold = self._hold = self._hold or self._register()
         acquired = self._database.transact(lambda connection: mirrors.acquire(connection, hold))
         if acquired is None:
-            raise NotFoundError(f"study {self._study.name} is no longer in the database")
+            raise self._make_deleted_error()
         if not acquired.is_taken:
             raise HeldElsewhereError(f"another hpsearch mirror ({acquired.before}) writes there now")
         self.others_wrote = acquired.before != hold.holder
@@ -59,7 +59,12 @@ class MirrorLease:
         mirror_id = self._database.transact(
             lambda connection: mirrors.find_or_add(connection, self._study.study_id, self._kind, self._destination)
         )
+        if mirror_id is None:
+            raise self._make_deleted_error()
         return MirrorHold(mirror_id, f"process {os.getpid()} on {socket.gethostname()}, {uuid.uuid4().hex[:8]}")
+
+    def _make_deleted_error(self) -> NotFoundError:
+        return NotFoundError(f"study {self._study.name} is no longer in the database")
 
     def _release(self, hold: MirrorHold) -> None:
         try:

@@ -102,7 +102,8 @@ def make_study_key(study_id: int, name: str, created_at: datetime) -> str:
 
 def make_study_run(summary: Summary, key: str, began: datetime, now: datetime) -> StudyRun:
     """Return what a tracker shows of a study."""
-    study, spec, best = summary.study, summary.study.spec, summary.best
+    study, spec = summary.study, summary.study.spec
+    best = None if spec.evaluation else summary.best  # no trial is chosen by the test images
     facts: dict[str, Fact] = {
         "status": summary.status.value,
         "metric": spec.study.metric,

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from hpsearch.errors import NotFoundError, TrackerError
+from hpsearch.mirror.events import list_events
 from hpsearch.mirror.following import StopRequestedError
 from hpsearch.mirror.leases import HeldElsewhereError
 from hpsearch.mirror.mirroring import Mirror
@@ -17,10 +18,13 @@ from hpsearch.mirror.runs import LoggedEpoch, StudyRun, TrialRun
 from hpsearch.mirror.tensorboard_tracker import TensorboardTracker
 from hpsearch.mirror.tracker import RunRemovedError, StudyText, TrialFiles
 from hpsearch.mirror.wandb_tracker import WandbTracker
-from hpsearch.storage import study_deletion
+from hpsearch.storage import study_control, study_deletion
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
+from hpsearch.storage.events import history as histories
 from hpsearch.storage.studies import Study
+from hpsearch.storage.tables import mirrors
+from tests.support.evaluated_study import request_evaluation, train_trial
 from tests.support.tracked_study import expire
 
 
@@ -32,6 +36,7 @@ class MemoryTracker:
 
     def __init__(self, removed: int | None = None) -> None:
         self.epochs: dict[str, list[LoggedEpoch]] = {}
+        self.studies: list[StudyRun] = []
         self.forgotten = 0
         self.during: Callable[[], object] = lambda: None
         self._removed = removed
@@ -50,6 +55,7 @@ class MemoryTracker:
 
     def write_study(self, run_id: str, study: StudyRun, shown: StudyText) -> None:
         self.epochs[run_id] = []
+        self.studies.append(study)
 
     def forget(self) -> None:
         self.forgotten += 1
@@ -152,3 +158,34 @@ def test_a_deleted_study_takes_its_mirrors_along(database: Database, running: St
     assert database.transact(lambda connection: connection.scalar(query)) == 0
     with pytest.raises(NotFoundError, match="no longer in the database"):
         mirror.run_pass()
+
+
+def test_a_study_deleted_before_or_during_a_pass_is_a_line(database: Database, running: Study) -> None:
+    """A mirror that had not begun yet, and one that has read only part of it."""
+    database.transact(lambda connection: study_deletion.delete(connection, running.study_id))
+    with pytest.raises(NotFoundError, match="no longer in the database"):
+        make_mirror(database, running, MemoryTracker()).run_pass()
+    with pytest.raises(NotFoundError, match="no longer in the database"):
+        database.transact(lambda connection: mirrors.read_created_at(connection, running.study_id))
+
+
+@pytest.mark.usefixtures("plain")
+def test_an_evaluation_has_no_best_trial(
+    database: Database, finished_search: Callable[..., Study], tmp_path: Path
+) -> None:
+    """In a tracker as at a webhook, since no trial is chosen by the test images; its trials have their values."""
+    finished_search([0.5, 0.7])
+    evaluated = request_evaluation(database)
+    train_trial(database, evaluated, tmp_path / "predictions.npz")
+    study = evaluated.study
+    assert study is not None
+    database.transact(lambda connection: study_control.stop(connection, study.name))
+    tracker = MemoryTracker()
+    assert make_mirror(database, study, tracker).run_pass().is_over
+    (shown,) = tracker.studies
+    assert (shown.best, shown.facts.get("best_trial")) == ({}, None)
+    ((trial,),) = [epochs[-1:] for epochs in tracker.epochs.values() if epochs]
+    assert "test_accuracy" in trial.figures
+    history = database.transact(lambda connection: histories.read(connection, study.study_id))
+    (end,) = [event for event in list_events(history, ()) if event.is_last]
+    assert end.details["best"] is None

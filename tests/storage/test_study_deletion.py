@@ -85,7 +85,9 @@ def make(database: Database, name: str, worker: WorkerIdentity, directory: Path)
 
 def mirror(connection: Connection, study: Study) -> None:
     """Leave what mirrors of the study leave, and a change of its status."""
-    hold = MirrorHold(mirrors.find_or_add(connection, study.study_id, "webhook", "https://host"), "a process")
+    mirror_id = mirrors.find_or_add(connection, study.study_id, "webhook", "https://host")
+    assert mirror_id is not None
+    hold = MirrorHold(mirror_id, "a process")
     mirrors.acquire(connection, hold)
     mirrors.store_mark(connection, hold, None, RunMark("a run"))
     outbox.store(connection, hold.mirror_id, [StoredEvent(1, "started", "{}")])

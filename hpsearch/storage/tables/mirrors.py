@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, text
 
+from hpsearch.errors import NotFoundError
+
 LEASE_SECONDS = 30.0
 """How long a mirror is held after its last renewal; who was killed in a pass keeps others waiting for so long."""
 
@@ -61,13 +63,14 @@ class Acquisition:
     before: str | None
 
 
-def find_or_add(connection: Connection, study_id: int, tracker: str, destination: str) -> int:
-    """Return the id of a study's mirror. `destination` has no secret in it."""
+def find_or_add(connection: Connection, study_id: int, tracker: str, destination: str) -> int | None:
+    """Return the id of a study's mirror; None where the study was deleted. `destination` has no secret in it."""
     values = {"study_id": study_id, "tracker": tracker, "destination": destination}
     connection.execute(
         text(
             "insert into hpsearch.mirrors (study_id, tracker, destination) "
-            "values (:study_id, :tracker, :destination) on conflict do nothing"
+            "select study_id, :tracker, :destination from hpsearch.studies where study_id = :study_id for key share "
+            "on conflict do nothing"
         ),
         values,
     )
@@ -75,7 +78,8 @@ def find_or_add(connection: Connection, study_id: int, tracker: str, destination
         "select mirror_id from hpsearch.mirrors "
         "where study_id = :study_id and tracker = :tracker and destination = :destination"
     )
-    return int(connection.execute(text(query), values).scalar_one())
+    mirror_id: int | None = connection.scalar(text(query), values)
+    return mirror_id
 
 
 def acquire(connection: Connection, hold: MirrorHold, seconds: float = LEASE_SECONDS) -> Acquisition | None:
@@ -117,9 +121,15 @@ def forget_runs(connection: Connection, mirror_id: int) -> None:
 
 
 def read_created_at(connection: Connection, study_id: int) -> datetime:
-    """Return when the study was created."""
+    """Return when the study was created.
+
+    Raises:
+        NotFoundError: it was deleted, since another statement of the transaction has read it.
+    """
     query = "select created_at from hpsearch.studies where study_id = :study_id"
-    created_at: datetime = connection.execute(text(query), {"study_id": study_id}).scalar_one()
+    created_at: datetime | None = connection.scalar(text(query), {"study_id": study_id})
+    if created_at is None:
+        raise NotFoundError("the study is no longer in the database")
     return created_at.astimezone(UTC)
 
 
