@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from hpsearch.errors import NotFoundError, TrackerError
+from hpsearch.cli.main import app
+from hpsearch.errors import ExitCode, NotFoundError, TrackerError
+from hpsearch.mirror import following
 from hpsearch.mirror.events import list_events
 from hpsearch.mirror.following import StopRequestedError
 from hpsearch.mirror.leases import HeldElsewhereError
@@ -189,3 +191,18 @@ def test_an_evaluation_has_no_best_trial(
     history = database.transact(lambda connection: histories.read(connection, study.study_id))
     (end,) = [event for event in list_events(history, ()) if event.is_last]
     assert end.details["best"] is None
+
+
+@pytest.mark.parametrize(("options", "code"), [((), ExitCode.INTERRUPTED), (("--follow",), ExitCode.DONE)])
+def test_only_a_pass_that_was_cut_short_exits_with_130(
+    storage: str, running: Study, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: ExitCode
+) -> None:
+    """Who follows a study is ended by Ctrl-C; a script that waits for one pass must not take part of it for all."""
+
+    def leave(*_: object) -> None:
+        raise StopRequestedError
+
+    monkeypatch.setattr(following, "run_once", leave)
+    monkeypatch.setattr(following, "follow", leave)
+    arguments = ["mirror", running.name, "--webhook", "http://127.0.0.1:1/", "--storage", storage, *options]
+    assert (app(arguments, standalone_mode=False) or ExitCode.DONE) == code

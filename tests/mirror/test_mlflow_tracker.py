@@ -218,7 +218,7 @@ def test_a_missing_driver_of_a_database_is_a_line(
 ) -> None:
     """MLflow imports it when it is first asked."""
     monkeypatch.setitem(sys.modules, "pymysql", None)
-    with pytest.raises(TrackerError, match="needs a package that is missing.*pymysql") as raised:
+    with pytest.raises(TrackerError, match=r"needs a package that is missing.*pymysql") as raised:
         run_pass(database, started(), MlflowTracker("mysql+pymysql://me:secret@127.0.0.1:1/db"))
     assert "secret" not in str(raised.value)
 

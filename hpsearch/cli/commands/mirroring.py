@@ -10,7 +10,7 @@ from hpsearch import settings, signals
 from hpsearch.cli import console
 from hpsearch.cli.app import Storage, StudyName, app
 from hpsearch.cli.context import open_database
-from hpsearch.errors import UsageError
+from hpsearch.errors import ExitCode, UsageError
 from hpsearch.formatting import format_count
 
 if TYPE_CHECKING:
@@ -91,7 +91,11 @@ def _post_events(
 
 
 def _make_passes(mirrored: "PassMaker", leave: threading.Event, doing: str, *, follow: bool) -> "PassResult | None":
-    """Make one pass, or all until the study is over, and return what they wrote; None where somebody asked to leave."""
+    """Make one pass, or all until the study is over, and return what they wrote; None where that was ended early.
+
+    Raises:
+        typer.Exit: the one pass was interrupted.
+    """
     from hpsearch.mirror import following
 
     try:
@@ -102,6 +106,8 @@ def _make_passes(mirrored: "PassMaker", leave: threading.Event, doing: str, *, f
             return following.run_once(mirrored, leave, console.print_line)
     except following.StopRequestedError:
         console.print_line("left: the same command goes on from here")
+        if not follow:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
         return None
 
 
