@@ -4,9 +4,11 @@ MLflow gives runs their ids itself, so a run is found again by its tag. Its SQL 
 step and time only once; other stores append it, so what a run has is read before anything is logged to it.
 """
 
+import hashlib
 import logging
 import math
 import os
+import posixpath
 import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +63,21 @@ UNREACHABLE = re.compile(
     r"failed with exception|too many|timed out|temporarily|database is locked|could not connect|connection", re.I
 )
 """In the line of an error of MLflow's that the same request may not have later."""
+
+
+MAX_PARAM_NAME = 250
+PARAM_NAME = re.compile(rf"[/\w.\- :]{{1,{MAX_PARAM_NAME}}}")
+"""What MLflow takes as a parameter's name, if it is also a path of a file below a directory, in its shortest form
+(mlflow.utils.validation)."""
+
+
+def name_param(name: str) -> str:
+    """Return what a hyperparameter is called in MLflow: its name, or where MLflow refuses that one like no other's."""
+    is_path = posixpath.normpath(name) == name != "." and not name.startswith(("/", ".."))
+    if is_path and PARAM_NAME.fullmatch(name):
+        return name
+    plain = re.sub(r"[^\w -]", "_", name)[: MAX_PARAM_NAME // 2]
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def mask(uri: str) -> str:
@@ -221,7 +238,7 @@ class MlflowTracker:
     def _log_params(self, run_id: str, params: Mapping[str, Fact]) -> None:
         from mlflow.entities import Param
 
-        logged = [Param(name, str(value)[:MAX_PARAM]) for name, value in params.items()]
+        logged = [Param(name_param(name), str(value)[:MAX_PARAM]) for name, value in params.items()]
         for start in range(0, len(logged), PARAMS_AT_ONCE):
             self._client.log_batch(run_id, params=logged[start : start + PARAMS_AT_ONCE])
 

@@ -13,8 +13,9 @@ import pytest
 from hpsearch.errors import TrackerError
 from hpsearch.metrics import EpochMetrics
 from hpsearch.mirror import mlflow_tracker
-from hpsearch.mirror.mlflow_tracker import MlflowTracker, mask
+from hpsearch.mirror.mlflow_tracker import MAX_PARAM_NAME, MlflowTracker, mask, name_param
 from hpsearch.outcomes import TrialOutcome
+from hpsearch.spec.own_rows import MAX_NAME_LENGTH
 from hpsearch.storage import attempts
 from hpsearch.storage.attempts import Attempt
 from hpsearch.storage.database import Database
@@ -185,6 +186,22 @@ def test_a_removed_run_stays_removed(
     finish_trial(database, attempt)
     assert run_pass(database, study, MlflowTracker(uri)).runs == 0
     assert set(Store(uri).runs) == {"small", "trial 1"}
+
+
+def test_any_name_of_a_hyperparameter_is_taken(uri: str) -> None:
+    """A model of one's own may call them anything that is printable; none takes another's place."""
+    import mlflow
+    from mlflow.entities import Param
+
+    plain = ["filters", "lr é", "model/dense 1", "a.b:c-d", "a..", "a" * MAX_PARAM_NAME]
+    odd = ["lr (base)", "lr [base]", "a=b", "a,b", "..", ".", "..a", "../a", "a//b", "/a", "a/", "a/../b"]
+    odd += ["a" * (MAX_PARAM_NAME + 1), "a" * MAX_NAME_LENGTH]
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    run = client.create_run(client.create_experiment("names"))
+    client.log_batch(run.info.run_id, params=[Param(name_param(name), name) for name in [*plain, *odd]])
+    params = client.get_run(run.info.run_id).data.params
+    assert sorted(params.values()) == sorted([*plain, *odd])
+    assert [params.get(name) for name in plain] == plain
 
 
 def test_secrets_are_not_stored(uri: str) -> None:
