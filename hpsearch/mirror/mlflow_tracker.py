@@ -26,11 +26,15 @@ from hpsearch.version import __version__
 
 DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-"""What the environment may set otherwise: MLflow itself tells its makers of its use, and tries a server for minutes."""
+"""What the environment may set otherwise.
+
+MLflow itself tells its makers of its use, prints two lines for each run, and tries a server for minutes.
+"""
 
 TAG = "hpsearch."
 KEY_TAG = f"{TAG}run"
