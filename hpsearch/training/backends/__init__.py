@@ -69,11 +69,9 @@ class Backend(Protocol):
     def list_precisions(self) -> tuple[str, ...]:
         """Return the dtype policies that may be the fastest on this device without losing accuracy.
 
-        The first is to be taken where they have not been compared, or are as fast.
+        The first is to be taken where they have not been compared, or are as fast. On a GPU it is one: measured there
+        by hand (docs/performance.md), and to compile a sample of each takes longer than a trial should wait.
         """
-
-    def name_gpu(self) -> str | None:
-        """Return the name of the GPU that is computed on; None where that is the CPU."""
 
     def make_dropout(self, rate: float, seed: int) -> keras.layers.Layer:
         """Make a dropout layer to train with; it has the variables of Keras's own."""

@@ -36,12 +36,7 @@ def list_precisions() -> tuple[str, ...]:
     # On a CPU, XLA computes bfloat16 in float32, with conversions on top.
     device = jax.local_devices()[0]
     fast = device.platform == "gpu" and float(getattr(device, "compute_capability", 0)) >= BFLOAT16_CAPABILITY
-    return (BFLOAT16, FLOAT32) if fast else (FLOAT32,)
-
-
-def name_gpu() -> str | None:
-    device = jax.local_devices()[0]
-    return str(device.device_kind) if device.platform == "gpu" else None
+    return (BFLOAT16 if fast else FLOAT32,)
 
 
 def make_dropout(rate: float, seed: int) -> keras.layers.Layer:

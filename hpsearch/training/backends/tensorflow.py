@@ -44,14 +44,7 @@ def list_precisions() -> tuple[str, ...]:
     if not gpus:
         return FLOAT32, BFLOAT16
     capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-    return (BFLOAT16, FLOAT32) if capability >= BFLOAT16_CAPABILITY else (FLOAT32,)
-
-
-def name_gpu() -> str | None:
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return None
-    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name))
+    return (BFLOAT16 if capability >= BFLOAT16_CAPABILITY else FLOAT32,)
 
 
 def make_dropout(rate: float, seed: int) -> keras.layers.Layer:

@@ -23,7 +23,7 @@ from hpsearch import settings
 from hpsearch.errors import NotFoundError
 from hpsearch.training import backends
 from hpsearch.training.precision import samples
-from hpsearch.training.precision.measurement import Rounds, compare, find_fastest, time_steps
+from hpsearch.training.precision.measurement import Launch, Rounds, compare, find_fastest, time_steps
 from hpsearch.training.precision.samples import Kind
 
 log = logging.getLogger(__name__)
@@ -72,10 +72,12 @@ def choose(kind: Kind | None) -> PrecisionChoice:
 
 def _measure(kind: Kind, policies: tuple[str, ...]) -> Rounds | None:
     """Return the rounds; empty where the device refuses a precision, None where another process may get further."""
-    # A GPU computes while the process waits; on a CPU other programs' share of the time would count.
-    clock = time.process_time if backends.current.name_gpu() is None else time.monotonic
-    try:
-        return time_steps(policies, lambda policy: samples.compile_sample(kind, policy), clock, time.monotonic) or None
+
+    def compile_sample(policy: str) -> Launch:
+        return samples.compile_sample(kind, policy)
+
+    try:  # in seconds of the processor, as other programs' share of the time would count
+        return time_steps(policies, compile_sample, time.process_time, time.monotonic) or None
     except Exception as error:  # noqa: BLE001 whatever it is, the trial itself shall go on
         log.debug("the precisions cannot be compared: %s", error)
         return {} if backends.is_unsupported(error) else None
@@ -89,7 +91,7 @@ def _describe_computation(kind: Kind) -> dict[str, Any]:
     return {
         "kind": str(kind),
         "host": platform.node(),
-        "device": backends.current.name_gpu() or _describe_processor(),
+        "device": _describe_processor(),
         "backend": f"{keras.backend.backend()} {backends.read_version()}",
         "keras": keras.version(),
         "cores": len(affinity),

@@ -45,7 +45,6 @@ def compilations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Co
     monkeypatch.setattr(time, "process_time", lambda: compilations.now)
     monkeypatch.setattr(backends.current, "list_precisions", lambda: POLICIES)
     monkeypatch.setattr(backends.current, "free_memory", lambda: None)
-    monkeypatch.setattr(backends.current, "name_gpu", lambda: None)
     choices.choose.cache_clear()
     yield compilations
     choices.choose.cache_clear()
@@ -78,14 +77,13 @@ def test_it_is_measured_once(compilations: Compilations) -> None:
     "change",
     [
         lambda patch: patch.setattr(platform, "node", lambda: "another"),
-        lambda patch: patch.setattr(backends.current, "name_gpu", lambda: "NVIDIA H100"),
         lambda patch: patch.setattr(choices, "_describe_processor", lambda: "another"),
         lambda patch: patch.setattr(backends, "read_version", lambda: "99"),
         lambda patch: patch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3, 4, 5, 6}),
         lambda patch: patch.setenv("OMP_NUM_THREADS", "13"),
         lambda patch: patch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2"),
     ],
-    ids=["host", "gpu", "processor", "version", "cores", "threads", "instructions"],
+    ids=["host", "processor", "version", "cores", "threads", "instructions"],
 )
 def test_what_it_depends_on_is_measured_anew(
     compilations: Compilations, monkeypatch: pytest.MonkeyPatch, change: object
