@@ -7,6 +7,10 @@ MADE := .venv/.made
 EXTRA := $(if $(filter 1,$(GPU)),gpu,run)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
+# Of tests that run beside each other, NumPy's threads wait for one another's cores: with one each, those of the analysis
+# take a third of the processor's time.
+TEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+
 .PHONY: help install quickstart test test-fast test-exports keras-versions check chaos bench new-venv
 .NOTPARALLEL:
 
@@ -19,13 +23,13 @@ quickstart: install ## run a small search on this machine, to its end
 	@$(BIN)/hpsearch quickstart
 
 test: $(MADE)/dev ## run all tests
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
-	@KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 \
+	@$(TEST) -n 3 --dist loadfile
+	@KERAS_BACKEND=jax $(TEST) -n 2 \
 	  tests/training/backends/test_jax.py tests/training/backends/test_jax_cache.py tests/training/backends/test_steps.py tests/training/checks/test_gradient_check.py \
 	  tests/training/images/test_streaming.py tests/training/user_models/test_building.py tests/training/user_models/test_fitting.py
 
 test-fast: $(MADE)/dev ## run the tests that need no training and no browser, in under two minutes on two cores
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not tensorflow and not browser and not slow"
+	@$(TEST) -n 2 --dist loadfile -m "not tensorflow and not browser and not slow"
 
 KERAS := $(addprefix build/keras/,3.6.0 3.10.0 3.14.0)
 keras-versions: $(KERAS)
