@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from hpsearch.analysis.anova import functional_anova, posterior_summary
 from hpsearch.analysis.anova.axes import Floats, find_cells, make_axes
@@ -93,6 +94,13 @@ def compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
     active. From all trials of the `Stage`, by a Bayesian functional ANOVA (`functional_anova`): shares are Sobol's
     first-order indices.
     """
+    # Several threads sum in another order with each number of them, so that another host would draw another posterior;
+    # and of matrices this small they take twice the time.
+    with threadpool_limits(1, "blas"):
+        return _compute_importance(summary, trials)
+
+
+def _compute_importance(summary: Summary, trials: Sequence[Trial]) -> Importance:
     spec = summary.study.spec
     stage = choose_stage(spec, trials)
     if reason := _find_obstacle(spec, stage):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from hpsearch.analysis import importance
 from hpsearch.analysis.anova import stages
@@ -223,3 +224,18 @@ def test_nothing_to_compute_is_a_reason(points: list[Any], searched: dict[str, A
     assert measured.shares == ()
     (sentence,) = measured.sentences
     assert sentence.endswith(reason)
+
+
+def test_every_host_computes_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more, sums round otherwise, and two hosts would show different figures; afterwards all is as it was."""
+    before = threadpool_info()
+    seen: list[int] = []
+
+    def record(*_: object) -> None:
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    monkeypatch.setattr(importance, "_compute_importance", record)
+    importance.compute_importance(None, ())  # type: ignore[arg-type]
+    assert seen
+    assert set(seen) == {1}
+    assert threadpool_info() == before
