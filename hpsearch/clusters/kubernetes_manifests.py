@@ -201,9 +201,7 @@ def _describe_job(workers: KubernetesWorkers) -> Manifest:
 
 
 def _describe_worker(workers: KubernetesWorkers) -> Manifest:
-    arguments = worker_commands.make_arguments(
-        gpus=workers.gpus, slots=workers.slots, study_names=workers.study_names, waits=False
-    )
+    arguments = worker_commands.make_arguments(gpus=workers.gpus, slots=workers.slots, study_names=workers.study_names)
     variables = {
         "HPSEARCH_JOB": "kubernetes $(POD_NAMESPACE)/$(POD_NAME)",
         "HPSEARCH_DATA_DIR": DATA,

@@ -71,9 +71,7 @@ def write_script(array: SlurmArray) -> str:
     variables = {"HPSEARCH_STORAGE_FILE": str(array.storage_file), **array.environment}
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
     # no job holds a GPU to wait for trials that others train: one that is preempted is queued again
-    arguments = worker_commands.make_arguments(
-        gpus=array.gpus, slots=array.slots, study_names=array.study_names, waits=False
-    )
+    arguments = worker_commands.make_arguments(gpus=array.gpus, slots=array.slots, study_names=array.study_names)
     command = shlex.join(settings.make_python_command("hpsearch.cli.main", *arguments))
     return _SCRIPT.format(head=head, exports=exports, command=command, unfinished=worker_commands.UNFINISHED)
 

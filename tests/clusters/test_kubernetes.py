@@ -134,7 +134,7 @@ def test_each_command_line_is_one_the_command_takes(kind: str) -> None:
     command = [expand(word) for word in CONTAINERS[kind]["command"]]
     assert parse(command) == CONTAINERS[kind]["name"]
     if kind != "Deployment":
-        assert command[1:] == worker_commands.make_arguments(gpus=1, slots=2, study_names=(NAME, "-x"), waits=False)
+        assert command[1:] == worker_commands.make_arguments(gpus=1, slots=2, study_names=(NAME, "-x"))
         assert {"--drain", "--no-wait", "--unfinished-code"} < set(command)
 
 
