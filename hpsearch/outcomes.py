@@ -115,6 +115,10 @@ class StudyStatus(StrEnum):
     FINISHED = "finished"
 
 
+OVER = frozenset({StudyStatus.STOPPED, StudyStatus.FINISHED})
+"""The statuses of a study that takes no more trials."""
+
+
 FOREIGN = "told by another program"
 """How a reader sees that a trial ended without any training here: see `storage.tables.trial_values`."""
 

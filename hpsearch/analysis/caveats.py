@@ -6,7 +6,7 @@ from hpsearch.analysis import class_balance, statistics
 from hpsearch.analysis.effects import GUESSES, TrialFacts
 from hpsearch.formatting import format_count, join_words
 from hpsearch.metrics import METRICS
-from hpsearch.outcomes import FOREIGN, StudyStatus, TrialState
+from hpsearch.outcomes import FOREIGN, OVER, TrialState
 from hpsearch.spec.study_spec import StudySpec
 from hpsearch.storage.results import Summary
 
@@ -26,7 +26,7 @@ def write_caveats(summary: Summary, facts: Sequence[TrialFacts], *, is_modelled:
     spec = summary.study.spec
     ended = [trial for trial in facts if trial.ending]
     complete = [trial for trial in facts if trial.complete]
-    if summary.status not in {StudyStatus.FINISHED, StudyStatus.STOPPED}:
+    if summary.status not in OVER:
         budget = format_count(spec.budget.trials, "trial")
         yield f"The search is {summary.status}: {len(ended):,} of {budget} have ended."
     if is_modelled:

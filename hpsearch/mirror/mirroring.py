@@ -19,7 +19,7 @@ from hpsearch.mirror.following import PassResult, StopRequestedError, Tell
 from hpsearch.mirror.leases import MirrorLease, make_taken_over_error
 from hpsearch.mirror.runs import StudyRun, TrialRun, make_study_key, make_study_run, make_trial_run
 from hpsearch.mirror.tracker import RunRemovedError, StudyText, Tracker, TrialFiles
-from hpsearch.outcomes import StudyStatus, TrialState
+from hpsearch.outcomes import OVER, TrialState
 from hpsearch.plotting import trial_plots
 from hpsearch.report import report
 from hpsearch.report.material import read_source
@@ -47,7 +47,7 @@ class StudySnapshot:
     @property
     def is_over(self) -> bool:
         """Whether nothing more is to come: a stopped study's trials have ended, too."""
-        over = self.summary.status in {StudyStatus.FINISHED, StudyStatus.STOPPED}
+        over = self.summary.status in OVER
         return over and not self.summary.counts[TrialState.RUNNING]
 
 

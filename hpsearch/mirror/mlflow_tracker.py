@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from hpsearch.errors import HpsearchError, TrackerError, TrackerUnreachableError, first_line, shorten
 from hpsearch.mirror.runs import Fact, StudyRun, TrialRun
 from hpsearch.mirror.tracker import RunRemovedError, StudyText, TrialFiles
-from hpsearch.outcomes import StudyStatus, TrialState
+from hpsearch.outcomes import OVER, StudyStatus, TrialState
 from hpsearch.version import __version__
 
 DEFAULTS = {
@@ -162,7 +162,7 @@ class MlflowTracker:
 
     def write_study(self, run_id: str, study: StudyRun, shown: StudyText) -> None:
         """Show a study's state, question, answer and report; see `Tracker`."""
-        over = study.status in {StudyStatus.FINISHED, StudyStatus.STOPPED}
+        over = study.status in OVER
         with self._translate():
             self._log_params(run_id, study.fixed)
             self._set_tags(run_id, study.facts)

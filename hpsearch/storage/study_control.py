@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, text
 
 from hpsearch.errors import NotFoundError, RefusedError
-from hpsearch.outcomes import StudyStatus, TrialState
+from hpsearch.outcomes import OVER, StudyStatus, TrialState
 from hpsearch.storage import claims, optuna_tables, studies, study_creation
 from hpsearch.storage.optuna_tables import parse_distribution
 from hpsearch.storage.studies import Study, StudyRow
@@ -43,7 +43,7 @@ def pause(connection: Connection, name: str) -> StatusChange:
         RefusedError: it is over.
     """
     study = _lock(connection, name)
-    if study.status in {StudyStatus.FINISHED, StudyStatus.STOPPED}:
+    if study.status in OVER:
         raise RefusedError(f"{name} is {study.status}: only a running study can be paused")
     if study.status is not StudyStatus.PAUSED:
         studies.set_status(connection, study.study_id, StudyStatus.PAUSED)
@@ -75,7 +75,7 @@ def stop(connection: Connection, name: str) -> StatusChange:
         NotFoundError: there is no such study.
     """
     study = _lock(connection, name)
-    if study.status not in {StudyStatus.FINISHED, StudyStatus.STOPPED}:
+    if study.status not in OVER:
         studies.set_status(connection, study.study_id, StudyStatus.STOPPED)
     ended = claims.end_orphans(connection, study.study_id)
     return _describe_change(connection, study, ended)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, text
 
 from hpsearch.errors import RefusedError
-from hpsearch.outcomes import StudyStatus
+from hpsearch.outcomes import OVER, StudyStatus
 from hpsearch.settings import Setting
 from hpsearch.spec.code import archive
 from hpsearch.spec.code.archive import DamagedCodeError
@@ -151,7 +151,7 @@ def _extend(connection: Connection, study: Study, spec: StudySpec) -> StartResul
         _enqueue(connection, study.study_id, _grid(extended)[total - retries : spec.budget.trials - retries])
     _update(connection, study.study_id, extended)
     progress = studies.measure_progress(connection, studies.read(connection, study.study_id))
-    if study.status in {StudyStatus.FINISHED, StudyStatus.STOPPED} and not progress.is_over(spec.budget.trials):
+    if study.status in OVER and not progress.is_over(spec.budget.trials):
         studies.set_status(connection, study.study_id, StudyStatus.RUNNING)
         changes = (*changes, f"status: {study.status} becomes running")
     kept = tuple(line for line in _changes(old, new) if line not in changes)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from hpsearch.metrics import Direction
-from hpsearch.outcomes import AttemptEnd, StudyStatus, TrialState
+from hpsearch.outcomes import OVER, AttemptEnd, TrialState
 from hpsearch.storage import attempts, claims, results, studies
 from hpsearch.storage.results import Summary
 from hpsearch.storage.tables import mirrors, trial_params, trial_values
@@ -55,7 +55,7 @@ class StatusRecord:
     @property
     def is_end(self) -> bool:
         """Whether the study took no more trials from then on."""
-        return self.status in {StudyStatus.FINISHED, StudyStatus.STOPPED}
+        return self.status in OVER
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class StudyHistory:
     @property
     def is_over(self) -> bool:
         """Whether nothing more is to come: a stopped study's trials have ended, too."""
-        over = self.summary.study.status in {StudyStatus.FINISHED, StudyStatus.STOPPED}
+        over = self.summary.study.status in OVER
         return over and not self.summary.counts[TrialState.RUNNING]
 
 
