@@ -23,7 +23,7 @@ quickstart: install ## run a small search on this machine, to its end
 	@$(BIN)/hpsearch quickstart
 
 test: $(MADE)/dev ## run all tests
-	@$(TEST) -n 3 --dist loadfile
+	@$(TEST) -n 3 --dist loadfile --no-loadscope-reorder
 	@KERAS_BACKEND=jax $(TEST) -n 2 \
 	  tests/training/backends/test_jax.py tests/training/backends/test_jax_cache.py tests/training/backends/test_steps.py tests/training/checks/test_gradient_check.py \
 	  tests/training/images/test_streaming.py tests/training/user_models/test_building.py tests/training/user_models/test_fitting.py

@@ -46,11 +46,18 @@ SERVICES = {"server": "postgres", "chromium": "browser"}
 """The marker of each test that uses the fixture, directly or through others."""
 
 
+LONGEST = ("integration", "fault_injection")
+"""The directories of the tests that take a minute or more each."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture, marker in SERVICES.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+    training = {item.path for item in items if item.get_closest_marker("tensorflow")}
+    # The longest files first: at the end of a run they would keep one core busy and leave the others idle.
+    items.sort(key=lambda item: (item.path.parent.name not in LONGEST, item.path not in training))
 
 
 @pytest.fixture(autouse=True)
