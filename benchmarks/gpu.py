@@ -130,8 +130,10 @@ def prepare(gpu: Gpu | None, quick: bool) -> Iterator[dict[str, str]]:
     """Start a database and write images; the environment of the parts names them."""
     with tempfile.TemporaryDirectory(prefix="hpsearch-gpu-") as directory:
         write_random_images(Path(directory))
-        environment = {**os.environ, "HPSEARCH_DATA_DIR": directory, "PYTHONUNBUFFERED": "1"}
-        environment.pop("HPSEARCH_STORAGE_FILE", None)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HPSEARCH_")}
+        # A cache of its own: what an earlier run has compiled would not be compiled again.
+        cache = {"XDG_CACHE_HOME": str(Path(directory) / "cache")}
+        environment |= {"HPSEARCH_DATA_DIR": directory, "PYTHONUNBUFFERED": "1", **cache}
         if gpu is None:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         if quick or gpu is None:

@@ -93,7 +93,7 @@ def floor(values: Mapping[str, Any], dataset: ImageArrays, epochs: int, on_epoch
 
 @contextmanager
 def compute_in(precision: str) -> Iterator[None]:
-    """Let our trainer take a precision for the fastest; any other name than these two leaves it its choice."""
+    """Make `auto` choose this precision; any other name than these two leaves it its choice."""
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
     with ExitStack() as stack:
         if precision in policies:

@@ -118,6 +118,7 @@ def compute_result(database: Database, evaluation: Evaluation, trials: Sequence[
         ),
         ensemble=scores.score_ensemble(list(by_trial.values())),
         metric=_score_metric(evaluation, repeats, by_trial),
+        precisions=results.count_precisions(trial for trial in trials if trial.number in by_trial),
     )
 
 

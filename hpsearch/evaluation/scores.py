@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -109,6 +109,8 @@ class EvaluationResult:
     ensemble: Score
     metric: MetricScores | None = None
     """Of the study's metric where that is not the accuracy; older results have none."""
+    precisions: Mapping[str, int] = field(default_factory=dict)
+    """How many models were computed in each precision; older results do not have it."""
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "EvaluationResult":
@@ -122,7 +124,7 @@ class EvaluationResult:
     def to_json(self) -> dict[str, Any]:
         """Return the result as it is stored, and as `hpsearch evaluate --json` prints it."""
         described: dict[str, Any] = _RESULT.dump_python(self, mode="json")
-        return described if self.metric else {key: value for key, value in described.items() if key != "metric"}
+        return {key: value for key, value in described.items() if value or key not in ("metric", "precisions")}
 
 
 _RESULT = TypeAdapter(EvaluationResult)

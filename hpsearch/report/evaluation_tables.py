@@ -11,6 +11,7 @@ from hpsearch.evaluation.spreads import Spread
 from hpsearch.formatting import format_count, format_params
 from hpsearch.metrics import METRICS
 from hpsearch.outcomes import MAX_CONFUSED_CLASSES, find_confused_classes
+from hpsearch.report.mixed_precision import describe_mixed_precision
 
 MAX_CLASSES = 40
 """Rows of the table of classes."""
@@ -150,6 +151,8 @@ def list_remarks(status: EvaluationStatus) -> Iterator[str]:
         if configuration.missing:
             missing = ", ".join(f"trial {trial.trial} ({trial.outcome})" for trial in configuration.missing)
             yield f"configuration {number} is without {missing}"
+    if mixed := describe_mixed_precision(result.precisions):
+        yield mixed
     if not result.ensemble.confusion:
         yield f"there are {len(result.classes):,} classes: confusion matrices are of up to {MAX_CONFUSED_CLASSES}"
     if later := status.evaluation.later_trials:

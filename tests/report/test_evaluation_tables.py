@@ -45,6 +45,20 @@ def test_search_that_went_on_is_told(database: Database, finished_search: Any, t
     assert "its 1 later complete trial had no part" in line
 
 
+def test_models_of_different_precisions_are_told(database: Database, finished_search: Any, tmp_path: Path) -> None:
+    """A configuration may have done better for the host that trained it, and a line says so."""
+    finished_search([0.5])
+    requested = request_evaluation(database, seeds=3)
+    for number, precision in enumerate(("float32", "mixed_bfloat16", "float32")):
+        train_trial(database, requested, tmp_path / f"{number}.npz", made_by={"precision": precision})
+    status = results.read_status(database, requested)
+    lines = list(evaluation_tables.list_remarks(status))
+    assert sum("2 trials in float32 and 1 trial in mixed_bfloat16" in line for line in lines) == 1
+    assert status.evaluation.result
+    same = replace(status.evaluation, result=replace(status.evaluation.result, precisions={"float32": 3}))
+    assert not any("precision" in line for line in evaluation_tables.list_remarks(replace(status, evaluation=same)))
+
+
 def test_tables_fit_a_terminal(database: Database, finished_search: Any, tmp_path: Path) -> None:
     """Nothing is cut off at 80 columns, also with the long names of CIFAR-10's classes and large counts."""
     finished_search([0.5], [0.6])

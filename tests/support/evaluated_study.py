@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -70,10 +70,18 @@ def write_model(file: Path, name: str = "model") -> None:
         content.writestr("model.weights.h5", b"weights")
 
 
-def train_trial(database: Database, requested: Evaluation, file: Path, accuracy: float = 0.8) -> np.ndarray:
+def train_trial(
+    database: Database,
+    requested: Evaluation,
+    file: Path,
+    accuracy: float = 0.8,
+    made_by: Mapping[str, Any] | None = None,
+) -> np.ndarray:
     """Complete a trial of the evaluation, and return what its model predicted for the test images."""
     assert requested.study is not None
     attempt = claim_trial(database, requested.study)
+    if made_by:
+        database.transact(lambda connection: attempts.describe(connection, attempt, 10, made_by))
     probabilities = draw_probabilities(attempt.trial_number, accuracy)
     epochs = requested.study.spec.budget.epochs
     add_epochs(database, attempt, [NAN] * (epochs - 1) + [float((probabilities.argmax(axis=1) == LABELS).mean())])

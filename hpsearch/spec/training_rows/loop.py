@@ -29,7 +29,8 @@ ROWS = (
         "precision",
         str,
         "auto",
-        "auto: bfloat16 with float32 weights where the device computes that faster; float32: always that.",
+        "auto: bfloat16 with float32 weights where the device computes that faster; float32: always that, the default "
+        "for a model of your own.",
         choices=("auto", "float32"),
         place=180,
         group="loop",

@@ -105,7 +105,7 @@ Kept = Sequence[float | None]
 
 
 def _loop(step: Callable[..., Carried], carried: Carried, *arguments: jax.Array) -> Carried:
-    """Take the steps from `first` to before `last` in one loop on the device; `given` ends with these two."""
+    """Take the steps from `first` to before `last` in one loop on the device; `arguments` ends with these two."""
     *batches, first, last = arguments
     return jax.lax.fori_loop(  # type: ignore[no-any-return]
         first, last, lambda number, carried: step(carried, *batches, number), carried

@@ -5,7 +5,10 @@ cannot read, such as half an entry, it compiles. It can also keep to a size, but
 each entry, and writes none any more once a process was killed between two files of its own: see `sweep`.
 """
 
+import grp
+import logging
 import os
+import pwd
 import stat
 import time
 import warnings
@@ -13,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import jax
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 2**30
 
@@ -36,7 +41,10 @@ def keep_compiled(directory: Path) -> None:
     Nothing is changed where the user has named a directory (JAX_COMPILATION_CACHE_DIR), or where `directory` cannot be
     written to or is not this user's alone: what lies in it is run.
     """
-    if jax.config.jax_compilation_cache_dir or not _is_private(directory):
+    if jax.config.jax_compilation_cache_dir:
+        return
+    if not _is_private(directory):
+        log.info("compiled code is not kept: %s is not writable for this user alone", directory)
         return
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     jax.config.update("jax_compilation_cache_dir", str(directory))
@@ -78,13 +86,26 @@ def _is_private(directory: Path) -> bool:
 
     Nor can another user put one of his own in its place.
     """
-    others = stat.S_IWGRP | stat.S_IWOTH
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status, above = directory.stat(), directory.resolve().parent.stat()
     except OSError:
         return False
-    is_ours = status.st_uid == os.geteuid() and not status.st_mode & others
+    is_ours = status.st_uid == os.geteuid() and not _may_others_write(status)
     is_sticky = bool(above.st_mode & stat.S_ISVTX)
-    is_fixed = above.st_uid in (0, os.geteuid()) and (is_sticky or not above.st_mode & others)
+    is_fixed = above.st_uid in (0, os.geteuid()) and (is_sticky or not _may_others_write(above))
     return is_ours and is_fixed and os.access(directory, os.W_OK | os.X_OK)
+
+
+def _may_others_write(status: os.stat_result) -> bool:
+    by_group = status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid)
+    return bool(status.st_mode & stat.S_IWOTH or by_group)
+
+
+def _is_own_group(gid: int) -> bool:
+    """Return whether a group is this user's alone, as where each user has one; directories are often its to write."""
+    try:
+        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}

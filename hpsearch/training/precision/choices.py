@@ -23,7 +23,7 @@ from hpsearch import settings
 from hpsearch.errors import NotFoundError
 from hpsearch.training import backends
 from hpsearch.training.precision import samples
-from hpsearch.training.precision.measurement import Launch, Rounds, compare, find_fastest, time_steps
+from hpsearch.training.precision.measurement import Launch, Rounds, find_fastest, time_steps
 from hpsearch.training.precision.samples import Kind
 
 log = logging.getLogger(__name__)
@@ -38,17 +38,6 @@ class PrecisionChoice:
 
     policy: str
     rounds: Rounds
-
-    @property
-    def costs(self) -> Mapping[str, float]:
-        """How many times as long a step takes in each other policy."""
-        ratios = {policy: compare(self.rounds, policy, self.policy) for policy in self.rounds if policy != self.policy}
-        return {policy: ratio for policy, ratio in ratios.items() if ratio is not None}
-
-    def __str__(self) -> str:
-        """Return the choice and what the others would have cost, for a line of output."""
-        costs = ", ".join(f"a step in {policy} takes {ratio:.2f} times as long" for policy, ratio in self.costs.items())
-        return f"{self.policy}: {costs or 'not compared with another'}"
 
 
 @cache  # a process keeps to its choice, whatever the file says later
@@ -90,6 +79,7 @@ def _describe_computation(kind: Kind) -> dict[str, Any]:
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return {
         "kind": str(kind),
+        "samples": samples.VERSION,
         "host": platform.node(),
         "device": _describe_processor(),
         "backend": f"{keras.backend.backend()} {backends.read_version()}",

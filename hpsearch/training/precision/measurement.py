@@ -13,7 +13,7 @@ WAIT_SECONDS = 10.0
 """The same by the clock on the wall alone: a trial waits for it, however busy the host is."""
 ROUNDS, LEAST_ROUNDS = 9, 3
 MARGIN = 1.05
-"""A policy must be faster than the first by more than this: the samples do not tell less."""
+"""A policy must be faster than the first by more than this: a smaller difference is within the samples' error."""
 
 Launch = Callable[[], object]
 """Takes a training step, and returns when it is done."""

@@ -14,6 +14,9 @@ from hpsearch.training.model_layers import BATCH_NORM_MOMENTUM, compute_in
 from hpsearch.training.precision.measurement import Launch
 from hpsearch.training.requests import ModelRequest
 
+VERSION = 1
+"""Of all below: to be counted up with a change, so that hosts measure again."""
+
 BATCH = 32
 """Images a step: the default of the study file."""
 SIDE, CHANNELS, CLASSES = 16, 32, 10

@@ -1,6 +1,8 @@
 """What JAX compiled is taken by the next process of the host, whatever has become of the directory it is in."""
 
+import grp
 import os
+import pwd
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -108,8 +110,11 @@ def test_directory_that_vanishes_costs_nothing_but_compiling(
     assert compute().shape == (3,)
 
 
-def test_directory_that_others_write_to_is_left_alone(begin_process: Callable[[Path], None], tmp_path: Path) -> None:
+def test_directory_that_others_write_to_is_left_alone(
+    begin_process: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is in it would be run, or in what they put in its place; a file there is no cache either."""
+    monkeypatch.setattr(jax_cache, "_is_own_group", lambda gid: False)
     for name, mode in (("shared", 0o777), ("group", 0o770)):
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(mode)
@@ -120,6 +125,19 @@ def test_directory_that_others_write_to_is_left_alone(begin_process: Callable[[P
     (tmp_path / "shared").chmod(0o1777)  # as /tmp: what is in it is its owner's to rename
     begin_process(tmp_path / "shared" / "compiled")
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "shared" / "compiled")
+
+
+def test_group_of_the_users_own_may_write(
+    begin_process: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each user has a group, all directories are often its to write; a group of others is none."""
+    tmp_path.chmod(0o770)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    for members, name, is_kept in (([user], user, True), ([user, "another"], user, False), ([], "staff", False)):
+        group = grp.struct_group((name, "x", os.getegid(), members))
+        monkeypatch.setattr(grp, "getgrgid", lambda gid, group=group: group)
+        begin_process(tmp_path / "compiled")
+        assert (jax.config.jax_compilation_cache_dir == str(tmp_path / "compiled")) == is_kept
 
 
 def test_choice_of_the_user_stays(begin_process: Callable[[Path], None], tmp_path: Path) -> None:
