@@ -15,7 +15,6 @@ from statistics import median
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-import keras
 import numpy as np
 import tensorflow as tf
 from jax.profiler import ProfileData
@@ -78,9 +77,8 @@ def find_kind(operation: str) -> str:
     return next(kind for kind, parts in KINDS.items() if any(part in operation for part in parts))
 
 
-def main() -> None:
-    """Measure and print."""
-    keras.utils.set_random_seed(1)
+def measure() -> dict[str, dict[str, float]]:
+    """Return the milliseconds that a step spends on each kind of operation, by precision."""
     images = draw_images()
     compiled = {precision: compile_model(precision) for precision in (FLOAT32, BFLOAT16)}
     taken: dict[str, dict[str, list[float]]] = {precision: defaultdict(list) for precision in compiled}
@@ -94,9 +92,15 @@ def main() -> None:
     for precision, operations in taken.items():
         for operation, each in operations.items():
             spent[precision][find_kind(operation)] += median(each) * len(each) / (ROUNDS * STEPS)
-    rows = [(kind, *(f"{spent[precision][kind]:.2f}" for precision in compiled)) for kind in KINDS]
-    rows.append(("a step", *(f"{sum(spent[precision].values()):.2f}" for precision in compiled)))
-    print(f"{machine()}\n\n{markdown(('milliseconds', *compiled), rows)}")
+    return spent
+
+
+def main() -> None:
+    """Measure and print."""
+    spent = measure()
+    rows = [(kind, *(f"{milliseconds[kind]:.2f}" for milliseconds in spent.values())) for kind in KINDS]
+    rows.append(("a step", *(f"{sum(milliseconds.values()):.2f}" for milliseconds in spent.values())))
+    print(f"{machine()}\n\n{markdown(('milliseconds', *spent), rows)}")
 
 
 if __name__ == "__main__":
